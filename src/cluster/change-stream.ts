@@ -1,0 +1,127 @@
+import { AppError } from '../errors.js';
+import { backoffDelayMs } from '../lib/backoff.js';
+import type { Logger } from '../lib/logger.js';
+import { sleep } from '../lib/signals.js';
+import { metrics } from '../metrics.js';
+import type { Doc } from './bson.js';
+import type { Cluster } from './cluster.js';
+import { Code, codeOf, isHistoryLost, isTransient, safeText } from './errors.js';
+import type { StreamStart, Token } from './position.js';
+import { rawBatches } from './raw-cursor.js';
+
+/** What a reader of a cluster's changes wants. */
+export interface ChangeStreamOptions {
+  readonly start: StreamStart;
+  /** Updates as the server's own deltas (docs/04-apply.md); both sides must know them. */
+  readonly rawDeltas: boolean;
+  readonly logger: Logger;
+  /** Milliseconds a read waits for events before it reports the position alone. */
+  readonly awaitMs: number;
+  /** Further stages after $changeStream, e.g. a $match. */
+  readonly stages?: readonly Doc[];
+}
+
+/** Events as raw BSON, in stream order, and the position after them. */
+export interface ChangeBatch {
+  readonly events: Buffer[];
+  readonly token: Token;
+  /**
+   * The parts that did not fit into a 16 MB reply are missing from these events: what they would have carried must be
+   * read from the source. (`fullDocument`, `rawUpdateDescription` and `updateDescription`.)
+   */
+  readonly reduced: boolean;
+}
+
+const LARGE_PART_BYTES = 4 * 1024 * 1024;
+const RETRY_LIMIT_MS = 30 * 60_000;
+
+/**
+ * Every change of a cluster from a position on, for ever; goes on after transient errors at the last position it gave
+ * out, for up to 30 minutes. An event too large for a reply is passed with its large parts left out (`reduced`), one
+ * reopening each way.
+ *
+ * Errors: OplogRolledOver when the position has left the oplog (never goes on from "now"); EventTooLarge when even the
+ * reduced event does not fit, i.e. its document key alone is several MB; ClusterUnreachable after 30 minutes.
+ * Source: MongoDB manual, "Change Streams"; server error codes 286, 136, 280, 10334.
+ */
+export async function* readChanges(cluster: Cluster, options: ChangeStreamOptions, signal: AbortSignal): AsyncGenerator<ChangeBatch> {
+  let start = options.start;
+  let reduced = false;
+  let attempt = 0;
+  let failingSince: number | undefined;
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      const cursor = { db: 'admin', command: aggregate(options, start, reduced), awaitMs: options.awaitMs };
+      for await (const batch of rawBatches(cluster, cursor, signal)) {
+        if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
+        attempt = 0;
+        failingSince = undefined;
+        metrics.eventsRead.add(batch.documents.length);
+        yield { events: batch.documents, token: batch.token, reduced };
+        start = { token: batch.token };
+        if (reduced && batch.documents.length > 0) break;
+      }
+      reduced = false;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (codeOf(error) === Code.BSONObjectTooLarge && !reduced) {
+        options.logger.info('A change event does not fit into a reply; reading it without its large parts');
+        reduced = true;
+        continue;
+      }
+      throwIfFatal(error, cluster, reduced);
+      failingSince ??= performance.now();
+      if (performance.now() - failingSince > RETRY_LIMIT_MS) {
+        throw new AppError('ClusterUnreachable', `the change stream of ${cluster.name} could not be read for 30 minutes: ${safeText(error)}`, { cause: error });
+      }
+      metrics.retries.add(1, { operation: 'change stream' });
+      options.logger.info(`The change stream is opened again: ${safeText(error)}`);
+      await sleep(backoffDelayMs(++attempt), signal);
+    }
+  }
+}
+
+function throwIfFatal(error: unknown, cluster: Cluster, reduced: boolean): void {
+  if (isHistoryLost(error)) {
+    throw new AppError(
+      'OplogRolledOver',
+      `the oplog of ${cluster.name} no longer holds the changes the migration needs next. Make its oplog larger, drop what was migrated and the metadata database, and start again`,
+      { cause: error },
+    );
+  }
+  if (codeOf(error) === Code.BSONObjectTooLarge && reduced) {
+    throw new AppError('EventTooLarge', `a change event of ${cluster.name} does not fit into 16 MB even without its document: a document key (_id) of several MB was written. Such a document cannot be followed`, { cause: error });
+  }
+  if (!isTransient(error)) throw error;
+}
+
+function aggregate(options: ChangeStreamOptions, start: StreamStart, reduced: boolean): Doc {
+  const changeStream: Doc = {
+    allChangesForCluster: true,
+    showExpandedEvents: true,
+    ...(options.rawDeltas ? { showRawUpdateDescription: true } : {}),
+    ...('token' in start ? { resumeAfter: { _data: start.token } } : { startAtOperationTime: start.time }),
+  };
+  return {
+    aggregate: 1,
+    pipeline: [{ $changeStream: changeStream }, ...(options.stages ?? []), ...(reduced ? [dropLargeParts()] : [])],
+    // One event per reply while reduced, so that the large event's neighbours come whole.
+    cursor: reduced ? { batchSize: 1 } : {},
+    readConcern: { level: 'majority' },
+  };
+}
+
+/** Before 6.0.9 there is no $changeStreamSplitLargeEvent; leaving the large parts out works on every version. */
+function dropLargeParts(): Doc {
+  const unlessLarge = (field: string): Doc => ({
+    $cond: [{ $gt: [{ $bsonSize: { $ifNull: [`$${field}`, {}] } }, LARGE_PART_BYTES] }, '$$REMOVE', `$${field}`],
+  });
+  return {
+    $set: {
+      fullDocument: unlessLarge('fullDocument'),
+      rawUpdateDescription: unlessLarge('rawUpdateDescription'),
+      updateDescription: unlessLarge('updateDescription'),
+    },
+  };
+}

@@ -1,0 +1,83 @@
+import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
+import { AppError, type ErrorName } from '../errors.js';
+
+/** Server error codes the engine reads, by the names of the server's error_codes.yml. */
+export const Code = {
+  Unauthorized: 13,
+  NamespaceNotFound: 26,
+  IndexNotFound: 27,
+  NamespaceExists: 48,
+  CursorNotFound: 43,
+  ImmutableField: 66,
+  LockFailed: 107,
+  InvalidNamespace: 73,
+  IndexOptionsConflict: 85,
+  IndexKeySpecsConflict: 86,
+  CommandNotFound: 59,
+  WriteConcernFailed: 64,
+  CappedPositionLost: 136,
+  QueryPlanKilled: 175,
+  KeyNotFound: 211,
+  IndexBuildAborted: 276,
+  ChangeStreamFatalError: 280,
+  ChangeStreamHistoryLost: 286,
+  CannotConvertIndexToUnique: 359,
+  CollectionUUIDMismatch: 361,
+  UserWritesBlocked: 371,
+  DuplicateKey: 11000,
+  BackgroundOperationInProgress: 12587,
+  BSONObjectTooLarge: 10334,
+  UnknownPipelineStage: 40324,
+  UnknownField: 40415,
+  MayNotBypassWriteBlocking: 6317500,
+} as const;
+
+/**
+ * Codes after which the same command may succeed: elections, shutdowns, lost connections, write concern time-outs.
+ * Source: the driver specifications' retryable and resumable lists; the server's error_codes.yml.
+ */
+const TRANSIENT_CODES = new Set<number>([
+  6, 7, 24, 43, 50, 63, 64, 89, 91, 107, 112, 133, 134, 150, 189, 202, 234, 237, 244, 262, 317, 358, 384, 9001, 10058,
+  10107, 11600, 11602, 13388, 13435, 13436,
+]);
+
+const TRANSIENT_LABELS = ['RetryableWriteError', 'ResumableChangeStreamError', 'TransientTransactionError'];
+
+/** The server's code of an error, if it has one. */
+export function codeOf(error: unknown): number | undefined {
+  return error instanceof MongoServerError && typeof error.code === 'number' ? error.code : undefined;
+}
+
+/** Whether the same command may succeed when it is tried again. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof AppError) return error.code === 'ClusterUnreachable';
+  if (error instanceof MongoNetworkError || error instanceof MongoServerSelectionError) return true;
+  if (!(error instanceof MongoError)) return false;
+  const code = codeOf(error);
+  if (code !== undefined && TRANSIENT_CODES.has(code)) return true;
+  if (TRANSIENT_LABELS.some((label) => error.hasErrorLabel(label))) return true;
+  // The pool of a server that went away; the driver has no common class for these.
+  return error.name === 'MongoPoolClearedError' || error.name === 'MongoTopologyClosedError' || error.name === 'MongoNotConnectedError';
+}
+
+/** Whether the change stream's position has fallen out of the oplog: never go on from "now" after this. */
+export function isHistoryLost(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === Code.ChangeStreamHistoryLost || code === Code.CappedPositionLost || code === Code.ChangeStreamFatalError;
+}
+
+/** Text of an error without anything a document may hold: the server quotes key values after these words. */
+export function safeText(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/(dup key:|with value|violat\w+ document|found value).*/is, '$1 …');
+}
+
+/** An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders". */
+export function clusterError(error: unknown, cluster: string, what: string, otherwise: ErrorName = 'MigrationFailed'): AppError {
+  if (error instanceof AppError) return error;
+  const text = `${what} on ${cluster}: ${safeText(error)}`;
+  if (isTransient(error)) return new AppError('ClusterUnreachable', text, { cause: error });
+  const code = codeOf(error);
+  const name: ErrorName = code === Code.Unauthorized ? 'MissingPrivilege' : otherwise;
+  return new AppError(name, code === undefined ? text : `${text} (code ${code})`, { cause: error });
+}

@@ -1,0 +1,122 @@
+import { Decimal128, type Doc, Double, Int32, Long, type OrderedDoc, canonicalText, unorderedText } from './bson.js';
+import { isCollated, numberOf } from './collection-spec.js';
+
+/** An index's name. */
+export function indexName(spec: OrderedDoc): string {
+  return String(spec.get('name'));
+}
+
+/** Held back until the commit: uniqueness could refuse a change that is only late, expiry would delete, hidden is restored as it was. */
+const HELD_BACK = ['unique', 'prepareUnique', 'expireAfterSeconds', 'hidden'] as const;
+
+/** Never sent: the server's bookkeeping and options without effect since 4.4. */
+const NOT_SENT = new Set(['ns', 'background', 'dropDups', 'buildUUID', 'safe']);
+
+/**
+ * Options that createIndexes knows. Old servers stored whatever they were given; sent today, such an option is refused
+ * (code 197). Source: MongoDB manual, "createIndexes".
+ */
+const KNOWN = new Set([
+  'v', 'key', 'name', 'unique', 'prepareUnique', 'expireAfterSeconds', 'hidden', 'sparse', 'partialFilterExpression', 'collation',
+  'weights', 'default_language', 'language_override', 'textIndexVersion', '2dsphereIndexVersion', 'bits', 'min', 'max',
+  'coarsestIndexedLevel', 'finestIndexedLevel', 'wildcardProjection', 'storageEngine', 'columnstoreProjection',
+]);
+
+/** The spec to build on the destination during the migration, and what was changed in it for the server to take it. */
+export function relaxedIndex(spec: OrderedDoc, collectionOptions: OrderedDoc): { readonly spec: OrderedDoc; readonly warnings: readonly string[] } {
+  const result: OrderedDoc = new Map();
+  const warnings: string[] = [];
+  for (const [name, value] of spec) {
+    if (NOT_SENT.has(name) || (HELD_BACK as readonly string[]).includes(name)) continue;
+    if (KNOWN.has(name)) result.set(name, name === 'key' ? sendableKey(value as OrderedDoc, warnings) : value);
+    else warnings.push(`option "${name}" is unknown to createIndexes and was dropped`);
+  }
+  // Without it the index would inherit the collection's collation (docs/05-indexes.md).
+  if (isCollated(collectionOptions) && !spec.has('collation')) result.set('collation', new Map([['locale', 'simple']]));
+  return { spec: result, warnings };
+}
+
+/** Key values of old servers that today's refuse (code 67) mean ascending. */
+function sendableKey(key: OrderedDoc, warnings: string[]): OrderedDoc {
+  const result: OrderedDoc = new Map();
+  for (const [field, value] of key) {
+    const legacy = typeof value === 'string' ? value === '' : !isNumber(value) || numberOf(value) === 0 || Number.isNaN(numberOf(value));
+    if (legacy) warnings.push(`the key value of "${field}" is of an old form and became 1`);
+    result.set(field, legacy ? new Int32(1) : value);
+  }
+  return result;
+}
+
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number' || value instanceof Int32 || value instanceof Double || value instanceof Long || value instanceof Decimal128;
+}
+
+/** A text equal for two specs that are built the same way; held-back options do not count. */
+export function builtText(spec: OrderedDoc): string {
+  const result = new Map([...spec].filter(([name]) => !NOT_SENT.has(name) && !(HELD_BACK as readonly string[]).includes(name) && KNOWN.has(name)));
+  return comparable(result);
+}
+
+/** A text equal for two specs that mean the same, held-back options included. */
+export function comparableIndex(spec: OrderedDoc): string {
+  const result = new Map([...spec].filter(([name]) => KNOWN.has(name)));
+  if (result.get('unique') === false) result.delete('unique');
+  if (result.get('hidden') === false) result.delete('hidden');
+  if (result.get('prepareUnique') === false) result.delete('prepareUnique');
+  const ttl = result.get('expireAfterSeconds');
+  if (ttl !== undefined) result.set('expireAfterSeconds', String(numberOf(ttl)));
+  return comparable(result);
+}
+
+function comparable(spec: Map<string, unknown>): string {
+  const key = spec.get('key');
+  if (key instanceof Map) spec.set('key', canonicalText(sendableKey(key, [])));
+  const collation = spec.get('collation');
+  if (collation instanceof Map) {
+    if (collation.get('locale') === 'simple') spec.delete('collation');
+    else spec.set('collation', new Map([...collation].filter(([name]) => name !== 'version')));
+  }
+  if (spec.get('sparse') === false) spec.delete('sparse');
+  spec.delete('v');
+  return unorderedText(spec);
+}
+
+/** The spec after a collMod of it, as the change event describes it. */
+export function modifiedIndex(spec: OrderedDoc, change: OrderedDoc): OrderedDoc {
+  const result = new Map(spec);
+  for (const [name, value] of change) {
+    if (name === 'name' || name === 'keyPattern') continue;
+    if (value === false) result.delete(name);
+    else result.set(name, value);
+    if (name === 'unique' && value === true) result.delete('prepareUnique');
+    if (name === 'forceNonUnique') {
+      result.delete('forceNonUnique');
+      result.delete('unique');
+    }
+  }
+  return result;
+}
+
+/** What the commit gives back to an index, by collMod; undefined where nothing was held back. */
+export interface IndexRestoration {
+  readonly name: string;
+  readonly unique: boolean;
+  readonly prepareUnique: boolean;
+  readonly hidden: boolean;
+  readonly expireAfterSeconds: unknown;
+}
+
+export function restoration(spec: OrderedDoc): IndexRestoration {
+  return {
+    name: indexName(spec),
+    unique: spec.get('unique') === true,
+    prepareUnique: spec.get('prepareUnique') === true,
+    hidden: spec.get('hidden') === true,
+    expireAfterSeconds: spec.get('expireAfterSeconds'),
+  };
+}
+
+/** `createIndexes` for several specs of one collection: one scan builds them all. */
+export function createIndexesCommand(coll: string, specs: readonly OrderedDoc[]): Doc {
+  return { createIndexes: coll, indexes: specs };
+}

@@ -1,0 +1,88 @@
+import type { ClientSession } from 'mongodb';
+import { type Doc, Long } from './bson.js';
+import type { Cluster } from './cluster.js';
+import { codeOf } from './errors.js';
+import type { Token } from './position.js';
+
+/** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
+export interface RawBatch {
+  readonly documents: Buffer[];
+  /** Of change streams: the position after this batch, also when it is empty. */
+  readonly token: Token | undefined;
+}
+
+/** How to read. */
+export interface RawCursorOptions {
+  readonly db: string;
+  /** find or aggregate, with `cursor` or `batchSize` set as wanted. */
+  readonly command: Doc;
+  /** Documents per getMore; the server's 16 MB bound applies too. */
+  readonly batchSize?: number;
+  /** Milliseconds a tailing getMore waits for data; 0 for cursors that end. */
+  readonly awaitMs?: number;
+}
+
+/**
+ * Reads a cursor in raw batches over `db.command`, the one public way that keeps both documents raw and the resume
+ * token readable. The next getMore is on its way while a batch is being used: at most two batches are in memory.
+ *
+ * Errors are the driver's. The cursor is killed and its session ended however the iteration ends.
+ */
+export async function* rawBatches(cluster: Cluster, options: RawCursorOptions, signal: AbortSignal): AsyncGenerator<RawBatch> {
+  const session = cluster.startSession();
+  let ahead: Promise<Doc> | undefined;
+  let open: { id: Long; collection: string } | undefined;
+  try {
+    signal.throwIfAborted();
+    const first = await cluster.command(options.db, options.command, { session, raw: { firstBatch: true } });
+    let cursor = first['cursor'] as CursorReply;
+    for (;;) {
+      open = cursor.id.isZero() ? undefined : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
+      if (open !== undefined) {
+        ahead = getMore(cluster, options, open, session);
+        // The rejection is read at the await below; without a handler it would count as unhandled until then.
+        ahead.catch(() => undefined);
+      }
+      yield { documents: cursor.firstBatch ?? cursor.nextBatch ?? [], token: cursor.postBatchResumeToken?._data };
+      if (ahead === undefined) return;
+      signal.throwIfAborted();
+      const reply: Doc = await ahead;
+      ahead = undefined;
+      cursor = reply['cursor'] as CursorReply;
+    }
+  } finally {
+    await Promise.allSettled([ahead]);
+    if (open !== undefined) await killCursor(cluster, options.db, open, session);
+    await session.endSession();
+  }
+}
+
+interface CursorReply {
+  readonly id: Long;
+  readonly ns: string;
+  readonly firstBatch?: Buffer[];
+  readonly nextBatch?: Buffer[];
+  readonly postBatchResumeToken?: { readonly _data: string };
+}
+
+function getMore(cluster: Cluster, options: RawCursorOptions, open: { id: Long; collection: string }, session: ClientSession): Promise<Doc> {
+  return cluster.command(
+    options.db,
+    {
+      getMore: open.id,
+      collection: open.collection,
+      ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
+      ...(options.awaitMs === undefined || options.awaitMs === 0 ? {} : { maxTimeMS: options.awaitMs }),
+    },
+    { session, raw: { nextBatch: true } },
+  );
+}
+
+async function killCursor(cluster: Cluster, db: string, open: { id: Long; collection: string }, session: ClientSession): Promise<void> {
+  try {
+    await cluster.command(db, { killCursors: open.collection, cursors: [open.id] }, { session });
+  } catch (error) {
+    // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
+    if (!(error instanceof Error) || codeOf(error) === undefined) return;
+  }
+}

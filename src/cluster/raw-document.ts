@@ -1,0 +1,87 @@
+import { valueEnd } from './bson.js';
+
+/** A field inside a raw document: its BSON type and where its value stands. */
+export interface RawField {
+  readonly type: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Calls `visit` for every top-level field, in order, until it returns false. Names are latin1: exact for comparing. */
+export function forEachField(doc: Buffer, visit: (name: string, field: RawField) => boolean | undefined): void {
+  let offset = 4;
+  const last = doc.length - 1;
+  while (offset < last) {
+    const type = doc[offset] as number;
+    const nameEnd = doc.indexOf(0, offset + 1);
+    const start = nameEnd + 1;
+    const end = valueEnd(doc, type, start);
+    if (visit(doc.toString('latin1', offset + 1, nameEnd), { type, start, end }) === false) return;
+    offset = end;
+  }
+}
+
+/** The first top-level field of that (ASCII) name. */
+export function findField(doc: Buffer, name: string): RawField | undefined {
+  let found: RawField | undefined;
+  forEachField(doc, (each, field) => {
+    if (each !== name) return true;
+    found = field;
+    return false;
+  });
+  return found;
+}
+
+/** The document `{_id: <the document's _id>}`, or undefined when it has none. */
+export function idDocument(doc: Buffer): Buffer | undefined {
+  // The server puts _id first on insert, so the walk almost always ends at the first field.
+  const field = findField(doc, '_id');
+  return field === undefined ? undefined : documentOf('_id', field.type, doc.subarray(field.start, field.end));
+}
+
+/** A document of one field, as raw BSON. */
+export function documentOf(name: string, type: number, value: Uint8Array): Buffer {
+  const nameLength = Buffer.byteLength(name);
+  const length = 4 + 1 + nameLength + 1 + value.length + 1;
+  const buffer = Buffer.allocUnsafe(length);
+  buffer.writeInt32LE(length, 0);
+  buffer[4] = type;
+  buffer.write(name, 5);
+  buffer[5 + nameLength] = 0;
+  buffer.set(value, 6 + nameLength);
+  buffer[length - 1] = 0;
+  return buffer;
+}
+
+const EIGHT_ZEROS = Buffer.alloc(8);
+const TYPE_TIMESTAMP = 0x11;
+
+/**
+ * Whether the server would put the current time in place of a top-level `Timestamp(0, 0)` of this document when it is
+ * inserted plainly (SERVER-43014); `_id` is exempt.
+ */
+export function holdsEmptyTimestamp(doc: Buffer): boolean {
+  // A native search first: few documents hold eight zero bytes in a row.
+  if (doc.indexOf(EIGHT_ZEROS) < 0) return false;
+  let found = false;
+  forEachField(doc, (name, field) => {
+    found = field.type === TYPE_TIMESTAMP && name !== '_id' && doc.indexOf(EIGHT_ZEROS, field.start) === field.start;
+    return !found;
+  });
+  return found;
+}
+
+/**
+ * Whether a plain replacement would change or refuse this document: an empty timestamp, a top-level name that begins
+ * with `$`, or one that occurs twice. A plain insert takes the latter two as they are.
+ */
+export function needsLiteralReplacement(doc: Buffer): boolean {
+  const names = new Set<string>();
+  let special = false;
+  forEachField(doc, (name) => {
+    special = name.startsWith('$') || names.has(name);
+    names.add(name);
+    return !special;
+  });
+  return special || holdsEmptyTimestamp(doc);
+}

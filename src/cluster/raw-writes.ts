@@ -1,0 +1,143 @@
+import { AppError } from '../errors.js';
+import { Binary, type Doc, decodeOrdered, encode, survivesDecoding } from './bson.js';
+import type { Cluster } from './cluster.js';
+import { safeText } from './errors.js';
+
+/** A statement the server refused; the others of an unordered command were carried out. */
+export interface WriteError {
+  readonly index: number;
+  readonly code: number;
+  /** Of a duplicate key: the index's fields. */
+  readonly keyPattern: Doc | undefined;
+  readonly text: string;
+}
+
+/** One insert, update or delete command of raw statements. */
+export interface RawWrite {
+  readonly db: string;
+  readonly coll: string;
+  readonly kind: 'insert' | 'update' | 'delete';
+  /** Documents, or update/delete statements, as raw BSON; at most 100,000 of them and 48 MB. */
+  readonly statements: readonly Buffer[];
+  readonly ordered: boolean;
+  /** Guards against another collection of the same name (6.0 and later). */
+  readonly uuid: Binary | undefined;
+}
+
+interface Sequence {
+  push(document: unknown, buffer: Buffer): number;
+}
+type SequenceClass = new (field: string) => Sequence;
+
+const FIELD = { insert: 'documents', update: 'updates', delete: 'deletes' } as const;
+
+/**
+ * The driver's class that puts raw bytes on the wire. Internal to the pinned driver version: loaded here alone, probed
+ * at start, and done without when it is gone or has changed.
+ */
+async function loadSequence(): Promise<SequenceClass | undefined> {
+  try {
+    // A literal import, so that the bundled executable holds the same instance as the driver's own.
+    const loaded = await import('mongodb/lib/cmap/commands.js');
+    const found = loaded.DocumentSequence;
+    return typeof found === 'function' ? (found as SequenceClass) : undefined;
+  } catch (error) {
+    if (error instanceof Error) return undefined;
+    throw error;
+  }
+}
+
+/** Sends raw BSON to a cluster as insert, update and delete commands. */
+export class RawWriter {
+  readonly #cluster: Cluster;
+  readonly #sequence: SequenceClass | undefined;
+
+  private constructor(cluster: Cluster, sequence: SequenceClass | undefined) {
+    this.#cluster = cluster;
+    this.#sequence = sequence;
+  }
+
+  /**
+   * A writer with the pass-through if the probe finds it working: a delete of nothing, whose statement goes as a raw
+   * sequence. `passThrough: false` forces the ordinary path.
+   */
+  static async create(cluster: Cluster, probeDb: string, passThrough = true): Promise<RawWriter> {
+    const sequence = passThrough ? await loadSequence() : undefined;
+    const writer = new RawWriter(cluster, sequence);
+    if (sequence === undefined) return writer;
+    try {
+      const nothing = encode({ q: { _id: 'probe' }, limit: 1 });
+      await writer.write({ db: probeDb, coll: 'probe', kind: 'delete', statements: [nothing], ordered: true, uuid: undefined });
+      return writer;
+    } catch (error) {
+      if (error instanceof AppError) throw error;
+      return new RawWriter(cluster, undefined);
+    }
+  }
+
+  /** Whether raw bytes pass through as they are; otherwise they are decoded and encoded, document by document. */
+  get passesThrough(): boolean {
+    return this.#sequence !== undefined;
+  }
+
+  /**
+   * One command, once. Resolves with the refused statements; rejects with the driver's error when the command as a
+   * whole failed, and with ClusterUnreachable when a majority did not confirm it (both may be tried again).
+   */
+  async write(write: RawWrite): Promise<WriteError[]> {
+    const command: Doc = {
+      [write.kind]: write.coll,
+      ordered: write.ordered,
+      ...(write.kind === 'delete' ? {} : { bypassDocumentValidation: true }),
+      ...(write.uuid === undefined ? {} : { collectionUUID: write.uuid }),
+      [FIELD[write.kind]]: this.#payload(write),
+    };
+    const reply = await this.#cluster.write(write.db, command);
+    const concern = reply['writeConcernError'] as { errmsg?: string } | undefined;
+    if (concern !== undefined) {
+      throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm a write: ${concern.errmsg ?? ''}`);
+    }
+    return ((reply['writeErrors'] as Doc[] | undefined) ?? []).map(toWriteError);
+  }
+
+  #payload(write: RawWrite): unknown {
+    if (this.#sequence !== undefined) {
+      const sequence = new this.#sequence(FIELD[write.kind]);
+      for (const statement of write.statements) sequence.push(null, statement);
+      return sequence;
+    }
+    return write.statements.map((statement) => {
+      if (!survivesDecoding(statement)) {
+        throw new AppError(
+          'DocumentNotCarried',
+          `a document of ${write.db}.${write.coll} cannot be decoded and encoded without change, and this driver has no raw pass-through`,
+        );
+      }
+      return decodeOrdered(statement);
+    });
+  }
+}
+
+function toWriteError(error: Doc): WriteError {
+  return {
+    index: Number(error['index']),
+    code: Number(error['code']),
+    keyPattern: error['keyPattern'] as Doc | undefined,
+    text: safeText(String(error['errmsg'])),
+  };
+}
+
+/** Whether a duplicate key is one of `_id`; by the pattern, since texts differ between versions. */
+export function isDuplicateId(error: WriteError): boolean {
+  return error.code === 11000 && error.keyPattern !== undefined && Object.keys(error.keyPattern).join() === '_id';
+}
+
+/** A collection UUID as hexadecimal text, for map keys. */
+export function uuidText(uuid: Binary): string {
+  return Buffer.from(uuid.buffer.subarray(0, uuid.position)).toString('hex');
+}
+
+/** A collection UUID from its 16 raw bytes. */
+export function uuidFrom(bytes: Uint8Array): Binary {
+  return new Binary(Buffer.from(bytes), Binary.SUBTYPE_UUID);
+}

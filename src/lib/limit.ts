@@ -1,0 +1,149 @@
+import { linkAbort } from './signals.js';
+
+/**
+ * Runs `fn` on every item, at most `limit` at a time, in the order of `items`; resolves with the results in that order.
+ *
+ * On the first failure the siblings' signal aborts, no further item starts, and once all running ones have settled the
+ * promise rejects with that first failure: never with the aborts it caused. When `signal` aborts first, it rejects with
+ * the signal's reason.
+ */
+export async function mapLimit<T, R>(
+  items: Iterable<T> | AsyncIterable<T>,
+  limit: number,
+  fn: (item: T, signal: AbortSignal, index: number) => Promise<R>,
+  signal: AbortSignal,
+): Promise<R[]> {
+  if (!Number.isInteger(limit) || limit < 1)
+    throw new RangeError(`limit must be a whole number of at least 1, not ${limit}`);
+  const source = pullOneAtATime(items);
+  const results: R[] = [];
+  const link = linkAbort(signal);
+  let failure: { readonly cause: unknown } | undefined;
+  const worker = async (): Promise<void> => {
+    try {
+      for (;;) {
+        link.signal.throwIfAborted();
+        const next = await source.next();
+        if (next === undefined) return;
+        results[next.index] = await fn(next.item, link.signal, next.index);
+      }
+    } catch (cause) {
+      failure ??= { cause };
+      link.abort(cause);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: limit }, worker));
+  } finally {
+    link.dispose();
+    await source.close();
+  }
+  if (failure !== undefined) throw failure.cause;
+  return results;
+}
+
+interface Pull<T> {
+  next(): Promise<{ readonly item: T; readonly index: number } | undefined>;
+  close(): Promise<void>;
+}
+
+/** One shared cursor for all workers: an async generator must not be asked again before it has answered. */
+function pullOneAtATime<T>(items: Iterable<T> | AsyncIterable<T>): Pull<T> {
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  let last: Promise<unknown> = Promise.resolve();
+  let index = 0;
+  let finished = false;
+  const pull = async (): Promise<{ item: T; index: number } | undefined> => {
+    if (finished) return undefined;
+    const result = await iterator.next();
+    if (result.done === true) {
+      finished = true;
+      return undefined;
+    }
+    return { item: result.value, index: index++ };
+  };
+  return {
+    next() {
+      const turn = last.then(pull);
+      last = turn.catch(() => undefined);
+      return turn;
+    },
+    async close() {
+      if (!finished) await iterator.return?.();
+    },
+  };
+}
+
+interface Waiter {
+  readonly bytes: number;
+  admit(): void;
+}
+
+/**
+ * Bounds what may be held in memory, in bytes. First come, first served; an item larger than the whole limit goes in
+ * when nothing else is held, so that it can never wait for ever.
+ */
+export class ByteBudget {
+  readonly #limitBytes: number;
+  readonly #waiters: Waiter[] = [];
+  #heldBytes = 0;
+
+  /** Precondition: `limitBytes` is positive. */
+  constructor(limitBytes: number) {
+    if (!(limitBytes > 0)) throw new RangeError(`a byte budget must be positive, not ${limitBytes}`);
+    this.#limitBytes = limitBytes;
+  }
+
+  /** Bytes acquired and not yet released. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Waits for room. Rejects with the signal's reason once it aborts; nothing is held then. */
+  async acquire(bytes: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (this.#waiters.length === 0 && this.#hasRoom(bytes)) {
+      this.#heldBytes += bytes;
+      return;
+    }
+    await this.#wait(bytes, signal);
+  }
+
+  /** Gives back what `acquire` took. Errors: RangeError when more is released than is held. */
+  release(bytes: number): void {
+    if (bytes > this.#heldBytes) throw new RangeError(`released ${bytes} bytes of ${this.#heldBytes} held`);
+    this.#heldBytes -= bytes;
+    this.#admitWaiters();
+  }
+
+  #hasRoom(bytes: number): boolean {
+    return this.#heldBytes === 0 || this.#heldBytes + bytes <= this.#limitBytes;
+  }
+
+  #wait(bytes: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        reject(signal.reason);
+        this.#admitWaiters();
+      };
+      const waiter: Waiter = {
+        bytes,
+        admit: () => {
+          signal.removeEventListener('abort', onAbort);
+          this.#heldBytes += bytes;
+          resolve();
+        },
+      };
+      this.#waiters.push(waiter);
+      signal.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  #admitWaiters(): void {
+    for (let first = this.#waiters[0]; first !== undefined && this.#hasRoom(first.bytes); first = this.#waiters[0]) {
+      this.#waiters.shift();
+      first.admit();
+    }
+  }
+}

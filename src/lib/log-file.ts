@@ -1,0 +1,157 @@
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { type Clock, systemClock } from './clock.js';
+import type { LogSink } from './logger.js';
+
+const DEFAULT_MAX_BYTES = 100 * 1024 * 1024;
+const DEFAULT_KEEP = 10;
+
+/** A sink with a life of its own. */
+export interface OwnedLogSink extends LogSink {
+  /** Starts a new file; nothing for a sink without one. */
+  rotate(): void;
+  /** Resolves when everything written, compression included, is on disk. */
+  close(): Promise<void>;
+}
+
+/** Lines to standard output: for containers and service managers. */
+export function stdoutSink(): OwnedLogSink {
+  return {
+    write: (line) => {
+      process.stdout.write(line);
+    },
+    rotate: () => undefined,
+    close: async () => {
+      if (process.stdout.writableLength > 0 && !process.stdout.destroyed) await once(process.stdout, 'drain');
+    },
+  };
+}
+
+/** Where log files go and how many are kept. */
+export interface LogFileOptions {
+  /** Made if missing. Errors of making or opening it are thrown by `openLogFile`. */
+  readonly directory: string;
+  /** A line that would make the file larger starts a new one. Default 100 MiB. */
+  readonly maxBytes?: number;
+  /** Rotated files kept; the oldest beyond it are deleted. Default 10. */
+  readonly keep?: number;
+  readonly clock?: Clock;
+}
+
+/**
+ * Lines to `<directory>/mongosync.log`, mongosync's own name for it. A full file is renamed to
+ * `mongosync-<UTC time>.log` and compressed in the background to `….log.gz`. Writing is synchronous, so that the last
+ * lines before a crash are on disk; a write that fails (disk full) is reported once on standard error, and never stops
+ * a migration.
+ */
+export function openLogFile(options: LogFileOptions): OwnedLogSink {
+  return new LogFile(options);
+}
+
+class LogFile implements OwnedLogSink {
+  readonly #directory: string;
+  readonly #current: string;
+  readonly #maxBytes: number;
+  readonly #keep: number;
+  readonly #clock: Clock;
+  #fd: number;
+  #bytes: number;
+  #background: Promise<void> = Promise.resolve();
+  #failing = false;
+
+  constructor(options: LogFileOptions) {
+    this.#directory = options.directory;
+    this.#current = path.join(options.directory, 'mongosync.log');
+    this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+    this.#keep = options.keep ?? DEFAULT_KEEP;
+    this.#clock = options.clock ?? systemClock;
+    fs.mkdirSync(options.directory, { recursive: true });
+    this.#fd = fs.openSync(this.#current, 'a', 0o600);
+    this.#bytes = fs.fstatSync(this.#fd).size;
+  }
+
+  write(line: string): void {
+    this.#guard(() => {
+      const bytes = Buffer.from(line, 'utf8');
+      if (this.#bytes > 0 && this.#bytes + bytes.length > this.#maxBytes) this.#startNewFile();
+      fs.writeSync(this.#fd, bytes);
+      this.#bytes += bytes.length;
+    });
+  }
+
+  rotate(): void {
+    this.#guard(() => {
+      if (this.#bytes > 0) this.#startNewFile();
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#background;
+    fs.closeSync(this.#fd);
+  }
+
+  #startNewFile(): void {
+    const rotated = this.#freeName();
+    fs.renameSync(this.#current, rotated);
+    const next = fs.openSync(this.#current, 'a', 0o600);
+    fs.closeSync(this.#fd);
+    this.#fd = next;
+    this.#bytes = 0;
+    this.#background = this.#background.then(() => this.#compress(rotated));
+  }
+
+  /** Two rotations may fall into one millisecond. */
+  #freeName(): string {
+    const stamp = this.#clock.now().toISOString().replaceAll(':', '-').replace('Z', '');
+    for (let suffix = 0; ; suffix++) {
+      const name = path.join(this.#directory, `mongosync-${stamp}${suffix === 0 ? '' : `-${suffix}`}.log`);
+      if (!fs.existsSync(name) && !fs.existsSync(`${name}.gz`)) return name;
+    }
+  }
+
+  async #compress(file: string): Promise<void> {
+    try {
+      const partial = `${file}.gz.partial`;
+      await pipeline(fs.createReadStream(file), createGzip(), fs.createWriteStream(partial, { mode: 0o600 }));
+      await fs.promises.rename(partial, `${file}.gz`);
+      await fs.promises.rm(file);
+      await this.#deleteOldest();
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  async #deleteOldest(): Promise<void> {
+    const names = await fs.promises.readdir(this.#directory);
+    const rotated = names.filter((name) => /^mongosync-\d{4}-\d\d-\d\dT.*\.log(\.gz)?$/.test(name)).sort();
+    const old = rotated.slice(0, Math.max(0, rotated.length - this.#keep));
+    await Promise.all(old.map((name) => fs.promises.rm(path.join(this.#directory, name), { force: true })));
+  }
+
+  #guard(work: () => void): void {
+    try {
+      work();
+      this.#failing = false;
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  #report(error: unknown): void {
+    if (this.#failing) return;
+    this.#failing = true;
+    process.stderr.write(`mongoferry: cannot write the log in ${this.#directory}: ${String(error)}\n`);
+  }
+}
+
+/** Rotates `sink` at every SIGUSR1; returns the way to stop. */
+export function rotateOnSignal(sink: OwnedLogSink): () => void {
+  const onSignal = (): void => sink.rotate();
+  process.on('SIGUSR1', onSignal);
+  return () => {
+    process.removeListener('SIGUSR1', onSignal);
+  };
+}

@@ -1,0 +1,81 @@
+/** A child of a longer-lived signal; stays linked until disposed. */
+export interface LinkedAbort {
+  /** Aborts when the parent does, or when `abort` is called. */
+  readonly signal: AbortSignal;
+  /** Aborts the child only. */
+  abort(reason?: unknown): void;
+  /** Unlinks from the parent without aborting; call it when the run or phase is done. Repeatable. */
+  dispose(): void;
+  [Symbol.dispose](): void;
+}
+
+/**
+ * A controller that aborts with `parent` and can be aborted alone. Unlike `AbortSignal.any`, it leaves no listener on
+ * the parent once disposed (nodejs/node#55351), so a process-long signal may have any number of children, one after
+ * the other.
+ */
+export function linkAbort(parent: AbortSignal): LinkedAbort {
+  const controller = new AbortController();
+  const onParent = (): void => controller.abort(parent.reason);
+  const dispose = (): void => parent.removeEventListener('abort', onParent);
+  if (parent.aborted) onParent();
+  else parent.addEventListener('abort', onParent, { once: true });
+  return {
+    signal: controller.signal,
+    abort: (reason) => controller.abort(reason),
+    dispose,
+    [Symbol.dispose]: dispose,
+  };
+}
+
+/**
+ * Resolves after `ms` milliseconds, or rejects with the signal's reason as soon as it aborts (also when it has
+ * already). Leaves neither a timer nor a listener behind.
+ */
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(asError(signal.reason));
+      return;
+    }
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(asError(signal.reason));
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', onAbort);
+      resolve();
+    }, ms);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Resolves when `signal` aborts; at once if it has. Never rejects. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
+/**
+ * Waits for `work` at most `ms` milliseconds: true when it settled in time (its value or rejection is the caller's to
+ * read from `work`), false when the time is over. Neither cancels `work` nor throws its error.
+ */
+export async function settlesWithin(work: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeUp = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  const settled = work.then(
+    () => true,
+    () => true,
+  );
+  try {
+    return await Promise.race([settled, timeUp]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(`aborted: ${String(reason)}`);
+}

@@ -1,0 +1,135 @@
+import { type Binary, type OrderedDoc, decodeOrdered, encode } from '../cluster/bson.js';
+import { isCapped, isCollated } from '../cluster/collection-spec.js';
+import { type Namespace, nsText, sameNs } from '../cluster/namespace.js';
+import { InvariantError } from '../errors.js';
+import type { CollectionRecord, CopyRecord } from './records.js';
+import type { MetadataStore } from './store.js';
+
+/** A source collection as the engine handles it: its place on the destination, and what it must become there. */
+export interface MigratedCollection {
+  /** Hexadecimal source UUID. */
+  readonly id: string;
+  /** Its namespace on the destination now; on the source, too, unless a rename has not been applied yet. */
+  readonly ns: Namespace;
+  readonly destinationUuid: Binary | undefined;
+  readonly options: OrderedDoc;
+  readonly indexes: readonly OrderedDoc[];
+  readonly dropped: boolean;
+  readonly copy: CopyRecord;
+  /** Order is data: one writer, stream order. */
+  readonly capped: boolean;
+  /** Different strings may be one key. */
+  readonly collated: boolean;
+}
+
+/** A view and its options. */
+export interface MigratedView {
+  readonly ns: Namespace;
+  readonly options: OrderedDoc;
+}
+
+type Changes = Partial<Pick<MigratedCollection, 'ns' | 'destinationUuid' | 'options' | 'indexes' | 'dropped' | 'copy'>>;
+
+/**
+ * The map from source UUIDs to the destination, kept in memory and stored with every change: change events name
+ * collections by UUID, so that drops and renames cannot mix up two that had one name.
+ */
+export class CollectionMap {
+  readonly #store: MetadataStore;
+  readonly #byId = new Map<string, MigratedCollection>();
+  readonly #views = new Map<string, MigratedView>();
+
+  constructor(store: MetadataStore) {
+    this.#store = store;
+  }
+
+  async load(signal: AbortSignal): Promise<void> {
+    this.#byId.clear();
+    this.#views.clear();
+    for (const record of await this.#store.loadCollections(signal)) this.#byId.set(record.id, fromRecord(record));
+    for (const view of await this.#store.loadViews(signal)) {
+      this.#views.set(nsText(view), { ns: { db: view.db, coll: view.coll }, options: decodeOrdered(view.options) });
+    }
+  }
+
+  get(id: string): MigratedCollection | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Collections that are not dropped. */
+  live(): MigratedCollection[] {
+    return [...this.#byId.values()].filter((each) => !each.dropped);
+  }
+
+  views(): MigratedView[] {
+    return [...this.#views.values()];
+  }
+
+  view(ns: Namespace): MigratedView | undefined {
+    return this.#views.get(nsText(ns));
+  }
+
+  /** The live collection at a destination namespace. */
+  at(ns: Namespace): MigratedCollection | undefined {
+    return this.live().find((each) => sameNs(each.ns, ns));
+  }
+
+  /** Adds or replaces collections, in memory once they are stored. */
+  async add(collections: readonly NewCollection[], signal: AbortSignal): Promise<MigratedCollection[]> {
+    const added = collections.map((each) => complete(each));
+    await this.#store.saveCollections(added.map(toRecord), signal);
+    for (const each of added) this.#byId.set(each.id, each);
+    return added;
+  }
+
+  async update(id: string, changes: Changes, signal: AbortSignal): Promise<MigratedCollection> {
+    const current = this.#byId.get(id);
+    if (current === undefined) throw new InvariantError(`collection ${id} is not in the map`);
+    const next = complete({ ...current, ...changes });
+    await this.#store.saveCollections([toRecord(next)], signal);
+    this.#byId.set(id, next);
+    return next;
+  }
+
+  async putView(view: MigratedView, signal: AbortSignal): Promise<void> {
+    await this.#store.saveViews([{ ...view.ns, options: encode(view.options) }], signal);
+    this.#views.set(nsText(view.ns), view);
+  }
+
+  async deleteView(ns: Namespace, signal: AbortSignal): Promise<void> {
+    await this.#store.deleteView(ns, signal);
+    this.#views.delete(nsText(ns));
+  }
+}
+
+/** What is needed to add a collection; the rest follows from its options. */
+export type NewCollection = Omit<MigratedCollection, 'capped' | 'collated'>;
+
+function complete(collection: NewCollection): MigratedCollection {
+  return { ...collection, capped: isCapped(collection.options), collated: isCollated(collection.options) };
+}
+
+function toRecord(each: MigratedCollection): CollectionRecord {
+  return {
+    id: each.id,
+    db: each.ns.db,
+    coll: each.ns.coll,
+    destinationUuid: each.destinationUuid,
+    options: encode(each.options),
+    indexes: each.indexes.map(encode),
+    dropped: each.dropped,
+    copy: each.copy,
+  };
+}
+
+function fromRecord(record: CollectionRecord): MigratedCollection {
+  return complete({
+    id: record.id,
+    ns: { db: record.db, coll: record.coll },
+    destinationUuid: record.destinationUuid,
+    options: decodeOrdered(record.options),
+    indexes: record.indexes.map(decodeOrdered),
+    dropped: record.dropped,
+    copy: record.copy,
+  });
+}

@@ -1,0 +1,87 @@
+import type { Binary, Timestamp } from '../cluster/bson.js';
+import type { Token } from '../cluster/position.js';
+
+/** Raised when a record changes its meaning; a process refuses metadata of another version. */
+export const SCHEMA_VERSION = 1;
+
+/** The phases of a migration's work, in order; a restart goes on in the one that is stored. */
+export type Phase = 'initialise' | 'copy' | 'apply' | 'commit' | 'done';
+
+/** The steps of a commit, in order; each is repeatable (docs/07-cutover.md). */
+export type CommitStep = 'drain' | 'restore' | 'handover' | 'finalise';
+
+/** The one record of a migration: all that is not per collection. */
+export interface MigrationRecord {
+  readonly state: string;
+  /** Options as `start` resolved them, for comparing with a later `start`. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly sourceId: string;
+  readonly destinationId: string;
+  readonly phase: Phase;
+  /** T0: where the change stream begins. Unset until the catalog has been read. */
+  readonly startTime?: Timestamp;
+  /** After the last copied document; before it, applied states are mixed. */
+  readonly copyEndTime?: Timestamp;
+  readonly commit?: { readonly step: CommitStep; readonly time?: Timestamp; readonly reverseStart?: Timestamp };
+  /** Whether we set the destination's write block, and so must lift it. */
+  readonly blockedDestination: boolean;
+  readonly canWrite: boolean;
+  readonly failure?: { readonly error: string; readonly description: string; readonly at: Date };
+  readonly eventsApplied: number;
+  readonly rawDeltas: boolean;
+  readonly warnings: readonly string[];
+}
+
+/** The safe point of the change stream: everything at or before it is on the destination. */
+export interface CheckpointRecord {
+  readonly token: Token;
+  readonly eventsApplied: number;
+}
+
+/** One source collection and where it is on the destination. Options and indexes are raw BSON, exactly as recorded. */
+export interface CollectionRecord {
+  /** Hexadecimal source UUID. */
+  readonly id: string;
+  readonly db: string;
+  readonly coll: string;
+  readonly destinationUuid: Binary | undefined;
+  readonly options: Buffer;
+  /** The source's index specs; what the destination must have in the end. */
+  readonly indexes: readonly Buffer[];
+  readonly dropped: boolean;
+  readonly copy: CopyRecord;
+}
+
+/** How far the copy of a collection is. `none`: it was created after T0, events carry all its documents. */
+export interface CopyRecord {
+  readonly status: 'none' | 'pending' | 'planned' | 'done';
+  readonly estimatedDocuments: number;
+  readonly estimatedBytes: number;
+}
+
+/** A view, known by its name alone: views have no UUID. */
+export interface ViewRecord {
+  readonly db: string;
+  readonly coll: string;
+  readonly options: Buffer;
+}
+
+/** A range of a collection's `_id`s, copied as one. */
+export interface PartitionRecord {
+  /** `<collection id>:<number>`. */
+  readonly id: string;
+  readonly collection: string;
+  /** `{_id: …}` raw; undefined at the ends. Lower is inclusive, upper exclusive. */
+  readonly lower: Buffer | undefined;
+  readonly upper: Buffer | undefined;
+  readonly natural: boolean;
+  readonly done: boolean;
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** The DDL event being carried out, if any, and the last one that was: DDL is exactly once (docs/04-apply.md). */
+export interface DdlRecord {
+  readonly done: Token | undefined;
+  readonly intent: { readonly token: Token; readonly destinationBefore: Binary | undefined } | undefined;
+}

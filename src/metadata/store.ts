@@ -1,0 +1,268 @@
+import { Binary, type Doc } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf } from '../cluster/errors.js';
+import { AppError } from '../errors.js';
+import {
+  type CheckpointRecord,
+  type CollectionRecord,
+  type DdlRecord,
+  type MigrationRecord,
+  type PartitionRecord,
+  SCHEMA_VERSION,
+  type ViewRecord,
+} from './records.js';
+
+/** The metadata database of a migration: mongosync's own name, or one of the migration's name. */
+export function metadataDatabase(migrationName: string | undefined): string {
+  return migrationName === undefined ? 'mongosync_reserved_for_internal_use' : `mongosync_internal_${migrationName}`;
+}
+
+const PRODUCT = 'mongoferry';
+
+/**
+ * All that a migration must remember, on the destination, written with majority: the process keeps nothing of its own.
+ * Every write asks `mayWrite` first, which throws when the lease is no longer certain (docs/02-lifecycle.md).
+ */
+export class MetadataStore {
+  readonly db: string;
+  readonly #cluster: Cluster;
+  readonly #mayWrite: () => void;
+
+  constructor(cluster: Cluster, db: string, mayWrite: () => void) {
+    this.#cluster = cluster;
+    this.db = db;
+    this.#mayWrite = mayWrite;
+  }
+
+  /** The migration's record, or undefined when the destination holds none. Errors: ForeignMetadata, MetadataUnreadable. */
+  async loadMigration(signal: AbortSignal): Promise<MigrationRecord | undefined> {
+    const names = await this.#collectionNames(signal);
+    const [schema] = names.has('schema') ? await this.#find('schema', {}, signal) : [];
+    if (schema === undefined) {
+      if (names.size > 0 && !onlyLease(names)) throw foreignMetadata(this.db);
+      return undefined;
+    }
+    if (schema['product'] !== PRODUCT) throw foreignMetadata(this.db);
+    if (schema['version'] !== SCHEMA_VERSION) {
+      throw new AppError(
+        'MetadataUnreadable',
+        `the metadata in ${this.db} is of version ${String(schema['version'])}, this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
+      );
+    }
+    const [doc] = await this.#find('migration', { _id: 'migration' }, signal);
+    return doc === undefined ? undefined : toMigration(doc);
+  }
+
+  /** Creates the record of a new migration. */
+  async createMigration(record: MigrationRecord, signal: AbortSignal): Promise<void> {
+    await this.#put('schema', { _id: 'schema', product: PRODUCT, version: SCHEMA_VERSION }, signal);
+    await this.#put('migration', { _id: 'migration', ...record }, signal);
+  }
+
+  /** Sets fields of the migration's record. */
+  async updateMigration(changes: Partial<MigrationRecord>, signal: AbortSignal): Promise<void> {
+    await this.#update('migration', [{ q: { _id: 'migration' }, u: { $set: changes } }], signal);
+  }
+
+  /** Removes everything that a start which failed half way had recorded. */
+  async dropAll(signal: AbortSignal): Promise<void> {
+    for (const name of await this.#collectionNames(signal)) {
+      if (name !== 'lease') await this.#write('removing metadata', { drop: name }, signal, [Code.NamespaceNotFound]);
+    }
+  }
+
+  async loadCheckpoint(signal: AbortSignal): Promise<CheckpointRecord | undefined> {
+    const [doc] = await this.#find('checkpoint', {}, signal);
+    return doc === undefined ? undefined : { token: String(doc['token']), eventsApplied: Number(doc['eventsApplied']) };
+  }
+
+  async saveCheckpoint(record: CheckpointRecord, signal: AbortSignal): Promise<void> {
+    await this.#put('checkpoint', { _id: 'checkpoint', ...record }, signal);
+  }
+
+  async loadCollections(signal: AbortSignal): Promise<CollectionRecord[]> {
+    return (await this.#find('collections', {}, signal)).map(toCollection);
+  }
+
+  async saveCollections(records: readonly CollectionRecord[], signal: AbortSignal): Promise<void> {
+    await this.#putAll('collections', records.map(({ id, ...rest }) => ({ _id: id, ...rest })), signal);
+  }
+
+  async deleteCollections(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#delete('collections', { _id: { $in: ids } }, signal);
+  }
+
+  async loadViews(signal: AbortSignal): Promise<ViewRecord[]> {
+    const docs = await this.#find('views', {}, signal);
+    return docs.map((doc) => ({ db: String(doc['db']), coll: String(doc['coll']), options: bytes(doc['options']) }));
+  }
+
+  async saveViews(records: readonly ViewRecord[], signal: AbortSignal): Promise<void> {
+    await this.#putAll('views', records.map((record) => ({ _id: `${record.db}.${record.coll}`, ...record })), signal);
+  }
+
+  async deleteView(ns: { db: string; coll: string }, signal: AbortSignal): Promise<void> {
+    await this.#delete('views', { _id: `${ns.db}.${ns.coll}` }, signal);
+  }
+
+  async loadPartitions(signal: AbortSignal): Promise<PartitionRecord[]> {
+    return (await this.#find('partitions', {}, signal)).map(toPartition);
+  }
+
+  async savePartitions(records: readonly PartitionRecord[], signal: AbortSignal): Promise<void> {
+    await this.#putAll('partitions', records.map(({ id, ...rest }) => ({ _id: id, ...rest })), signal);
+  }
+
+  async deletePartitions(collection: string, signal: AbortSignal): Promise<void> {
+    await this.#delete('partitions', { collection }, signal);
+  }
+
+  async loadDdl(signal: AbortSignal): Promise<DdlRecord> {
+    const [doc] = await this.#find('ddl', {}, signal);
+    return { done: doc?.['done'] as string | undefined, intent: toIntent(doc?.['intent']) };
+  }
+
+  async saveDdl(record: DdlRecord, signal: AbortSignal): Promise<void> {
+    await this.#put('ddl', { _id: 'ddl', ...record }, signal);
+  }
+
+  /** Pipeline update of one document with `$$NOW` at hand, upserting; resolves with whether one matched or was made. */
+  async updateWithServerTime(coll: string, filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
+    const reply = await this.#cluster.write(this.db, { update: coll, updates: [{ q: filter, u: pipeline, upsert }] }, { control: true });
+    const errors = reply['writeErrors'] as Doc[] | undefined;
+    if (errors !== undefined) return false;
+    if (reply['writeConcernError'] !== undefined) throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm a write`);
+    return Number(reply['n']) > 0;
+  }
+
+  /** The documents of a small collection. */
+  async readAll(coll: string, signal: AbortSignal): Promise<Doc[]> {
+    return this.#find(coll, {}, signal);
+  }
+
+  async #collectionNames(signal: AbortSignal): Promise<Set<string>> {
+    const reply = await this.#cluster.read('reading metadata', this.db, { listCollections: 1, nameOnly: true }, signal);
+    return new Set((reply['cursor'] as { firstBatch: { name: string }[] }).firstBatch.map((each) => each.name));
+  }
+
+  async #find(coll: string, filter: Doc, signal: AbortSignal): Promise<Doc[]> {
+    return this.#cluster.attempt('reading metadata', signal, async () => {
+      const session = this.#cluster.startSession();
+      try {
+        const find = { find: coll, filter, batchSize: 10_000, readConcern: { level: 'majority' } };
+        const docs: Doc[] = [];
+        let reply = await this.#cluster.command(this.db, find, { session });
+        for (;;) {
+          const cursor = reply['cursor'] as { id: { isZero(): boolean }; firstBatch?: Doc[]; nextBatch?: Doc[] };
+          docs.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
+          if (cursor.id.isZero()) return docs;
+          reply = await this.#cluster.command(this.db, { getMore: cursor.id, collection: coll }, { session });
+        }
+      } finally {
+        await session.endSession();
+      }
+    });
+  }
+
+  async #put(coll: string, doc: Doc, signal: AbortSignal): Promise<void> {
+    await this.#putAll(coll, [doc], signal);
+  }
+
+  async #putAll(coll: string, docs: readonly Doc[], signal: AbortSignal): Promise<void> {
+    for (let from = 0; from < docs.length; from += 1000) {
+      const slice = docs.slice(from, from + 1000);
+      await this.#update(coll, slice.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true })), signal);
+    }
+  }
+
+  async #update(coll: string, updates: readonly Doc[], signal: AbortSignal): Promise<void> {
+    await this.#write('writing metadata', { update: coll, updates }, signal);
+  }
+
+  async #delete(coll: string, filter: Doc, signal: AbortSignal): Promise<void> {
+    await this.#write('writing metadata', { delete: coll, deletes: [{ q: filter, limit: 0 }] }, signal);
+  }
+
+  async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
+    await this.#cluster.attempt(what, signal, async () => {
+      this.#mayWrite();
+      try {
+        const reply = await this.#cluster.write(this.db, command, { control: true });
+        const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+        if (error !== undefined) throw new AppError('WriteRefused', `the destination refused to store metadata: ${String(error['errmsg'])} (code ${String(error['code'])})`);
+        if (reply['writeConcernError'] !== undefined) throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm metadata`);
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === undefined || !accepted.includes(code)) throw error;
+      }
+    });
+  }
+}
+
+function onlyLease(names: ReadonlySet<string>): boolean {
+  return [...names].every((name) => name === 'lease');
+}
+
+function foreignMetadata(db: string): AppError {
+  return new AppError(
+    'ForeignMetadata',
+    `the destination holds a database ${db} that mongoferry did not write, for example a mongosync's. If that migration is over, drop the database`,
+  );
+}
+
+function withoutUndefined(doc: Doc): Doc {
+  return Object.fromEntries(Object.entries(doc).filter(([, value]) => value !== undefined));
+}
+
+function bytes(value: unknown): Buffer {
+  if (!(value instanceof Binary)) throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
+  return Buffer.from(value.buffer.subarray(0, value.position));
+}
+
+function optionalBytes(value: unknown): Buffer | undefined {
+  return value instanceof Binary ? bytes(value) : undefined;
+}
+
+function toMigration(doc: Doc): MigrationRecord {
+  const { _id, ...record } = doc;
+  return { ...(record as unknown as MigrationRecord), eventsApplied: Number(doc['eventsApplied']) };
+}
+
+function toCollection(doc: Doc): CollectionRecord {
+  const copy = doc['copy'] as Doc;
+  return {
+    id: String(doc['_id']),
+    db: String(doc['db']),
+    coll: String(doc['coll']),
+    destinationUuid: doc['destinationUuid'] instanceof Binary ? doc['destinationUuid'] : undefined,
+    options: bytes(doc['options']),
+    indexes: (doc['indexes'] as unknown[]).map(bytes),
+    dropped: doc['dropped'] === true,
+    copy: {
+      status: copy['status'] as CollectionRecord['copy']['status'],
+      estimatedDocuments: Number(copy['estimatedDocuments']),
+      estimatedBytes: Number(copy['estimatedBytes']),
+    },
+  };
+}
+
+function toPartition(doc: Doc): PartitionRecord {
+  return {
+    id: String(doc['_id']),
+    collection: String(doc['collection']),
+    lower: optionalBytes(doc['lower']),
+    upper: optionalBytes(doc['upper']),
+    natural: doc['natural'] === true,
+    done: doc['done'] === true,
+    documents: Number(doc['documents']),
+    bytes: Number(doc['bytes']),
+  };
+}
+
+function toIntent(value: unknown): DdlRecord['intent'] {
+  if (value === undefined || value === null) return undefined;
+  const doc = value as Doc;
+  const before = doc['destinationBefore'];
+  return { token: String(doc['token']), destinationBefore: before instanceof Binary ? before : undefined };
+}
+
