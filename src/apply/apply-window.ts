@@ -1,0 +1,53 @@
+import { EventEmitter, once } from 'node:events';
+import { InvariantError } from '../errors.js';
+
+/** Marks one entry applied; returns the new safe position if it moved. Call once. */
+export type Settle<P> = () => P | undefined;
+
+/**
+ * Lets batches of change events be applied in parallel and reports the one position that is safe to store: everything
+ * at or before it is on the destination. A batch whose write failed is never settled, so the position cannot pass it:
+ * the caller must fail the stream.
+ *
+ * Units: `limitBytes` and `bytes` are raw BSON bytes, held until the safe position passes the batch, so the limit
+ * bounds memory and replay after a crash. A larger batch goes in alone.
+ * Errors: `admit` rejects once `signal` aborts; a repeated settle throws InvariantError.
+ * Source: docs/04-apply.md.
+ */
+export class ApplyWindow<P> {
+  readonly #limitBytes: number;
+  readonly #order: { readonly position: P; readonly bytes: number; applied: boolean }[] = [];
+  readonly #room = new EventEmitter();
+  #heldBytes = 0;
+
+  constructor(options: { readonly limitBytes: number }) {
+    this.#limitBytes = options.limitBytes;
+  }
+
+  /** Bytes admitted whose position is not safe yet. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Waits for room, then registers the batch. Call in stream order, from one reader. */
+  async admit(position: P, bytes: number, signal: AbortSignal): Promise<Settle<P>> {
+    signal.throwIfAborted();
+    while (this.#heldBytes > 0 && this.#heldBytes + bytes > this.#limitBytes) {
+      await once(this.#room, 'room', { signal });
+    }
+    const entry = { position, bytes, applied: false };
+    this.#order.push(entry);
+    this.#heldBytes += bytes;
+    return () => this.#settle(entry);
+  }
+
+  #settle(entry: { applied: boolean }): P | undefined {
+    if (entry.applied) throw new InvariantError('a batch of change events was settled twice');
+    entry.applied = true;
+    const open = this.#order.findIndex((each) => !each.applied);
+    const passed = this.#order.splice(0, open < 0 ? this.#order.length : open);
+    for (const { bytes } of passed) this.#heldBytes -= bytes;
+    if (passed.length > 0) this.#room.emit('room');
+    return passed.at(-1)?.position;
+  }
+}

@@ -1,0 +1,179 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { type DocumentWriter, type WriteTarget, refusedError } from '../cluster/document-writer.js';
+import { nsText } from '../cluster/namespace.js';
+import { idDocument, needsLiteralReplacement } from '../cluster/raw-document.js';
+import { deleteStatement, deltaStatement, literalReplaceStatement, replaceStatement } from '../cluster/raw-statements.js';
+import { InvariantError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
+import { metrics } from '../metrics.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { type Operation, isSequential } from './operation.js';
+import { refetch } from './refetch.js';
+
+/** Applies operations so that all on one document take effect in the order given. */
+export interface LaneApplier {
+  /** Resolves once a majority has everything. */
+  apply(operations: readonly Operation[], signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * Applies a lane's operations with clients of this thread. Operations on different documents go together, one command
+ * per collection and kind, since commands that mix kinds must be short (docs/performance.md); no document is twice in
+ * one round. Capped collections, and text keys under a collation, go in stream order, one run of a kind at a time.
+ *
+ * What the destination refuses because the document has moved on is read again from the source.
+ */
+export class LocalLaneApplier implements LaneApplier {
+  readonly #source: Cluster;
+  readonly #writer: DocumentWriter;
+  readonly #logger: Logger;
+
+  constructor(source: Cluster, writer: DocumentWriter, logger: Logger) {
+    this.#source = source;
+    this.#writer = writer;
+    this.#logger = logger;
+  }
+
+  async apply(operations: readonly Operation[], signal: AbortSignal): Promise<void> {
+    const started = performance.now();
+    const rounds = new Map<string, Rounds>();
+    const runs = new Map<string, Operation[]>();
+    for (const each of operations) {
+      if (isSequential(each)) await this.#addToRun(runs, each, signal);
+      else addToRounds(rounds, each);
+    }
+    for (const { sent } of rounds.values()) {
+      for (const round of sent) await this.#sendRound([...round.values()], signal);
+    }
+    for (const run of runs.values()) await this.#sendRun(run, signal);
+    metrics.applyBatchDuration.record(performance.now() - started);
+    metrics.applyBatchEvents.record(operations.length);
+  }
+
+  async #addToRun(runs: Map<string, Operation[]>, each: Operation, signal: AbortSignal): Promise<void> {
+    const run = runs.get(each.collection.id) ?? [];
+    runs.set(each.collection.id, run);
+    if (run[0] !== undefined && run[0].kind !== each.kind) {
+      await this.#sendRun(run, signal);
+      run.length = 0;
+    }
+    run.push(each);
+  }
+
+  async #sendRound(round: readonly Operation[], signal: AbortSignal): Promise<void> {
+    if (round.length === 0) return;
+    const target = targetOf(round[0] as Operation);
+    const of = (kind: Operation['kind']): Operation[] => round.filter((each) => each.kind === kind);
+    const updates = [...of('replace'), ...of('delta')];
+    await Promise.all([
+      this.#writer.put(target, of('put').map(contentOf), signal),
+      this.#update(target, updates, signal),
+      this.#delete(target, of('delete'), signal),
+      this.#refetch(target, of('refetch'), signal),
+    ]);
+  }
+
+  async #sendRun(run: readonly Operation[], signal: AbortSignal): Promise<void> {
+    const first = run[0];
+    if (first === undefined) return;
+    const target = targetOf(first);
+    if (first.kind === 'put') {
+      if (first.collection.capped) await this.#writer.append(target, run.map(contentOf), signal);
+      else for (const each of run) await this.#writer.put(target, [contentOf(each)], signal);
+      return;
+    }
+    for (const each of run) await this.#sendOne(target, each, signal);
+  }
+
+  async #sendOne(target: WriteTarget, each: Operation, signal: AbortSignal): Promise<void> {
+    if (each.kind === 'delete') await this.#delete(target, [each], signal);
+    else if (each.kind === 'refetch') await this.#refetch(target, [each], signal);
+    else await this.#update(target, [each], signal);
+  }
+
+  async #update(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
+    if (operations.length === 0) return;
+    const refused = await this.#writer.send(target, 'update', operations.map(updateOf), false, signal);
+    if (refused.length === 0) return;
+    this.#logger.debug(`${nsText(target.ns)}: ${refused.length} updates do not fit the documents as they are; reading them again`, { code: refused[0]?.code });
+    await this.#refetch(target, refused.map((error) => operations[error.index] as Operation), signal);
+  }
+
+  async #delete(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
+    if (operations.length === 0) return;
+    const [error] = await this.#writer.send(target, 'delete', operations.map((each) => deleteStatement(each.id)), false, signal);
+    if (error !== undefined) throw refusedError(target, error);
+  }
+
+  /** Capped collections keep a document's place by a replacement; elsewhere place means nothing. */
+  async #refetch(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
+    if (operations.length === 0) return;
+    const started = performance.now();
+    await this.#source.attempt(`reading ${nsText(target.ns)} again`, signal, async () => {
+      for await (const documents of refetch(this.#source, operations, signal)) {
+        // A document that is gone by now has a delete event that follows.
+        if (documents === 'gone') return;
+        if (operations[0]?.collection.capped === true) await this.#replaceInPlace(target, documents, signal);
+        else await this.#writer.put(target, documents, signal);
+      }
+    });
+    metrics.refetchDuration.record(performance.now() - started);
+  }
+
+  async #replaceInPlace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    const [error] = await this.#writer.send(target, 'update', documents.map((doc) => literalReplaceStatement(idDocument(doc) ?? doc, doc)), true, signal);
+    if (error !== undefined) throw refusedError(target, error);
+  }
+}
+
+/** The operations of one collection: `sent[n]` is sent before `sent[n + 1]`, each with no key twice. */
+interface Rounds {
+  readonly sent: Map<string, Operation>[];
+  /** The last round that holds a key. */
+  readonly last: Map<string, number>;
+}
+
+/**
+ * A delta goes into the round after its key's last one, so that a hot document delays only itself. A whole-document
+ * operation takes the place of the last one on its key, which it makes superfluous.
+ */
+function addToRounds(rounds: Map<string, Rounds>, each: Operation): void {
+  const { text } = each.key;
+  const own = rounds.get(each.collection.id) ?? { sent: [], last: new Map<string, number>() };
+  rounds.set(each.collection.id, own);
+  const last = own.last.get(text);
+  const earlier = last === undefined ? undefined : own.sent[last]?.get(text);
+  const supersedes = earlier !== undefined && isWhole(each) && each.key.exact && earlier.key.exact;
+  const index = last === undefined ? 0 : supersedes ? last : last + 1;
+  const round = own.sent[index] ?? new Map<string, Operation>();
+  own.sent[index] = round;
+  // What replaces a put stays one: it may have been preceded by a delete, so the key's old bytes must go.
+  round.set(text, supersedes && each.kind === 'replace' && earlier.kind === 'put' ? { ...each, kind: 'put' } : each);
+  own.last.set(text, index);
+}
+
+/** Whether the operation says all there is to know of the document. */
+function isWhole(operation: Operation): boolean {
+  return operation.kind !== 'delta';
+}
+
+function updateOf(operation: Operation): Buffer {
+  const content = contentOf(operation);
+  if (operation.kind === 'delta') return deltaStatement(operation.id, content);
+  return needsLiteralReplacement(content) ? literalReplaceStatement(operation.id, content) : replaceStatement(operation.id, content);
+}
+
+function contentOf(operation: Operation): Buffer {
+  if (operation.content === undefined) throw new InvariantError(`a ${operation.kind} operation without content`);
+  return operation.content;
+}
+
+function targetOf(operation: Operation): WriteTarget {
+  return targetOfCollection(operation.collection);
+}
+
+/** Where a collection's documents go. */
+export function targetOfCollection(collection: MigratedCollection): WriteTarget {
+  if (collection.destinationUuid === undefined) throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
+  return { ns: collection.ns, uuid: collection.destinationUuid };
+}

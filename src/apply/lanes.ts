@@ -1,0 +1,131 @@
+import type { MigratedCollection } from '../metadata/collections.js';
+import { laneOf } from './document-key.js';
+import type { LaneApplier } from './lane-applier.js';
+import { type Operation, laneText } from './operation.js';
+
+const MAX_OPERATIONS = 5000;
+const MAX_BYTES = 8 * 1024 * 1024;
+
+interface Entry {
+  readonly operation: Operation;
+  readonly settle: () => void;
+}
+
+/**
+ * Spreads operations over lanes: all of one document are in one lane, in the order given; the lanes work side by side.
+ * The queues are bounded by the apply window, which counts every queued event's bytes.
+ *
+ * The first failure stops all lanes, and `failed` rejects with it.
+ */
+export class Lanes {
+  readonly failed: Promise<never>;
+  readonly #lanes: Lane[];
+  readonly #pending = new Map<string, number>();
+  readonly #waiting: { readonly ids: readonly string[]; readonly done: () => void }[] = [];
+
+  constructor(appliers: readonly LaneApplier[], signal: AbortSignal) {
+    let fail: (reason: unknown) => void = () => undefined;
+    this.failed = new Promise<never>((_, reject) => {
+      fail = reject;
+    });
+    // Read by the pipeline's race; without a handler an early failure would count as unhandled.
+    this.failed.catch(() => undefined);
+    this.#lanes = appliers.map((applier) => new Lane(applier, signal, fail));
+  }
+
+  /** Queues an operation; `settle` is called once a majority has it. */
+  push(operation: Operation, settle: () => void): void {
+    const { id } = operation.collection;
+    this.#pending.set(id, (this.#pending.get(id) ?? 0) + 1);
+    const lane = this.#lanes[laneOf(laneText(operation), this.#lanes.length)];
+    lane?.push({
+      operation,
+      settle: () => {
+        settle();
+        this.#settled(id);
+      },
+    });
+  }
+
+  /** Resolves once nothing of these collections is queued or being written; the others go on. */
+  drain(ids: readonly string[]): Promise<void> {
+    if (!ids.some((id) => this.#pending.has(id))) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({ ids, done: resolve }));
+  }
+
+  /** Resolves once the lanes have stopped after their signal aborted. */
+  async stopped(): Promise<void> {
+    await Promise.allSettled(this.#lanes.map((lane) => lane.idle));
+  }
+
+  #settled(id: string): void {
+    const left = (this.#pending.get(id) ?? 1) - 1;
+    if (left > 0) {
+      this.#pending.set(id, left);
+      return;
+    }
+    this.#pending.delete(id);
+    for (let index = this.#waiting.length - 1; index >= 0; index--) {
+      const waiter = this.#waiting[index];
+      if (waiter === undefined || waiter.ids.some((each) => this.#pending.has(each))) continue;
+      this.#waiting.splice(index, 1);
+      waiter.done();
+    }
+  }
+}
+
+/** One queue and the loop that empties it; the loop ends when the queue is empty, so nothing is left to stop. */
+class Lane {
+  idle: Promise<void> = Promise.resolve();
+  readonly #applier: LaneApplier;
+  readonly #signal: AbortSignal;
+  readonly #fail: (reason: unknown) => void;
+  #queue: Entry[] = [];
+  #running = false;
+
+  constructor(applier: LaneApplier, signal: AbortSignal, fail: (reason: unknown) => void) {
+    this.#applier = applier;
+    this.#signal = signal;
+    this.#fail = fail;
+  }
+
+  push(entry: Entry): void {
+    this.#queue.push(entry);
+    if (this.#running) return;
+    this.#running = true;
+    this.idle = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      // Lets the dispatcher queue the rest of its batch first: fuller commands.
+      await Promise.resolve();
+      while (this.#queue.length > 0 && !this.#signal.aborted) {
+        const batch = this.#take();
+        await this.#applier.apply(
+          batch.map((entry) => entry.operation),
+          this.#signal,
+        );
+        for (const entry of batch) entry.settle();
+      }
+      this.#running = false;
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #take(): Entry[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#queue.length && count < MAX_OPERATIONS && bytes < MAX_BYTES) {
+      bytes += this.#queue[count]?.operation.content?.length ?? 0;
+      count++;
+    }
+    return this.#queue.splice(0, count);
+  }
+}
+
+/** The collections a barrier must wait for, by id. */
+export function idsOf(collections: readonly (MigratedCollection | undefined)[]): string[] {
+  return collections.flatMap((each) => (each === undefined ? [] : [each.id]));
+}

@@ -1,0 +1,40 @@
+import type { MigratedCollection } from '../metadata/collections.js';
+import type { ChangeEvent } from './event.js';
+import { type DocumentKey, documentKey } from './document-key.js';
+import { AppError } from '../errors.js';
+
+/** What is to be done to one document of the destination. Plain data: a lane may run in a worker. */
+export interface Operation {
+  readonly collection: MigratedCollection;
+  /**
+   * - put: the document as a whole (insert); - replace: likewise, of a replace event; - delta: the server's own delta;
+   * - delete; - refetch: as the document is on the source now, since the event does not say.
+   */
+  readonly kind: 'put' | 'replace' | 'delta' | 'delete' | 'refetch';
+  readonly id: Buffer;
+  readonly key: DocumentKey;
+  /** The document of put and replace, or the delta. */
+  readonly content: Buffer | undefined;
+}
+
+/** The operation of an insert, update, replace or delete event. */
+export function operationOf(event: ChangeEvent, collection: MigratedCollection): Operation {
+  if (event.key === undefined) throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
+  const common = { collection, id: event.key, key: documentKey(event.key) };
+  if (event.operation === 'delete') return { ...common, kind: 'delete', content: undefined };
+  if (event.operation === 'update') {
+    return event.delta === undefined ? { ...common, kind: 'refetch', content: undefined } : { ...common, kind: 'delta', content: event.delta };
+  }
+  if (event.document === undefined) return { ...common, kind: 'refetch', content: undefined };
+  return { ...common, kind: event.operation === 'insert' ? 'put' : 'replace', content: event.document };
+}
+
+/** Whether the operations of a collection on this key must be sent one after the other, in stream order. */
+export function isSequential(operation: Operation): boolean {
+  return operation.collection.capped || (operation.collection.collated && operation.key.holdsText);
+}
+
+/** The text that decides the lane: what must stay in order shares it. */
+export function laneText(operation: Operation): string {
+  return isSequential(operation) ? operation.collection.id : operation.collection.id + operation.key.text;
+}

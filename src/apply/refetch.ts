@@ -1,0 +1,57 @@
+import { decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { findByUuid } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf } from '../cluster/errors.js';
+import { type Namespace, nsText } from '../cluster/namespace.js';
+import { rawBatches } from '../cluster/raw-cursor.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
+import { AppError } from '../errors.js';
+import { metrics } from '../metrics.js';
+import type { Operation } from './operation.js';
+
+const IDS_PER_READ = 1000;
+
+/**
+ * Reads documents from the source as they are now, in raw batches. `gone`: the collection was dropped meanwhile; its
+ * drop event follows, so what the documents were no longer matters.
+ *
+ * A later state than the event's is sound: everything after the event is replayed over it (docs/04-apply.md).
+ */
+export async function* refetch(source: Cluster, operations: readonly Operation[], signal: AbortSignal): AsyncGenerator<Buffer[] | 'gone'> {
+  const first = operations[0];
+  if (first === undefined) return;
+  const { collection } = first;
+  metrics.refetches.add(operations.length);
+  let ns: Namespace = collection.ns;
+  for (let from = 0; from < operations.length; from += IDS_PER_READ) {
+    const ids = operations.slice(from, from + IDS_PER_READ).map((each) => idOf(each));
+    for (;;) {
+      try {
+        const command = {
+          find: ns.coll,
+          filter: { _id: { $in: ids } },
+          collectionUUID: uuidFrom(Buffer.from(collection.id, 'hex')),
+          readConcern: { level: 'majority', ...(source.now === undefined ? {} : { afterClusterTime: source.now }) },
+        };
+        for await (const batch of rawBatches(source, { db: ns.db, command }, signal)) yield batch.documents;
+        break;
+      } catch (error) {
+        const code = codeOf(error);
+        if (code !== Code.CollectionUUIDMismatch && code !== Code.NamespaceNotFound && code !== Code.QueryPlanKilled) throw error;
+        const renamed = await findByUuid(source, uuidFrom(Buffer.from(collection.id, 'hex')), ns.db, signal);
+        if (renamed === undefined) {
+          yield 'gone';
+          return;
+        }
+        ns = renamed;
+      }
+    }
+  }
+}
+
+function idOf(operation: Operation): unknown {
+  if (!survivesDecoding(operation.id)) {
+    throw new AppError('DocumentNotCarried', `a document of ${nsText(operation.collection.ns)} must be read again, but its _id cannot be sent in a query without change`);
+  }
+  return decodeOrdered(operation.id).get('_id');
+}

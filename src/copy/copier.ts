@@ -1,0 +1,115 @@
+import type { Timestamp } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { emptyCollection } from '../cluster/destination-catalog.js';
+import { nsText } from '../cluster/namespace.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
+import { InvariantError } from '../errors.js';
+import { mapLimit } from '../lib/limit.js';
+import type { Logger } from '../lib/logger.js';
+import { metrics } from '../metrics.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import type { PartitionRecord } from '../metadata/records.js';
+import type { MetadataStore } from '../metadata/store.js';
+import type { CopyProgress } from './copy-progress.js';
+import { planCopy } from './planner.js';
+import type { RangeCopier, RangeTask } from './range-copier.js';
+
+/** What the copy works with. */
+export interface CopyContext {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly store: MetadataStore;
+  readonly collections: CollectionMap;
+  readonly ranges: RangeCopier;
+  readonly progress: CopyProgress;
+  readonly logger: Logger;
+  /** Ranges copied at the same time. */
+  readonly parallelRanges: number;
+}
+
+const READ_BYTES = 8 * 1024 * 1024;
+const MAX_READ_DOCUMENTS = 10_000;
+
+/**
+ * Copies all collections, largest first, many ranges at a time. A range is marked done only after a majority has its
+ * documents; a restart copies the others again. Source: docs/03-copy.md.
+ */
+export async function copyCollections(context: CopyContext, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
+  const { store, collections, progress, logger } = context;
+  await planCopy(context.source, store, collections, signal);
+  const partitions = await store.loadPartitions(signal);
+  progress.load(collections, partitions);
+  const open = partitions.filter((each) => !each.done).sort(bySize(collections));
+  logger.info('Copying collections', { partitions: partitions.length, remaining: open.length });
+  const total = partitions.length;
+  let done = total - open.length;
+  await mapLimit(
+    open,
+    context.parallelRanges,
+    async (partition, inner) => {
+      await copyPartition(context, partition, afterTime, inner);
+      done++;
+      logger.debug(`Completed writing ${done} / ${total} partitions`);
+    },
+    signal,
+  );
+  progress.finish();
+}
+
+/** Copies one collection anew: its target is emptied first. For collections whose documents emitted no events. */
+export async function copyAgain(context: CopyContext, collection: MigratedCollection, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
+  const partition: PartitionRecord = { id: `${collection.id}:again`, collection: collection.id, lower: undefined, upper: undefined, natural: true, done: false, documents: 0, bytes: 0 };
+  const task = rangeTask(collection, partition, afterTime);
+  do await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
+  while ((await context.ranges.copy(task, () => undefined, signal)) === 'restart');
+}
+
+async function copyPartition(context: CopyContext, partition: PartitionRecord, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
+  const { store, collections, progress } = context;
+  const collection = collections.get(partition.collection);
+  if (collection === undefined) throw new InvariantError(`partition ${partition.id} is of no collection`);
+  const task = rangeTask(collection, partition, afterTime);
+  const started = performance.now();
+  let documents = 0;
+  let bytes = 0;
+  const count = (moreDocuments: number, moreBytes: number): void => {
+    documents += moreDocuments;
+    bytes += moreBytes;
+    progress.add(collection.id, moreDocuments, moreBytes);
+    if (moreDocuments > 0) metrics.documentsCopied.add(moreDocuments);
+    if (moreBytes > 0) metrics.copiedBytes.add(moreBytes);
+  };
+  // An earlier process may have copied half of a capped collection: its order is only right from an empty start.
+  if (collection.capped) await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
+  while ((await context.ranges.copy(task, count, signal)) === 'restart') {
+    context.logger.info(`${nsText(collection.ns)} evicted documents faster than it was read; copying it again`);
+    await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
+    count(-documents, -bytes);
+  }
+  await store.savePartitions([{ ...partition, done: true, documents, bytes }], signal);
+  progress.partitionDone(collection.id);
+  metrics.partitionsCompleted.add(1);
+  metrics.partitionDuration.record(performance.now() - started);
+}
+
+function rangeTask(collection: MigratedCollection, partition: PartitionRecord, afterTime: Timestamp): RangeTask {
+  if (collection.destinationUuid === undefined) throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
+  const { estimatedBytes, estimatedDocuments } = collection.copy;
+  const average = estimatedDocuments > 0 ? estimatedBytes / estimatedDocuments : 0;
+  return {
+    ns: collection.ns,
+    uuid: uuidFrom(Buffer.from(collection.id, 'hex')),
+    target: { ns: collection.ns, uuid: collection.destinationUuid },
+    lower: partition.lower,
+    upper: partition.upper,
+    natural: partition.natural,
+    ordered: collection.capped,
+    batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
+    afterTime,
+  };
+}
+
+function bySize(collections: CollectionMap): (a: PartitionRecord, b: PartitionRecord) => number {
+  const bytes = (partition: PartitionRecord): number => collections.get(partition.collection)?.copy.estimatedBytes ?? 0;
+  return (a, b) => bytes(b) - bytes(a);
+}

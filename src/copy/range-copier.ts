@@ -1,0 +1,157 @@
+import { type Binary, type Doc, type Timestamp, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { findByUuid } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentWriter, WriteTarget } from '../cluster/document-writer.js';
+import { Code, codeOf } from '../cluster/errors.js';
+import { type Namespace, nsText } from '../cluster/namespace.js';
+import { rawBatches } from '../cluster/raw-cursor.js';
+import { idDocument } from '../cluster/raw-document.js';
+import type { ByteBudget } from '../lib/limit.js';
+import { metrics } from '../metrics.js';
+
+/** One range to copy: plain data, so that it can be handed to a worker with clients of its own. */
+export interface RangeTask {
+  readonly ns: Namespace;
+  readonly uuid: Binary;
+  readonly target: WriteTarget;
+  /** `{_id: …}` raw, inclusive and exclusive. */
+  readonly lower: Buffer | undefined;
+  readonly upper: Buffer | undefined;
+  /** In natural order, without bounds. */
+  readonly natural: boolean;
+  /** Order is data: one writer, in the order read. */
+  readonly ordered: boolean;
+  /** Documents per read. */
+  readonly batchDocuments: number;
+  /** Reads are at or after it. */
+  readonly afterTime: Timestamp;
+}
+
+/** How a range ended: copied, or its collection was dropped on the source meanwhile. */
+export type RangeOutcome = 'copied' | 'gone' | 'restart';
+
+/** Copies one range of one collection. */
+export interface RangeCopier {
+  /** Resolves once every document is majority-written. `progress` is told documents and bytes as they are written. */
+  copy(task: RangeTask, progress: (documents: number, bytes: number) => void, signal: AbortSignal): Promise<RangeOutcome>;
+}
+
+const WRITES_IN_FLIGHT = 2;
+
+/**
+ * Copies ranges in this thread: reads raw batches, one ahead, and keeps up to two inserts in flight. After a transient
+ * error it goes on from the last `_id` that was written. A rename on the source is followed by UUID.
+ *
+ * `restart`: the cursor of a capped collection was overtaken by its own eviction (136); empty the target and begin again.
+ */
+export class LocalRangeCopier implements RangeCopier {
+  readonly #source: Cluster;
+  readonly #writer: DocumentWriter;
+  readonly #budget: ByteBudget;
+
+  constructor(source: Cluster, writer: DocumentWriter, budget: ByteBudget) {
+    this.#source = source;
+    this.#writer = writer;
+    this.#budget = budget;
+  }
+
+  async copy(task: RangeTask, progress: (documents: number, bytes: number) => void, signal: AbortSignal): Promise<RangeOutcome> {
+    let position: RangePosition = { ns: task.ns, lower: task.lower };
+    let done = { documents: 0, bytes: 0 };
+    const onWritten = (documents: readonly Buffer[], bytes: number): void => {
+      done = { documents: done.documents + documents.length, bytes: done.bytes + bytes };
+      progress(documents.length, bytes);
+      if (!task.natural) position = advance(position, documents);
+    };
+    return this.#source.attempt(`copying ${nsText(task.ns)}`, signal, async () => {
+      if (task.natural) {
+        // Natural order cannot be taken up where it stopped: the range is read again, and counted again.
+        progress(-done.documents, -done.bytes);
+        done = { documents: 0, bytes: 0 };
+      }
+      for (;;) {
+        try {
+          await this.#read(task, position, onWritten, signal);
+          return 'copied';
+        } catch (error) {
+          const code = codeOf(error);
+          if (code === Code.CappedPositionLost && task.ordered) return 'restart';
+          if (code !== Code.CollectionUUIDMismatch && code !== Code.QueryPlanKilled && code !== Code.NamespaceNotFound) throw error;
+          const renamed = await findByUuid(this.#source, task.uuid, task.ns.db, signal);
+          if (renamed === undefined) return 'gone';
+          if (task.ordered) return 'restart';
+          position = { ...position, ns: renamed };
+        }
+      }
+    });
+  }
+
+  async #read(task: RangeTask, position: RangePosition, onWritten: (documents: readonly Buffer[], bytes: number) => void, signal: AbortSignal): Promise<void> {
+    const inFlight: Promise<void>[] = [];
+    let previous: Promise<void> = Promise.resolve();
+    const limit = task.ordered ? 1 : WRITES_IN_FLIGHT;
+    const cursor = { db: position.ns.db, command: findCommand(task, position), batchSize: task.batchDocuments };
+    try {
+      for await (const { documents } of rawBatches(this.#source, cursor, signal)) {
+        if (documents.length === 0) continue;
+        if (inFlight.length >= limit) await inFlight.shift();
+        const bytes = documents.reduce((sum, doc) => sum + doc.length, 0);
+        await this.#budget.acquire(bytes, signal);
+        const written = this.#write(task, documents, previous, signal)
+          .then(() => onWritten(documents, bytes))
+          .finally(() => this.#budget.release(bytes));
+        previous = written;
+        // Read where it is shifted or settled; until then a rejection must not count as unhandled.
+        written.catch(() => undefined);
+        inFlight.push(written);
+      }
+      await Promise.all(inFlight);
+    } finally {
+      await Promise.allSettled(inFlight);
+    }
+  }
+
+  /**
+   * Resolves once this batch and all before it are written: the position that `onWritten` moves must never pass a
+   * batch that failed, or a later attempt would read on behind it.
+   */
+  async #write(task: RangeTask, documents: Buffer[], previous: Promise<void>, signal: AbortSignal): Promise<void> {
+    const started = performance.now();
+    if (task.ordered) await this.#writer.append(task.target, documents, signal);
+    else await this.#writer.put(task.target, documents, signal);
+    metrics.copyBatchDuration.record(performance.now() - started);
+    metrics.copyBatchDocuments.record(documents.length);
+    await previous;
+  }
+}
+
+/** Where to read on: under which name, and from which `_id`. */
+interface RangePosition {
+  readonly ns: Namespace;
+  readonly lower: Buffer | undefined;
+}
+
+/** The last `_id` written; it is read again, and found to be there already. One that a command would change is passed over. */
+function advance(position: RangePosition, documents: readonly Buffer[]): RangePosition {
+  const last = documents.at(-1);
+  const lower = last === undefined ? undefined : idDocument(last);
+  return lower !== undefined && survivesDecoding(lower) ? { ...position, lower } : position;
+}
+
+function findCommand(task: RangeTask, position: RangePosition): Doc {
+  const bounds = task.natural
+    ? { hint: { $natural: 1 } }
+    : {
+        hint: { _id: 1 },
+        ...(position.lower === undefined ? {} : { min: decodeOrdered(position.lower) }),
+        ...(task.upper === undefined ? {} : { max: decodeOrdered(task.upper) }),
+      };
+  return {
+    find: position.ns.coll,
+    filter: {},
+    ...bounds,
+    batchSize: task.batchDocuments,
+    collectionUUID: task.uuid,
+    readConcern: { level: 'majority', afterClusterTime: task.afterTime },
+  };
+}

@@ -1,0 +1,71 @@
+import type { Timestamp } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { writeNote } from '../cluster/notes.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap } from '../metadata/collections.js';
+import type { CommitStep, MigrationRecord } from '../metadata/records.js';
+import type { MetadataStore } from '../metadata/store.js';
+import { checkCatalog } from './catalog-check.js';
+import { restoreAfterHandover, restoreBeforeHandover } from './restore.js';
+import { setBlock } from './write-block.js';
+
+/** The part of change event application that a commit steers. */
+export interface CommitStream {
+  /** Events after the time that `takeTime` takes are judged, not applied. */
+  setFence(takeTime: () => Promise<Timestamp>): Promise<Timestamp>;
+  reached(time: Timestamp, signal: AbortSignal): Promise<void>;
+}
+
+/** What a commit works with. */
+export interface CommitContext {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly store: MetadataStore;
+  readonly collections: CollectionMap;
+  readonly logger: Logger;
+  /** Resolves once every wanted index is built. */
+  readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
+  /** Called when the destination is its applications': applying must stop, canWrite is true. */
+  readonly onHandover: () => Promise<void>;
+}
+
+/**
+ * The first half of a commit: takes the commit time, applies up to it, compares the catalog, restores what was held
+ * back, and makes sure that nobody wrote to the source meanwhile. Ends with the point of no return stored. Every step
+ * is recorded and repeatable. Source: docs/07-cutover.md.
+ */
+export async function commitUpToHandover(context: CommitContext, record: MigrationRecord, stream: CommitStream, signal: AbortSignal): Promise<void> {
+  const { source, destination, store, collections, logger } = context;
+  let time = record.commit?.time;
+  if (time === undefined) {
+    time = await stream.setFence(() => writeNote(source, 'commit', signal));
+    await store.updateMigration({ commit: { step: 'drain', time } }, signal);
+    logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
+  }
+  await stream.reached(time, signal);
+  await context.indexesBuilt(signal);
+  await checkCatalog(source, collections, signal);
+  await store.updateMigration({ commit: { step: 'restore', time } }, signal);
+  await restoreBeforeHandover(destination, collections, signal);
+  // Whatever was written to the source until now has been judged once the stream has passed this note.
+  await stream.reached(await writeNote(source, 'handover', signal), signal);
+  const reverseStart = await writeNote(destination, 'handover', signal);
+  await store.updateMigration({ commit: { step: 'handover', time, reverseStart } }, signal);
+}
+
+/** The second half, from the point of no return on: the destination is unblocked, then its expiry and uniqueness return. */
+export async function commitFromHandover(context: CommitContext, record: MigrationRecord, signal: AbortSignal): Promise<readonly string[]> {
+  const { destination, store, collections, logger } = context;
+  if (record.blockedDestination) await setBlock(destination, false, signal);
+  await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
+  await context.onHandover();
+  logger.info('The destination accepts writes');
+  const notUnique = await restoreAfterHandover(destination, collections, signal);
+  return notUnique.map((index) => `index ${index} could not be made unique, since documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry`);
+}
+
+/** Whether a stored commit is past the point of no return. */
+export function isPastHandover(record: MigrationRecord): boolean {
+  const step: CommitStep | undefined = record.commit?.step;
+  return step === 'handover' || step === 'finalise';
+}

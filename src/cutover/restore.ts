@@ -1,0 +1,81 @@
+import type { Doc } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
+import { changeCatalog } from '../cluster/destination-catalog.js';
+import { Code, codeOf } from '../cluster/errors.js';
+import { type IndexRestoration, restoration } from '../cluster/index-spec.js';
+import { nsText } from '../cluster/namespace.js';
+import { AppError } from '../errors.js';
+import { mapLimit } from '../lib/limit.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+
+const PARALLEL = 8;
+const GONE = [Code.NamespaceNotFound, Code.IndexNotFound];
+
+/**
+ * Gives the destination back, by collMod, what was held back and does not change documents: capped sizes, pre-images,
+ * hidden indexes; and prepares every unique index. Repeatable. Errors: UniqueViolation when documents of the source
+ * violate an index that is unique there, which only damaged data does.
+ */
+export async function restoreBeforeHandover(destination: Cluster, collections: CollectionMap, signal: AbortSignal): Promise<void> {
+  await mapLimit(collections.live(), PARALLEL, (each, inner) => restoreOne(destination, each, inner), signal);
+}
+
+async function restoreOne(destination: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+  const fields = restoreCommand(collection.options);
+  if (Object.keys(fields).length > 0) await collMod(destination, collection, fields, signal);
+  for (const spec of collection.indexes) {
+    const index = restoration(spec);
+    if (index.hidden) await collMod(destination, collection, { index: { name: index.name, hidden: true } }, signal);
+    if (index.unique || index.prepareUnique) await collMod(destination, collection, { index: { name: index.name, prepareUnique: true } }, signal);
+    if (index.unique) await checkUnique(destination, collection, index, signal);
+  }
+}
+
+async function checkUnique(destination: Cluster, collection: MigratedCollection, index: IndexRestoration, signal: AbortSignal): Promise<void> {
+  try {
+    await collMod(destination, collection, { index: { name: index.name, unique: true }, dryRun: true }, signal);
+  } catch (error) {
+    if (codeOf(error) !== Code.CannotConvertIndexToUnique) throw error;
+    throw new AppError('UniqueViolation', `documents of ${nsText(collection.ns)} violate the unique index ${index.name}; remove the duplicates on the source and start anew`, { cause: error });
+  }
+}
+
+/**
+ * What may only happen when applications may write: expiry (its deletes are theirs) and uniqueness. The owner may have
+ * dropped an index or collection by then; that is no error. Resolves with the indexes that could not become unique.
+ */
+export async function restoreAfterHandover(destination: Cluster, collections: CollectionMap, signal: AbortSignal): Promise<string[]> {
+  const refused: string[] = [];
+  await mapLimit(
+    collections.live(),
+    PARALLEL,
+    async (collection, inner) => {
+      const ttl = collectionTtl(collection.options);
+      if (ttl !== undefined) await collMod(destination, collection, { expireAfterSeconds: ttl }, inner, GONE);
+      for (const spec of collection.indexes) {
+        const index = restoration(spec);
+        if (index.expireAfterSeconds !== undefined) {
+          await collMod(destination, collection, { index: { name: index.name, expireAfterSeconds: index.expireAfterSeconds } }, inner, GONE);
+        }
+        if (index.unique && !(await makeUnique(destination, collection, index, inner))) refused.push(`${nsText(collection.ns)} ${index.name}`);
+      }
+    },
+    signal,
+  );
+  return refused;
+}
+
+async function makeUnique(destination: Cluster, collection: MigratedCollection, index: IndexRestoration, signal: AbortSignal): Promise<boolean> {
+  try {
+    await collMod(destination, collection, { index: { name: index.name, unique: true } }, signal, GONE);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === Code.CannotConvertIndexToUnique) return false;
+    throw error;
+  }
+}
+
+function collMod(destination: Cluster, collection: MigratedCollection, fields: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<boolean> {
+  return changeCatalog(destination, collection.ns.db, { collMod: collection.ns.coll, ...fields }, signal, accepted);
+}

@@ -1,0 +1,258 @@
+import type { OrderedDoc } from '../cluster/bson.js';
+import { listIndexes } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { changeCatalog } from '../cluster/destination-catalog.js';
+import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
+import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
+import { nsText } from '../cluster/namespace.js';
+import { AppError } from '../errors.js';
+import { backoffDelayMs } from '../lib/backoff.js';
+import type { Logger } from '../lib/logger.js';
+import { linkAbort, sleep } from '../lib/signals.js';
+import { metrics } from '../metrics.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+
+/** What the index builder works with. */
+export interface IndexContext {
+  readonly destination: Cluster;
+  readonly collections: CollectionMap;
+  readonly logger: Logger;
+  /** Collections whose indexes are built at the same time. */
+  readonly parallelBuilds: number;
+  /** Called once for each spec that had to be changed for the server to take it. */
+  readonly onWarning: (warning: string) => void;
+}
+
+/** Counts for progress. */
+export interface IndexProgress {
+  readonly built: number;
+  readonly total: number;
+  readonly collectionsFinished: number;
+  readonly collectionsTotal: number;
+}
+
+const MAX_FAILURES = 10;
+
+/** Reasons to try again that say nothing about the index: aborted by a write block, a drop or an election. */
+const UNCOUNTED = new Set<number>([Code.IndexBuildAborted, Code.BackgroundOperationInProgress, 13388, 279]);
+
+/**
+ * Keeps each destination collection's secondary indexes as the map wants them: what is missing is built, all of a
+ * collection in one scan, and what is not wanted is dropped. Comparing wanted and actual makes every run repeatable.
+ * Largest collections first. Source: docs/05-indexes.md.
+ *
+ * `hold` cancels a running build by dropping all of its indexes by name: one of several cannot be dropped (code 27).
+ */
+export class IndexBuilder {
+  readonly #context: IndexContext;
+  readonly #queue = new Set<string>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #building = new Map<string, { readonly collection: MigratedCollection; readonly names: readonly string[] }>();
+  readonly #held = new Map<string, number>();
+  readonly #failures = new Map<string, number>();
+  readonly #built = new Map<string, number>();
+  readonly #warned = new Set<string>();
+  #open = false;
+  #wake: () => void = () => undefined;
+
+  constructor(context: IndexContext) {
+    this.#context = context;
+  }
+
+  /** Lets builds begin, for every collection; before, only drops of indexes are noted. */
+  open(): void {
+    for (const each of this.#context.collections.live()) if (each.indexes.length > 0) this.#queue.add(each.id);
+    this.#open = true;
+    this.#wake();
+  }
+
+  get isOpen(): boolean {
+    return this.#open;
+  }
+
+  /** Whether every collection has what it should have. */
+  get settled(): boolean {
+    return this.#open && this.#queue.size === 0 && this.#running.size === 0;
+  }
+
+  get progress(): IndexProgress {
+    const live = this.#context.collections.live().filter((each) => each.indexes.length > 0);
+    const builtOf = (each: MigratedCollection): number => Math.min(each.indexes.length, this.#built.get(each.id) ?? 0);
+    return {
+      built: live.reduce((sum, each) => sum + builtOf(each), 0),
+      total: live.reduce((sum, each) => sum + each.indexes.length, 0),
+      collectionsFinished: live.filter((each) => builtOf(each) === each.indexes.length).length,
+      collectionsTotal: live.length,
+    };
+  }
+
+  builtOf(id: string): number {
+    return this.#built.get(id) ?? 0;
+  }
+
+  changed(id: string): void {
+    this.#queue.add(id);
+    const running = this.#building.get(id);
+    const wanted = new Set(this.#context.collections.get(id)?.indexes.map(indexName));
+    // A build that makes what is no longer wanted is not worth waiting for.
+    if (running?.names.some((name) => !wanted.has(name)) === true) void this.#cancel(id).catch((error: unknown) => this.#context.logger.debug(`A build was not cancelled: ${safeText(error)}`));
+    this.#wake();
+  }
+
+  async hold(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    for (const id of ids) this.#held.set(id, (this.#held.get(id) ?? 0) + 1);
+    for (const id of ids) {
+      while (this.#running.has(id)) {
+        await this.#cancel(id);
+        await Promise.race([Promise.allSettled([this.#running.get(id)]), sleep(200, signal)]);
+        signal.throwIfAborted();
+      }
+    }
+  }
+
+  release(ids: readonly string[]): void {
+    for (const id of ids) {
+      const left = (this.#held.get(id) ?? 1) - 1;
+      if (left > 0) this.#held.set(id, left);
+      else this.#held.delete(id);
+    }
+    this.#wake();
+  }
+
+  /** Builds until `signal` aborts. Rejects with IndexBuildFailed after ten failures of one collection. */
+  async run(signal: AbortSignal): Promise<void> {
+    const link = linkAbort(signal);
+    let failure: { readonly cause: unknown } | undefined;
+    try {
+      while (failure === undefined) {
+        link.signal.throwIfAborted();
+        const id = this.#open && this.#running.size < this.#context.parallelBuilds ? this.#next() : undefined;
+        if (id === undefined) {
+          await this.#woken(link.signal);
+          continue;
+        }
+        this.#queue.delete(id);
+        const build = this.#bring(id, link.signal).catch((cause: unknown) => {
+          failure ??= { cause };
+        });
+        this.#running.set(id, build);
+        void build.finally(() => {
+          this.#running.delete(id);
+          this.#wake();
+        });
+      }
+      throw failure.cause;
+    } finally {
+      link.abort();
+      await Promise.allSettled(this.#running.values());
+      link.dispose();
+    }
+  }
+
+  #next(): string | undefined {
+    let best: MigratedCollection | undefined;
+    for (const id of this.#queue) {
+      if (this.#held.has(id) || this.#running.has(id)) continue;
+      const collection = this.#context.collections.get(id);
+      if (collection === undefined || collection.dropped) {
+        this.#queue.delete(id);
+        continue;
+      }
+      if (best === undefined || collection.copy.estimatedBytes > best.copy.estimatedBytes) best = collection;
+    }
+    return best?.id;
+  }
+
+  #woken(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      this.#wake = wake;
+      signal.addEventListener('abort', wake, { once: true });
+      if (signal.aborted) wake();
+    });
+  }
+
+  /** One attempt to bring a collection's indexes to what they should be; queues it again when it did not end so. */
+  async #bring(id: string, signal: AbortSignal): Promise<void> {
+    const { destination, collections, logger } = this.#context;
+    const collection = collections.get(id);
+    if (collection === undefined || collection.dropped) return;
+    try {
+      await this.#reconcile(collection, signal);
+      this.#failures.delete(id);
+    } catch (error) {
+      signal.throwIfAborted();
+      const code = codeOf(error);
+      const now = collections.get(id);
+      if (now === undefined || now.dropped) return;
+      if (this.#held.has(id) || isTransient(error) || (code !== undefined && UNCOUNTED.has(code)) || code === Code.CollectionUUIDMismatch) {
+        metrics.indexBuilds.add(1, { outcome: 'cancelled' });
+        this.#queue.add(id);
+        if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);
+        return;
+      }
+      const failures = (this.#failures.get(id) ?? 0) + 1;
+      this.#failures.set(id, failures);
+      metrics.indexBuilds.add(1, { outcome: 'failed' });
+      logger.warn(`Building the indexes of ${nsText(collection.ns)} failed: ${safeText(error)}`, { failures });
+      if (failures >= MAX_FAILURES) {
+        throw new AppError('IndexBuildFailed', `the indexes of ${nsText(collection.ns)} cannot be built on ${destination.name}: ${safeText(error)}`, { cause: error });
+      }
+      this.#queue.add(id);
+      await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
+    }
+  }
+
+  async #reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+    const { destination, logger } = this.#context;
+    const wanted = collection.indexes.map((spec) => this.#relaxed(spec, collection));
+    const actual = await listIndexes(destination, collection.ns, signal);
+    const wantedTexts = new Set(wanted.map((spec) => builtText(spec)));
+    const actualTexts = new Set(actual.map(builtText));
+    const surplus = actual.filter((spec) => !wantedTexts.has(builtText(spec)));
+    const missing = wanted.filter((spec) => !actualTexts.has(builtText(spec)));
+    this.#built.set(collection.id, wanted.length - missing.length);
+    const guard = { collectionUUID: collection.destinationUuid };
+    if (surplus.length > 0) {
+      await changeCatalog(destination, collection.ns.db, { dropIndexes: collection.ns.coll, index: surplus.map(indexName), ...guard }, signal, [Code.IndexNotFound]);
+    }
+    if (missing.length === 0) return;
+    this.#building.set(collection.id, { collection, names: missing.map(indexName) });
+    const started = performance.now();
+    try {
+      await destination.write(collection.ns.db, { createIndexes: collection.ns.coll, indexes: missing, ...guard });
+    } finally {
+      this.#building.delete(collection.id);
+    }
+    this.#built.set(collection.id, wanted.length);
+    metrics.indexBuilds.add(missing.length, { outcome: 'built' });
+    logger.debug(`Built ${missing.length} indexes of ${nsText(collection.ns)}`, { ms: Math.round(performance.now() - started) });
+  }
+
+  async #cancel(id: string): Promise<void> {
+    const running = this.#building.get(id);
+    if (running === undefined) return;
+    const { collection, names } = running;
+    try {
+      await this.#context.destination.write(collection.ns.db, { dropIndexes: collection.ns.coll, index: names, collectionUUID: collection.destinationUuid }, { control: true });
+    } catch (error) {
+      // Not begun yet, or finished or dropped in the same moment: whoever holds it looks again.
+      if (codeOf(error) === undefined) throw error;
+    }
+  }
+
+  #relaxed(spec: OrderedDoc, collection: MigratedCollection): OrderedDoc {
+    const { spec: relaxed, warnings } = relaxedIndex(spec, collection.options);
+    for (const warning of warnings) {
+      const text = `index ${indexName(spec)} of ${nsText(collection.ns)}: ${warning}`;
+      if (!this.#warned.has(text)) {
+        this.#warned.add(text);
+        this.#context.onWarning(text);
+      }
+    }
+    return relaxed;
+  }
+}

@@ -1,0 +1,117 @@
+import type { Binary } from '../cluster/bson.js';
+import { listCollections } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { carriedOptions } from '../cluster/collection-spec.js';
+import { createCollection, sendCreate } from '../cluster/destination-catalog.js';
+import { codeOf } from '../cluster/errors.js';
+import { nsText } from '../cluster/namespace.js';
+import { uuidText } from '../cluster/raw-writes.js';
+import { AppError } from '../errors.js';
+import { mapLimit } from '../lib/limit.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap, MigratedCollection, MigratedView } from '../metadata/collections.js';
+import type { MetadataStore } from '../metadata/store.js';
+import { type ListedNamespace, readStableCatalog } from './stable-catalog.js';
+
+const PARALLEL_CREATES = 8;
+
+/** What the initialisation works with. */
+export interface InitialiseContext {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly store: MetadataStore;
+  readonly collections: CollectionMap;
+  readonly logger: Logger;
+}
+
+/**
+ * Reads the source's catalog, records it with T0, and creates every collection and view on the destination. Repeatable:
+ * `startTime` is stored after the last collection record, so a run that finds it set goes on with what is not created.
+ */
+export async function initialise(context: InitialiseContext, hasStartTime: boolean, signal: AbortSignal): Promise<void> {
+  if (!hasStartTime) await recordCatalog(context, signal);
+  await createCollections(context, signal);
+  await createViews(context, signal);
+}
+
+async function recordCatalog(context: InitialiseContext, signal: AbortSignal): Promise<void> {
+  const { store, collections, logger } = context;
+  // Records of a run that did not come to T0 are of no use: the catalog may have changed since.
+  const stale = (await store.loadCollections(signal)).map((record) => record.id);
+  if (stale.length > 0) await store.deleteCollections(stale, signal);
+  for (const view of await store.loadViews(signal)) await store.deleteView(view, signal);
+  await collections.load(signal);
+  const catalog = await readStableCatalog(context.source, logger, signal);
+  refuseTimeSeries(catalog.namespaces);
+  await collections.add(catalog.namespaces.filter((each) => each.uuid !== undefined).map(toCollection), signal);
+  for (const each of catalog.namespaces) {
+    if (each.type === 'view') await collections.putView({ ns: each.ns, options: carriedOptions(each.options) }, signal);
+  }
+  await store.updateMigration({ startTime: catalog.time }, signal);
+  logger.info('Recorded the catalog of the source', { namespaces: catalog.namespaces.length });
+}
+
+function refuseTimeSeries(namespaces: readonly ListedNamespace[]): void {
+  const found = namespaces.filter((each) => each.type === 'timeseries').map((each) => nsText(each.ns));
+  if (found.length > 0) {
+    throw new AppError('TimeSeriesCollection', `time-series collections cannot be migrated: ${found.join(', ')}. Drop or exclude them and start again`);
+  }
+}
+
+function toCollection(each: ListedNamespace): Parameters<CollectionMap['add']>[0][number] {
+  return {
+    id: uuidText(each.uuid as Binary),
+    ns: each.ns,
+    destinationUuid: undefined,
+    options: carriedOptions(each.options),
+    indexes: each.indexes,
+    dropped: false,
+    copy: { status: 'pending', estimatedDocuments: 0, estimatedBytes: 0 },
+  };
+}
+
+/** The commands 8 wide; then one listing per database gives all UUIDs. */
+async function createCollections(context: InitialiseContext, signal: AbortSignal): Promise<void> {
+  const { destination, collections } = context;
+  const missing = collections.live().filter((each) => each.destinationUuid === undefined);
+  const created = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => createOne(destination, each, inner), signal);
+  const databases = [...new Set(missing.map((each) => each.ns.db))];
+  const uuids = new Map<string, Binary>();
+  for (const db of databases) {
+    for (const entry of await listCollections(destination, db, signal)) {
+      if (entry.uuid !== undefined) uuids.set(nsText(entry.ns), entry.uuid);
+    }
+  }
+  await collections.add(
+    missing.map((each, index) => ({ ...each, destinationUuid: created[index] ?? uuids.get(nsText(each.ns)) })),
+    signal,
+  );
+}
+
+/** Undefined when the plain create went through; its UUID is read with the others'. */
+async function createOne(destination: Cluster, each: MigratedCollection, signal: AbortSignal): Promise<Binary | undefined> {
+  if (await sendCreate(destination, each.ns, each.options, signal)) return undefined;
+  return createCollection(destination, each.ns, each.options, true, signal);
+}
+
+/** A view's collation is checked against what it is defined on, so that one must exist first: whatever is refused is tried again after the others. */
+async function createViews(context: InitialiseContext, signal: AbortSignal): Promise<void> {
+  let remaining: MigratedView[] = context.collections.views();
+  while (remaining.length > 0) {
+    const refused: MigratedView[] = [];
+    let cause: unknown;
+    for (const view of remaining) {
+      try {
+        await sendCreate(context.destination, view.ns, view.options, signal);
+      } catch (error) {
+        if (codeOf(error) === undefined) throw error;
+        cause = error;
+        refused.push(view);
+      }
+    }
+    if (refused.length === remaining.length) {
+      throw new AppError('MigrationFailed', `the destination refuses the view ${nsText(refused[0]?.ns ?? { db: '', coll: '' })}`, { cause });
+    }
+    remaining = refused;
+  }
+}

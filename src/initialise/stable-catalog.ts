@@ -1,0 +1,81 @@
+import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import { type CatalogEntry, findCollection, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
+import { readChanges } from '../cluster/change-stream.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { type Namespace, isIgnored, nsText } from '../cluster/namespace.js';
+import { writeNote } from '../cluster/notes.js';
+import { tokenTime } from '../cluster/position.js';
+import { decodePlain } from '../cluster/bson.js';
+import { AppError } from '../errors.js';
+import { mapLimit } from '../lib/limit.js';
+import type { Logger } from '../lib/logger.js';
+
+/** A namespace with its secondary indexes. */
+export interface ListedNamespace extends CatalogEntry {
+  readonly indexes: readonly OrderedDoc[];
+}
+
+/** A catalog that was exactly so at `time`; changes after it come by the change stream. */
+export interface StableCatalog {
+  readonly time: Timestamp;
+  readonly namespaces: readonly ListedNamespace[];
+}
+
+const PARALLEL_LISTINGS = 8;
+const MAX_ROUNDS = 1000;
+const CRUD = ['insert', 'update', 'replace', 'delete'];
+
+/**
+ * Reads the source's whole catalog as of one cluster time. A listing takes a while and is of no single moment, so after
+ * it the DDL events since it began are read and the namespaces they touch are listed again, until a round has none:
+ * then every listing still holds, and the time of the round's closing note is the catalog's.
+ */
+export async function readStableCatalog(source: Cluster, logger: Logger, signal: AbortSignal): Promise<StableCatalog> {
+  let since = await writeNote(source, 'catalog', signal);
+  const listed = new Map<string, ListedNamespace>();
+  for (const each of await listAll(source, signal)) listed.set(nsText(each.ns), each);
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const until = await writeNote(source, 'catalog', signal);
+    const touched = await touchedNamespaces(source, since, until, logger, signal);
+    if (touched.length === 0) return { time: until, namespaces: [...listed.values()] };
+    logger.debug('The catalog changed while it was read; listing the changed namespaces again', { round, changed: touched.length });
+    since = until;
+    for (const ns of touched) await listAgain(source, ns, listed, signal);
+  }
+  throw new AppError('ClusterUnreachable', `the catalog of the source changed during each of ${MAX_ROUNDS} listings in a row; start the migration when fewer collections are created and dropped`);
+}
+
+async function listAll(source: Cluster, signal: AbortSignal): Promise<ListedNamespace[]> {
+  const databases = await listDatabases(source, signal);
+  const entries = (await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal)).flat();
+  return mapLimit(entries, PARALLEL_LISTINGS, (entry, inner) => withIndexes(source, entry, inner), signal);
+}
+
+async function withIndexes(source: Cluster, entry: CatalogEntry, signal: AbortSignal): Promise<ListedNamespace> {
+  return { ...entry, indexes: entry.type === 'collection' ? await listIndexes(source, entry.ns, signal) : [] };
+}
+
+async function listAgain(source: Cluster, ns: Namespace, listed: Map<string, ListedNamespace>, signal: AbortSignal): Promise<void> {
+  const entry = await findCollection(source, ns, signal);
+  if (entry === undefined) listed.delete(nsText(ns));
+  else listed.set(nsText(ns), await withIndexes(source, entry, signal));
+}
+
+/** The namespaces of every DDL event between two notes; a dropped database counts by its collections' drop events. */
+async function touchedNamespaces(source: Cluster, since: Timestamp, until: Timestamp, logger: Logger, signal: AbortSignal): Promise<Namespace[]> {
+  const touched = new Map<string, Namespace>();
+  const add = (ns: Namespace | undefined): void => {
+    if (ns?.coll !== undefined && !isIgnored(ns)) touched.set(nsText(ns), ns);
+  };
+  const stages = [{ $match: { operationType: { $nin: CRUD } } }];
+  const stream = readChanges(source, { start: { time: since }, rawDeltas: false, logger, awaitMs: 100, stages }, signal);
+  for await (const batch of stream) {
+    for (const raw of batch.events) {
+      const event = decodePlain(raw);
+      add(event['ns'] as Namespace | undefined);
+      add(event['to'] as Namespace | undefined);
+    }
+    if (tokenTime(batch.token).greaterThanOrEqual(until)) break;
+  }
+  return [...touched.values()];
+}

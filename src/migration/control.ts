@@ -1,0 +1,79 @@
+import type { Finding } from '../preflight/finding.js';
+import type { StartOptions } from './options.js';
+import type { State } from './state.js';
+
+/** How far the copy and the index builds of one namespace are. Sizes in bytes. */
+export interface NamespaceSnapshot {
+  readonly namespace: string;
+  readonly documentsCopied: number;
+  readonly estimatedDocuments: number;
+  readonly bytesCopied: number;
+  readonly estimatedBytes: number;
+  readonly partitionsDone: number;
+  readonly partitionsTotal: number;
+  readonly indexesBuilt: number;
+  readonly indexesTotal: number;
+}
+
+/** Why a migration failed. */
+export interface FailureRecord {
+  readonly error: string;
+  readonly description: string;
+  readonly at: Date;
+}
+
+/** Where the migration stands, read at one moment; `undefined` = not known or not meaningful in this state. */
+export interface Snapshot {
+  readonly state: State;
+  readonly canCommit: boolean;
+  readonly canWrite: boolean;
+  readonly info: 'collection copy' | 'change event application' | 'waiting for commit to complete' | 'commit completed' | undefined;
+  readonly ceaStage: 'collection copy drain' | 'steady state' | undefined;
+  readonly lag: { readonly overallSeconds: number | undefined; readonly crudSeconds: number | undefined; readonly ddlSeconds: number | undefined } | undefined;
+  readonly totalEventsApplied: number | undefined;
+  /** Bytes; `total` undefined when it cannot be estimated. */
+  readonly copy: { readonly totalBytes: number | undefined; readonly copiedBytes: number } | undefined;
+  readonly indexBuilding:
+    | { readonly built: number; readonly total: number; readonly collectionsFinished: number; readonly collectionsTotal: number }
+    | undefined;
+  /** "cluster0: host:port" of each role. */
+  readonly direction: { readonly source: string; readonly destination: string } | undefined;
+  /** Milliseconds; undefined under 1 ms or before the first ping, -1 when the last one failed. */
+  readonly sourcePingMs: number | undefined;
+  readonly destinationPingMs: number | undefined;
+  readonly oplogTimeRemaining: string | undefined;
+  readonly secondsToCatchup: number | undefined;
+  readonly instanceId: string;
+  readonly coordinatorId: string;
+  readonly warnings: readonly string[];
+  readonly rates: { readonly documentsPerSecond: number; readonly bytesPerSecond: number; readonly eventsPerSecond: number };
+  readonly copyRemainingSeconds: number | undefined;
+  readonly failure: FailureRecord | undefined;
+  readonly reversible: boolean;
+  readonly startedAt: Date;
+  readonly queuedBytes: number;
+  readonly retries: number;
+}
+
+/**
+ * What the front doors may do with a migration. Calls reject with an AppError whose name is a row of the error
+ * table; a call that resolves has been recorded on the destination.
+ */
+export interface MigrationControl {
+  /** In memory and cheap: safe to call per message of every progress stream. */
+  snapshot(): Snapshot;
+  /** All namespaces, in the order of their names. */
+  namespaces(): readonly NamespaceSnapshot[];
+  /** Calls back after every change of state, phase or flags; returns the way to stop. */
+  onChange(listener: () => void): () => void;
+  start(options: StartOptions): Promise<void>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  commit(): Promise<void>;
+  reverse(): Promise<void>;
+  check(options: StartOptions): Promise<readonly Finding[]>;
+  /** Whether both clusters were reachable and the lease was held when last looked at; for /readyz and gRPC health. */
+  readonly ready: boolean;
+}
+
+export type { Finding };

@@ -1,0 +1,25 @@
+/** How much a migration asks of the clusters and of this process, set together by `--loadLevel`. Sizes in bytes. */
+export interface Load {
+  readonly parallelRanges: number;
+  readonly lanes: number;
+  readonly parallelBuilds: number;
+  /** Documents of the copy between being read and being written. */
+  readonly copyBytes: number;
+  /** Change events between being read and being safe. */
+  readonly windowBytes: number;
+  readonly connections: number;
+}
+
+const MB = 1024 * 1024;
+
+const LEVELS: readonly Load[] = [
+  { parallelRanges: 1, lanes: 1, parallelBuilds: 1, copyBytes: 24 * MB, windowBytes: 16 * MB, connections: 16 },
+  { parallelRanges: 2, lanes: 2, parallelBuilds: 2, copyBytes: 32 * MB, windowBytes: 32 * MB, connections: 32 },
+  { parallelRanges: 4, lanes: 4, parallelBuilds: 4, copyBytes: 64 * MB, windowBytes: 48 * MB, connections: 64 },
+  { parallelRanges: 8, lanes: 8, parallelBuilds: 8, copyBytes: 128 * MB, windowBytes: 96 * MB, connections: 128 },
+];
+
+/** The load of a level from 1 to 4. */
+export function loadOf(level: number): Load {
+  return LEVELS[level - 1] ?? (LEVELS[2] as Load);
+}

@@ -1,0 +1,70 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { safeText } from '../cluster/errors.js';
+import type { Logger } from '../lib/logger.js';
+import { sleep } from '../lib/signals.js';
+import { oplogTime } from '../preflight/data.js';
+
+const TICK_MS = 1000;
+const PING_MS = 30_000;
+const OPLOG_MS = 5 * 60_000;
+const PROGRESS_LOG_MS = 30_000;
+
+/** What is looked at from time to time, for progress and readiness. */
+export interface Health {
+  /** Milliseconds; undefined before the first ping, -1 when the last one failed. */
+  sourcePingMs: number | undefined;
+  destinationPingMs: number | undefined;
+  /** Seconds since the epoch of the source's oldest oplog entry. */
+  oldestOplogSeconds: number | undefined;
+}
+
+/** What the monitor calls. */
+export interface MonitorHooks {
+  /** Once a second. */
+  readonly onTick: () => void;
+  /** Every 30 seconds. */
+  readonly onProgressLog: () => void;
+}
+
+/** Keeps `health` up to date until `signal` aborts. A cluster that does not answer is noted, never an error. */
+export async function monitor(clusters: { source: Cluster; destination: Cluster }, health: Health, hooks: MonitorHooks, logger: Logger, signal: AbortSignal): Promise<void> {
+  let nextPing = 0;
+  let nextOplog = 0;
+  let nextLog = performance.now() + PROGRESS_LOG_MS;
+  for (;;) {
+    const now = performance.now();
+    if (now >= nextPing) {
+      nextPing = now + PING_MS;
+      [health.sourcePingMs, health.destinationPingMs] = await Promise.all([ping(clusters.source, logger), ping(clusters.destination, logger)]);
+    }
+    if (now >= nextOplog) {
+      nextOplog = now + OPLOG_MS;
+      health.oldestOplogSeconds = await oldestOplog(clusters.source, logger, signal);
+    }
+    if (now >= nextLog) {
+      nextLog = now + PROGRESS_LOG_MS;
+      hooks.onProgressLog();
+    }
+    hooks.onTick();
+    await sleep(TICK_MS, signal);
+  }
+}
+
+async function ping(cluster: Cluster, logger: Logger): Promise<number> {
+  try {
+    return await cluster.ping();
+  } catch (error) {
+    logger.debug(`A ping of ${cluster.name} failed: ${safeText(error)}`);
+    return -1;
+  }
+}
+
+async function oldestOplog(source: Cluster, logger: Logger, signal: AbortSignal): Promise<number | undefined> {
+  try {
+    return await oplogTime(source, 1, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    logger.debug(`The oplog window could not be read: ${safeText(error)}`);
+    return undefined;
+  }
+}

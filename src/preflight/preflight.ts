@@ -1,0 +1,40 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf } from '../cluster/errors.js';
+import { checkData, checkDiskSpace, checkOplog } from './data.js';
+import { checkDeployments } from './deployments.js';
+import type { Finding } from './finding.js';
+import { checkPrivileges } from './privileges.js';
+
+/** Which of the start options the checks depend on. */
+export interface PreflightOptions {
+  readonly blocksDestination: boolean;
+  readonly skipDiskSpaceCheck: boolean;
+}
+
+/**
+ * Everything that would stop or endanger a migration, blockers first. Changes nothing. What cannot be read for lack of
+ * a privilege is left out: the privilege is a finding of its own.
+ */
+export async function preflight(source: Cluster, destination: Cluster, options: PreflightOptions, signal: AbortSignal): Promise<Finding[]> {
+  const deployments = await checkDeployments(source, destination, signal);
+  // The other checks need replica sets of known versions.
+  if (deployments.some((finding) => finding.severity === 'blocker')) return sorted(deployments);
+  const findings = [...deployments, ...(await checkPrivileges(source, destination, options.blocksDestination, signal))];
+  const checks = [
+    () => checkData(source, destination, signal),
+    () => checkOplog(source, signal),
+    ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, signal)]),
+  ];
+  for (const check of checks) {
+    try {
+      findings.push(...(await check()));
+    } catch (error) {
+      if (codeOf(error) !== Code.Unauthorized) throw error;
+    }
+  }
+  return sorted(findings);
+}
+
+function sorted(findings: readonly Finding[]): Finding[] {
+  return [...findings].sort((a, b) => (a.severity === b.severity ? 0 : a.severity === 'blocker' ? -1 : 1));
+}
