@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { MongodRequest } from './mongod-binary.js';
+import type { TlsFiles } from './tls-files.js';
+
+/** What a replica set is started with; every option may be left out. */
+export interface ReplicaSetOptions {
+  /** Default 1. */
+  readonly members?: 1 | 3;
+  /** Key file between the members, and a user with the role root. Default false. */
+  readonly auth?: boolean;
+  /** TLS on every connection, clients with a certificate. Default false. */
+  readonly tls?: boolean;
+  /** Default `'6.0'`. */
+  readonly version?: MongodRequest;
+  /** Given to mongod as `--setParameter`, e.g. `{ ttlMonitorSleepSecs: '1' }`. */
+  readonly setParameters?: Readonly<Record<string, string>>;
+  /** Name of the set. Default `rs`. */
+  readonly name?: string;
+  /** Cache of each member, in GB. Default 0.5. */
+  readonly cacheSizeGB?: number;
+  /** Oplog of each member, in MB. Default 990, the smallest that is truncated. */
+  readonly oplogSizeMB?: number;
+  /** Time after which a lost primary is replaced, in ms. Default 2000 (the server's own: 10000). */
+  readonly electionTimeoutMs?: number;
+  /** Ends the start; what was started by then is removed. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The flags that all members of a set share; writes the key file into `folder` where `auth` asks for one.
+ * Units and defaults: as {@link ReplicaSetOptions} tells.
+ */
+export async function mongodFlags(
+  options: ReplicaSetOptions,
+  setName: string,
+  folder: string,
+  tls: TlsFiles | undefined,
+): Promise<string[]> {
+  const { auth, cacheSizeGB = 0.5, oplogSizeMB = 990, setParameters } = options;
+  const flags = ['--replSet', setName, '--wiredTigerCacheSizeGB', `${cacheSizeGB}`, '--oplogSize', `${oplogSizeMB}`];
+  // Data for MongoDB's support engineers, gathered every second.
+  const parameters = { diagnosticDataCollectionEnabled: 'false', ...setParameters };
+  for (const [name, value] of Object.entries(parameters)) flags.push('--setParameter', `${name}=${value}`);
+  if (auth) {
+    const keyFile = path.join(folder, 'key');
+    await writeFile(keyFile, randomBytes(96).toString('base64'), { mode: 0o600 });
+    flags.push('--keyFile', keyFile);
+  }
+  if (tls) {
+    flags.push('--tlsMode', 'requireTLS', '--tlsCAFile', tls.caFile);
+    flags.push('--tlsCertificateKeyFile', tls.serverCertFile);
+  }
+  return flags;
+}
