@@ -6,9 +6,9 @@
 import {
   type Attributes,
   type BatchObservableResult,
-  type Histogram as OtelHistogram,
-  type Counter as OtelCounter,
   type Meter,
+  type Counter as OtelCounter,
+  type Histogram as OtelHistogram,
   metrics as otel,
 } from '@opentelemetry/api';
 

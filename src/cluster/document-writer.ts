@@ -1,4 +1,4 @@
-import { AppError, InvariantError } from '../errors.js';
+import { AppError } from '../errors.js';
 import { metrics } from '../metrics.js';
 import type { Binary } from './bson.js';
 import type { Cluster } from './cluster.js';
@@ -87,21 +87,22 @@ export class DocumentWriter {
     let rest = documents;
     while (rest.length > 0) {
       const until = rest.findIndex(holdsEmptyTimestamp);
-      if (until === 0) {
-        await this.#putSpecial(target, rest.slice(0, 1), signal);
-        rest = rest.slice(1);
-        continue;
-      }
-      const run = until < 0 ? rest : rest.slice(0, until);
-      const [error] = await this.send(target, 'insert', run, true, signal);
-      if (error === undefined) {
-        rest = rest.slice(run.length);
-        continue;
-      }
-      const [doc] = duplicatesOf(target, run, [error]);
-      if (doc === undefined) throw new InvariantError('a refused insert is not in its batch');
-      await this.#delete(target, [doc], signal);
+      const run = until < 0 ? rest : rest.slice(0, Math.max(1, until));
+      if (until === 0) await this.#putSpecial(target, run, signal);
+      else await this.#appendPlain(target, run, signal);
+      rest = rest.slice(run.length);
+    }
+  }
+
+  /** Where one document is there already most others are (a replay): all that are left go, then come back in order. */
+  async #appendPlain(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    let rest = documents;
+    for (;;) {
+      const [error] = await this.send(target, 'insert', rest, true, signal);
+      if (error === undefined) return;
+      if (!isDuplicateId(error)) throw refusedError(target, error);
       rest = rest.slice(error.index);
+      await this.#delete(target, rest, signal);
     }
   }
 

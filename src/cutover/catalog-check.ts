@@ -1,7 +1,8 @@
+import type { OrderedDoc } from '../cluster/bson.js';
 import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions } from '../cluster/collection-spec.js';
-import { comparableIndex } from '../cluster/index-spec.js';
+import { comparableIndex, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import { AppError } from '../errors.js';
@@ -39,8 +40,14 @@ async function differencesOf(source: Cluster, collections: CollectionMap, entry:
   if (collection === undefined || collection.dropped || nsText(collection.ns) !== ns) return [`${ns} is another collection`];
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options)) differences.push(`${ns} has other options`);
-  const recorded = new Set(collection.indexes.map(comparableIndex));
-  const actual = new Set((await listIndexes(source, entry.ns, signal)).map(comparableIndex));
-  if (recorded.size !== actual.size || [...actual].some((text) => !recorded.has(text))) differences.push(`${ns} has other indexes`);
+  const names = differingIndexes(collection.indexes, await listIndexes(source, entry.ns, signal));
+  if (names.length > 0) differences.push(`${ns} has other indexes (${names.join(', ')})`);
   return differences;
+}
+
+function differingIndexes(recorded: readonly OrderedDoc[], actual: readonly OrderedDoc[]): string[] {
+  const inRecord = new Set(recorded.map(comparableIndex));
+  const onSource = new Set(actual.map(comparableIndex));
+  const differing = [...actual.filter((spec) => !inRecord.has(comparableIndex(spec))), ...recorded.filter((spec) => !onSource.has(comparableIndex(spec)))];
+  return [...new Set(differing.map(indexName))];
 }

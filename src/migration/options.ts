@@ -127,6 +127,7 @@ function refuseLaterOptions(options: StartOptions, buildIndexes: BuildIndexes | 
   if (options.includeNamespaces.length > 0) refuse('includeNamespaces', LATER);
   if (options.excludeNamespaces.length > 0) refuse('excludeNamespaces', LATER);
   if (options.copyInNaturalOrder.length > 0) refuse('copyInNaturalOrder', LATER);
+  if (options.detectRandomId === true) refuse('detectRandomId', LATER);
   if (options.preExistingDestinationData === true) refuse('preExistingDestinationData', LATER);
   if (options.sharding !== undefined) refuse('sharding', `${LATER}, and is only for a sharded destination`);
   if (options.verification?.enabled === true) refuse('verification.enabled', `the verifier ${LATER}; leave it out or set it to false`);

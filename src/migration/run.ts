@@ -196,7 +196,8 @@ export class MigrationRun {
         logger: log,
         windowBytes: load.windowBytes,
         rawDeltas: record.value.rawDeltas,
-        copyAgain: (collection, signal) => copyAgain(copyContext, collection, this.#startTime(), signal),
+        // Not before what the event that called for it has seen.
+        copyAgain: (collection, signal) => copyAgain(copyContext, collection, source.now ?? this.#startTime(), signal),
         onLateEvent: (event, signal) =>
           judgeLateEvent(destination, collections, { operation: event.operation, ns: namespaceOf(event), collection: event.collection, key: event.key, seconds: event.seconds }, signal),
       },

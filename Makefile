@@ -1,0 +1,59 @@
+# The tools of the project. Every target works from a fresh clone; `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: node_modules/.package-lock.json ## Install the dependencies, if they are not up to date
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: gen
+gen: setup ## Generate code from proto/ into gen/ and clients/
+	buf generate
+	node scripts/write-descriptor-set.mjs
+	@set -e; for generate in clients/*/generate.sh; do if [ -x "$$generate" ]; then "$$generate"; fi; done
+
+.PHONY: build
+build: setup ## Compile to build/ and bundle dist/mongoferry
+	tsc
+	node scripts/build.mjs
+
+.PHONY: check
+check: setup ## Format, lint, types, proto rules, generated code
+	biome ci --error-on-warnings .
+	tsc --noEmit
+	buf lint
+	scripts/check-gen.sh
+	scripts/check-breaking.sh
+	@echo 'check: all good'
+
+.PHONY: test
+test: build ## All tests but the long ones; fetches MongoDB servers at the first run
+	@node scripts/run-tests.mjs
+
+.PHONY: test-unit
+test-unit: build ## The tests that need no servers
+	@node scripts/run-tests.mjs --unit
+
+.PHONY: test-long
+test-long: build ## The long repeats: random workloads, many kills
+	@node scripts/run-tests.mjs --long --jobs 1
+
+.PHONY: demo
+demo: build ## A whole migration between two small clusters, before your eyes
+	@node build/demo/main.js
+
+.PHONY: bench
+bench: build ## Measure against the floors of this machine
+	@node build/bench/main.js
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf build dist

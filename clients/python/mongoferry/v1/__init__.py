@@ -1,0 +1,1 @@
+"""Generated from proto/mongoferry/v1."""

@@ -1,0 +1,199 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { JsonObject } from '@bufbuild/protobuf';
+import { AppError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
+import type { MigrationControl } from '../migration/control.js';
+import { requireToken } from './auth.js';
+import { sendEvents } from './event-stream.js';
+import type { StreamHandler } from './handlers/handler.js';
+import { JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
+import { refuseForeign } from './http-guard.js';
+import { readRpcRequest, relativeToBody } from './http-request.js';
+import { decodeToJson } from './json/json-out.js';
+import { buildOpenApi } from './openapi.js';
+import { publicError } from './public-error.js';
+import { type RpcRoute, rpcRoutes } from './routes.js';
+import { type Caller, runStream, runUnary } from './run-rpc.js';
+
+/** What the HTTP gateway needs. */
+export interface GatewayOptions {
+  readonly control: MigrationControl;
+  readonly logger: Logger;
+  /** The address to listen on, a name or an IP. */
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** What /metrics answers: Prometheus text. */
+  readonly metricsText: () => string | Promise<string>;
+  /** Names, with or without a port, under which the gateway may be addressed besides loopback. */
+  readonly allowedHosts?: readonly string[];
+  /** When given, everything but /healthz and /readyz needs it: `Authorization: Bearer …`. */
+  readonly authToken?: string;
+}
+
+/** A gateway that listens. */
+export interface Gateway {
+  readonly port: number;
+  /** Takes no new connections, ends event streams with ShuttingDown, and cuts off what lasts over 5 s. Repeatable. */
+  stop(): Promise<void>;
+}
+
+/** Milliseconds. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const STOP_DEADLINE_MS = 5_000;
+const MAX_HEADER_BYTES = 16 * 1024;
+const MAX_CONNECTIONS = 1000;
+
+/** Serves the HTTP/JSON API. Rejects when the address cannot be listened on. Source: docs/api.md. */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const shutdown = new AbortController();
+  const context: Context = { ...options, shutdown: shutdown.signal };
+  const routes = buildRoutes(context);
+  const server = createServer(
+    {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: 2000,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      keepAlive: true,
+      noDelay: true,
+    },
+    (request, response) => serve(routes, context, request, response),
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  const port = await listen(server, options);
+  return { port, stop: () => stop(server, shutdown) };
+}
+
+interface Context extends GatewayOptions {
+  readonly shutdown: AbortSignal;
+}
+
+/** What one request is served with. */
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly query: URLSearchParams;
+}
+
+type Serve = (exchange: Exchange) => Promise<void>;
+
+/** By path, then by verb. */
+type Routes = ReadonlyMap<string, ReadonlyMap<string, Serve>>;
+
+function buildRoutes(context: Context): Routes {
+  const routes = new Map<string, Map<string, Serve>>();
+  const add = (path: string, verb: string, serveOne: Serve): void => {
+    routes.set(path, (routes.get(path) ?? new Map<string, Serve>()).set(verb, serveOne));
+  };
+  const guarded = (serveOne: Serve): Serve => {
+    return async (exchange) => {
+      requireToken(context.authToken, exchange.request.headers.authorization);
+      await serveOne(exchange);
+    };
+  };
+  const apiDocument = JSON.stringify(buildOpenApi(rpcRoutes()), undefined, 2);
+  for (const route of rpcRoutes()) add(route.rule.path, route.rule.method, guarded(serveRpc(route, context)));
+  add('/healthz', 'GET', async ({ response }) => sendJson(response, 200, { success: true }));
+  add('/readyz', 'GET', async ({ response }) => sendReadiness(response, context.control));
+  const sendApiDocument: Serve = async ({ response }) => sendText(response, 200, JSON_TYPE, apiDocument);
+  const sendMetrics: Serve = async ({ response }) => {
+    sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', await context.metricsText());
+  };
+  add('/openapi.json', 'GET', guarded(sendApiDocument));
+  add('/metrics', 'GET', guarded(sendMetrics));
+  return routes;
+}
+
+function serve(routes: Routes, context: Context, request: IncomingMessage, response: ServerResponse): void {
+  const answer = async (): Promise<void> => {
+    refuseForeign(request, context.allowedHosts ?? []);
+    const [path, query] = splitTarget(request.url ?? '');
+    await dispatch(routes, path, { request, response, query: new URLSearchParams(query) });
+  };
+  answer().catch((reason: unknown) => {
+    if (response.headersSent || response.destroyed) response.destroy();
+    else if (reason instanceof AppError) sendError(response, reason);
+    else sendError(response, publicError(reason, context.logger, { path: request.url ?? '', door: 'http' }));
+  });
+}
+
+/** Errors: NotFound, MethodNotAllowed (with the header that says which are), and what the route's own code throws. */
+function dispatch(routes: Routes, path: string, exchange: Exchange): Promise<void> {
+  const { request, response } = exchange;
+  const verbs = routes.get(path);
+  if (verbs === undefined) throw new AppError('NotFound', 'there is nothing at this path; see /openapi.json');
+  const serveOne = verbs.get(request.method === 'HEAD' ? 'GET' : (request.method ?? ''));
+  if (serveOne !== undefined) return serveOne(exchange);
+  const allow = [...verbs.keys(), ...(verbs.has('GET') ? ['HEAD'] : [])].join(', ');
+  response.setHeader('allow', allow);
+  throw new AppError('MethodNotAllowed', `this path is for ${allow}`);
+}
+
+function splitTarget(target: string): [path: string, query: string] {
+  const at = target.indexOf('?');
+  return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];
+}
+
+function sendReadiness(response: ServerResponse, control: MigrationControl): void {
+  const why = 'not ready: a cluster cannot be reached, or the lease is not held';
+  if (control.ready) sendJson(response, 200, { success: true });
+  else sendError(response, new AppError('ClusterUnreachable', why));
+}
+
+function serveRpc(route: RpcRoute, context: Context): Serve {
+  const { rpc } = route;
+  if (rpc.kind === 'stream') return (exchange) => serveStream(route, rpc.handler, exchange, context);
+  return async ({ request, response, query }) => {
+    try {
+      const caller = toCaller(route, request, context);
+      const encoded = await readRpcRequest(route, request, query);
+      const bytes = await runUnary(
+        rpc.handler,
+        { control: context.control, request: encoded, signal: context.shutdown },
+        caller,
+      );
+      sendJson(response, 200, successBody(decodeToJson(route.output, bytes)));
+    } catch (reason) {
+      throw reason instanceof AppError ? relativeToBody(route, reason) : reason;
+    }
+  };
+}
+
+async function serveStream(
+  route: RpcRoute,
+  handler: StreamHandler,
+  { request, response, query }: Exchange,
+  context: Context,
+): Promise<void> {
+  const caller = toCaller(route, request, context);
+  const encoded = await readRpcRequest(route, request, query);
+  async function* open(signal: AbortSignal): AsyncGenerator<JsonObject, void, undefined> {
+    for await (const bytes of runStream(handler, { control: context.control, request: encoded, signal }, caller)) {
+      yield successBody(decodeToJson(route.output, bytes));
+    }
+  }
+  await sendEvents({ request, response, shutdown: context.shutdown, open });
+}
+
+function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Context): Caller {
+  const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, String(value)]));
+  return { door: 'http', method, logger, headers };
+}
+
+function listen(server: Server, { host, port }: GatewayOptions): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for HTTP`, { cause })));
+    server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+async function stop(server: Server, shutdown: AbortController): Promise<void> {
+  shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; ask again when it is back'));
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  const timer = setTimeout(() => server.closeAllConnections(), STOP_DEADLINE_MS);
+  await closed;
+  clearTimeout(timer);
+}

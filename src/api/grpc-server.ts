@@ -1,0 +1,192 @@
+import type { DescMethod } from '@bufbuild/protobuf';
+import {
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type Metadata,
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedHandleCall,
+} from '@grpc/grpc-js';
+import { HealthService } from '../../gen/grpc/health/v1/health.js';
+import { ServerReflectionService } from '../../gen/grpc/reflection/v1/reflection.js';
+import { AppError, InvariantError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
+import { linkAbort } from '../lib/signals.js';
+import type { MigrationControl } from '../migration/control.js';
+import { requireToken } from './auth.js';
+import { syncService } from './descriptors.js';
+import { healthHandlers } from './grpc-health.js';
+import { reflectionHandlers, reflectionV1AlphaService } from './grpc-reflection.js';
+import { toGrpcStatus } from './grpc-status.js';
+import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
+import { RPCS } from './handlers/table.js';
+import { MAX_REQUEST_BYTES } from './limits.js';
+import { type Caller, runStream, runUnary } from './run-rpc.js';
+
+/** What the gRPC server needs. */
+export interface GrpcServerOptions {
+  readonly control: MigrationControl;
+  readonly logger: Logger;
+  /** The address to listen on, a name or an IP. */
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  /** Default: without TLS. */
+  readonly credentials?: ServerCredentials;
+  /** When given, every call but those of health and reflection must carry it: `authorization: Bearer …`. */
+  readonly authToken?: string;
+}
+
+/** A gRPC server that listens. */
+export interface GrpcServer {
+  readonly port: number;
+  /**
+   * Takes no new calls, ends streams with ShuttingDown, and resolves when all calls have ended; those that have not
+   * after `deadlineMs` milliseconds are cut off. Repeatable.
+   */
+  stop(deadlineMs: number): Promise<void>;
+}
+
+/** Milliseconds. A half-open connection, whose client lost its network, is found within the sum of the two. */
+const KEEPALIVE_TIME_MS = 30_000;
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+
+/** Serves SyncService, health and reflection. Rejects when the address cannot be listened on. */
+export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
+  const shutdown = new AbortController();
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
+    'grpc.max_send_message_length': -1,
+    'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+  });
+  const { definition, handlers } = buildService({ ...options, shutdown: shutdown.signal });
+  server.addService(definition, handlers);
+  server.addService(HealthService, { ...healthHandlers({ control: options.control, shutdown: shutdown.signal }) });
+  const reflection = { ...reflectionHandlers() };
+  server.addService(ServerReflectionService, reflection);
+  server.addService(reflectionV1AlphaService, reflection);
+  const port = await bind(server, options);
+  return { port, stop: (deadlineMs) => stop(server, shutdown, deadlineMs) };
+}
+
+function bind(server: Server, { host, port, credentials }: GrpcServerOptions): Promise<number> {
+  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials ?? ServerCredentials.createInsecure(), (error, boundPort) => {
+      if (error === null) resolve(boundPort);
+      else reject(new Error(`cannot listen on ${address} for gRPC`, { cause: error }));
+    });
+  });
+}
+
+function stop(server: Server, shutdown: AbortController, deadlineMs: number): Promise<void> {
+  shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; ask again when it is back'));
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.forceShutdown(), deadlineMs);
+    server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+interface ServiceContext extends GrpcServerOptions {
+  readonly shutdown: AbortSignal;
+}
+
+/** Requests and responses pass as bytes: decoding is the handlers', whose errors become statuses here. */
+function buildService(context: ServiceContext): {
+  definition: ServiceDefinition;
+  handlers: Record<string, UntypedHandleCall>;
+} {
+  const definition: Record<string, ServiceDefinition[string]> = {};
+  const handlers: Record<string, UntypedHandleCall> = {};
+  for (const method of syncService.methods) {
+    const rpc = RPCS[method.name];
+    if (rpc === undefined) throw new InvariantError(`${method} has no handler`);
+    definition[method.name] = {
+      path: `/${syncService.typeName}/${method.name}`,
+      requestStream: false,
+      responseStream: rpc.kind === 'stream',
+      requestSerialize: identity,
+      requestDeserialize: identity,
+      responseSerialize: identity,
+      responseDeserialize: identity,
+    };
+    handlers[method.name] =
+      rpc.kind === 'stream' ? serveStream(rpc.handler, method, context) : serveUnary(rpc.handler, method, context);
+  }
+  return { definition, handlers };
+}
+
+function identity(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+function serveUnary(
+  handler: UnaryHandler,
+  method: DescMethod,
+  context: ServiceContext,
+): handleUnaryCall<Buffer, Buffer> {
+  return (call, callback) => {
+    const answer = async (): Promise<Uint8Array> => {
+      const caller = admit(call.metadata, method, context);
+      return await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
+    };
+    answer().then(
+      (bytes) => callback(null, Buffer.from(bytes)),
+      (reason: unknown) => callback(toGrpcStatus(AppError.from(reason))),
+    );
+  };
+}
+
+function serveStream(
+  handler: StreamHandler,
+  method: DescMethod,
+  context: ServiceContext,
+): handleServerStreamingCall<Buffer, Buffer> {
+  return (call) => {
+    const link = linkAbort(context.shutdown);
+    call.on('cancelled', () => link.abort());
+    const pump = async (): Promise<void> => {
+      const caller = admit(call.metadata, method, context);
+      for await (const bytes of runStream(handler, toCall(call.request, link.signal, context), caller)) {
+        await write(call, bytes, link.signal);
+      }
+    };
+    pump()
+      .then(
+        () => call.end(),
+        (reason: unknown) => call.emit('error', toGrpcStatus(AppError.from(reason))),
+      )
+      .finally(() => link.dispose());
+  };
+}
+
+/** Resolves when the transport has taken the message, so that at most one waits for a slow reader; or on abort. */
+function write(call: ServerWritableStream<Buffer, Buffer>, bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    signal.addEventListener('abort', done);
+    call.write(Buffer.from(bytes), done);
+  });
+}
+
+function toCall(bytes: Uint8Array, signal: AbortSignal, { control }: ServiceContext): Call {
+  return { control, signal, request: { bytes, violations: [] } };
+}
+
+/** Who calls, if it may. Errors: Unauthenticated. */
+function admit(metadata: Metadata, method: DescMethod, { logger, authToken }: ServiceContext): Caller {
+  const headers = Object.fromEntries(
+    Object.entries(metadata.getMap()).map(([name, value]) => [name, value.toString()]),
+  );
+  requireToken(authToken, headers['authorization']);
+  return { door: 'grpc', method, logger, headers };
+}

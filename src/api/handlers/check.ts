@@ -1,0 +1,8 @@
+import { readCheckRequest } from '../wire/read-requests.js';
+import { encodeCheckResponse } from '../wire/responses.js';
+import type { Call } from './handler.js';
+
+/** Examines both clusters for what would stop or endanger a migration. Blockers are an answer, not an error. */
+export async function check({ control, request }: Call): Promise<Uint8Array> {
+  return encodeCheckResponse(await control.check(readCheckRequest(request)));
+}

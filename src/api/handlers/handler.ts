@@ -1,0 +1,24 @@
+import type { MigrationControl } from '../../migration/control.js';
+import type { EncodedRequest } from '../wire/request.js';
+
+/** One call, from whichever front door. */
+export interface Call {
+  readonly control: MigrationControl;
+  readonly request: EncodedRequest;
+  /**
+   * Aborts when the caller has gone or the server stops. For streams only: a call that changes the migration goes on
+   * when its caller goes away, since half a start helps nobody.
+   */
+  readonly signal: AbortSignal;
+}
+
+/** Answers one call with an encoded response. Errors: AppError; anything else is a bug and is answered as Internal. */
+export type UnaryHandler = (call: Call) => Promise<Uint8Array>;
+
+/** Answers one call with encoded responses, made when they are pulled: a slow reader gets fewer, each of them fresh. */
+export type StreamHandler = (call: Call) => AsyncGenerator<Uint8Array, void, undefined>;
+
+/** A method of the service and its handler. */
+export type Rpc =
+  | { readonly kind: 'unary'; readonly handler: UnaryHandler }
+  | { readonly kind: 'stream'; readonly handler: StreamHandler };

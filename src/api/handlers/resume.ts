@@ -1,0 +1,10 @@
+import { refuseAnyField } from '../wire/request.js';
+import { EMPTY_RESPONSE } from '../wire/responses.js';
+import type { Call } from './handler.js';
+
+/** Goes on after a pause. Answers once RUNNING is recorded. */
+export async function resume({ control, request }: Call): Promise<Uint8Array> {
+  refuseAnyField('mongoferry.v1.ResumeRequest', request);
+  await control.resume();
+  return EMPTY_RESPONSE;
+}

@@ -1,0 +1,67 @@
+import type { IncomingMessage } from 'node:http';
+import type { JsonValue } from '@bufbuild/protobuf';
+import { AppError, type FieldViolation, invalidRequest } from '../errors.js';
+import { JsonSyntaxError, parseJsonText } from './json/json-text.js';
+import { MAX_REQUEST_BYTES } from './limits.js';
+
+/** How much of a refused body is still taken in, so that its sender gets to read the answer. */
+const MAX_DISCARDED_BYTES = 4 * MAX_REQUEST_BYTES;
+
+/** A body as JSON, with what is wrong in it although it could be read. */
+export interface JsonBody {
+  readonly value: JsonValue;
+  readonly violations: readonly FieldViolation[];
+}
+
+/**
+ * The request's body as JSON, whatever its content type says: `curl --data` calls everything a form. An empty body is
+ * `{}`. Errors: RequestTooLarge, InvalidRequest.
+ */
+export async function readJsonBody(request: IncomingMessage): Promise<JsonBody> {
+  const bytes = await readBody(request);
+  const text = decodeText(bytes);
+  if (text.trim() === '') return { value: {}, violations: [] };
+  try {
+    return parseJsonText(text);
+  } catch (error) {
+    if (error instanceof JsonSyntaxError) throw invalidRequest([{ field: '', description: error.message }]);
+    throw error;
+  }
+}
+
+function decodeText(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw invalidRequest([{ field: '', description: 'the body is not valid UTF-8' }]);
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+  if (Number(request.headers['content-length'] ?? 0) > MAX_REQUEST_BYTES) throw tooLarge(request);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  return await new Promise((resolve, reject) => {
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.byteLength;
+      if (bytes <= MAX_REQUEST_BYTES) chunks.push(chunk);
+      else {
+        request.removeAllListeners('data');
+        reject(tooLarge(request));
+      }
+    });
+    request.on('end', () => resolve(Buffer.concat(chunks)));
+    request.on('error', reject);
+    request.on('close', () => reject(new Error('the connection was closed before the body was complete')));
+  });
+}
+
+function tooLarge(request: IncomingMessage): AppError {
+  let discarded = 0;
+  request.on('data', (chunk: Buffer) => {
+    discarded += chunk.byteLength;
+    if (discarded > MAX_DISCARDED_BYTES) request.destroy();
+  });
+  return new AppError('RequestTooLarge', `the body is larger than ${MAX_REQUEST_BYTES / 1024 / 1024} MiB`);
+}

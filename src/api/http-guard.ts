@@ -1,0 +1,54 @@
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import { AppError } from '../errors.js';
+
+/**
+ * Refuses what a page in somebody's browser could send. `curl --data` needs no preflight and neither does a form, so
+ * the content type protects nobody: what counts is where the request comes from.
+ *
+ * - `Host` must be loopback, one of `allowedHosts`, or the very IP address that the connection arrived at (a name that
+ *   an attacker points at us, DNS rebinding, is none of these). No `Host` (HTTP/1.0) is no browser.
+ * - `Origin`, if any, must be the page that this server itself served, or one of `allowedHosts`.
+ *
+ * Errors: ForbiddenOrigin.
+ */
+export function refuseForeign(request: IncomingMessage, allowedHosts: readonly string[]): void {
+  const host = request.headers.host?.toLowerCase();
+  if (host !== undefined && !isOwnHost(nameOf(host), host, request.socket.localAddress, allowedHosts)) {
+    throw new AppError('ForbiddenOrigin', 'the Host header names neither a loopback address nor a configured host');
+  }
+  const origin = request.headers.origin?.toLowerCase();
+  if (origin !== undefined && !isOwnOrigin(origin, host, allowedHosts)) {
+    throw new AppError('ForbiddenOrigin', 'the request comes from a page of another origin');
+  }
+}
+
+function isOwnHost(
+  name: string,
+  host: string,
+  localAddress: string | undefined,
+  allowedHosts: readonly string[],
+): boolean {
+  if (name === 'localhost' || name.endsWith('.localhost')) return true;
+  if (isIP(name) === 4 && name.startsWith('127.')) return true;
+  if (isIP(name) === 6 && name === '::1') return true;
+  if (isIP(name) !== 0 && name === localAddress?.replace(/^::ffff:/, '')) return true;
+  return isAllowed(name, host, allowedHosts);
+}
+
+function isOwnOrigin(origin: string, host: string | undefined, allowedHosts: readonly string[]): boolean {
+  const authority = /^https?:\/\/([^/]+)$/.exec(origin)?.[1];
+  if (authority === undefined) return false;
+  return authority === host || isAllowed(nameOf(authority), authority, allowedHosts);
+}
+
+/** A configured host may be written with its port, and then only that port is meant. */
+function isAllowed(name: string, host: string, allowedHosts: readonly string[]): boolean {
+  return allowedHosts.some((allowed) => allowed.toLowerCase() === name || allowed.toLowerCase() === host);
+}
+
+/** A Host header's name without its port, brackets and final dot. */
+function nameOf(host: string): string {
+  const bracketed = /^\[([^\]]*)\](:\d*)?$/.exec(host)?.[1];
+  return bracketed ?? host.replace(/:\d*$/, '').replace(/\.$/, '');
+}

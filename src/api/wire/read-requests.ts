@@ -1,0 +1,99 @@
+import type { Duration } from '../../../gen/google/protobuf/duration.js';
+import { StartRequest } from '../../../gen/mongoferry/v1/start_options.js';
+import {
+  CheckRequest,
+  GetProgressRequest,
+  ListNamespacesRequest,
+  ProgressRequest,
+} from '../../../gen/mongoferry/v1/sync_service.js';
+import type { StartOptions } from '../../migration/options.js';
+import type { Violations } from '../violations.js';
+import { type DetailsChoice, readDetails } from './progress.js';
+import { decodeRequest, type EncodedRequest } from './request.js';
+import { readStartOptions } from './start-options.js';
+
+const DEFAULT_INTERVAL_MS = 1000;
+const MIN_INTERVAL_MS = 100;
+const MAX_INTERVAL_MS = 3_600_000;
+const DEFAULT_PAGE_SIZE = 100;
+const MAX_PAGE_SIZE = 1000;
+
+/** Errors of every function here: InvalidRequest with all of the request's violations. */
+export function readStartRequest(request: EncodedRequest): StartOptions {
+  const { message, violations } = decodeRequest('mongoferry.v1.StartRequest', StartRequest, request);
+  const options = readStartOptions(message, '', violations);
+  violations.throwIfAny();
+  return options;
+}
+
+/** The options to check; source and destination need not be given. */
+export function readCheckRequest(request: EncodedRequest): StartOptions {
+  const { message, violations } = decodeRequest('mongoferry.v1.CheckRequest', CheckRequest, request);
+  const given = message.options ?? StartRequest.create();
+  const source = given.source === '' ? 'cluster0' : given.source;
+  const destination = given.destination === '' ? 'cluster1' : given.destination;
+  const options = readStartOptions({ ...given, source, destination }, 'options', violations);
+  violations.throwIfAny();
+  return options;
+}
+
+/** What a stream is to send. */
+export interface ProgressStreamOptions {
+  /** Longest time between two messages, in milliseconds. */
+  readonly intervalMs: number;
+  readonly follow: boolean;
+  readonly details: DetailsChoice;
+}
+
+/** What a progress stream is to send. */
+export function readProgressRequest(request: EncodedRequest): ProgressStreamOptions {
+  const { message, violations } = decodeRequest('mongoferry.v1.ProgressRequest', ProgressRequest, request);
+  const intervalMs = readInterval(message.interval, violations);
+  const details = readDetails(message.details, violations);
+  violations.throwIfAny();
+  return { intervalMs, follow: message.follow, details };
+}
+
+function readInterval(interval: Duration | undefined, violations: Violations): number {
+  if (interval === undefined) return DEFAULT_INTERVAL_MS;
+  const ms = interval.seconds * 1000 + interval.nanos / 1e6;
+  if (ms < MIN_INTERVAL_MS || ms > MAX_INTERVAL_MS) violations.add('interval', 'must be from 0.1s to 3600s');
+  return ms;
+}
+
+/** Which namespaces a single snapshot is to hold. */
+export function readGetProgressRequest(request: EncodedRequest): DetailsChoice {
+  const { message, violations } = decodeRequest('mongoferry.v1.GetProgressRequest', GetProgressRequest, request);
+  const details = readDetails(message.details, violations);
+  violations.throwIfAny();
+  return details;
+}
+
+/** Which page is wanted. */
+export interface PageOptions {
+  readonly pageSize: number;
+  /** The name that ended the page before; undefined for the first page. */
+  readonly after: string | undefined;
+}
+
+/** Which page of namespaces is wanted. */
+export function readListNamespacesRequest(request: EncodedRequest): PageOptions {
+  const { message, violations } = decodeRequest('mongoferry.v1.ListNamespacesRequest', ListNamespacesRequest, request);
+  const { pageSize, pageToken } = message;
+  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) violations.add('pageSize', `must be from 1 to ${MAX_PAGE_SIZE}`);
+  const after = pageToken === '' ? undefined : decodePageToken(pageToken);
+  if (after === '') violations.add('pageToken', 'is not the nextPageToken of an earlier answer');
+  violations.throwIfAny();
+  return { pageSize: pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize, after };
+}
+
+/** The token that continues behind the namespace `name`: stays right when namespaces come and go between two pages. */
+export function encodePageToken(name: string): string {
+  return Buffer.from(name, 'utf8').toString('base64url');
+}
+
+/** The token's namespace, or "" when it is no token of ours. */
+function decodePageToken(token: string): string {
+  const name = Buffer.from(token, 'base64url').toString('utf8');
+  return encodePageToken(name) === token ? name : '';
+}

@@ -1,0 +1,21 @@
+import { CheckResponse, ListNamespacesResponse, StartResponse } from '../../../gen/mongoferry/v1/sync_service.js';
+import type { Finding, NamespaceSnapshot } from '../../migration/control.js';
+import { toNamespaceProgress } from './progress.js';
+
+/** The encoding of every response without fields. */
+export const EMPTY_RESPONSE: Uint8Array = StartResponse.encode({}).finish();
+
+/** An encoded CheckResponse: blockers before warnings, otherwise in the order in which they were found. */
+export function encodeCheckResponse(findings: readonly Finding[]): Uint8Array {
+  const blockers = findings.filter((finding) => finding.severity === 'blocker');
+  const warnings = findings.filter((finding) => finding.severity !== 'blocker');
+  return CheckResponse.encode({
+    ok: blockers.length === 0,
+    findings: [...blockers, ...warnings].map((finding) => ({ ...finding, namespaces: [...finding.namespaces] })),
+  }).finish();
+}
+
+/** An encoded ListNamespacesResponse. An empty token says that this page is the last. */
+export function encodeListNamespacesResponse(page: readonly NamespaceSnapshot[], nextPageToken: string): Uint8Array {
+  return ListNamespacesResponse.encode({ namespaces: page.map(toNamespaceProgress), nextPageToken }).finish();
+}

@@ -1,0 +1,65 @@
+import type { CheckResponse } from '../../gen/mongoferry/v1/sync_service.js';
+import { type ClientOptions, type UnaryCall, withConnection } from './client.js';
+import { CliExit } from './exit-codes.js';
+import { findingsTable } from './findings-table.js';
+import type { Io } from './io.js';
+import { toJsonLine } from './json-line.js';
+import { readStartRequest } from './start-request.js';
+import { waitForState } from './watch.js';
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** `check`: prints the findings; exit code 1 when one of them would stop the start. */
+export async function runCheck(options: ClientOptions, values: Values, io: Io): Promise<number> {
+  const request = await readStartRequest(values, io);
+  const response = await withConnection(options.target, (connection) =>
+    connection.unary<CheckResponse>((client, done) => client.check({ options: request }, done)),
+  );
+  io.out(options.output === 'json' ? toJsonLine('CheckResponse', response) : findingsTable(response));
+  return response.ok ? CliExit.ok : CliExit.failed;
+}
+
+/** `start`: begins the migration. */
+export async function runStart(options: ClientOptions, values: Values, io: Io): Promise<number> {
+  const request = await readStartRequest(values, io);
+  return await act(options, io, 'started', (client, done) => client.start(request, done));
+}
+
+/** `pause`. */
+export async function runPause(options: ClientOptions, _values: Values, io: Io): Promise<number> {
+  return await act(options, io, 'paused', (client, done) => client.pause({}, done));
+}
+
+/** `resume`. */
+export async function runResume(options: ClientOptions, _values: Values, io: Io): Promise<number> {
+  return await act(options, io, 'resumed', (client, done) => client.resume({}, done));
+}
+
+/** `commit`: with `--wait` ends when the migration is committed. */
+export async function runCommit(options: ClientOptions, values: Values, io: Io): Promise<number> {
+  const call: UnaryCall<unknown> = (client, done) => client.commit({}, done);
+  return values['wait'] === true
+    ? await actAndWait(options, io, 'COMMITTED', call)
+    : await act(options, io, 'committing', call);
+}
+
+/** `reverse`: with `--wait` ends when the migration runs in the other direction. */
+export async function runReverse(options: ClientOptions, values: Values, io: Io): Promise<number> {
+  const call: UnaryCall<unknown> = (client, done) => client.reverse({}, done);
+  return values['wait'] === true
+    ? await actAndWait(options, io, 'RUNNING', call)
+    : await act(options, io, 'reversing', call);
+}
+
+async function act(options: ClientOptions, io: Io, done: string, call: UnaryCall<unknown>): Promise<number> {
+  await withConnection(options.target, (connection) => connection.unary(call));
+  io.out(options.output === 'json' ? '{"success":true}\n' : `${done}\n`);
+  return CliExit.ok;
+}
+
+async function actAndWait(options: ClientOptions, io: Io, goal: string, call: UnaryCall<unknown>): Promise<number> {
+  return await withConnection(options.target, async (connection) => {
+    await connection.unary(call);
+    return await waitForState(connection, goal, options, io);
+  });
+}

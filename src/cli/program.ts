@@ -1,0 +1,132 @@
+import { Command, CommanderError, Option } from 'commander';
+import { FLAGS, type Flag } from '../config-flags.js';
+import { VERSION } from '../version.js';
+import { normaliseBooleans } from './boolean-flags.js';
+import type { ClientOptions } from './client.js';
+import { runCheck, runCommit, runPause, runResume, runReverse, runStart } from './commands.js';
+import { CliExit } from './exit-codes.js';
+import type { Io } from './io.js';
+import { reportError } from './report.js';
+import { START_FLAGS } from './start-flags.js';
+import { runProgress } from './watch.js';
+
+type Values = Record<string, unknown>;
+type Action = (values: Values, io: Io) => Promise<number>;
+
+/**
+ * Runs one command line and resolves with the process's exit code: the server's for `serve`, else 0 done, 1 refused or
+ * failed, 2 usage, 3 unreachable. Rejects only for a bug. Source: docs/cli.md.
+ */
+export async function runCli(argv: readonly string[], io: Io): Promise<number> {
+  let exitCode: number = CliExit.ok;
+  const run = (action: Action) => async (values: Values) => {
+    exitCode = await action(values, io);
+  };
+  try {
+    await buildProgram(io, run).parseAsync(normaliseBooleans(argv, BOOLEAN_FLAGS), { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? CliExit.ok : CliExit.usage;
+    return reportError(error, io, 'text');
+  }
+  return exitCode;
+}
+
+const BOOLEAN_FLAGS: ReadonlySet<string> = new Set(
+  [...FLAGS, ...START_FLAGS].filter(({ kind }) => kind === 'boolean').map(({ name }) => `--${name}`),
+);
+
+function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promise<void>): Command {
+  const program = new Command('mongoferry')
+    .description('Migrates one live MongoDB cluster to another. Without a command it runs the server.')
+    .version(VERSION, '--version')
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
+    .allowExcessArguments(true)
+    .action(async (values: Values, command: Command) => {
+      const [word] = command.args;
+      if (word !== undefined) command.error(`error: unknown command '${word}'; see mongoferry --help`);
+      await run(serve)(values);
+    });
+  addServerFlags(program);
+  addServerFlags(subcommand(program, 'serve', 'run the server (also what happens without a command)')).action(
+    // A unit file may name the flags before the command.
+    async (values: Values) => await run(serve)({ ...program.opts(), ...values }),
+  );
+  const client = (name: string, help: string) => addClientFlags(subcommand(program, name, help));
+  addStartFlags(client('check', 'examine both clusters for what would stop a migration; changes nothing')).action(
+    run(clientAction(runCheck)),
+  );
+  addStartFlags(client('start', 'begin the migration')).action(run(clientAction(runStart)));
+  client('progress', 'show where the migration stands')
+    .option('--watch', 'follow it until it is committed')
+    .action(run(clientAction(runProgress)));
+  client('pause', 'stop reading and writing, keeping all progress').action(run(clientAction(runPause)));
+  client('resume', 'go on after a pause').action(run(clientAction(runResume)));
+  client('commit', 'apply what is left and hand the destination over')
+    .option('--wait', 'wait until it is committed')
+    .action(run(clientAction(runCommit)));
+  client('reverse', 'turn a committed, reversible migration around')
+    .option('--wait', 'wait until it runs in the other direction')
+    .action(run(clientAction(runReverse)));
+  return program;
+}
+
+function subcommand(program: Command, name: string, help: string): Command {
+  return program.command(name).description(help).allowExcessArguments(false);
+}
+
+/** The server's parts are loaded only when it runs: client commands should answer at once. */
+const serve: Action = async (values, io) => {
+  const { runServe } = await import('./serve.js');
+  return await runServe(values, io);
+};
+
+function clientAction(command: (options: ClientOptions, values: Values, io: Io) => Promise<number>): Action {
+  return async (values, io) => {
+    const output = values['output'] === 'json' ? 'json' : 'text';
+    try {
+      return await command({ target: String(values['target']), output }, values, io);
+    } catch (error) {
+      return reportError(error, io, output);
+    }
+  };
+}
+
+function addServerFlags(command: Command): Command {
+  for (const flag of FLAGS as readonly Flag[]) command.addOption(optionOf(flag));
+  return command;
+}
+
+function addStartFlags(command: Command): Command {
+  for (const flag of START_FLAGS) command.addOption(optionOf(flag));
+  return command.option(
+    '--file <FILE>',
+    'JSON request as for POST /api/v1/start, "-" for standard input; flags replace its fields',
+  );
+}
+
+function addClientFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--target <HOST:PORT>', "the server's gRPC address")
+        .default('localhost:27183')
+        .env('MONGOFERRY_TARGET'),
+    )
+    .addOption(
+      new Option('--output <FORMAT>', 'how to print')
+        .choices(['text', 'json'])
+        .default('text')
+        .env('MONGOFERRY_OUTPUT'),
+    );
+}
+
+function optionOf({
+  name,
+  kind,
+  argument,
+  help,
+}: Pick<Flag, 'name' | 'help' | 'argument'> & { readonly kind: string }): Option {
+  if (kind === 'boolean') return new Option(`--${name} [BOOL]`, help);
+  return new Option(`--${name} <${argument ?? 'VALUE'}>`, help);
+}

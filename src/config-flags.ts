@@ -1,0 +1,124 @@
+/** What a value must look like. `any` is for flags that are accepted and ignored. */
+export type FlagKind = 'text' | 'integer' | 'boolean' | 'any';
+
+/** One process option: a flag, a key of the YAML file and an environment variable, all of one name. */
+export interface Flag {
+  readonly name: string;
+  readonly kind: FlagKind;
+  /** The argument's name in `--help`; booleans have none. */
+  readonly argument?: string;
+  readonly help: string;
+  /** May also be read from the file that `MONGOFERRY_<NAME>_FILE` names. */
+  readonly secret?: true;
+  /** Why a flag of mongosync is accepted without effect. */
+  readonly ignored?: string;
+  /** Why a flag of the contract is refused for now. */
+  readonly refused?: string;
+}
+
+const LATER =
+  'is not available in this version of mongoferry; listen on a loopback address and reach it through a tunnel or a TLS-terminating proxy';
+
+/** Every option of the server process, in the order of `--help`. Names are mongosync's where it has the same one. */
+export const FLAGS = [
+  { name: 'cluster0', kind: 'text', argument: 'URI', secret: true, help: 'connection string of the first cluster' },
+  { name: 'cluster1', kind: 'text', argument: 'URI', secret: true, help: 'connection string of the second cluster' },
+  { name: 'config', kind: 'text', argument: 'FILE', help: 'YAML file with any of these options' },
+  {
+    name: 'id',
+    kind: 'text',
+    argument: 'ID',
+    help: "this instance's name in logs and progress (default: coordinator)",
+  },
+  {
+    name: 'migrationName',
+    kind: 'text',
+    argument: 'NAME',
+    help: 'letters, digits and _, at most 44: for several migrations into one cluster',
+  },
+  { name: 'loadLevel', kind: 'integer', argument: 'LEVEL', help: 'load put on the clusters, 1 to 4 (default: 3)' },
+  { name: 'port', kind: 'integer', argument: 'PORT', help: 'HTTP port; 0 = any free one (default: 27182)' },
+  { name: 'grpcPort', kind: 'integer', argument: 'PORT', help: 'gRPC port; 0 = any free one (default: 27183)' },
+  { name: 'bindIp', kind: 'text', argument: 'ADDRESS', help: 'address to listen on (default: 127.0.0.1)' },
+  { name: 'allowInsecure', kind: 'boolean', help: 'listen beyond loopback although nothing authenticates the callers' },
+  {
+    name: 'logPath',
+    kind: 'text',
+    argument: 'DIR',
+    help: 'write mongosync.log there, with rotation (default: standard output)',
+  },
+  {
+    name: 'verbosity',
+    kind: 'text',
+    argument: 'LEVEL',
+    help: 'TRACE, DEBUG, INFO, WARN, ERROR, FATAL or PANIC (default: DEBUG)',
+  },
+  { name: 'disableVerification', kind: 'boolean', help: 'do not verify, whatever start says' },
+  { name: 'stayUpOnFailure', kind: 'boolean', help: 'keep answering after the migration has failed for good' },
+  {
+    name: 'otlpEndpoint',
+    kind: 'text',
+    argument: 'URL',
+    help: 'send traces and metrics to this OpenTelemetry collector (OTLP over HTTP)',
+  },
+  { name: 'tlsMode', kind: 'text', argument: 'MODE', help: 'not available yet', refused: LATER },
+  { name: 'tlsCertificateKeyFile', kind: 'text', argument: 'FILE', help: 'not available yet', refused: LATER },
+  { name: 'tlsCAFile', kind: 'text', argument: 'FILE', help: 'not available yet', refused: LATER },
+  { name: 'authTokenFile', kind: 'text', argument: 'FILE', help: 'not available yet', refused: LATER },
+  {
+    name: 'acceptDisclaimer',
+    kind: 'boolean',
+    help: 'accepted, no effect',
+    ignored: 'there is no disclaimer to accept',
+  },
+  {
+    name: 'disableTelemetry',
+    kind: 'boolean',
+    help: 'accepted, no effect',
+    ignored: 'nothing is sent unless otlpEndpoint or OTEL_EXPORTER_OTLP_ENDPOINT is set',
+  },
+  {
+    name: 'disableMetricsLogging',
+    kind: 'boolean',
+    help: 'accepted, no effect',
+    ignored: 'metrics are served on /metrics, not logged',
+  },
+  {
+    name: 'metricsLoggingFilepath',
+    kind: 'any',
+    argument: 'FILE',
+    help: 'accepted, no effect',
+    ignored: 'metrics are served on /metrics, not logged',
+  },
+  {
+    name: 'enableCappedCollectionHandling',
+    kind: 'boolean',
+    help: 'accepted, no effect',
+    ignored: 'capped collections are always handled',
+  },
+  {
+    name: 'createIndexesBatchSize',
+    kind: 'any',
+    argument: 'N',
+    help: 'accepted, no effect',
+    ignored: 'all indexes of a collection are built in one pass',
+  },
+  {
+    name: 'hotDocIDs',
+    kind: 'any',
+    argument: 'FILE',
+    help: 'accepted, no effect',
+    ignored: 'changes of one document are always brought together',
+  },
+] as const satisfies readonly Flag[];
+
+/** The names of all options. */
+export type FlagName = (typeof FLAGS)[number]['name'];
+
+/** The table by name, for the readers of files and environments; names are compared exactly. */
+export const FLAGS_BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((flag) => [flag.name, flag]));
+
+/** `MONGOFERRY_GRPC_PORT` for `grpcPort`. */
+export function envNameOf(flagName: string): string {
+  return `MONGOFERRY_${flagName.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toUpperCase()}`;
+}

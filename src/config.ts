@@ -1,0 +1,218 @@
+import { FLAGS, type FlagKind, type FlagName } from './config-flags.js';
+import {
+  fromEnvironment,
+  fromFlags,
+  fromYaml,
+  type RawValue,
+  type ReadFile,
+  type SourceValues,
+} from './config-sources.js';
+import { clusterUriProblems, isLoopback } from './config-uri.js';
+import { type FieldViolation, invalidRequest } from './errors.js';
+import { LOG_LEVELS, type LogLevel } from './lib/logger.js';
+
+/** What the server process runs with: complete, checked and frozen. */
+export interface Config {
+  /** Connection strings; hold passwords. */
+  readonly cluster0: string;
+  readonly cluster1: string;
+  readonly instanceId: string;
+  /** Undefined: the only migration into its destination. */
+  readonly migrationName: string | undefined;
+  /** 1 to 4. */
+  readonly loadLevel: number;
+  readonly disableVerification: boolean;
+  readonly bindIp: string;
+  /** 0 = any free port. */
+  readonly httpPort: number;
+  readonly grpcPort: number;
+  readonly stayUpOnFailure: boolean;
+  readonly verbosity: LogLevel;
+  /** Undefined: standard output. */
+  readonly logDirectory: string | undefined;
+  /** Undefined: only what the OTEL_* variables say. */
+  readonly otlpEndpoint: string | undefined;
+  /** One log line each at start: options without effect, unknown keys, risks taken. */
+  readonly notices: readonly { readonly level: 'info' | 'warn'; readonly message: string }[];
+}
+
+/** Where a configuration comes from. */
+export interface ConfigInput {
+  /** The command line's values by flag name, as text or boolean. */
+  readonly flags: Readonly<Record<string, unknown>>;
+  readonly env: NodeJS.ProcessEnv;
+  readonly readFile: ReadFile;
+}
+
+/**
+ * The process's configuration: command line before environment before file.
+ * Errors: InvalidRequest (exit code 2) with every violation at once, none of which shows a secret.
+ * Source: docs/options.md.
+ */
+export function loadConfig(input: ConfigInput): Config {
+  const flags = fromFlags(input.flags);
+  const env = fromEnvironment(input.env, input.readFile);
+  const sources: SourceValues[] = [flags, env];
+  const path = flags.values.get('config') ?? env.values.get('config');
+  if (path !== undefined) sources.push(fromYaml(String(path.value), input.readFile));
+  const reader = new Reader(sources);
+  const config = readAll(reader);
+  if (reader.violations.length > 0) throw invalidRequest(reader.violations);
+  return Object.freeze({ ...config, notices: Object.freeze(reader.notices()) });
+}
+
+function readAll(reader: Reader): Omit<Config, 'notices'> {
+  reader.refuseLater();
+  const bindIp = reader.text('bindIp') ?? '127.0.0.1';
+  checkBinding(reader, bindIp, reader.boolean('allowInsecure'));
+  const httpPort = reader.integer('port', 0, 65_535, 27_182);
+  const grpcPort = reader.integer('grpcPort', 0, 65_535, 27_183);
+  if (httpPort !== 0 && httpPort === grpcPort) reader.refuse('grpcPort', 'must be another port than "port"');
+  return {
+    cluster0: clusterUri(reader, 'cluster0'),
+    cluster1: clusterUri(reader, 'cluster1'),
+    instanceId: reader.text('id') ?? 'coordinator',
+    migrationName: reader.text(
+      'migrationName',
+      /^[A-Za-z0-9_]{1,44}$/,
+      'must be 1 to 44 letters, digits and underscores',
+    ),
+    loadLevel: reader.integer('loadLevel', 1, 4, 3),
+    disableVerification: reader.boolean('disableVerification'),
+    bindIp,
+    httpPort,
+    grpcPort,
+    stayUpOnFailure: reader.boolean('stayUpOnFailure'),
+    verbosity: verbosity(reader),
+    logDirectory: reader.text('logPath'),
+    otlpEndpoint: reader.text(
+      'otlpEndpoint',
+      /^https?:\/\/[^/\s]/,
+      'must be a URL that begins with http:// or https://',
+    ),
+  };
+}
+
+function clusterUri(reader: Reader, name: 'cluster0' | 'cluster1'): string {
+  const uri = reader.text(name);
+  if (uri === undefined) {
+    if (!reader.isRefused(name)) reader.refuse(name, 'is required: the connection string of a cluster');
+    return '';
+  }
+  for (const problem of clusterUriProblems(uri)) reader.refuse(name, problem);
+  return uri;
+}
+
+function checkBinding(reader: Reader, bindIp: string, allowInsecure: boolean): void {
+  if (isLoopback(bindIp)) return;
+  if (allowInsecure) {
+    reader.warn(
+      `listening on ${bindIp}, beyond this machine, without TLS and without authentication: anybody who can reach it can start and commit`,
+    );
+  } else {
+    reader.refuse(
+      'bindIp',
+      `${bindIp} can be reached from other machines, and nothing authenticates the callers; use a loopback address, or allowInsecure if the network is trusted`,
+    );
+  }
+}
+
+function verbosity(reader: Reader): LogLevel {
+  const given = reader.text('verbosity');
+  if (given === undefined) return 'DEBUG';
+  const level = LOG_LEVELS.find((item) => item === given.toUpperCase());
+  if (level === undefined) reader.refuse('verbosity', `must be one of ${LOG_LEVELS.join(', ')}`);
+  return level ?? 'DEBUG';
+}
+
+/** Picks each value from the first source that has it, and collects what is wrong. */
+class Reader {
+  readonly violations: FieldViolation[];
+  readonly #sources: readonly SourceValues[];
+  readonly #warnings: string[];
+
+  constructor(sources: readonly SourceValues[]) {
+    this.#sources = sources;
+    this.violations = sources.flatMap((source) => source.violations);
+    this.#warnings = sources.flatMap((source) => source.warnings);
+  }
+
+  text(name: FlagName, pattern: RegExp = /\S/, rule = 'must not be empty'): string | undefined {
+    const given = this.#find(name);
+    if (given === undefined) return undefined;
+    const value = asText(given.value);
+    if (value === undefined) this.#refuseValue(name, given, 'must be a text');
+    else if (!pattern.test(value)) this.#refuseValue(name, given, rule);
+    return value;
+  }
+
+  integer(name: FlagName, min: number, max: number, fallback: number): number {
+    const given = this.#find(name);
+    if (given === undefined) return fallback;
+    const text = asText(given.value) ?? '';
+    const value = /^-?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    this.#refuseValue(name, given, `must be a whole number from ${min} to ${max}`);
+    return fallback;
+  }
+
+  boolean(name: FlagName): boolean {
+    const given = this.#find(name);
+    if (given === undefined) return false;
+    const value = asBoolean(given.value);
+    if (value === undefined) this.#refuseValue(name, given, 'must be true or false');
+    return value ?? false;
+  }
+
+  refuse(field: FlagName, description: string): void {
+    this.violations.push({ field, description });
+  }
+
+  isRefused(field: FlagName): boolean {
+    return this.violations.some((violation) => violation.field === field);
+  }
+
+  warn(message: string): void {
+    this.#warnings.push(message);
+  }
+
+  refuseLater(): void {
+    for (const flag of FLAGS) {
+      if ('refused' in flag && this.#find(flag.name) !== undefined) this.refuse(flag.name, flag.refused);
+    }
+  }
+
+  /** One line per flag without effect that was given, then the warnings. */
+  notices(): Config['notices'] {
+    const ignored = FLAGS.flatMap((flag) => {
+      const given = 'ignored' in flag ? this.#find(flag.name) : undefined;
+      if (given === undefined || !('ignored' in flag) || isOff(flag.kind, given)) return [];
+      return [{ level: 'info' as const, message: `${given.origin} is accepted but has no effect: ${flag.ignored}` }];
+    });
+    return [...ignored, ...this.#warnings.map((message) => ({ level: 'warn' as const, message }))];
+  }
+
+  #find(name: FlagName): RawValue | undefined {
+    return this.#sources.find((source) => source.values.has(name))?.values.get(name);
+  }
+
+  #refuseValue(field: FlagName, given: RawValue, rule: string): void {
+    this.violations.push({ field, description: `${rule} (given by ${given.origin})` });
+  }
+}
+
+function isOff(kind: FlagKind, given: RawValue): boolean {
+  return kind === 'boolean' && asBoolean(given.value) === false;
+}
+
+function asText(value: unknown): string | undefined {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' ? String(value) : undefined;
+}
+
+function asBoolean(value: unknown): boolean | undefined {
+  if (typeof value === 'boolean') return value;
+  const text = asText(value)?.toLowerCase();
+  if (text === 'true' || text === '1') return true;
+  return text === 'false' || text === '0' ? false : undefined;
+}

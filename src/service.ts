@@ -1,0 +1,190 @@
+import { startGateway } from './api/gateway.js';
+import { startGrpcServer } from './api/grpc-server.js';
+import type { Config } from './config.js';
+import { AppError, ExitCode, invalidRequest } from './errors.js';
+import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
+import { createLogger, type Logger } from './lib/logger.js';
+import { aborted, settlesWithin } from './lib/signals.js';
+import { observeMigration } from './metrics.js';
+import { createMigration, type Migration } from './migration/migration.js';
+import { STATES } from './migration/state.js';
+import { startTelemetry, type Telemetry } from './telemetry.js';
+import { VERSION } from './version.js';
+
+/** How long running calls may take to end once the process is stopping, and each other part to close. */
+const DOORS_MS = 2000;
+const PART_MS = 3000;
+
+/** The parts a service is made of; tests put their own in place of some. */
+export interface ServiceParts {
+  readonly openSink: (config: Config) => OwnedLogSink;
+  readonly startTelemetry: typeof startTelemetry;
+  readonly createMigration: typeof createMigration;
+  readonly startGrpcServer: typeof startGrpcServer;
+  readonly startGateway: typeof startGateway;
+}
+
+/** The server process, built but not yet running. */
+export interface Service {
+  readonly logger: Logger;
+  /**
+   * Opens the front doors, runs the migration until `signal` aborts or it cannot go on, closes everything in reverse
+   * order and resolves with the process's exit code. Never rejects. Call once.
+   */
+  run(signal: AbortSignal): Promise<number>;
+}
+
+/**
+ * The composition root: everything the process is made of is put together here and nowhere else.
+ * Errors: InvalidRequest when the log directory cannot be written.
+ */
+export function buildService(config: Config, overrides: Partial<ServiceParts> = {}): Service {
+  const parts = { openSink, startTelemetry, createMigration, startGrpcServer, startGateway, ...overrides };
+  const sink = parts.openSink(config);
+  const logger = createLogger({ level: config.verbosity, mongosyncId: config.instanceId, sink });
+  return { logger, run: (signal) => runService({ config, parts, sink, logger, signal }) };
+}
+
+interface Run {
+  readonly config: Config;
+  readonly parts: ServiceParts;
+  readonly sink: OwnedLogSink;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+}
+
+async function runService(run: Run): Promise<number> {
+  const { config, parts, sink, logger, signal } = run;
+  const closers = new Closers(logger);
+  closers.add('log', () => sink.close());
+  closers.add('log rotation', rotateOnSignal(sink));
+  closers.add('crash report', reportCrashes(logger));
+  try {
+    logger.info('starting', {
+      version: VERSION,
+      node: process.version,
+      migrationName: config.migrationName,
+      loadLevel: config.loadLevel,
+    });
+    for (const { level, message } of config.notices) logger[level](message);
+    const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
+    closers.add('telemetry', () => telemetry.shutdown());
+    const migration = parts.createMigration(config, logger);
+    closers.add(
+      'gauges',
+      observeMigration(STATES, () => migration.snapshot()),
+    );
+    const closeDoors = await openDoors(run, migration, telemetry);
+    closers.add('front doors', closeDoors);
+    // Streams end while the migration flushes, not after it: both have to fit into the time a supervisor waits.
+    signal.addEventListener('abort', () => void closeDoors(), { once: true });
+    await migration.run(signal);
+    logger.info('stopped');
+    return ExitCode.stopped;
+  } catch (reason) {
+    return await endOf(run, AppError.from(reason));
+  } finally {
+    await closers.close();
+  }
+}
+
+/** Both front doors, open; returns the way to close them, which may be called more than once. */
+async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Promise<() => Promise<void>> {
+  const { config, parts, logger } = run;
+  const host = config.bindIp;
+  const metricsText = (): Promise<string> => telemetry.metricsText();
+  const grpc = await listening(
+    'grpcPort',
+    config.grpcPort,
+    parts.startGrpcServer({ control, logger, host, port: config.grpcPort }),
+  );
+  let closing: Promise<void> | undefined;
+  try {
+    const http = await listening(
+      'port',
+      config.httpPort,
+      parts.startGateway({ control, logger, host, port: config.httpPort, metricsText }),
+    );
+    logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port });
+    return () => {
+      closing ??= stopAll([http.stop(), grpc.stop(DOORS_MS)], logger);
+      return closing;
+    };
+  } catch (error) {
+    await grpc.stop(0);
+    throw error;
+  }
+}
+
+async function stopAll(stopping: readonly Promise<void>[], logger: Logger): Promise<void> {
+  for (const result of await Promise.allSettled(stopping)) {
+    if (result.status === 'rejected') logger.warn('a front door did not close properly', { error: result.reason });
+  }
+}
+
+/** A port that is taken may be free again at the next start: the exit code says retryable. */
+async function listening<T>(option: string, port: number, starting: Promise<T>): Promise<T> {
+  try {
+    return await starting;
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    const text = cause instanceof Error ? cause.message : String(cause);
+    throw new AppError('Internal', `cannot listen on port ${port} (option ${option}): ${text}`, { cause });
+  }
+}
+
+/** One fatal line; then at once the exit code, or, if the operator wants to look at the failure, once told to stop. */
+async function endOf({ config, logger, signal }: Run, error: AppError): Promise<number> {
+  if (error.code === 'ShuttingDown' && signal.aborted) {
+    logger.info('stopped');
+    return ExitCode.stopped;
+  }
+  const exitCode = error.row.exit;
+  const staysUp = config.stayUpOnFailure && exitCode === ExitCode.failed && !signal.aborted;
+  const outlook = staysUp ? 'the process keeps answering until it is told to stop' : 'the process ends';
+  logger.fatal(`the migration cannot go on, ${outlook}: ${error.message}`, { exitCode, error });
+  if (staysUp) await aborted(signal);
+  return exitCode;
+}
+
+function openSink(config: Config): OwnedLogSink {
+  if (config.logDirectory === undefined) return stdoutSink();
+  try {
+    return openLogFile({ directory: config.logDirectory });
+  } catch (cause) {
+    const text = cause instanceof Error ? cause.message : String(cause);
+    throw invalidRequest([{ field: 'logPath', description: `cannot be written: ${text}` }]);
+  }
+}
+
+/** A bug that nothing catches still ends the process as Node sees fit, but not without a line in the log. */
+function reportCrashes(logger: Logger): () => void {
+  const report = (error: Error): void => logger.fatal('the process ends because of a bug', { error });
+  process.on('uncaughtExceptionMonitor', report);
+  return () => {
+    process.removeListener('uncaughtExceptionMonitor', report);
+  };
+}
+
+/** Closes parts in the reverse of the order in which they were made; one that fails or hangs does not stop the others. */
+class Closers {
+  readonly #parts: { readonly name: string; readonly close: () => Promise<void> | void }[] = [];
+  readonly #logger: Logger;
+
+  constructor(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  add(name: string, close: () => Promise<void> | void): void {
+    this.#parts.push({ name, close });
+  }
+
+  async close(): Promise<void> {
+    for (const part of this.#parts.splice(0).reverse()) {
+      const closing = Promise.resolve()
+        .then(part.close)
+        .catch((error: unknown) => this.#logger.warn(`closing failed: ${part.name}`, { error }));
+      if (!(await settlesWithin(closing, PART_MS))) this.#logger.warn(`closing took too long: ${part.name}`);
+    }
+  }
+}

@@ -1,0 +1,82 @@
+import type { MongoClient } from 'mongodb';
+import { type CatalogEntry, compareEntries, readCatalog } from './compare-clusters-catalog.js';
+import { compareDocuments } from './compare-clusters-documents.js';
+
+/** What {@link compareClusters} looks at. Default: everything. */
+export interface CompareOptions {
+  /** Databases left out on both sides, besides `admin`, `local`, `config` and those of sync tools. */
+  readonly ignoreDatabases?: readonly string[];
+  /** Whether capped collections must have their documents in the same natural order. Default true. */
+  readonly cappedOrder?: boolean;
+  /** Whether documents are compared, and not the catalog alone. Default true. */
+  readonly documents?: boolean;
+}
+
+/** Two clusters are not equal; `differences` tells all, the message the first fifty. */
+export class ClustersDifferError extends Error {
+  override readonly name = 'ClustersDifferError';
+
+  constructor(readonly differences: readonly string[]) {
+    const shown = differences.slice(0, 50);
+    const rest = differences.length - shown.length;
+    super(`the clusters differ:\n  ${shown.join('\n  ')}${rest > 0 ? `\n  … and ${rest} more` : ''}`);
+  }
+}
+
+const AT_A_TIME = 4;
+
+/**
+ * Compares what a migration promises to be equal: collections and views with all their options but the UUID, every
+ * option of every index, and every document byte for byte. `system.*` is left out. Returns the differences as lines
+ * for people, none when the clusters are equal. Both clusters must be at rest.
+ */
+export async function compareClusters(
+  source: MongoClient,
+  destination: MongoClient,
+  options: CompareOptions = {},
+): Promise<string[]> {
+  const ignored = new Set(options.ignoreDatabases);
+  const catalogs = await Promise.all([readCatalog(source, ignored), readCatalog(destination, ignored)]);
+  const [left, right] = catalogs;
+  const differences: string[] = [];
+  const common: CatalogEntry[] = [];
+  for (const name of [...new Set([...left.keys(), ...right.keys()])].sort()) {
+    const a = left.get(name);
+    const b = right.get(name);
+    if (a === undefined) differences.push(`${name}: only on the destination`);
+    else if (b === undefined) differences.push(`${name}: missing on the destination`);
+    else {
+      differences.push(...compareEntries(a, b));
+      if (a.type === 'collection' && b.type === 'collection') common.push(a);
+    }
+  }
+  if (options.documents === false) return differences;
+  const inOrder = options.cappedOrder ?? true;
+  const found = await mapLimited(common, AT_A_TIME, ({ db, collection, capped }) =>
+    compareDocuments({ source, destination, db, collection, naturalOrder: capped && inOrder }),
+  );
+  return [...differences, ...found.flat()];
+}
+
+/** Throws {@link ClustersDifferError} unless {@link compareClusters} finds nothing. */
+export async function assertEqualClusters(
+  source: MongoClient,
+  destination: MongoClient,
+  options: CompareOptions = {},
+): Promise<void> {
+  const differences = await compareClusters(source, destination, options);
+  if (differences.length > 0) throw new ClustersDifferError(differences);
+}
+
+async function mapLimited<T, R>(items: readonly T[], limit: number, work: (item: T) => Promise<R>): Promise<R[]> {
+  const results = new Array<R>(items.length);
+  let next = 0;
+  const worker = async () => {
+    for (let index = next++; index < items.length; index = next++) {
+      const item = items[index];
+      if (item !== undefined) results[index] = await work(item);
+    }
+  };
+  await Promise.all(Array.from({ length: limit }, worker));
+  return results;
+}

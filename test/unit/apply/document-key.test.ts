@@ -1,0 +1,60 @@
+import * as fc from 'fast-check';
+import { BSON, Decimal128, Double, Int32, Long, ObjectId } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type DocumentKey, documentKey, laneOf } from '../../../src/apply/document-key.js';
+
+function keyOf(id: unknown): DocumentKey {
+  return documentKey(Buffer.from(BSON.serialize({ _id: id })));
+}
+
+test('equal numbers of every type are one key', () => {
+  const ones = [new Int32(1), Long.fromNumber(1), new Double(1), Decimal128.fromString('1'), Decimal128.fromString('1.0'), Decimal128.fromString('10E-1')];
+  assert.is(new Set(ones.map((each) => keyOf(each).text)).size, 1);
+  assert.is(keyOf(new Double(-0)).text, keyOf(new Int32(0)).text);
+  assert.is(keyOf(new Double(Number.NaN)).text, keyOf(Decimal128.fromString('NaN')).text);
+  assert.is(keyOf(new Double(0.5)).text, keyOf(Decimal128.fromString('0.50')).text);
+});
+
+test('whole numbers beyond the precision of doubles are told apart, and meet their equals', () => {
+  const even = Long.fromString('9007199254740992');
+  const odd = Long.fromString('9007199254740993');
+  assert.is.not(keyOf(even).text, keyOf(odd).text);
+  assert.is(keyOf(even).text, keyOf(new Double(2 ** 53)).text);
+  assert.is(keyOf(odd).text, keyOf(Decimal128.fromString('9007199254740993')).text);
+});
+
+test('decimals that lose digits as doubles are not taken for exact', () => {
+  assert.not(keyOf(Decimal128.fromString('0.1000000000000000000000000000000001')).exact);
+  assert.ok(keyOf(new Double(0.1)).exact);
+});
+
+test('numbers inside documents are normalised, field order and names count', () => {
+  assert.is(keyOf({ a: new Int32(1) }).text, keyOf({ a: Long.fromNumber(1) }).text);
+  assert.is.not(keyOf({ a: 1, b: 2 }).text, keyOf({ b: 2, a: 1 }).text);
+  assert.is.not(keyOf({ a: 'b', c: 'd' }).text, keyOf({ a: 'bc', '': 'd' }).text);
+  assert.ok(keyOf({ a: 'x' }).holdsText);
+  assert.not(keyOf(new ObjectId()).holdsText);
+});
+
+test('property: different integers, strings and object ids have different keys', () => {
+  const ids = fc.oneof(fc.maxSafeInteger(), fc.string(), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => Long.fromBigInt(value)));
+  fc.assert(
+    fc.property(ids, ids, (a, b) => {
+      const same = String(a) === String(b) && (typeof a === 'string') === (typeof b === 'string');
+      assert.is(keyOf(a).text === keyOf(b).text, same);
+    }),
+  );
+});
+
+test('property: a lane is in range and depends on the text alone', () => {
+  fc.assert(
+    fc.property(fc.string(), fc.integer({ min: 1, max: 16 }), (text, lanes) => {
+      const lane = laneOf(text, lanes);
+      assert.ok(lane >= 0 && lane < lanes);
+      assert.is(laneOf(text, lanes), lane);
+    }),
+  );
+});
+
+test.run();

@@ -1,0 +1,74 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Binary, decodeOrdered, encode, Int32, Long, type OrderedDoc } from '../../../src/cluster/bson.js';
+import { carriedOptions, comparableOptions, createCommand, immediateChange, modifiedOptions, restoreCommand } from '../../../src/cluster/collection-spec.js';
+import { builtText, comparableIndex, modifiedIndex, relaxedIndex, restoration } from '../../../src/cluster/index-spec.js';
+
+function ordered(doc: Record<string, unknown>): OrderedDoc {
+  return decodeOrdered(encode(doc));
+}
+
+const CAPPED = ordered({ capped: true, size: 4096, max: 5 });
+
+test('a collection is created without what would change or drop its documents', () => {
+  const options = ordered({ uuid: new Binary(Buffer.alloc(16), 4), temp: true, capped: true, size: 4096, max: 5, expireAfterSeconds: 9, changeStreamPreAndPostImages: { enabled: true }, validator: { a: 1 } });
+  const command = createCommand('c', carriedOptions(options));
+  assert.equal(Object.keys(command).sort(), ['capped', 'create', 'size', 'validator']);
+  assert.is((command['size'] as Long).toNumber(), 2 ** 50);
+});
+
+test('the commit gives back capped sizes and pre-images', () => {
+  assert.is(Number((restoreCommand(CAPPED)['cappedSize'] as Int32).value), 4096);
+  assert.is(restoreCommand(ordered({ capped: true, size: 1 }))['cappedMax'], 0);
+  assert.ok(restoreCommand(ordered({ changeStreamPreAndPostImages: { enabled: true } }))['changeStreamPreAndPostImages']);
+  assert.equal(restoreCommand(ordered({ validator: { a: 1 } })), {});
+});
+
+test('a collMod changes the recorded options as it changes the source', () => {
+  const resized = modifiedOptions(CAPPED, ordered({ cappedSize: 8192, cappedMax: 0 }));
+  assert.is(comparableOptions(resized), comparableOptions(ordered({ capped: true, size: 8192 })));
+  const plain = modifiedOptions(ordered({ validator: { a: 1 }, expireAfterSeconds: 5 }), ordered({ validator: {}, expireAfterSeconds: 'off' }));
+  assert.is(plain.size, 0);
+  assert.equal(immediateChange(ordered({ cappedSize: 1, validator: { a: 1 }, index: { name: 'a' } })), { validator: new Map([['a', new Int32(1)]]) });
+});
+
+test('options that mean the same compare as equal', () => {
+  assert.is(comparableOptions(ordered({ size: 1000, capped: true })), comparableOptions(ordered({ capped: true, size: Long.fromNumber(1024) })));
+  assert.is(comparableOptions(ordered({ validator: { a: 1 } })), comparableOptions(ordered({ validator: { a: 1 }, validationLevel: 'strict', validationAction: 'error' })));
+  assert.is.not(comparableOptions(ordered({ validator: { a: 1 } })), comparableOptions(ordered({ validator: { a: 2 } })));
+});
+
+test('an index is built without uniqueness, expiry and hiding, and gets them back', () => {
+  const spec = ordered({ v: 2, key: { a: 1 }, name: 'a_1', unique: true, expireAfterSeconds: 60, hidden: true, sparse: true });
+  assert.equal([...relaxedIndex(spec, new Map()).spec.keys()], ['v', 'key', 'name', 'sparse']);
+  const back = restoration(spec);
+  assert.ok(back.unique && back.hidden);
+  assert.is(Number((back.expireAfterSeconds as Int32).value), 60);
+});
+
+test('a simple index of a collated collection says so', () => {
+  const collated = ordered({ collation: { locale: 'fr' } });
+  const { spec } = relaxedIndex(ordered({ key: { a: 1 }, name: 'a_1' }), collated);
+  assert.equal(spec.get('collation'), new Map([['locale', 'simple']]));
+  assert.is(builtText(spec), builtText(ordered({ key: { a: 1 }, name: 'a_1' })), 'listIndexes leaves it out');
+});
+
+test('legacy key values become 1 and unknown options are dropped, each with a warning', () => {
+  const { spec, warnings } = relaxedIndex(ordered({ key: { a: '', b: true, c: 0, d: -1, e: '2d' }, name: 'x', bogus: 1, background: true }), new Map());
+  assert.equal([...(spec.get('key') as OrderedDoc).values()].map((value) => (value instanceof Int32 ? value.value : value)), [1, 1, 1, -1, '2d']);
+  assert.is(warnings.length, 4);
+  assert.not.ok(spec.has('bogus') || spec.has('background'));
+});
+
+test('the order of key fields counts, also of integer-like names', () => {
+  assert.is.not(builtText(ordered({ key: { a: 1, b: 1 }, name: 'x' })), builtText(ordered({ key: { b: 1, a: 1 }, name: 'x' })));
+});
+
+test('a collMod of an index changes its recorded spec', () => {
+  const spec = ordered({ key: { a: 1 }, name: 'a_1', prepareUnique: true });
+  const unique = modifiedIndex(spec, ordered({ name: 'a_1', unique: true }));
+  assert.is(comparableIndex(unique), comparableIndex(ordered({ key: { a: 1 }, name: 'a_1', unique: true })));
+  assert.is(comparableIndex(modifiedIndex(unique, ordered({ name: 'a_1', hidden: false }))), comparableIndex(unique));
+});
+
+test.run();

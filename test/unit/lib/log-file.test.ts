@@ -1,0 +1,95 @@
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { gunzipSync } from 'node:zlib';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openLogFile, rotateOnSignal } from '../../../src/lib/log-file.js';
+
+const suite: { directory: string } = { directory: '' };
+test.before.each(() => {
+  suite.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mongoferry-log-'));
+});
+test.after.each(() => {
+  fs.rmSync(suite.directory, { recursive: true, force: true });
+});
+
+/** A clock that moves a second at every look. */
+function tickingClock() {
+  let seconds = 0;
+  return { now: () => new Date(Date.UTC(2024, 0, 1, 0, 0, seconds++)), monotonicMs: () => 0 };
+}
+
+const current = (): string => fs.readFileSync(path.join(suite.directory, 'mongosync.log'), 'utf8');
+const rotated = (): string[] =>
+  fs
+    .readdirSync(suite.directory)
+    .filter((name) => name !== 'mongosync.log')
+    .sort();
+
+test('makes the directory, writes at once and appends to what is there', async () => {
+  const directory = path.join(suite.directory, 'a', 'b');
+  for (const line of ['one\n', 'two\n']) {
+    const sink = openLogFile({ directory });
+    sink.write(line);
+    assert.ok(fs.readFileSync(path.join(directory, 'mongosync.log'), 'utf8').endsWith(line));
+    await sink.close();
+  }
+  assert.is(fs.readFileSync(path.join(directory, 'mongosync.log'), 'utf8'), 'one\ntwo\n');
+});
+
+test('a full file is renamed, compressed, and the oldest are deleted', async () => {
+  const sink = openLogFile({ directory: suite.directory, maxBytes: 10, keep: 2, clock: tickingClock() });
+  for (const line of ['aaaaaaa\n', 'bbbbbbb\n', 'ccccccc\n', 'ddddddd\n']) sink.write(line);
+  await sink.close();
+  assert.is(current(), 'ddddddd\n');
+  assert.equal(rotated(), ['mongosync-2024-01-01T00-00-01.000.log.gz', 'mongosync-2024-01-01T00-00-02.000.log.gz']);
+  const last = fs.readFileSync(path.join(suite.directory, rotated().at(-1) ?? ''));
+  assert.is(gunzipSync(last).toString(), 'ccccccc\n');
+});
+
+test('a line larger than the limit is written whole', async () => {
+  const sink = openLogFile({ directory: suite.directory, maxBytes: 4 });
+  sink.write('much too long\n');
+  await sink.close();
+  assert.is(current(), 'much too long\n');
+  assert.equal(rotated(), []);
+});
+
+test('two rotations within one millisecond keep both files', async () => {
+  const clock = { now: () => new Date(0), monotonicMs: () => 0 };
+  const sink = openLogFile({ directory: suite.directory, clock });
+  for (const line of ['a\n', 'b\n']) {
+    sink.write(line);
+    sink.rotate();
+  }
+  await sink.close();
+  assert.is(rotated().length, 2);
+});
+
+test('SIGUSR1 rotates, until told to stop', async () => {
+  const sink = openLogFile({ directory: suite.directory });
+  const listenersBefore = process.listenerCount('SIGUSR1');
+  const stop = rotateOnSignal(sink);
+  sink.write('before\n');
+  process.kill(process.pid, 'SIGUSR1');
+  const deadline = Date.now() + 5000;
+  while (current() !== '' && Date.now() < deadline) await delay(5);
+  sink.write('after\n');
+  stop();
+  await sink.close();
+  assert.is(current(), 'after\n');
+  assert.is(rotated().length, 1);
+  assert.is(process.listenerCount('SIGUSR1'), listenersBefore);
+});
+
+test('a write that fails does not throw', async () => {
+  const sink = openLogFile({ directory: suite.directory, maxBytes: 1 });
+  sink.write('x\n');
+  fs.rmSync(suite.directory, { recursive: true });
+  sink.write('y\n');
+  await sink.close();
+});
+
+test.run();

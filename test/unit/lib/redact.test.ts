@@ -1,0 +1,75 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { isSecretKey, redactDocuments, redactSecretValue, redactText } from '../../../src/lib/redact.js';
+
+const SECRET = 'hunter2';
+const leaking = [
+  `mongodb://ann:${SECRET}@db.example:27017/?replicaSet=a`,
+  `mongodb+srv://ann:${SECRET}@db.example`,
+  `mongodb://ann:pa/ss${SECRET}@db.example/x`,
+  `mongodb://ann:p@ss${SECRET}@db.example/x`,
+  `mongodb://ann:p?${SECRET}#@db.example`,
+  `cannot connect to "mongodb://ann:${SECRET}@a,b,c/?w=1", giving up`,
+  `https://user:${SECRET}@collector.example/v1/traces`,
+  `https://${SECRET}@collector.example/`,
+  `mongodb://h/?tls=true&tlsCertificateKeyFilePassword=${SECRET}&x=1`,
+  `mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:${SECRET}`,
+  `Authorization: Bearer ${SECRET}abc`,
+  `authorization=Basic ${SECRET}`,
+  `sent header Bearer ${SECRET}`,
+  `password: ${SECRET}`,
+  `{"password":"${SECRET}"}`,
+  `E11000 duplicate key error collection: a.b index: x dup key: { x: "${SECRET}", y: { z: 1 } }`,
+];
+
+for (const text of leaking) {
+  test(`hides the secret of: ${text}`, () => {
+    const redacted = redactText(text);
+    assert.not.match(redacted, SECRET);
+    assert.is(redactText(redacted), redacted, 'redacting twice changes nothing');
+  });
+}
+
+test('hides an authorization header whatever the token looks like', () => {
+  assert.is(redactText('Authorization: Bearer letters, then'), 'Authorization: [redacted], then');
+});
+
+test('keeps what is not secret', () => {
+  for (const text of [
+    'mongodb://db.example:27017,db2.example/?replicaSet=a',
+    'copied shop.orders to cluster1: 12 documents, mail to a@b.example',
+    'see https://example.org/docs?page=1',
+    'the basic plan: bearer of news',
+  ]) {
+    assert.is(redactText(text), text);
+  }
+  assert.match(redactText(`mongodb://ann:${SECRET}@db.example:27017/?replicaSet=a`), 'db.example:27017/?replicaSet=a');
+});
+
+test('knows the names of secrets', () => {
+  for (const key of [
+    'password',
+    'Authorization',
+    'authToken',
+    'auth_token',
+    'resumeToken',
+    'clientSecret',
+    'api-key',
+    'cookie',
+  ]) {
+    assert.is(isSecretKey(key), true, key);
+  }
+  for (const key of ['cluster', 'tokens', 'database', 'passed', 'secretary']) assert.is(isSecretKey(key), false, key);
+  assert.is(redactSecretValue('x'), '[redacted]');
+  assert.is(redactSecretValue(7), 7, 'a fencing token is a number, and no secret');
+});
+
+test('cuts the documents out of a server message', () => {
+  assert.is(
+    redactDocuments('Cannot apply $inc to {_id: 1, a: {b: "x"}} at path { a: 1 }: bad'),
+    'Cannot apply $inc to {…} at path {…}: bad',
+  );
+  assert.not.match(redactDocuments('never closed { secret: "x"'), 'secret');
+});
+
+test.run();

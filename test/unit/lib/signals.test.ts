@@ -1,0 +1,65 @@
+import { getEventListeners } from 'node:events';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { aborted, linkAbort, settlesWithin, sleep } from '../../../src/lib/signals.js';
+
+test('a linked child aborts with its parent, for the same reason', () => {
+  const parent = new AbortController();
+  const child = linkAbort(parent.signal);
+  const reason = new Error('stop');
+  parent.abort(reason);
+  assert.is(child.signal.aborted, true);
+  assert.is(child.signal.reason, reason);
+});
+
+test('a child of an aborted parent is born aborted', () => {
+  assert.is(linkAbort(AbortSignal.abort()).signal.aborted, true);
+});
+
+test('aborting the child leaves the parent alone', () => {
+  const parent = new AbortController();
+  const child = linkAbort(parent.signal);
+  child.abort(new Error('only me'));
+  assert.is(child.signal.aborted, true);
+  assert.is(parent.signal.aborted, false);
+});
+
+test('a disposed child leaves no listener and does not follow any more', () => {
+  const parent = new AbortController();
+  const child = linkAbort(parent.signal);
+  child.dispose();
+  assert.is(getEventListeners(parent.signal, 'abort').length, 0);
+  parent.abort();
+  assert.is(child.signal.aborted, false);
+});
+
+test('sleep ends by itself and leaves no listener', async () => {
+  const controller = new AbortController();
+  await sleep(1, controller.signal);
+  assert.is(getEventListeners(controller.signal, 'abort').length, 0);
+});
+
+test('sleep rejects with the reason when aborted, before or meanwhile', async () => {
+  const reason = new Error('enough');
+  const controller = new AbortController();
+  const sleeping = sleep(3_600_000, controller.signal).catch((error: unknown) => error);
+  controller.abort(reason);
+  assert.is(await sleeping, reason);
+  assert.is(await sleep(3_600_000, controller.signal).catch((error: unknown) => error), reason);
+});
+
+test('aborted resolves once the signal has aborted', async () => {
+  const controller = new AbortController();
+  const waiting = aborted(controller.signal);
+  controller.abort();
+  await waiting;
+  await aborted(controller.signal);
+});
+
+test('settlesWithin tells a settled promise from one that hangs', async () => {
+  assert.is(await settlesWithin(Promise.resolve(), 3_600_000), true);
+  assert.is(await settlesWithin(Promise.reject(new Error('no')), 3_600_000), true);
+  assert.is(await settlesWithin(new Promise(() => undefined), 1), false);
+});
+
+test.run();

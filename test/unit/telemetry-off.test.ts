@@ -1,0 +1,29 @@
+import * as net from 'node:net';
+import { trace } from '@opentelemetry/api';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createLogger } from '../../src/lib/logger.js';
+import { metrics } from '../../src/metrics.js';
+import { startTelemetry } from '../../src/telemetry.js';
+
+test('without a collector nothing leaves the process', async () => {
+  let connections = 0;
+  const connect = net.Socket.prototype.connect;
+  net.Socket.prototype.connect = function (this: net.Socket) {
+    connections++;
+    return this;
+  } as typeof connect;
+  try {
+    const logger = createLogger({ level: 'FATAL', mongosyncId: 'x', sink: { write: () => undefined } });
+    const telemetry = startTelemetry({ otlpEndpoint: undefined, instanceId: 'x', version: '1', env: {} }, logger);
+    trace.getTracer('test').startSpan('a phase').end();
+    metrics.documentsCopied.add(1);
+    assert.match(await telemetry.metricsText(), 'mongosync_collection_copy_copied_docs_count 1');
+    await telemetry.shutdown();
+  } finally {
+    net.Socket.prototype.connect = connect;
+  }
+  assert.is(connections, 0);
+});
+
+test.run();
