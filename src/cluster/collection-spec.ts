@@ -3,6 +3,9 @@ import { Binary, type Doc, Int32, Long, type OrderedDoc, unorderedText } from '.
 /** Larger than any collection: a capped collection on the destination must not evict by itself before the commit. */
 const UNREACHED_CAPPED_BYTES = Long.fromNumber(2 ** 50);
 
+/** What the server stores for `max` once a collMod has taken a maximum away (tried on 6.0.5). */
+const NO_MAXIMUM = 2_147_483_647;
+
 /** Options that are the server's bookkeeping, or must not stay: `temp` would lose the collection at a restart. */
 const NOT_CARRIED = new Set(['uuid', 'idIndex', 'temp', 'autoIndexId', 'flags', 'info']);
 
@@ -33,7 +36,8 @@ export function restoreCommand(options: OrderedDoc): Doc {
   const command: Doc = {};
   if (isCapped(options)) {
     command['cappedSize'] = options.get('size');
-    command['cappedMax'] = options.get('max') ?? 0;
+    const max = options.get('max');
+    if (max !== undefined) command['cappedMax'] = numberOf(max) >= NO_MAXIMUM ? 0 : max;
   }
   const images = options.get('changeStreamPreAndPostImages');
   if (images instanceof Map && images.get('enabled') === true) command['changeStreamPreAndPostImages'] = images;
@@ -68,8 +72,7 @@ export function modifiedOptions(options: OrderedDoc, change: OrderedDoc): Ordere
         result.set('size', value);
         break;
       case 'cappedMax':
-        if (numberOf(value) > 0) result.set('max', value);
-        else result.delete('max');
+        result.set('max', numberOf(value) > 0 ? value : new Int32(NO_MAXIMUM));
         break;
       case 'expireAfterSeconds':
         if (value === 'off') result.delete(name);

@@ -22,6 +22,8 @@ const KNOWN = new Set([
   'coarsestIndexedLevel', 'finestIndexedLevel', 'wildcardProjection', 'storageEngine', 'columnstoreProjection',
 ]);
 
+const NUMBERS = ['bits', 'min', 'max', 'textIndexVersion', '2dsphereIndexVersion', 'coarsestIndexedLevel', 'finestIndexedLevel'] as const;
+
 /** The spec to build on the destination during the migration, and what was changed in it for the server to take it. */
 export function relaxedIndex(spec: OrderedDoc, collectionOptions: OrderedDoc): { readonly spec: OrderedDoc; readonly warnings: readonly string[] } {
   const result: OrderedDoc = new Map();
@@ -77,6 +79,10 @@ function comparable(spec: Map<string, unknown>): string {
     else spec.set('collation', new Map([...collation].filter(([name]) => name !== 'version')));
   }
   if (spec.get('sparse') === false) spec.delete('sparse');
+  // Change events, listIndexes and createIndexes give some of these as int, others as double.
+  for (const name of NUMBERS) if (isNumber(spec.get(name))) spec.set(name, String(numberOf(spec.get(name))));
+  const weights = spec.get('weights');
+  if (weights instanceof Map) spec.set('weights', new Map([...weights].map(([field, weight]) => [field, String(numberOf(weight))])));
   spec.delete('v');
   return unorderedText(spec);
 }

@@ -117,6 +117,7 @@ const KINDS: readonly Kind[] = [
       await db.collection('c').createIndex({ u: 1 });
       await db.createCollection('clustered', { clusteredIndex: { key: { _id: 1 }, unique: true }, expireAfterSeconds: 86_400 });
       await db.createCollection('capped', { capped: true, size: 4096 });
+      await db.createCollection('unbounded', { capped: true, size: 4096, max: 3 });
     },
     during: async (db) => {
       await db.command({ collMod: 'c', index: { keyPattern: { when: 1 }, expireAfterSeconds: 172_800 } });
@@ -127,6 +128,7 @@ const KINDS: readonly Kind[] = [
       await db.command({ collMod: 'c', changeStreamPreAndPostImages: { enabled: true } });
       await db.command({ collMod: 'clustered', expireAfterSeconds: 'off' });
       await db.command({ collMod: 'capped', cappedSize: 8192, cappedMax: 9 });
+      await db.command({ collMod: 'unbounded', cappedMax: 0 });
       await db.command({ collMod: 'c' });
     },
   },
@@ -254,7 +256,7 @@ async function migrateAll(moment: 'copy' | 'steady'): Promise<string[]> {
   for (const [index, kind] of KINDS.entries()) await kind.during(source.db(dbName(index)), source);
   if (moment === 'copy') await harness.migration.resume();
   await harness.commit();
-  return compareClusters(source, destination);
+  return await compareClusters(source, destination);
 }
 
 for (const moment of ['steady', 'copy'] as const) {

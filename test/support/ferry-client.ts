@@ -53,8 +53,14 @@ export class FerryClient implements Disposable {
     });
   }
 
-  /** Starts a migration from cluster0 to cluster1, unless told otherwise. */
+  /** Waits until a server that has just come up has connected to its clusters and knows its state. */
+  async waitUntilInitialized(ms?: number, signal?: AbortSignal): Promise<ProgressSnapshot> {
+    return await this.waitFor('the end of INITIALIZING', ({ state }) => state !== 'INITIALIZING', ms, signal);
+  }
+
+  /** Starts a migration from cluster0 to cluster1, unless told otherwise, once the server is initialised. */
   async start(options: StartOptions = {}): Promise<void> {
+    await this.waitUntilInitialized();
     const request = StartRequest.fromPartial({ source: 'cluster0', destination: 'cluster1', ...options });
     await this.#call(this.#client.start, request);
   }
