@@ -17,6 +17,7 @@ export interface WriteTarget {
 /** Bounds of one command: the server takes 48,000,000 bytes and 100,000 statements. */
 const MAX_BATCH_BYTES = 20_000_000;
 const MAX_BATCH_STATEMENTS = 50_000;
+const MAX_REPLACE_TRIES = 5;
 
 /** Statements of one kind, in commands that the server takes. */
 export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
@@ -106,13 +107,17 @@ export class DocumentWriter {
     }
   }
 
+  /** Again where the first answer was lost: what it left is deleted and inserted once more, never taken for granted. */
   async #replace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
     metrics.duplicateKeys.add(documents.length);
-    await this.#delete(target, documents, signal);
-    const refused = await this.send(target, 'insert', documents, false, signal);
-    // A retried insert may find its own first half, whose documents are these.
-    const others = refused.filter((error) => !isDuplicateId(error));
-    if (others[0] !== undefined) throw refusedError(target, others[0]);
+    let rest = documents;
+    for (let tries = 1; ; tries++) {
+      await this.#delete(target, rest, signal);
+      const refused = await this.send(target, 'insert', rest, false, signal);
+      if (refused[0] === undefined) return;
+      if (tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
+      rest = duplicatesOf(target, rest, refused);
+    }
   }
 
   async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {

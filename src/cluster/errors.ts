@@ -24,6 +24,7 @@ export const Code = {
   CannotConvertIndexToUnique: 359,
   CollectionUUIDMismatch: 361,
   UserWritesBlocked: 371,
+  KeyStringFormat: 50810,
   DuplicateKey: 11000,
   BackgroundOperationInProgress: 12587,
   BSONObjectTooLarge: 10334,

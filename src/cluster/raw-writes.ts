@@ -1,7 +1,7 @@
 import { AppError } from '../errors.js';
 import { Binary, type Doc, decodeOrdered, encode, survivesDecoding } from './bson.js';
 import type { Cluster } from './cluster.js';
-import { safeText } from './errors.js';
+import { Code, safeText } from './errors.js';
 
 /** A statement the server refused; the others of an unordered command were carried out. */
 export interface WriteError {
@@ -127,9 +127,13 @@ function toWriteError(error: Doc): WriteError {
   };
 }
 
-/** Whether a duplicate key is one of `_id`; by the pattern, since texts differ between versions. */
+/**
+ * Whether an insert was refused because its `_id` is there; by the pattern, since texts differ between versions. In a
+ * clustered collection the server fails to write that error's text when the `_id` is a Decimal (50810, tried on 6.0.5).
+ */
 export function isDuplicateId(error: WriteError): boolean {
-  return error.code === 11000 && error.keyPattern !== undefined && Object.keys(error.keyPattern).join() === '_id';
+  if (error.code === Code.KeyStringFormat) return true;
+  return error.code === Code.DuplicateKey && error.keyPattern !== undefined && Object.keys(error.keyPattern).join() === '_id';
 }
 
 /** A collection UUID as hexadecimal text, for map keys. */

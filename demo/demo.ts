@@ -1,0 +1,154 @@
+import type { MongoClient } from 'mongodb';
+import type { ProgressSnapshot } from '../gen/mongoferry/v1/progress.js';
+import { bytes, count } from '../src/cli/units.js';
+import { compareClusters } from '../test/support/compare-clusters.js';
+import { FerryClient } from '../test/support/ferry-client.js';
+import { FerryProcess } from '../test/support/ferry-process.js';
+import { startPair } from '../test/support/replica-set.js';
+import { seedBulk } from '../test/support/seed-data-bulk.js';
+import { Workload } from '../test/support/workload.js';
+import { writeLive } from './live-writes.js';
+import { LiveProgress, say, table } from './show.js';
+
+const SHOP = { db: 'shop', collections: 4, documents: 100_000, documentBytes: 600, indexes: 4 };
+const NAMES = Array.from({ length: SHOP.collections }, (_, index) => `c${index}`);
+/** How long the source is written to after the copy is done, before the commit. */
+const STEADY_MS = 12_000;
+const WAIT_MS = 120_000;
+
+/** Everything the steps of the demo share. */
+interface Stage {
+  readonly source: MongoClient;
+  readonly destination: MongoClient;
+  readonly ferry: FerryProcess;
+  readonly client: FerryClient;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * A whole migration before your eyes: two real clusters, data of many kinds, writes that never stop, a sync over gRPC,
+ * a commit, and a comparison of both clusters, byte for byte. Returns whether they are equal. Leaves nothing behind.
+ */
+export async function runDemo(signal: AbortSignal): Promise<boolean> {
+  say('Starting two MongoDB replica sets …');
+  await using pair = await startPair({ signal });
+  say(`  source       ${pair.source.uri}  (MongoDB ${pair.source.version})`);
+  say(`  destination  ${pair.destination.uri}  (MongoDB ${pair.destination.version})`);
+  const source = await pair.source.connect();
+  const destination = await pair.destination.connect();
+  await load(source);
+  const uris = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
+  await using ferry = await FerryProcess.start({ ...uris, flags: ['--stayUpOnFailure'], signal });
+  say(`mongoferry is up: gRPC on ${ferry.grpcTarget}, HTTP on ${ferry.httpUrl}`);
+  using client = new FerryClient(ferry.grpcTarget);
+  try {
+    return await migrate({ source, destination, ferry, client, signal });
+  } catch (error) {
+    for (const { level, message } of ferry.log.slice(-15)) console.error(`  ${level}: ${message}`);
+    throw error;
+  }
+}
+
+async function load(source: MongoClient): Promise<void> {
+  say(`Loading ${count(SHOP.documents)} documents …`);
+  await seedBulk(source, SHOP);
+  const shop = source.db(SHOP.db);
+  await shop.createCollection('log', { capped: true, size: 1_000_000, max: 5_000 });
+  await shop.collection('log').insertMany(Array.from({ length: 6_000 }, (_, index) => ({ line: index })));
+  await shop.createCollection('orders by word', { viewOn: 'c0', pipeline: [{ $sortByCount: '$word' }] });
+  const { collections, indexes, views } = await shop.stats();
+  say(`  ${collections} collections, ${views} view, ${indexes} indexes (unique and TTL among them), one capped`);
+}
+
+async function migrate(stage: Stage): Promise<boolean> {
+  const { source, client, signal } = stage;
+  const writing = new AbortController();
+  const writes = keepWriting(source, AbortSignal.any([signal, writing.signal]));
+  // Met at the await below; until then a failure must not count as unhandled.
+  writes.catch(() => undefined);
+  try {
+    say('Applications write to the source from here on. Starting the sync …');
+    const begun = performance.now();
+    await client.start({ verification: { enabled: false } });
+    const ready = await watchUntil(stage, ({ canCommit }) => canCommit);
+    const copySeconds = (performance.now() - begun) / 1000;
+    say(`Everything is copied and indexed after ${copySeconds.toFixed(1)} s; following the writes for a while …`);
+    const steadyUntil = performance.now() + STEADY_MS;
+    await watchUntil(stage, () => performance.now() > steadyUntil);
+    writing.abort();
+    say(`Writes stopped after ${count(await writes)} operations. Committing …`);
+    return await commitAndCompare(stage, ready, copySeconds);
+  } finally {
+    writing.abort();
+    await Promise.allSettled([writes]);
+  }
+}
+
+/** Ordinary writes to the loaded collections, and a random workload with changes of the catalog beside them. */
+async function keepWriting(client: MongoClient, signal: AbortSignal): Promise<number> {
+  const workload = new Workload({ client, seed: 1, databases: ['live', 'live_archive'], without: ['dropDatabase'] });
+  await workload.prepare();
+  const live = { client, db: SHOP.db, collections: NAMES, documentBytes: SHOP.documentBytes, perSecond: 300 };
+  const results = await Promise.all([
+    writeLive({ ...live, documents: SHOP.documents / SHOP.collections }, signal),
+    workload.run({ signal, opsPerSecond: 100 }),
+  ]);
+  return results[0] + results[1].operations;
+}
+
+async function watchUntil(stage: Stage, done: (snapshot: ProgressSnapshot) => boolean): Promise<ProgressSnapshot> {
+  const progress = new LiveProgress();
+  const request = { interval: { nanos: 200_000_000 } };
+  for await (const snapshot of stage.client.follow(
+    request,
+    AbortSignal.any([stage.signal, AbortSignal.timeout(WAIT_MS)]),
+  )) {
+    progress.show(snapshot);
+    const failure = snapshot.details?.failure;
+    if (failure !== undefined) throw new Error(`${failure.error}: ${failure.errorDescription}`);
+    if (done(snapshot)) return snapshot;
+  }
+  stage.signal.throwIfAborted();
+  throw new Error('the progress ended before its time');
+}
+
+async function commitAndCompare(stage: Stage, ready: ProgressSnapshot, copySeconds: number): Promise<boolean> {
+  const { source, destination, client, signal } = stage;
+  const before = await client.waitForCanCommit(WAIT_MS, signal);
+  const begun = performance.now();
+  await client.commit();
+  await client.waitFor('canWrite', ({ canWrite }) => canWrite, WAIT_MS, signal);
+  const downSeconds = (performance.now() - begun) / 1000;
+  const after = await client.waitForState('COMMITTED', WAIT_MS, signal);
+  say('Committed. Comparing both clusters: options, indexes, views, and every byte of every document …');
+  const differences = await compareClusters(source, destination);
+  const totals = await totalsOf(destination);
+  const rate = (ready.collectionCopy?.estimatedCopiedBytes ?? 0) / copySeconds;
+  const rows: [string, string][] = [
+    ['documents', `${count(totals.documents)} in ${totals.collections} collections`],
+    ['data', bytes(totals.bytes)],
+    ['indexes', `${totals.indexes}`],
+    ['copy and index builds', `${copySeconds.toFixed(1)} s (${bytes(rate)}/s)`],
+    ['change events applied', count(after.totalEventsApplied ?? 0)],
+    ['lag before the commit', `${before.lagTimeSeconds ?? 0} s`],
+    ['commit until writable', `${downSeconds.toFixed(1)} s`],
+    ['destination = source', differences.length === 0 ? 'yes, byte for byte' : `NO: ${differences.length} differences`],
+  ];
+  console.log(`\n${table('The migration', rows)}`);
+  for (const difference of differences.slice(0, 30)) console.log(`  ${difference}`);
+  return differences.length === 0;
+}
+
+async function totalsOf(
+  client: MongoClient,
+): Promise<Record<'documents' | 'bytes' | 'collections' | 'indexes', number>> {
+  const totals = { documents: 0, bytes: 0, collections: 0, indexes: 0 };
+  for (const name of [SHOP.db, 'live', 'live_archive']) {
+    const stats = await client.db(name).stats();
+    totals.documents += Number(stats['objects']);
+    totals.bytes += Number(stats['dataSize']);
+    totals.collections += Number(stats['collections']);
+    totals.indexes += Number(stats['indexes']);
+  }
+  return totals;
+}

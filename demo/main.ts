@@ -1,0 +1,13 @@
+import { runDemo } from './demo.js';
+
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(name, () => stop.abort(new Error(`stopped by ${name}`)));
+}
+
+try {
+  process.exitCode = (await runDemo(stop.signal)) ? 0 : 1;
+} catch (error) {
+  console.error(`\nThe demo did not get to its end: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,48 @@
+import { compareClusters } from './compare-clusters.js';
+import { MigrationHarness } from './migration-harness.js';
+import { startPair } from './replica-set.js';
+import { Workload, type WorkloadReport } from './workload.js';
+
+/** A migration under a random workload. */
+export interface RandomMigration {
+  readonly seed: number;
+  /** Operations of the workload before the migration starts, and while it runs. */
+  readonly before: number;
+  readonly during: number;
+  /** How often the migration is paused and resumed meanwhile. Default 0. */
+  readonly pauses?: number;
+  readonly loadLevel?: number;
+}
+
+/** What came of it. */
+export interface RandomOutcome {
+  readonly differences: string[];
+  readonly report: WorkloadReport;
+}
+
+/**
+ * Runs a random workload with DDL against the source of a migration, then stops it, commits and compares. The pauses
+ * fall where the workload is after an equal share of its operations.
+ */
+export async function migrateUnderWorkload(options: RandomMigration): Promise<RandomOutcome> {
+  await using pair = await startPair();
+  const source = await pair.source.connect();
+  const workload = new Workload({ client: source, seed: options.seed });
+  await workload.prepare();
+  await workload.run({ operations: options.before });
+  await using harness = await MigrationHarness.open(pair, { loadLevel: options.loadLevel ?? 3 });
+  const pauses = options.pauses ?? 0;
+  const share = Math.ceil(options.during / (pauses + 1));
+  const writing = workload.run({ operations: share });
+  await harness.migration.start({ source: 'cluster0', destination: 'cluster1', includeNamespaces: [], excludeNamespaces: [], copyInNaturalOrder: [], namespaceRemap: [] });
+  await writing;
+  for (let pause = 0; pause < pauses; pause++) {
+    await harness.migration.pause();
+    const next = workload.run({ operations: share });
+    await harness.migration.resume();
+    await next;
+  }
+  const report = await workload.run({ operations: 0 });
+  await harness.commit();
+  return { differences: await compareClusters(source, await pair.destination.connect()), report };
+}
