@@ -1,10 +1,17 @@
-import { Binary, type OrderedDoc, canonicalText, decodeOrdered } from '../cluster/bson.js';
+import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../cluster/bson.js';
 import { findCollection } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { carriedOptions, immediateChange, modifiedOptions } from '../cluster/collection-spec.js';
-import { changeCatalog, createCollection, dropCollection, dropView, renameCollection, sendCreate } from '../cluster/destination-catalog.js';
+import {
+  changeCatalog,
+  createCollection,
+  dropCollection,
+  dropView,
+  renameCollection,
+  sendCreate,
+} from '../cluster/destination-catalog.js';
 import { indexName, modifiedIndex } from '../cluster/index-spec.js';
-import { type Namespace, isConvertToCappedTemporary, isIgnored, nsText } from '../cluster/namespace.js';
+import { isConvertToCappedTemporary, isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { findField } from '../cluster/raw-document.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import { AppError, InvariantError } from '../errors.js';
@@ -35,7 +42,14 @@ export interface DdlContext {
 }
 
 /** Commands that change how data is spread; following them is not possible without a sharded source. */
-const SHARDING_EVENTS = new Set(['shardCollection', 'reshardCollection', 'refineCollectionShardKey', 'movePrimary', 'migrateChunkToNewShard', 'migrateLastChunkFromShard']);
+const SHARDING_EVENTS = new Set([
+  'shardCollection',
+  'reshardCollection',
+  'refineCollectionShardKey',
+  'movePrimary',
+  'migrateChunkToNewShard',
+  'migrateLastChunkFromShard',
+]);
 
 /**
  * Carries out DDL events on the destination, each exactly once. Replaying `rename A→B, create A` over its own result
@@ -61,7 +75,9 @@ export class DdlApplier {
     if (event.operation === 'dropDatabase') return collections.live().filter((each) => sameDatabase(each.ns, event.db));
     if (event.operation === 'createIndexes' || event.operation === 'dropIndexes') return [];
     const ids = [event.collection, dropTargetOf(event)];
-    return ids.map((id) => (id === undefined ? undefined : collections.get(id))).filter((each): each is MigratedCollection => each !== undefined);
+    return ids
+      .map((id) => (id === undefined ? undefined : collections.get(id)))
+      .filter((each): each is MigratedCollection => each !== undefined);
   }
 
   /** Returns whether the event was carried out now (false: done before, or not ours). */
@@ -86,7 +102,9 @@ export class DdlApplier {
   async #carryOut(event: ChangeEvent, isReplay: boolean, signal: AbortSignal): Promise<void> {
     switch (event.operation) {
       case 'create':
-        return event.collection === undefined ? this.#createView(event, signal) : this.#create(event, event.collection, isReplay, signal);
+        return event.collection === undefined
+          ? this.#createView(event, signal)
+          : this.#create(event, event.collection, isReplay, signal);
       case 'drop':
         return this.#drop(event, signal);
       case 'rename':
@@ -94,7 +112,9 @@ export class DdlApplier {
       case 'dropDatabase':
         return this.#dropDatabase(event, signal);
       case 'modify':
-        return event.collection === undefined ? this.#modifyView(event, signal) : this.#modify(event, event.collection, signal);
+        return event.collection === undefined
+          ? this.#modifyView(event, signal)
+          : this.#modify(event, event.collection, signal);
       case 'createIndexes':
       case 'dropIndexes':
         return this.#changeIndexes(event, signal);
@@ -107,12 +127,18 @@ export class DdlApplier {
     const { destination, collections } = this.#context;
     const ns = namespaceOf(event);
     if (!isReplay && (await findCollection(destination, ns, signal)) !== undefined) {
-      throw new AppError('DestinationModified', `${nsText(ns)} on the destination was created by someone else during the migration`);
+      throw new AppError(
+        'DestinationModified',
+        `${nsText(ns)} on the destination was created by someone else during the migration`,
+      );
     }
     const options = carriedOptions(descriptionOf(event));
     const destinationUuid = await createCollection(destination, ns, options, true, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
-    const [added] = await collections.add([{ id, ns, destinationUuid, options, indexes: [], dropped: false, copy }], signal);
+    const [added] = await collections.add(
+      [{ id, ns, destinationUuid, options, indexes: [], dropped: false, copy }],
+      signal,
+    );
     // cloneCollectionAsCapped looks just like this, and its documents emit no events.
     if (added?.capped === true && !isConvertToCappedTemporary(ns.coll)) await this.#context.copyAgain(added, signal);
   }
@@ -121,7 +147,10 @@ export class DdlApplier {
     const ns = namespaceOf(event);
     const options = carriedOptions(descriptionOf(event));
     if (canonicalText(options).includes('$_internalUnpackBucket')) {
-      throw new AppError('UnsupportedChange', `the time-series collection ${nsText(ns)} was created on the source during the migration; time-series collections cannot be migrated`);
+      throw new AppError(
+        'UnsupportedChange',
+        `the time-series collection ${nsText(ns)} was created on the source during the migration; time-series collections cannot be migrated`,
+      );
     }
     await this.#context.collections.putView({ ns, options }, signal);
     await sendCreate(this.#context.destination, ns, options, signal);
@@ -140,7 +169,8 @@ export class DdlApplier {
 
   async #dropOne(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { collections, destination, indexes } = this.#context;
-    if (collection.destinationUuid === undefined) throw new InvariantError(`${nsText(collection.ns)} has no UUID on the destination`);
+    if (collection.destinationUuid === undefined)
+      throw new InvariantError(`${nsText(collection.ns)} has no UUID on the destination`);
     await indexes.hold([collection.id], signal);
     try {
       await dropCollection(destination, collection.ns, collection.destinationUuid, signal);
@@ -154,14 +184,20 @@ export class DdlApplier {
     const { collections, destination, indexes } = this.#context;
     const collection = event.collection === undefined ? undefined : collections.get(event.collection);
     const to = targetOf(event);
-    if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${event.db}.${event.coll}`);
-    if (collection.destinationUuid === undefined) throw new InvariantError(`${nsText(collection.ns)} has no UUID on the destination`);
+    if (collection === undefined)
+      throw new InvariantError(`a rename of the unknown collection ${event.db}.${event.coll}`);
+    if (collection.destinationUuid === undefined)
+      throw new InvariantError(`${nsText(collection.ns)} has no UUID on the destination`);
     const targetId = dropTargetOf(event);
     const target = targetId === undefined ? undefined : collections.get(targetId);
     const held = [collection.id, ...(target === undefined ? [] : [target.id])];
     await indexes.hold(held, signal);
     try {
-      await renameCollection(destination, { from: namespaceOf(event), to, uuid: collection.destinationUuid, target: target?.destinationUuid }, signal);
+      await renameCollection(
+        destination,
+        { from: namespaceOf(event), to, uuid: collection.destinationUuid, target: target?.destinationUuid },
+        signal,
+      );
       if (target !== undefined) await collections.update(target.id, { dropped: true }, signal);
       const renamed = await collections.update(collection.id, { ns: to }, signal);
       if (isConvertToCappedTemporary(event.coll)) await this.#context.copyAgain(renamed, signal);
@@ -201,7 +237,10 @@ export class DdlApplier {
       id,
       {
         options: modifiedOptions(collection.options, change),
-        indexes: index instanceof Map ? collection.indexes.map((spec) => (isNamedBy(spec, index) ? modifiedIndex(spec, index) : spec)) : collection.indexes,
+        indexes:
+          index instanceof Map
+            ? collection.indexes.map((spec) => (isNamedBy(spec, index) ? modifiedIndex(spec, index) : spec))
+            : collection.indexes,
       },
       signal,
     );
@@ -224,7 +263,11 @@ export class DdlApplier {
     const specs = descriptionOf(event).get('indexes') as OrderedDoc[];
     const names = new Set(specs.map(indexName));
     const others = collection.indexes.filter((spec) => !names.has(indexName(spec)));
-    await collections.update(collection.id, { indexes: event.operation === 'createIndexes' ? [...others, ...specs] : others }, signal);
+    await collections.update(
+      collection.id,
+      { indexes: event.operation === 'createIndexes' ? [...others, ...specs] : others },
+      signal,
+    );
     indexes.changed(collection.id);
   }
 }
@@ -258,7 +301,11 @@ function isNamedBy(spec: OrderedDoc, change: OrderedDoc): boolean {
 }
 
 function unsupported(event: ChangeEvent): AppError {
-  const what = SHARDING_EVENTS.has(event.operation) ? 'sharding of the source may not change during a migration' : 'this version does not know how to follow it';
-  return new AppError('UnsupportedChange', `${event.operation} of ${event.db}.${event.coll} was run on the source during the migration: ${what}`);
+  const what = SHARDING_EVENTS.has(event.operation)
+    ? 'sharding of the source may not change during a migration'
+    : 'this version does not know how to follow it';
+  return new AppError(
+    'UnsupportedChange',
+    `${event.operation} of ${event.db}.${event.coll} was run on the source during the migration: ${what}`,
+  );
 }
-

@@ -11,7 +11,17 @@ export interface DocumentKey {
   readonly holdsText: boolean;
 }
 
-const Type = { double: 1, string: 2, document: 3, array: 4, objectId: 7, symbol: 14, int: 16, long: 18, decimal: 19 } as const;
+const Type = {
+  double: 1,
+  string: 2,
+  document: 3,
+  array: 4,
+  objectId: 7,
+  symbol: 14,
+  int: 16,
+  long: 18,
+  decimal: 19,
+} as const;
 
 /** Reads a raw `{_id: …}` document. */
 export function documentKey(id: Buffer): DocumentKey {

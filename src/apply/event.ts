@@ -98,7 +98,8 @@ export function tokenOf(event: ChangeEvent): Token {
   const id = findField(event.raw, '_id');
   const token = id === undefined ? undefined : event.raw.subarray(id.start, id.end);
   const data = token === undefined ? undefined : findField(token, '_data');
-  if (token === undefined || data === undefined) throw new AppError('Internal', 'a change event without resume token was read');
+  if (token === undefined || data === undefined)
+    throw new AppError('Internal', 'a change event without resume token was read');
   return token.toString('latin1', data.start + 4, data.end - 1);
 }
 

@@ -1,13 +1,18 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { type DocumentWriter, type WriteTarget, refusedError } from '../cluster/document-writer.js';
+import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
 import { nsText } from '../cluster/namespace.js';
 import { idDocument, needsLiteralReplacement } from '../cluster/raw-document.js';
-import { deleteStatement, deltaStatement, literalReplaceStatement, replaceStatement } from '../cluster/raw-statements.js';
+import {
+  deleteStatement,
+  deltaStatement,
+  literalReplaceStatement,
+  replaceStatement,
+} from '../cluster/raw-statements.js';
 import { InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { metrics } from '../metrics.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { type Operation, isSequential } from './operation.js';
+import { metrics } from '../metrics.js';
+import { isSequential, type Operation } from './operation.js';
 import { refetch } from './refetch.js';
 
 /** Applies operations so that all on one document take effect in the order given. */
@@ -95,13 +100,26 @@ export class LocalLaneApplier implements LaneApplier {
     if (operations.length === 0) return;
     const refused = await this.#writer.send(target, 'update', operations.map(updateOf), false, signal);
     if (refused.length === 0) return;
-    this.#logger.debug(`${nsText(target.ns)}: ${refused.length} updates do not fit the documents as they are; reading them again`, { code: refused[0]?.code });
-    await this.#refetch(target, refused.map((error) => operations[error.index] as Operation), signal);
+    this.#logger.debug(
+      `${nsText(target.ns)}: ${refused.length} updates do not fit the documents as they are; reading them again`,
+      { code: refused[0]?.code },
+    );
+    await this.#refetch(
+      target,
+      refused.map((error) => operations[error.index] as Operation),
+      signal,
+    );
   }
 
   async #delete(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (operations.length === 0) return;
-    const [error] = await this.#writer.send(target, 'delete', operations.map((each) => deleteStatement(each.id)), false, signal);
+    const [error] = await this.#writer.send(
+      target,
+      'delete',
+      operations.map((each) => deleteStatement(each.id)),
+      false,
+      signal,
+    );
     if (error !== undefined) throw refusedError(target, error);
   }
 
@@ -121,7 +139,13 @@ export class LocalLaneApplier implements LaneApplier {
   }
 
   async #replaceInPlace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const [error] = await this.#writer.send(target, 'update', documents.map((doc) => literalReplaceStatement(idDocument(doc) ?? doc, doc)), true, signal);
+    const [error] = await this.#writer.send(
+      target,
+      'update',
+      documents.map((doc) => literalReplaceStatement(idDocument(doc) ?? doc, doc)),
+      true,
+      signal,
+    );
     if (error !== undefined) throw refusedError(target, error);
   }
 }
@@ -160,7 +184,9 @@ function isWhole(operation: Operation): boolean {
 function updateOf(operation: Operation): Buffer {
   const content = contentOf(operation);
   if (operation.kind === 'delta') return deltaStatement(operation.id, content);
-  return needsLiteralReplacement(content) ? literalReplaceStatement(operation.id, content) : replaceStatement(operation.id, content);
+  return needsLiteralReplacement(content)
+    ? literalReplaceStatement(operation.id, content)
+    : replaceStatement(operation.id, content);
 }
 
 function contentOf(operation: Operation): Buffer {
@@ -174,6 +200,7 @@ function targetOf(operation: Operation): WriteTarget {
 
 /** Where a collection's documents go. */
 export function targetOfCollection(collection: MigratedCollection): WriteTarget {
-  if (collection.destinationUuid === undefined) throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
+  if (collection.destinationUuid === undefined)
+    throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
   return { ns: collection.ns, uuid: collection.destinationUuid };
 }

@@ -1,7 +1,7 @@
 import type { MigratedCollection } from '../metadata/collections.js';
 import { laneOf } from './document-key.js';
 import type { LaneApplier } from './lane-applier.js';
-import { type Operation, laneText } from './operation.js';
+import { laneText, type Operation } from './operation.js';
 
 const MAX_OPERATIONS = 5000;
 const MAX_BYTES = 8 * 1024 * 1024;

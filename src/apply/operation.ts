@@ -1,7 +1,7 @@
-import type { MigratedCollection } from '../metadata/collections.js';
-import type { ChangeEvent } from './event.js';
-import { type DocumentKey, documentKey } from './document-key.js';
 import { AppError } from '../errors.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { type DocumentKey, documentKey } from './document-key.js';
+import type { ChangeEvent } from './event.js';
 
 /** What is to be done to one document of the destination. Plain data: a lane may run in a worker. */
 export interface Operation {
@@ -19,11 +19,14 @@ export interface Operation {
 
 /** The operation of an insert, update, replace or delete event. */
 export function operationOf(event: ChangeEvent, collection: MigratedCollection): Operation {
-  if (event.key === undefined) throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
+  if (event.key === undefined)
+    throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
   const common = { collection, id: event.key, key: documentKey(event.key) };
   if (event.operation === 'delete') return { ...common, kind: 'delete', content: undefined };
   if (event.operation === 'update') {
-    return event.delta === undefined ? { ...common, kind: 'refetch', content: undefined } : { ...common, kind: 'delta', content: event.delta };
+    return event.delta === undefined
+      ? { ...common, kind: 'refetch', content: undefined }
+      : { ...common, kind: 'delta', content: event.delta };
   }
   if (event.document === undefined) return { ...common, kind: 'refetch', content: undefined };
   return { ...common, kind: event.operation === 'insert' ? 'put' : 'replace', content: event.document };

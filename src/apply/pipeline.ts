@@ -9,13 +9,13 @@ import { uuidFrom } from '../cluster/raw-writes.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import { metrics } from '../metrics.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import { metrics } from '../metrics.js';
 import { ApplyWindow } from './apply-window.js';
 import { DdlApplier, type DdlContext } from './ddl.js';
 import { type ChangeEvent, isCrud, namespaceOf, parseEvent } from './event.js';
 import type { LaneApplier } from './lane-applier.js';
-import { Lanes, idsOf } from './lanes.js';
+import { idsOf, Lanes } from './lanes.js';
 import { operationOf } from './operation.js';
 
 /** A point up to which everything is on the destination. */
@@ -151,7 +151,9 @@ export class ApplyPipeline {
       } catch (error) {
         const code = codeOf(error);
         if (!this.#rawDeltas || (code !== Code.UnknownField && code !== Code.UnknownPipelineStage)) throw error;
-        this.#context.logger.warn('The source no longer gives raw update deltas; changed documents are read again instead');
+        this.#context.logger.warn(
+          'The source no longer gives raw update deltas; changed documents are read again instead',
+        );
         this.#rawDeltas = false;
       }
     }
@@ -195,7 +197,8 @@ export class ApplyPipeline {
 
   /** The target of a document change; undefined when it is not ours to apply. */
   async #collectionOf(event: ChangeEvent, signal: AbortSignal): Promise<MigratedCollection | undefined> {
-    if (event.collection === undefined) throw new AppError('Internal', `a ${event.operation} event without collection UUID was read`);
+    if (event.collection === undefined)
+      throw new AppError('Internal', `a ${event.operation} event without collection UUID was read`);
     const collection = this.#context.collections.get(event.collection);
     if (collection !== undefined) return collection.dropped ? undefined : collection;
     if (isIgnored(namespaceOf(event)) || this.#unknown.has(event.collection)) return undefined;
@@ -207,7 +210,11 @@ export class ApplyPipeline {
   async #judgeUnknown(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
     const ns = namespaceOf(event);
     const found = await findByUuid(this.#context.source, uuidFrom(Buffer.from(id, 'hex')), ns.db, signal);
-    if (found !== undefined) throw new AppError('UnsupportedChange', `${nsText(found)} came into being on the source without a change event, so its documents cannot be followed`);
+    if (found !== undefined)
+      throw new AppError(
+        'UnsupportedChange',
+        `${nsText(found)} came into being on the source without a change event, so its documents cannot be followed`,
+      );
     this.#unknown.add(id);
   }
 
@@ -245,12 +252,23 @@ export async function probeRawDeltas(source: Cluster, destination: Cluster, meta
   try {
     const reply = await source.command('admin', {
       aggregate: 1,
-      pipeline: [{ $changeStream: { allChangesForCluster: true, showRawUpdateDescription: true, startAtOperationTime: source.now ?? new Timestamp({ t: 1, i: 1 }) } }],
+      pipeline: [
+        {
+          $changeStream: {
+            allChangesForCluster: true,
+            showRawUpdateDescription: true,
+            startAtOperationTime: source.now ?? new Timestamp({ t: 1, i: 1 }),
+          },
+        },
+      ],
       cursor: { batchSize: 0 },
     });
     const cursor = reply['cursor'] as { id: unknown };
     await source.command('admin', { killCursors: '$cmd.aggregate', cursors: [cursor.id] });
-    const update = await destination.write(metadataDb, { update: 'probe', updates: [{ q: { _id: 'probe' }, u: [stage] }] });
+    const update = await destination.write(metadataDb, {
+      update: 'probe',
+      updates: [{ q: { _id: 'probe' }, u: [stage] }],
+    });
     return update['writeErrors'] === undefined;
   } catch (error) {
     const code = codeOf(error);

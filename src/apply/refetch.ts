@@ -17,7 +17,11 @@ const IDS_PER_READ = 1000;
  *
  * A later state than the event's is sound: everything after the event is replayed over it (docs/04-apply.md).
  */
-export async function* refetch(source: Cluster, operations: readonly Operation[], signal: AbortSignal): AsyncGenerator<Buffer[] | 'gone'> {
+export async function* refetch(
+  source: Cluster,
+  operations: readonly Operation[],
+  signal: AbortSignal,
+): AsyncGenerator<Buffer[] | 'gone'> {
   const first = operations[0];
   if (first === undefined) return;
   const { collection } = first;
@@ -37,7 +41,8 @@ export async function* refetch(source: Cluster, operations: readonly Operation[]
         break;
       } catch (error) {
         const code = codeOf(error);
-        if (code !== Code.CollectionUUIDMismatch && code !== Code.NamespaceNotFound && code !== Code.QueryPlanKilled) throw error;
+        if (code !== Code.CollectionUUIDMismatch && code !== Code.NamespaceNotFound && code !== Code.QueryPlanKilled)
+          throw error;
         const renamed = await findByUuid(source, uuidFrom(Buffer.from(collection.id, 'hex')), ns.db, signal);
         if (renamed === undefined) {
           yield 'gone';
@@ -51,7 +56,10 @@ export async function* refetch(source: Cluster, operations: readonly Operation[]
 
 function idOf(operation: Operation): unknown {
   if (!survivesDecoding(operation.id)) {
-    throw new AppError('DocumentNotCarried', `a document of ${nsText(operation.collection.ns)} must be read again, but its _id cannot be sent in a query without change`);
+    throw new AppError(
+      'DocumentNotCarried',
+      `a document of ${nsText(operation.collection.ns)} must be read again, but its _id cannot be sent in a query without change`,
+    );
   }
   return decodeOrdered(operation.id).get('_id');
 }

@@ -1,7 +1,7 @@
-import { Binary, type Doc, type OrderedDoc, decodeOrdered, decodePlain } from './bson.js';
+import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
-import { type Namespace, isIgnoredCollection, isIgnoredDatabase, nsText } from './namespace.js';
+import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
 
 /** A collection, view or time-series collection as the catalog has it. */
 export interface CatalogEntry {
@@ -21,21 +21,34 @@ export async function listDatabases(cluster: Cluster, signal: AbortSignal): Prom
 
 /** The collections and views of a database, without the server's own. */
 export async function listCollections(cluster: Cluster, db: string, signal: AbortSignal): Promise<CatalogEntry[]> {
-  const documents = await readAll(cluster, `listing collections of ${db}`, db, { listCollections: 1, cursor: {} }, signal);
-  return documents
-    .map((raw) => toEntry(db, decodeOrdered(raw)))
-    .filter((entry) => !isIgnoredCollection(entry.ns.coll));
+  const documents = await readAll(
+    cluster,
+    `listing collections of ${db}`,
+    db,
+    { listCollections: 1, cursor: {} },
+    signal,
+  );
+  return documents.map((raw) => toEntry(db, decodeOrdered(raw))).filter((entry) => !isIgnoredCollection(entry.ns.coll));
 }
 
 /** One namespace of the catalog, or undefined. */
-export async function findCollection(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<CatalogEntry | undefined> {
+export async function findCollection(
+  cluster: Cluster,
+  ns: Namespace,
+  signal: AbortSignal,
+): Promise<CatalogEntry | undefined> {
   const command = { listCollections: 1, filter: { name: ns.coll }, cursor: {} };
   const documents = await readAll(cluster, `looking up ${nsText(ns)}`, ns.db, command, signal);
   return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw)))[0];
 }
 
 /** The namespace that a collection has now, or undefined when it is gone. Searches its last known database first. */
-export async function findByUuid(cluster: Cluster, uuid: Binary, db: string, signal: AbortSignal): Promise<Namespace | undefined> {
+export async function findByUuid(
+  cluster: Cluster,
+  uuid: Binary,
+  db: string,
+  signal: AbortSignal,
+): Promise<Namespace | undefined> {
   const command = { listCollections: 1, filter: { 'info.uuid': uuid }, cursor: {} };
   const documents = await readAll(cluster, `looking up a collection of ${db}`, db, command, signal);
   const name = documents.map((raw) => decodePlain(raw)['name'])[0];
@@ -75,14 +88,25 @@ function toEntry(db: string, doc: OrderedDoc): CatalogEntry {
 }
 
 /** All documents of a catalog cursor, raw. Catalogs fit in memory: 50,000 entries are some 50 MB. */
-async function readAll(cluster: Cluster, what: string, db: string, command: Doc, signal: AbortSignal): Promise<Buffer[]> {
+async function readAll(
+  cluster: Cluster,
+  what: string,
+  db: string,
+  command: Doc,
+  signal: AbortSignal,
+): Promise<Buffer[]> {
   return cluster.attempt(what, signal, async () => {
     const session = cluster.startSession();
     try {
       const documents: Buffer[] = [];
       let reply = await cluster.command(db, command, { session, control: false, raw: { firstBatch: true } });
       for (;;) {
-        const cursor = reply['cursor'] as { id: { isZero(): boolean }; ns: string; firstBatch?: Buffer[]; nextBatch?: Buffer[] };
+        const cursor = reply['cursor'] as {
+          id: { isZero(): boolean };
+          ns: string;
+          firstBatch?: Buffer[];
+          nextBatch?: Buffer[];
+        };
         documents.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
         if (cursor.id.isZero()) return documents;
         const collection = cursor.ns.slice(cursor.ns.indexOf('.') + 1);

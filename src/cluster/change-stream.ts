@@ -44,7 +44,11 @@ const RETRY_LIMIT_MS = 30 * 60_000;
  * reduced event does not fit, i.e. its document key alone is several MB; ClusterUnreachable after 30 minutes.
  * Source: MongoDB manual, "Change Streams"; server error codes 286, 136, 280, 10334.
  */
-export async function* readChanges(cluster: Cluster, options: ChangeStreamOptions, signal: AbortSignal): AsyncGenerator<ChangeBatch> {
+export async function* readChanges(
+  cluster: Cluster,
+  options: ChangeStreamOptions,
+  signal: AbortSignal,
+): AsyncGenerator<ChangeBatch> {
   let start = options.start;
   let reduced = false;
   let attempt = 0;
@@ -73,7 +77,11 @@ export async function* readChanges(cluster: Cluster, options: ChangeStreamOption
       throwIfFatal(error, cluster, reduced);
       failingSince ??= performance.now();
       if (performance.now() - failingSince > RETRY_LIMIT_MS) {
-        throw new AppError('ClusterUnreachable', `the change stream of ${cluster.name} could not be read for 30 minutes: ${safeText(error)}`, { cause: error });
+        throw new AppError(
+          'ClusterUnreachable',
+          `the change stream of ${cluster.name} could not be read for 30 minutes: ${safeText(error)}`,
+          { cause: error },
+        );
       }
       metrics.retries.add(1, { operation: 'change stream' });
       options.logger.info(`The change stream is opened again: ${safeText(error)}`);
@@ -91,7 +99,11 @@ function throwIfFatal(error: unknown, cluster: Cluster, reduced: boolean): void 
     );
   }
   if (codeOf(error) === Code.BSONObjectTooLarge && reduced) {
-    throw new AppError('EventTooLarge', `a change event of ${cluster.name} does not fit into 16 MB even without its document: a document key (_id) of several MB was written. Such a document cannot be followed`, { cause: error });
+    throw new AppError(
+      'EventTooLarge',
+      `a change event of ${cluster.name} does not fit into 16 MB even without its document: a document key (_id) of several MB was written. Such a document cannot be followed`,
+      { cause: error },
+    );
   }
   if (!isTransient(error)) throw error;
 }

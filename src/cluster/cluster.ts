@@ -54,7 +54,12 @@ export class Cluster {
   #bypass = false;
   #now: Timestamp | undefined;
 
-  private constructor(name: string, clients: { data: MongoClient; control: MongoClient }, facts: ClusterFacts, logger: Logger) {
+  private constructor(
+    name: string,
+    clients: { data: MongoClient; control: MongoClient },
+    facts: ClusterFacts,
+    logger: Logger,
+  ) {
     this.name = name;
     this.#data = clients.data;
     this.#control = clients.control;
@@ -85,7 +90,9 @@ export class Cluster {
     } catch (error) {
       await Promise.allSettled([data.close(), control.close()]);
       if (codeOf(error) === 18) {
-        throw new AppError('MissingPrivilege', `${options.name} refused the credentials of its connection string`, { cause: error });
+        throw new AppError('MissingPrivilege', `${options.name} refused the credentials of its connection string`, {
+          cause: error,
+        });
       }
       throw clusterError(error, options.name, 'connecting', 'ClusterUnreachable');
     }
@@ -164,8 +171,12 @@ export class Cluster {
           this.#retries++;
           metrics.retries.add(1, { operation: what });
           const text = `${what} on ${this.name}: ${safeText(notice.error)}`;
-          if (notice.elapsedMs > 3000) this.#outage = `${text}; trying again for ${Math.round(notice.elapsedMs / 1000)} s`;
-          this.#logger[notice.level](`Trying again after a transient error: ${text}`, { attempt: notice.attempt, delayMs: Math.round(notice.delayMs) });
+          if (notice.elapsedMs > 3000)
+            this.#outage = `${text}; trying again for ${Math.round(notice.elapsedMs / 1000)} s`;
+          this.#logger[notice.level](`Trying again after a transient error: ${text}`, {
+            attempt: notice.attempt,
+            delayMs: Math.round(notice.delayMs),
+          });
         },
       });
       this.#outage = undefined;
@@ -217,7 +228,8 @@ export class Cluster {
 async function readFacts(client: MongoClient): Promise<ClusterFacts> {
   const admin = client.db('admin');
   const [hello, build] = await Promise.all([admin.command({ hello: 1 }), admin.command({ buildInfo: 1 })]);
-  const topology = hello['msg'] === 'isdbgrid' ? 'sharded' : typeof hello['setName'] === 'string' ? 'replicaSet' : 'standalone';
+  const topology =
+    hello['msg'] === 'isdbgrid' ? 'sharded' : typeof hello['setName'] === 'string' ? 'replicaSet' : 'standalone';
   const [major = 0, minor = 0, patch = 0] = build['versionArray'] as number[];
   const seed = client.options.hosts[0];
   return {

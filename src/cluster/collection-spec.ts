@@ -1,4 +1,4 @@
-import { Binary, type Doc, Int32, Long, type OrderedDoc, unorderedText } from './bson.js';
+import { type Binary, type Doc, Int32, Long, type OrderedDoc, unorderedText } from './bson.js';
 
 /** Larger than any collection: a capped collection on the destination must not evict by itself before the commit. */
 const UNREACHED_CAPPED_BYTES = Long.fromNumber(2 ** 50);
@@ -95,7 +95,14 @@ export function modifiedOptions(options: OrderedDoc, change: OrderedDoc): Ordere
 
 /** The part of a collMod event that is carried out on the destination at once, rather than held back. */
 export function immediateChange(change: OrderedDoc): Doc {
-  const held = new Set(['index', 'cappedSize', 'cappedMax', 'expireAfterSeconds', 'changeStreamPreAndPostImages', 'recordPreImages']);
+  const held = new Set([
+    'index',
+    'cappedSize',
+    'cappedMax',
+    'expireAfterSeconds',
+    'changeStreamPreAndPostImages',
+    'recordPreImages',
+  ]);
   return Object.fromEntries([...change].filter(([name]) => !held.has(name)));
 }
 

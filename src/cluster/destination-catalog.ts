@@ -12,7 +12,13 @@ const INCOMPATIBLE_COLLATION_VERSION = 161;
  * Runs one catalog command on the destination with majority write concern, retried while errors are transient. Codes in
  * `accepted` mean that the wanted state is there already: resolves with false then, else with true.
  */
-export async function changeCatalog(cluster: Cluster, db: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<boolean> {
+export async function changeCatalog(
+  cluster: Cluster,
+  db: string,
+  command: Doc,
+  signal: AbortSignal,
+  accepted: readonly number[] = [],
+): Promise<boolean> {
   const what = `${Object.keys(command)[0]} of ${db}.${String(Object.values(command)[0])}`;
   return cluster.attempt(what, signal, async () => {
     try {
@@ -27,7 +33,12 @@ export async function changeCatalog(cluster: Cluster, db: string, command: Doc, 
 }
 
 /** Sends `create`; false when the name is taken. A collation version of other server libraries is left out. */
-export async function sendCreate(cluster: Cluster, ns: Namespace, options: OrderedDoc, signal: AbortSignal): Promise<boolean> {
+export async function sendCreate(
+  cluster: Cluster,
+  ns: Namespace,
+  options: OrderedDoc,
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
     return await changeCatalog(cluster, ns.db, createCommand(ns.coll, options), signal, [Code.NamespaceExists]);
   } catch (error) {
@@ -42,17 +53,32 @@ export async function sendCreate(cluster: Cluster, ns: Namespace, options: Order
  * Creates a collection and returns its UUID. When the name is taken, the collection there is taken for ours if
  * `mayAdopt` and it is empty (a create whose answer was lost); otherwise rejects with DestinationModified.
  */
-export async function createCollection(cluster: Cluster, ns: Namespace, options: OrderedDoc, mayAdopt: boolean, signal: AbortSignal): Promise<Binary> {
+export async function createCollection(
+  cluster: Cluster,
+  ns: Namespace,
+  options: OrderedDoc,
+  mayAdopt: boolean,
+  signal: AbortSignal,
+): Promise<Binary> {
   const created = await sendCreate(cluster, ns, options, signal);
   const found = await findCollection(cluster, ns, signal);
   if (found?.uuid === undefined) throw modified(ns, 'was dropped by someone else');
-  if (!created && !(mayAdopt && (await isEmpty(cluster, ns, signal)))) throw modified(ns, 'was created by someone else');
+  if (!created && !(mayAdopt && (await isEmpty(cluster, ns, signal))))
+    throw modified(ns, 'was created by someone else');
   return found.uuid;
 }
 
 /** Drops the collection of that UUID, if it is still there. */
-export async function dropCollection(cluster: Cluster, ns: Namespace, uuid: Binary, signal: AbortSignal): Promise<void> {
-  await changeCatalog(cluster, ns.db, { drop: ns.coll, collectionUUID: uuid }, signal, [Code.NamespaceNotFound, Code.CollectionUUIDMismatch]);
+export async function dropCollection(
+  cluster: Cluster,
+  ns: Namespace,
+  uuid: Binary,
+  signal: AbortSignal,
+): Promise<void> {
+  await changeCatalog(cluster, ns.db, { drop: ns.coll, collectionUUID: uuid }, signal, [
+    Code.NamespaceNotFound,
+    Code.CollectionUUIDMismatch,
+  ]);
 }
 
 /** Drops a view, if it is still there. */
@@ -64,32 +90,59 @@ export async function dropView(cluster: Cluster, ns: Namespace, signal: AbortSig
  * Renames the collection of that UUID; does nothing when it has the new name already. `target` is the UUID that is
  * dropped by it, if any. Errors: DestinationModified when neither name holds it, or the target is another collection.
  */
-export async function renameCollection(cluster: Cluster, rename: { from: Namespace; to: Namespace; uuid: Binary; target: Binary | undefined }, signal: AbortSignal): Promise<void> {
+export async function renameCollection(
+  cluster: Cluster,
+  rename: { from: Namespace; to: Namespace; uuid: Binary; target: Binary | undefined },
+  signal: AbortSignal,
+): Promise<void> {
   const { from, to, uuid, target } = rename;
   const atTarget = await findCollection(cluster, to, signal);
   if (sameUuid(atTarget?.uuid, uuid)) return;
-  if (!sameUuid((await findCollection(cluster, from, signal))?.uuid, uuid)) throw modified(from, 'was dropped or renamed by someone else');
+  if (!sameUuid((await findCollection(cluster, from, signal))?.uuid, uuid))
+    throw modified(from, 'was dropped or renamed by someone else');
   if (atTarget !== undefined && !sameUuid(atTarget.uuid, target)) throw modified(to, 'was created by someone else');
   const command = { renameCollection: nsText(from), to: nsText(to), dropTarget: atTarget !== undefined };
   await cluster.attempt(`renaming ${nsText(from)}`, signal, async () => {
     try {
       await cluster.write('admin', command, { control: true });
     } catch (error) {
-      if (codeOf(error) !== Code.NamespaceNotFound || !sameUuid((await findCollection(cluster, to, signal))?.uuid, uuid)) throw error;
+      if (
+        codeOf(error) !== Code.NamespaceNotFound ||
+        !sameUuid((await findCollection(cluster, to, signal))?.uuid, uuid)
+      )
+        throw error;
     }
   });
 }
 
 /** Removes every document of a collection, capped ones too (6.0 and later). */
-export async function emptyCollection(cluster: Cluster, ns: Namespace, uuid: Binary, signal: AbortSignal): Promise<void> {
-  await changeCatalog(cluster, ns.db, { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid }, signal);
+export async function emptyCollection(
+  cluster: Cluster,
+  ns: Namespace,
+  uuid: Binary,
+  signal: AbortSignal,
+): Promise<void> {
+  await changeCatalog(
+    cluster,
+    ns.db,
+    { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid },
+    signal,
+  );
 }
 
 async function isEmpty(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<boolean> {
-  const reply = await cluster.read(`looking into ${nsText(ns)}`, ns.db, { find: ns.coll, limit: 1, projection: { _id: 1 } }, signal);
+  const reply = await cluster.read(
+    `looking into ${nsText(ns)}`,
+    ns.db,
+    { find: ns.coll, limit: 1, projection: { _id: 1 } },
+    signal,
+  );
   return (reply['cursor'] as { firstBatch: unknown[] }).firstBatch.length === 0;
 }
 
 function modified(ns: Namespace, what: string): AppError {
-  return new AppError('DestinationModified', `${nsText(ns)} on the destination ${what} during the migration. Only the migration may change the destination before canWrite`);
+  return new AppError(
+    'DestinationModified',
+    `${nsText(ns)} on the destination ${what} during the migration. Only the migration may change the destination before canWrite`,
+  );
 }

@@ -6,7 +6,7 @@ import { Code } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 import { holdsEmptyTimestamp, idDocument } from './raw-document.js';
 import { deleteStatement, literalReplaceStatement } from './raw-statements.js';
-import { type RawWriter, type WriteError, isDuplicateId } from './raw-writes.js';
+import { isDuplicateId, type RawWriter, type WriteError } from './raw-writes.js';
 
 /** A collection on the destination, by name and UUID. */
 export interface WriteTarget {
@@ -48,13 +48,26 @@ export class DocumentWriter {
   }
 
   /** Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. */
-  async send(target: WriteTarget, kind: 'insert' | 'update' | 'delete', statements: readonly Buffer[], ordered: boolean, signal: AbortSignal): Promise<WriteError[]> {
+  async send(
+    target: WriteTarget,
+    kind: 'insert' | 'update' | 'delete',
+    statements: readonly Buffer[],
+    ordered: boolean,
+    signal: AbortSignal,
+  ): Promise<WriteError[]> {
     const refused: WriteError[] = [];
     let offset = 0;
     for (const batch of batches(statements)) {
       const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, () => {
         this.#mayWrite();
-        return this.#raw.write({ ...target.ns, coll: target.ns.coll, kind, statements: batch, ordered, uuid: target.uuid });
+        return this.#raw.write({
+          ...target.ns,
+          coll: target.ns.coll,
+          kind,
+          statements: batch,
+          ordered,
+          uuid: target.uuid,
+        });
       });
       for (const error of errors) {
         refuseLostTarget(target, error);
@@ -122,12 +135,24 @@ export class DocumentWriter {
 
   async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
     await this.#delete(target, documents, signal);
-    const refused = await this.send(target, 'update', documents.map((doc) => literalReplaceStatement(keyOf(doc), doc)), true, signal);
+    const refused = await this.send(
+      target,
+      'update',
+      documents.map((doc) => literalReplaceStatement(keyOf(doc), doc)),
+      true,
+      signal,
+    );
     if (refused[0] !== undefined) throw refusedError(target, refused[0]);
   }
 
   async #delete(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const refused = await this.send(target, 'delete', documents.map((doc) => deleteStatement(keyOf(doc))), false, signal);
+    const refused = await this.send(
+      target,
+      'delete',
+      documents.map((doc) => deleteStatement(keyOf(doc))),
+      false,
+      signal,
+    );
     if (refused[0] !== undefined) throw refusedError(target, refused[0]);
   }
 }
@@ -148,11 +173,17 @@ function keyOf(doc: Buffer): Buffer {
 
 /** The error for a statement that the destination will never take. */
 export function refusedError(target: WriteTarget, error: WriteError): AppError {
-  return new AppError('WriteRefused', `the destination refuses a document of ${nsText(target.ns)}: ${error.text} (code ${error.code})`);
+  return new AppError(
+    'WriteRefused',
+    `the destination refuses a document of ${nsText(target.ns)}: ${error.text} (code ${error.code})`,
+  );
 }
 
 function refuseLostTarget(target: WriteTarget, error: WriteError): void {
   if (error.code === Code.CollectionUUIDMismatch) {
-    throw new AppError('DestinationModified', `${nsText(target.ns)} on the destination was dropped, renamed or created anew by someone else during the migration`);
+    throw new AppError(
+      'DestinationModified',
+      `${nsText(target.ns)} on the destination was dropped, renamed or created anew by someone else during the migration`,
+    );
   }
 }

@@ -58,13 +58,19 @@ export function isTransient(error: unknown): boolean {
   if (code !== undefined && TRANSIENT_CODES.has(code)) return true;
   if (TRANSIENT_LABELS.some((label) => error.hasErrorLabel(label))) return true;
   // The pool of a server that went away; the driver has no common class for these.
-  return error.name === 'MongoPoolClearedError' || error.name === 'MongoTopologyClosedError' || error.name === 'MongoNotConnectedError';
+  return (
+    error.name === 'MongoPoolClearedError' ||
+    error.name === 'MongoTopologyClosedError' ||
+    error.name === 'MongoNotConnectedError'
+  );
 }
 
 /** Whether the change stream's position has fallen out of the oplog: never go on from "now" after this. */
 export function isHistoryLost(error: unknown): boolean {
   const code = codeOf(error);
-  return code === Code.ChangeStreamHistoryLost || code === Code.CappedPositionLost || code === Code.ChangeStreamFatalError;
+  return (
+    code === Code.ChangeStreamHistoryLost || code === Code.CappedPositionLost || code === Code.ChangeStreamFatalError
+  );
 }
 
 /** Text of an error without anything a document may hold: the server quotes key values after these words. */
@@ -74,7 +80,12 @@ export function safeText(error: unknown): string {
 }
 
 /** An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders". */
-export function clusterError(error: unknown, cluster: string, what: string, otherwise: ErrorName = 'MigrationFailed'): AppError {
+export function clusterError(
+  error: unknown,
+  cluster: string,
+  what: string,
+  otherwise: ErrorName = 'MigrationFailed',
+): AppError {
   if (error instanceof AppError) return error;
   const text = `${what} on ${cluster}: ${safeText(error)}`;
   if (isTransient(error)) return new AppError('ClusterUnreachable', text, { cause: error });

@@ -1,4 +1,4 @@
-import { Decimal128, type Doc, Double, Int32, Long, type OrderedDoc, canonicalText, unorderedText } from './bson.js';
+import { canonicalText, Decimal128, type Doc, Double, Int32, Long, type OrderedDoc, unorderedText } from './bson.js';
 import { isCollated, numberOf } from './collection-spec.js';
 
 /** An index's name. */
@@ -17,15 +17,46 @@ const NOT_SENT = new Set(['ns', 'background', 'dropDups', 'buildUUID', 'safe']);
  * (code 197). Source: MongoDB manual, "createIndexes".
  */
 const KNOWN = new Set([
-  'v', 'key', 'name', 'unique', 'prepareUnique', 'expireAfterSeconds', 'hidden', 'sparse', 'partialFilterExpression', 'collation',
-  'weights', 'default_language', 'language_override', 'textIndexVersion', '2dsphereIndexVersion', 'bits', 'min', 'max',
-  'coarsestIndexedLevel', 'finestIndexedLevel', 'wildcardProjection', 'storageEngine', 'columnstoreProjection',
+  'v',
+  'key',
+  'name',
+  'unique',
+  'prepareUnique',
+  'expireAfterSeconds',
+  'hidden',
+  'sparse',
+  'partialFilterExpression',
+  'collation',
+  'weights',
+  'default_language',
+  'language_override',
+  'textIndexVersion',
+  '2dsphereIndexVersion',
+  'bits',
+  'min',
+  'max',
+  'coarsestIndexedLevel',
+  'finestIndexedLevel',
+  'wildcardProjection',
+  'storageEngine',
+  'columnstoreProjection',
 ]);
 
-const NUMBERS = ['bits', 'min', 'max', 'textIndexVersion', '2dsphereIndexVersion', 'coarsestIndexedLevel', 'finestIndexedLevel'] as const;
+const NUMBERS = [
+  'bits',
+  'min',
+  'max',
+  'textIndexVersion',
+  '2dsphereIndexVersion',
+  'coarsestIndexedLevel',
+  'finestIndexedLevel',
+] as const;
 
 /** The spec to build on the destination during the migration, and what was changed in it for the server to take it. */
-export function relaxedIndex(spec: OrderedDoc, collectionOptions: OrderedDoc): { readonly spec: OrderedDoc; readonly warnings: readonly string[] } {
+export function relaxedIndex(
+  spec: OrderedDoc,
+  collectionOptions: OrderedDoc,
+): { readonly spec: OrderedDoc; readonly warnings: readonly string[] } {
   const result: OrderedDoc = new Map();
   const warnings: string[] = [];
   for (const [name, value] of spec) {
@@ -42,7 +73,10 @@ export function relaxedIndex(spec: OrderedDoc, collectionOptions: OrderedDoc): {
 function sendableKey(key: OrderedDoc, warnings: string[]): OrderedDoc {
   const result: OrderedDoc = new Map();
   for (const [field, value] of key) {
-    const legacy = typeof value === 'string' ? value === '' : !isNumber(value) || numberOf(value) === 0 || Number.isNaN(numberOf(value));
+    const legacy =
+      typeof value === 'string'
+        ? value === ''
+        : !isNumber(value) || numberOf(value) === 0 || Number.isNaN(numberOf(value));
     if (legacy) warnings.push(`the key value of "${field}" is of an old form and became 1`);
     result.set(field, legacy ? new Int32(1) : value);
   }
@@ -50,12 +84,22 @@ function sendableKey(key: OrderedDoc, warnings: string[]): OrderedDoc {
 }
 
 function isNumber(value: unknown): boolean {
-  return typeof value === 'number' || value instanceof Int32 || value instanceof Double || value instanceof Long || value instanceof Decimal128;
+  return (
+    typeof value === 'number' ||
+    value instanceof Int32 ||
+    value instanceof Double ||
+    value instanceof Long ||
+    value instanceof Decimal128
+  );
 }
 
 /** A text equal for two specs that are built the same way; held-back options do not count. */
 export function builtText(spec: OrderedDoc): string {
-  const result = new Map([...spec].filter(([name]) => !NOT_SENT.has(name) && !(HELD_BACK as readonly string[]).includes(name) && KNOWN.has(name)));
+  const result = new Map(
+    [...spec].filter(
+      ([name]) => !NOT_SENT.has(name) && !(HELD_BACK as readonly string[]).includes(name) && KNOWN.has(name),
+    ),
+  );
   return comparable(result);
 }
 
@@ -82,7 +126,8 @@ function comparable(spec: Map<string, unknown>): string {
   // Change events, listIndexes and createIndexes give some of these as int, others as double.
   for (const name of NUMBERS) if (isNumber(spec.get(name))) spec.set(name, String(numberOf(spec.get(name))));
   const weights = spec.get('weights');
-  if (weights instanceof Map) spec.set('weights', new Map([...weights].map(([field, weight]) => [field, String(numberOf(weight))])));
+  if (weights instanceof Map)
+    spec.set('weights', new Map([...weights].map(([field, weight]) => [field, String(numberOf(weight))])));
   spec.delete('v');
   return unorderedText(spec);
 }

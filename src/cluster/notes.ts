@@ -8,7 +8,11 @@ import type { Cluster } from './cluster.js';
  */
 export async function writeNote(cluster: Cluster, reason: string, signal: AbortSignal): Promise<Timestamp> {
   const reply = await cluster.attempt('writing a note to the oplog', signal, () =>
-    cluster.command('admin', { appendOplogNote: 1, data: { mongoferry: reason }, writeConcern: { w: 'majority' } }, { control: true }),
+    cluster.command(
+      'admin',
+      { appendOplogNote: 1, data: { mongoferry: reason }, writeConcern: { w: 'majority' } },
+      { control: true },
+    ),
   );
   return reply['operationTime'] as Timestamp;
 }

@@ -1,5 +1,5 @@
 import type { ClientSession } from 'mongodb';
-import { type Doc, Long } from './bson.js';
+import type { Doc, Long } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { codeOf } from './errors.js';
 import type { Token } from './position.js';
@@ -28,7 +28,11 @@ export interface RawCursorOptions {
  *
  * Errors are the driver's. The cursor is killed and its session ended however the iteration ends.
  */
-export async function* rawBatches(cluster: Cluster, options: RawCursorOptions, signal: AbortSignal): AsyncGenerator<RawBatch> {
+export async function* rawBatches(
+  cluster: Cluster,
+  options: RawCursorOptions,
+  signal: AbortSignal,
+): AsyncGenerator<RawBatch> {
   const session = cluster.startSession();
   let ahead: Promise<Doc> | undefined;
   let open: { id: Long; collection: string } | undefined;
@@ -37,7 +41,9 @@ export async function* rawBatches(cluster: Cluster, options: RawCursorOptions, s
     const first = await cluster.command(options.db, options.command, { session, raw: { firstBatch: true } });
     let cursor = first['cursor'] as CursorReply;
     for (;;) {
-      open = cursor.id.isZero() ? undefined : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
+      open = cursor.id.isZero()
+        ? undefined
+        : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
         ahead = getMore(cluster, options, open, session);
         // The rejection is read at the await below; without a handler it would count as unhandled until then.
@@ -65,7 +71,12 @@ interface CursorReply {
   readonly postBatchResumeToken?: { readonly _data: string };
 }
 
-function getMore(cluster: Cluster, options: RawCursorOptions, open: { id: Long; collection: string }, session: ClientSession): Promise<Doc> {
+function getMore(
+  cluster: Cluster,
+  options: RawCursorOptions,
+  open: { id: Long; collection: string },
+  session: ClientSession,
+): Promise<Doc> {
   return cluster.command(
     options.db,
     {
@@ -78,7 +89,12 @@ function getMore(cluster: Cluster, options: RawCursorOptions, open: { id: Long; 
   );
 }
 
-async function killCursor(cluster: Cluster, db: string, open: { id: Long; collection: string }, session: ClientSession): Promise<void> {
+async function killCursor(
+  cluster: Cluster,
+  db: string,
+  open: { id: Long; collection: string },
+  session: ClientSession,
+): Promise<void> {
   try {
     await cluster.command(db, { killCursors: open.collection, cursors: [open.id] }, { session });
   } catch (error) {

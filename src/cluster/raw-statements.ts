@@ -11,7 +11,11 @@ const TYPE = { document: 3, array: 4, boolean: 8, int: 16 } as const;
 
 /** The document takes the place of the one with that key, or is inserted. */
 export function replaceStatement(key: Buffer, doc: Buffer): Buffer {
-  return concatFields(field('q', TYPE.document, key), field('u', TYPE.document, doc), field('upsert', TYPE.boolean, TRUE));
+  return concatFields(
+    field('q', TYPE.document, key),
+    field('u', TYPE.document, doc),
+    field('upsert', TYPE.boolean, TRUE),
+  );
 }
 
 /**
@@ -20,7 +24,11 @@ export function replaceStatement(key: Buffer, doc: Buffer): Buffer {
  */
 export function literalReplaceStatement(key: Buffer, doc: Buffer): Buffer {
   const stage = documentOf('$replaceWith', TYPE.document, documentOf('$literal', TYPE.document, doc));
-  return concatFields(field('q', TYPE.document, key), field('u', TYPE.array, documentOf('0', TYPE.document, stage)), field('upsert', TYPE.boolean, TRUE));
+  return concatFields(
+    field('q', TYPE.document, key),
+    field('u', TYPE.array, documentOf('0', TYPE.document, stage)),
+    field('upsert', TYPE.boolean, TRUE),
+  );
 }
 
 /**
@@ -28,7 +36,11 @@ export function literalReplaceStatement(key: Buffer, doc: Buffer): Buffer {
  * there: never upserted, which would make a partial document. Source: SERVER-61894; docs/04-apply.md.
  */
 export function deltaStatement(key: Buffer, delta: Buffer): Buffer {
-  const stage = documentOf('$_internalApplyOplogUpdate', TYPE.document, documentOf('oplogUpdate', TYPE.document, delta));
+  const stage = documentOf(
+    '$_internalApplyOplogUpdate',
+    TYPE.document,
+    documentOf('oplogUpdate', TYPE.document, delta),
+  );
   return concatFields(field('q', TYPE.document, key), field('u', TYPE.array, documentOf('0', TYPE.document, stage)));
 }
 

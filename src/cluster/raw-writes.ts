@@ -67,7 +67,14 @@ export class RawWriter {
     if (sequence === undefined) return writer;
     try {
       const nothing = encode({ q: { _id: 'probe' }, limit: 1 });
-      await writer.write({ db: probeDb, coll: 'probe', kind: 'delete', statements: [nothing], ordered: true, uuid: undefined });
+      await writer.write({
+        db: probeDb,
+        coll: 'probe',
+        kind: 'delete',
+        statements: [nothing],
+        ordered: true,
+        uuid: undefined,
+      });
       return writer;
     } catch (error) {
       if (error instanceof AppError) throw error;
@@ -95,7 +102,10 @@ export class RawWriter {
     const reply = await this.#cluster.write(write.db, command);
     const concern = reply['writeConcernError'] as { errmsg?: string } | undefined;
     if (concern !== undefined) {
-      throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm a write: ${concern.errmsg ?? ''}`);
+      throw new AppError(
+        'ClusterUnreachable',
+        `a majority of ${this.#cluster.name} did not confirm a write: ${concern.errmsg ?? ''}`,
+      );
     }
     return ((reply['writeErrors'] as Doc[] | undefined) ?? []).map(toWriteError);
   }
@@ -133,7 +143,9 @@ function toWriteError(error: Doc): WriteError {
  */
 export function isDuplicateId(error: WriteError): boolean {
   if (error.code === Code.KeyStringFormat) return true;
-  return error.code === Code.DuplicateKey && error.keyPattern !== undefined && Object.keys(error.keyPattern).join() === '_id';
+  return (
+    error.code === Code.DuplicateKey && error.keyPattern !== undefined && Object.keys(error.keyPattern).join() === '_id'
+  );
 }
 
 /** A collection UUID as hexadecimal text, for map keys. */

@@ -6,10 +6,10 @@ import { uuidFrom } from '../cluster/raw-writes.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
-import { metrics } from '../metrics.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
+import { metrics } from '../metrics.js';
 import type { CopyProgress } from './copy-progress.js';
 import { planCopy } from './planner.js';
 import type { RangeCopier, RangeTask } from './range-copier.js';
@@ -57,14 +57,33 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
 }
 
 /** Copies one collection anew: its target is emptied first. For collections whose documents emitted no events. */
-export async function copyAgain(context: CopyContext, collection: MigratedCollection, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
-  const partition: PartitionRecord = { id: `${collection.id}:again`, collection: collection.id, lower: undefined, upper: undefined, natural: true, done: false, documents: 0, bytes: 0 };
+export async function copyAgain(
+  context: CopyContext,
+  collection: MigratedCollection,
+  afterTime: Timestamp,
+  signal: AbortSignal,
+): Promise<void> {
+  const partition: PartitionRecord = {
+    id: `${collection.id}:again`,
+    collection: collection.id,
+    lower: undefined,
+    upper: undefined,
+    natural: true,
+    done: false,
+    documents: 0,
+    bytes: 0,
+  };
   const task = rangeTask(collection, partition, afterTime);
   do await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
   while ((await context.ranges.copy(task, () => undefined, signal)) === 'restart');
 }
 
-async function copyPartition(context: CopyContext, partition: PartitionRecord, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
+async function copyPartition(
+  context: CopyContext,
+  partition: PartitionRecord,
+  afterTime: Timestamp,
+  signal: AbortSignal,
+): Promise<void> {
   const { store, collections, progress } = context;
   const collection = collections.get(partition.collection);
   if (collection === undefined) throw new InvariantError(`partition ${partition.id} is of no collection`);
@@ -93,7 +112,8 @@ async function copyPartition(context: CopyContext, partition: PartitionRecord, a
 }
 
 function rangeTask(collection: MigratedCollection, partition: PartitionRecord, afterTime: Timestamp): RangeTask {
-  if (collection.destinationUuid === undefined) throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
+  if (collection.destinationUuid === undefined)
+    throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
   const { estimatedBytes, estimatedDocuments } = collection.copy;
   const average = estimatedDocuments > 0 ? estimatedBytes / estimatedDocuments : 0;
   return {

@@ -25,17 +25,32 @@ interface Size {
  * `_id`s in the server's own order, so that every type and collation is covered (docs/03-copy.md); a small or capped
  * collection is one.
  */
-export async function planCopy(source: Cluster, store: MetadataStore, collections: CollectionMap, signal: AbortSignal): Promise<void> {
+export async function planCopy(
+  source: Cluster,
+  store: MetadataStore,
+  collections: CollectionMap,
+  signal: AbortSignal,
+): Promise<void> {
   const pending = collections.live().filter((each) => each.copy.status === 'pending');
   const plans = await mapLimit(pending, PARALLEL_PLANS, (each, inner) => plan(source, each, inner), signal);
-  await store.savePartitions(plans.flatMap((each) => each.partitions), signal);
+  await store.savePartitions(
+    plans.flatMap((each) => each.partitions),
+    signal,
+  );
   await collections.add(
-    plans.map(({ collection, size }) => ({ ...collection, copy: { status: 'planned', estimatedDocuments: size.documents, estimatedBytes: size.bytes } })),
+    plans.map(({ collection, size }) => ({
+      ...collection,
+      copy: { status: 'planned', estimatedDocuments: size.documents, estimatedBytes: size.bytes },
+    })),
     signal,
   );
 }
 
-async function plan(source: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<{ collection: MigratedCollection; size: Size; partitions: PartitionRecord[] }> {
+async function plan(
+  source: Cluster,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<{ collection: MigratedCollection; size: Size; partitions: PartitionRecord[] }> {
   const size = await sizeOf(source, collection, signal);
   const wanted = collection.capped ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / PARTITION_BYTES));
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection, wanted, signal);
@@ -56,9 +71,17 @@ async function plan(source: Cluster, collection: MigratedCollection, signal: Abo
 async function sizeOf(source: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<Size> {
   const { db, coll } = collection.ns;
   try {
-    const reply = await source.read(`sizing ${nsText(collection.ns)}`, db, { aggregate: coll, pipeline: [{ $collStats: { storageStats: {} } }], cursor: {} }, signal);
+    const reply = await source.read(
+      `sizing ${nsText(collection.ns)}`,
+      db,
+      { aggregate: coll, pipeline: [{ $collStats: { storageStats: {} } }], cursor: {} },
+      signal,
+    );
     const [stats] = (reply['cursor'] as { firstBatch: { storageStats: Record<string, unknown> }[] }).firstBatch;
-    return { documents: numberOf(stats?.storageStats['count'] ?? 0), bytes: numberOf(stats?.storageStats['size'] ?? 0) };
+    return {
+      documents: numberOf(stats?.storageStats['count'] ?? 0),
+      bytes: numberOf(stats?.storageStats['size'] ?? 0),
+    };
   } catch (error) {
     // Dropped since it was listed: the copy will find it gone, and its drop event follows.
     if (codeOf(error) === Code.NamespaceNotFound) return { documents: 0, bytes: 0 };
@@ -70,10 +93,21 @@ async function sizeOf(source: Cluster, collection: MigratedCollection, signal: A
  * `{_id: …}` bounds in ascending order. The server samples, sorts and removes equal ones itself, since only it knows
  * the order of mixed types and collations; a bound that would change in a command is left out.
  */
-async function sampleBounds(source: Cluster, collection: MigratedCollection, partitions: number, signal: AbortSignal): Promise<Buffer[]> {
-  const pipeline = [{ $sample: { size: partitions * SAMPLES_PER_PARTITION } }, { $group: { _id: '$_id' } }, { $sort: { _id: 1 } }];
+async function sampleBounds(
+  source: Cluster,
+  collection: MigratedCollection,
+  partitions: number,
+  signal: AbortSignal,
+): Promise<Buffer[]> {
+  const pipeline = [
+    { $sample: { size: partitions * SAMPLES_PER_PARTITION } },
+    { $group: { _id: '$_id' } },
+    { $sort: { _id: 1 } },
+  ];
   const command = { aggregate: collection.ns.coll, pipeline, cursor: { batchSize: 100_000 }, allowDiskUse: true };
-  const reply = await source.read(`sampling ${nsText(collection.ns)}`, collection.ns.db, command, signal, { firstBatch: true });
+  const reply = await source.read(`sampling ${nsText(collection.ns)}`, collection.ns.db, command, signal, {
+    firstBatch: true,
+  });
   const samples = (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;
   const step = samples.length / partitions;
   const bounds = Array.from({ length: partitions - 1 }, (_, index) => samples[Math.round((index + 1) * step)]);

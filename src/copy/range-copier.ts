@@ -1,4 +1,4 @@
-import { type Binary, type Doc, type Timestamp, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { type Binary, type Doc, decodeOrdered, survivesDecoding, type Timestamp } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentWriter, WriteTarget } from '../cluster/document-writer.js';
@@ -33,7 +33,11 @@ export type RangeOutcome = 'copied' | 'gone' | 'restart';
 /** Copies one range of one collection. */
 export interface RangeCopier {
   /** Resolves once every document is majority-written. `progress` is told documents and bytes as they are written. */
-  copy(task: RangeTask, progress: (documents: number, bytes: number) => void, signal: AbortSignal): Promise<RangeOutcome>;
+  copy(
+    task: RangeTask,
+    progress: (documents: number, bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<RangeOutcome>;
 }
 
 const WRITES_IN_FLIGHT = 2;
@@ -55,7 +59,11 @@ export class LocalRangeCopier implements RangeCopier {
     this.#budget = budget;
   }
 
-  async copy(task: RangeTask, progress: (documents: number, bytes: number) => void, signal: AbortSignal): Promise<RangeOutcome> {
+  async copy(
+    task: RangeTask,
+    progress: (documents: number, bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<RangeOutcome> {
     let position: RangePosition = { ns: task.ns, lower: task.lower };
     let done = { documents: 0, bytes: 0 };
     const onWritten = (documents: readonly Buffer[], bytes: number): void => {
@@ -76,7 +84,8 @@ export class LocalRangeCopier implements RangeCopier {
         } catch (error) {
           const code = codeOf(error);
           if (code === Code.CappedPositionLost && task.ordered) return 'restart';
-          if (code !== Code.CollectionUUIDMismatch && code !== Code.QueryPlanKilled && code !== Code.NamespaceNotFound) throw error;
+          if (code !== Code.CollectionUUIDMismatch && code !== Code.QueryPlanKilled && code !== Code.NamespaceNotFound)
+            throw error;
           const renamed = await findByUuid(this.#source, task.uuid, task.ns.db, signal);
           if (renamed === undefined) return 'gone';
           if (task.ordered) return 'restart';
@@ -86,7 +95,12 @@ export class LocalRangeCopier implements RangeCopier {
     });
   }
 
-  async #read(task: RangeTask, position: RangePosition, onWritten: (documents: readonly Buffer[], bytes: number) => void, signal: AbortSignal): Promise<void> {
+  async #read(
+    task: RangeTask,
+    position: RangePosition,
+    onWritten: (documents: readonly Buffer[], bytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     const inFlight: Promise<void>[] = [];
     let previous: Promise<void> = Promise.resolve();
     const limit = task.ordered ? 1 : WRITES_IN_FLIGHT;

@@ -34,7 +34,12 @@ export interface CommitContext {
  * back, and makes sure that nobody wrote to the source meanwhile. Ends with the point of no return stored. Every step
  * is recorded and repeatable. Source: docs/07-cutover.md.
  */
-export async function commitUpToHandover(context: CommitContext, record: MigrationRecord, stream: CommitStream, signal: AbortSignal): Promise<void> {
+export async function commitUpToHandover(
+  context: CommitContext,
+  record: MigrationRecord,
+  stream: CommitStream,
+  signal: AbortSignal,
+): Promise<void> {
   const { source, destination, store, collections, logger } = context;
   let time = record.commit?.time;
   if (time === undefined) {
@@ -54,14 +59,21 @@ export async function commitUpToHandover(context: CommitContext, record: Migrati
 }
 
 /** The second half, from the point of no return on: the destination is unblocked, then its expiry and uniqueness return. */
-export async function commitFromHandover(context: CommitContext, record: MigrationRecord, signal: AbortSignal): Promise<readonly string[]> {
+export async function commitFromHandover(
+  context: CommitContext,
+  record: MigrationRecord,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const { destination, store, collections, logger } = context;
   if (record.blockedDestination) await setBlock(destination, false, signal);
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
   await context.onHandover();
   logger.info('The destination accepts writes');
   const notUnique = await restoreAfterHandover(destination, collections, signal);
-  return notUnique.map((index) => `index ${index} could not be made unique, since documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry`);
+  return notUnique.map(
+    (index) =>
+      `index ${index} could not be made unique, since documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry`,
+  );
 }
 
 /** Whether a stored commit is past the point of no return. */

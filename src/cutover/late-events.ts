@@ -1,7 +1,7 @@
-import { type OrderedDoc, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { decodeOrdered, type OrderedDoc, survivesDecoding } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { collectionTtl, numberOf } from '../cluster/collection-spec.js';
-import { type Namespace, isIgnored, nsText } from '../cluster/namespace.js';
+import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
@@ -20,10 +20,21 @@ export interface LateEvent {
  * document that a TTL index had expired is expected; any other change would be lost, and fails the commit by name.
  * Errors: SourceModifiedAfterCommit.
  */
-export async function judgeLateEvent(destination: Cluster, collections: CollectionMap, event: LateEvent, signal: AbortSignal): Promise<void> {
+export async function judgeLateEvent(
+  destination: Cluster,
+  collections: CollectionMap,
+  event: LateEvent,
+  signal: AbortSignal,
+): Promise<void> {
   if (isIgnored(event.ns)) return;
   const collection = event.collection === undefined ? undefined : collections.get(event.collection);
-  if (event.operation === 'delete' && collection !== undefined && event.key !== undefined && (await hadExpired(destination, collection, event.key, event.seconds, signal))) return;
+  if (
+    event.operation === 'delete' &&
+    collection !== undefined &&
+    event.key !== undefined &&
+    (await hadExpired(destination, collection, event.key, event.seconds, signal))
+  )
+    return;
   throw new AppError(
     'SourceModifiedAfterCommit',
     `${event.operation} of ${nsText(event.ns)} on the source after the commit was called: it is not on the destination. Stop all writes to the source before the commit, and migrate anew`,
@@ -31,15 +42,30 @@ export async function judgeLateEvent(destination: Cluster, collections: Collecti
 }
 
 /** Judged on the destination's copy, which is as it was at the commit time. */
-async function hadExpired(destination: Cluster, collection: MigratedCollection, key: Buffer, seconds: number, signal: AbortSignal): Promise<boolean> {
+async function hadExpired(
+  destination: Cluster,
+  collection: MigratedCollection,
+  key: Buffer,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   const rules = ttlRules(collection);
   if (rules.length === 0 || !survivesDecoding(key)) return false;
-  const command = { find: collection.ns.coll, filter: Object.fromEntries(decodeOrdered(key)), limit: 1, readConcern: { level: 'majority' } };
-  const reply = await destination.read(`reading ${nsText(collection.ns)}`, collection.ns.db, command, signal, { firstBatch: true });
+  const command = {
+    find: collection.ns.coll,
+    filter: Object.fromEntries(decodeOrdered(key)),
+    limit: 1,
+    readConcern: { level: 'majority' },
+  };
+  const reply = await destination.read(`reading ${nsText(collection.ns)}`, collection.ns.db, command, signal, {
+    firstBatch: true,
+  });
   const [raw] = (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;
   if (raw === undefined) return false;
   const doc = decodeOrdered(raw);
-  return rules.some((rule) => datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds <= seconds));
+  return rules.some((rule) =>
+    datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds <= seconds),
+  );
 }
 
 interface TtlRule {

@@ -17,7 +17,11 @@ const GONE = [Code.NamespaceNotFound, Code.IndexNotFound];
  * hidden indexes; and prepares every unique index. Repeatable. Errors: UniqueViolation when documents of the source
  * violate an index that is unique there, which only damaged data does.
  */
-export async function restoreBeforeHandover(destination: Cluster, collections: CollectionMap, signal: AbortSignal): Promise<void> {
+export async function restoreBeforeHandover(
+  destination: Cluster,
+  collections: CollectionMap,
+  signal: AbortSignal,
+): Promise<void> {
   await mapLimit(collections.live(), PARALLEL, (each, inner) => restoreOne(destination, each, inner), signal);
 }
 
@@ -27,17 +31,27 @@ async function restoreOne(destination: Cluster, collection: MigratedCollection, 
   for (const spec of collection.indexes) {
     const index = restoration(spec);
     if (index.hidden) await collMod(destination, collection, { index: { name: index.name, hidden: true } }, signal);
-    if (index.unique || index.prepareUnique) await collMod(destination, collection, { index: { name: index.name, prepareUnique: true } }, signal);
+    if (index.unique || index.prepareUnique)
+      await collMod(destination, collection, { index: { name: index.name, prepareUnique: true } }, signal);
     if (index.unique) await checkUnique(destination, collection, index, signal);
   }
 }
 
-async function checkUnique(destination: Cluster, collection: MigratedCollection, index: IndexRestoration, signal: AbortSignal): Promise<void> {
+async function checkUnique(
+  destination: Cluster,
+  collection: MigratedCollection,
+  index: IndexRestoration,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     await collMod(destination, collection, { index: { name: index.name, unique: true }, dryRun: true }, signal);
   } catch (error) {
     if (codeOf(error) !== Code.CannotConvertIndexToUnique) throw error;
-    throw new AppError('UniqueViolation', `documents of ${nsText(collection.ns)} violate the unique index ${index.name}; remove the duplicates on the source and start anew`, { cause: error });
+    throw new AppError(
+      'UniqueViolation',
+      `documents of ${nsText(collection.ns)} violate the unique index ${index.name}; remove the duplicates on the source and start anew`,
+      { cause: error },
+    );
   }
 }
 
@@ -45,7 +59,11 @@ async function checkUnique(destination: Cluster, collection: MigratedCollection,
  * What may only happen when applications may write: expiry (its deletes are theirs) and uniqueness. The owner may have
  * dropped an index or collection by then; that is no error. Resolves with the indexes that could not become unique.
  */
-export async function restoreAfterHandover(destination: Cluster, collections: CollectionMap, signal: AbortSignal): Promise<string[]> {
+export async function restoreAfterHandover(
+  destination: Cluster,
+  collections: CollectionMap,
+  signal: AbortSignal,
+): Promise<string[]> {
   const refused: string[] = [];
   await mapLimit(
     collections.live(),
@@ -56,9 +74,16 @@ export async function restoreAfterHandover(destination: Cluster, collections: Co
       for (const spec of collection.indexes) {
         const index = restoration(spec);
         if (index.expireAfterSeconds !== undefined) {
-          await collMod(destination, collection, { index: { name: index.name, expireAfterSeconds: index.expireAfterSeconds } }, inner, GONE);
+          await collMod(
+            destination,
+            collection,
+            { index: { name: index.name, expireAfterSeconds: index.expireAfterSeconds } },
+            inner,
+            GONE,
+          );
         }
-        if (index.unique && !(await makeUnique(destination, collection, index, inner))) refused.push(`${nsText(collection.ns)} ${index.name}`);
+        if (index.unique && !(await makeUnique(destination, collection, index, inner)))
+          refused.push(`${nsText(collection.ns)} ${index.name}`);
       }
     },
     signal,
@@ -66,7 +91,12 @@ export async function restoreAfterHandover(destination: Cluster, collections: Co
   return refused;
 }
 
-async function makeUnique(destination: Cluster, collection: MigratedCollection, index: IndexRestoration, signal: AbortSignal): Promise<boolean> {
+async function makeUnique(
+  destination: Cluster,
+  collection: MigratedCollection,
+  index: IndexRestoration,
+  signal: AbortSignal,
+): Promise<boolean> {
   try {
     await collMod(destination, collection, { index: { name: index.name, unique: true } }, signal, GONE);
     return true;
@@ -76,6 +106,12 @@ async function makeUnique(destination: Cluster, collection: MigratedCollection, 
   }
 }
 
-function collMod(destination: Cluster, collection: MigratedCollection, fields: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<boolean> {
+function collMod(
+  destination: Cluster,
+  collection: MigratedCollection,
+  fields: Doc,
+  signal: AbortSignal,
+  accepted: readonly number[] = [],
+): Promise<boolean> {
   return changeCatalog(destination, collection.ns.db, { collMod: collection.ns.coll, ...fields }, signal, accepted);
 }

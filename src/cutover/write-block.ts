@@ -4,7 +4,12 @@ const BLOCKING = 2;
 
 /** Whether users' writes are blocked on a cluster. Needs serverStatus; before 6.0 there is no such mode. */
 export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
-  const reply = await cluster.read('reading the write block', 'admin', { serverStatus: 1, metrics: 0, wiredTiger: 0, tcmalloc: 0 }, signal);
+  const reply = await cluster.read(
+    'reading the write block',
+    'admin',
+    { serverStatus: 1, metrics: 0, wiredTiger: 0, tcmalloc: 0 },
+    signal,
+  );
   const { userWriteBlockMode } = reply['repl'] as { userWriteBlockMode?: number };
   return userWriteBlockMode === BLOCKING;
 }

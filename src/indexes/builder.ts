@@ -9,8 +9,8 @@ import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort, sleep } from '../lib/signals.js';
-import { metrics } from '../metrics.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import { metrics } from '../metrics.js';
 
 /** What the index builder works with. */
 export interface IndexContext {
@@ -47,7 +47,10 @@ export class IndexBuilder {
   readonly #context: IndexContext;
   readonly #queue = new Set<string>();
   readonly #running = new Map<string, Promise<void>>();
-  readonly #building = new Map<string, { readonly collection: MigratedCollection; readonly names: readonly string[] }>();
+  readonly #building = new Map<
+    string,
+    { readonly collection: MigratedCollection; readonly names: readonly string[] }
+  >();
   readonly #held = new Map<string, number>();
   readonly #failures = new Map<string, number>();
   readonly #built = new Map<string, number>();
@@ -95,7 +98,10 @@ export class IndexBuilder {
     const running = this.#building.get(id);
     const wanted = new Set(this.#context.collections.get(id)?.indexes.map(indexName));
     // A build that makes what is no longer wanted is not worth waiting for.
-    if (running?.names.some((name) => !wanted.has(name)) === true) void this.#cancel(id).catch((error: unknown) => this.#context.logger.debug(`A build was not cancelled: ${safeText(error)}`));
+    if (running?.names.some((name) => !wanted.has(name)) === true)
+      void this.#cancel(id).catch((error: unknown) =>
+        this.#context.logger.debug(`A build was not cancelled: ${safeText(error)}`),
+      );
     this.#wake();
   }
 
@@ -188,7 +194,12 @@ export class IndexBuilder {
       const code = codeOf(error);
       const now = collections.get(id);
       if (now === undefined || now.dropped) return;
-      if (this.#held.has(id) || isTransient(error) || (code !== undefined && UNCOUNTED.has(code)) || code === Code.CollectionUUIDMismatch) {
+      if (
+        this.#held.has(id) ||
+        isTransient(error) ||
+        (code !== undefined && UNCOUNTED.has(code)) ||
+        code === Code.CollectionUUIDMismatch
+      ) {
         metrics.indexBuilds.add(1, { outcome: 'cancelled' });
         this.#queue.add(id);
         if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);
@@ -199,7 +210,11 @@ export class IndexBuilder {
       metrics.indexBuilds.add(1, { outcome: 'failed' });
       logger.warn(`Building the indexes of ${nsText(collection.ns)} failed: ${safeText(error)}`, { failures });
       if (failures >= MAX_FAILURES) {
-        throw new AppError('IndexBuildFailed', `the indexes of ${nsText(collection.ns)} cannot be built on ${destination.name}: ${safeText(error)}`, { cause: error });
+        throw new AppError(
+          'IndexBuildFailed',
+          `the indexes of ${nsText(collection.ns)} cannot be built on ${destination.name}: ${safeText(error)}`,
+          { cause: error },
+        );
       }
       this.#queue.add(id);
       await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
@@ -217,7 +232,13 @@ export class IndexBuilder {
     this.#built.set(collection.id, wanted.length - missing.length);
     const guard = { collectionUUID: collection.destinationUuid };
     if (surplus.length > 0) {
-      await changeCatalog(destination, collection.ns.db, { dropIndexes: collection.ns.coll, index: surplus.map(indexName), ...guard }, signal, [Code.IndexNotFound]);
+      await changeCatalog(
+        destination,
+        collection.ns.db,
+        { dropIndexes: collection.ns.coll, index: surplus.map(indexName), ...guard },
+        signal,
+        [Code.IndexNotFound],
+      );
     }
     if (missing.length === 0) return;
     this.#building.set(collection.id, { collection, names: missing.map(indexName) });
@@ -229,7 +250,9 @@ export class IndexBuilder {
     }
     this.#built.set(collection.id, wanted.length);
     metrics.indexBuilds.add(missing.length, { outcome: 'built' });
-    logger.debug(`Built ${missing.length} indexes of ${nsText(collection.ns)}`, { ms: Math.round(performance.now() - started) });
+    logger.debug(`Built ${missing.length} indexes of ${nsText(collection.ns)}`, {
+      ms: Math.round(performance.now() - started),
+    });
   }
 
   async #cancel(id: string): Promise<void> {
@@ -237,7 +260,11 @@ export class IndexBuilder {
     if (running === undefined) return;
     const { collection, names } = running;
     try {
-      await this.#context.destination.write(collection.ns.db, { dropIndexes: collection.ns.coll, index: names, collectionUUID: collection.destinationUuid }, { control: true });
+      await this.#context.destination.write(
+        collection.ns.db,
+        { dropIndexes: collection.ns.coll, index: names, collectionUUID: collection.destinationUuid },
+        { control: true },
+      );
     } catch (error) {
       // Not begun yet, or finished or dropped in the same moment: whoever holds it looks again.
       if (codeOf(error) === undefined) throw error;

@@ -28,7 +28,11 @@ export interface InitialiseContext {
  * Reads the source's catalog, records it with T0, and creates every collection and view on the destination. Repeatable:
  * `startTime` is stored after the last collection record, so a run that finds it set goes on with what is not created.
  */
-export async function initialise(context: InitialiseContext, hasStartTime: boolean, signal: AbortSignal): Promise<void> {
+export async function initialise(
+  context: InitialiseContext,
+  hasStartTime: boolean,
+  signal: AbortSignal,
+): Promise<void> {
   if (!hasStartTime) await recordCatalog(context, signal);
   await createCollections(context, signal);
   await createViews(context, signal);
@@ -54,7 +58,10 @@ async function recordCatalog(context: InitialiseContext, signal: AbortSignal): P
 function refuseTimeSeries(namespaces: readonly ListedNamespace[]): void {
   const found = namespaces.filter((each) => each.type === 'timeseries').map((each) => nsText(each.ns));
   if (found.length > 0) {
-    throw new AppError('TimeSeriesCollection', `time-series collections cannot be migrated: ${found.join(', ')}. Drop or exclude them and start again`);
+    throw new AppError(
+      'TimeSeriesCollection',
+      `time-series collections cannot be migrated: ${found.join(', ')}. Drop or exclude them and start again`,
+    );
   }
 }
 
@@ -74,7 +81,12 @@ function toCollection(each: ListedNamespace): Parameters<CollectionMap['add']>[0
 async function createCollections(context: InitialiseContext, signal: AbortSignal): Promise<void> {
   const { destination, collections } = context;
   const missing = collections.live().filter((each) => each.destinationUuid === undefined);
-  const created = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => createOne(destination, each, inner), signal);
+  const created = await mapLimit(
+    missing,
+    PARALLEL_CREATES,
+    (each, inner) => createOne(destination, each, inner),
+    signal,
+  );
   const databases = [...new Set(missing.map((each) => each.ns.db))];
   const uuids = new Map<string, Binary>();
   for (const db of databases) {
@@ -89,7 +101,11 @@ async function createCollections(context: InitialiseContext, signal: AbortSignal
 }
 
 /** Undefined when the plain create went through; its UUID is read with the others'. */
-async function createOne(destination: Cluster, each: MigratedCollection, signal: AbortSignal): Promise<Binary | undefined> {
+async function createOne(
+  destination: Cluster,
+  each: MigratedCollection,
+  signal: AbortSignal,
+): Promise<Binary | undefined> {
   if (await sendCreate(destination, each.ns, each.options, signal)) return undefined;
   return createCollection(destination, each.ns, each.options, true, signal);
 }
@@ -110,7 +126,11 @@ async function createViews(context: InitialiseContext, signal: AbortSignal): Pro
       }
     }
     if (refused.length === remaining.length) {
-      throw new AppError('MigrationFailed', `the destination refuses the view ${nsText(refused[0]?.ns ?? { db: '', coll: '' })}`, { cause });
+      throw new AppError(
+        'MigrationFailed',
+        `the destination refuses the view ${nsText(refused[0]?.ns ?? { db: '', coll: '' })}`,
+        { cause },
+      );
     }
     remaining = refused;
   }

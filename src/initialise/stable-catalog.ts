@@ -1,11 +1,11 @@
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import { decodePlain } from '../cluster/bson.js';
 import { type CatalogEntry, findCollection, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { type Namespace, isIgnored, nsText } from '../cluster/namespace.js';
+import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
 import { tokenTime } from '../cluster/position.js';
-import { decodePlain } from '../cluster/bson.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -38,16 +38,24 @@ export async function readStableCatalog(source: Cluster, logger: Logger, signal:
     const until = await writeNote(source, 'catalog', signal);
     const touched = await touchedNamespaces(source, since, until, logger, signal);
     if (touched.length === 0) return { time: until, namespaces: [...listed.values()] };
-    logger.debug('The catalog changed while it was read; listing the changed namespaces again', { round, changed: touched.length });
+    logger.debug('The catalog changed while it was read; listing the changed namespaces again', {
+      round,
+      changed: touched.length,
+    });
     since = until;
     for (const ns of touched) await listAgain(source, ns, listed, signal);
   }
-  throw new AppError('ClusterUnreachable', `the catalog of the source changed during each of ${MAX_ROUNDS} listings in a row; start the migration when fewer collections are created and dropped`);
+  throw new AppError(
+    'ClusterUnreachable',
+    `the catalog of the source changed during each of ${MAX_ROUNDS} listings in a row; start the migration when fewer collections are created and dropped`,
+  );
 }
 
 async function listAll(source: Cluster, signal: AbortSignal): Promise<ListedNamespace[]> {
   const databases = await listDatabases(source, signal);
-  const entries = (await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal)).flat();
+  const entries = (
+    await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal)
+  ).flat();
   return mapLimit(entries, PARALLEL_LISTINGS, (entry, inner) => withIndexes(source, entry, inner), signal);
 }
 
@@ -55,20 +63,35 @@ async function withIndexes(source: Cluster, entry: CatalogEntry, signal: AbortSi
   return { ...entry, indexes: entry.type === 'collection' ? await listIndexes(source, entry.ns, signal) : [] };
 }
 
-async function listAgain(source: Cluster, ns: Namespace, listed: Map<string, ListedNamespace>, signal: AbortSignal): Promise<void> {
+async function listAgain(
+  source: Cluster,
+  ns: Namespace,
+  listed: Map<string, ListedNamespace>,
+  signal: AbortSignal,
+): Promise<void> {
   const entry = await findCollection(source, ns, signal);
   if (entry === undefined) listed.delete(nsText(ns));
   else listed.set(nsText(ns), await withIndexes(source, entry, signal));
 }
 
 /** The namespaces of every DDL event between two notes; a dropped database counts by its collections' drop events. */
-async function touchedNamespaces(source: Cluster, since: Timestamp, until: Timestamp, logger: Logger, signal: AbortSignal): Promise<Namespace[]> {
+async function touchedNamespaces(
+  source: Cluster,
+  since: Timestamp,
+  until: Timestamp,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<Namespace[]> {
   const touched = new Map<string, Namespace>();
   const add = (ns: Namespace | undefined): void => {
     if (ns?.coll !== undefined && !isIgnored(ns)) touched.set(nsText(ns), ns);
   };
   const stages = [{ $match: { operationType: { $nin: CRUD } } }];
-  const stream = readChanges(source, { start: { time: since }, rawDeltas: false, logger, awaitMs: 100, stages }, signal);
+  const stream = readChanges(
+    source,
+    { start: { time: since }, rawDeltas: false, logger, awaitMs: 100, stages },
+    signal,
+  );
   for await (const batch of stream) {
     for (const raw of batch.events) {
       const event = decodePlain(raw);

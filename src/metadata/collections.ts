@@ -1,4 +1,4 @@
-import { type Binary, type OrderedDoc, decodeOrdered, encode } from '../cluster/bson.js';
+import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../cluster/bson.js';
 import { isCapped, isCollated } from '../cluster/collection-spec.js';
 import { type Namespace, nsText, sameNs } from '../cluster/namespace.js';
 import { InvariantError } from '../errors.js';

@@ -66,7 +66,12 @@ export class Lease {
     // The first taker's upsert wins; another one's meets the same _id and is refused.
     const condition = current === undefined ? { owner: this.#owner } : gone ? { term: current['term'] } : expired;
     const filter: Doc = { _id: 'lease', ...condition };
-    const taken = await store.updateWithServerTime('lease', filter, [{ $set: { ...self, term: { $add: [{ $ifNull: ['$term', 0] }, 1] }, expiresAt: { $add: ['$$NOW', LEASE_MS] } } }], current === undefined);
+    const taken = await store.updateWithServerTime(
+      'lease',
+      filter,
+      [{ $set: { ...self, term: { $add: [{ $ifNull: ['$term', 0] }, 1] }, expiresAt: { $add: ['$$NOW', LEASE_MS] } } }],
+      current === undefined,
+    );
     if (!taken) return false;
     this.#deadlineMs = sentMs + LEASE_MS;
     const [mine] = await store.readAll('lease', signal);
@@ -94,7 +99,12 @@ export class Lease {
       await sleep(RENEW_MS, signal);
       const sentMs = performance.now();
       try {
-        const kept = await this.#bound().updateWithServerTime('lease', { _id: 'lease', owner: this.#owner }, [{ $set: { expiresAt: { $add: ['$$NOW', LEASE_MS] } } }], false);
+        const kept = await this.#bound().updateWithServerTime(
+          'lease',
+          { _id: 'lease', owner: this.#owner },
+          [{ $set: { expiresAt: { $add: ['$$NOW', LEASE_MS] } } }],
+          false,
+        );
         if (!kept) this.#lose();
         this.#deadlineMs = sentMs + LEASE_MS;
       } catch (error) {
@@ -110,14 +120,24 @@ export class Lease {
   async release(): Promise<void> {
     if (!this.held) return;
     this.#deadlineMs = 0;
-    await this.#bound().updateWithServerTime('lease', { _id: 'lease', owner: this.#owner }, [{ $set: { expiresAt: new Date(0), pid: 0 } }], false);
+    await this.#bound().updateWithServerTime(
+      'lease',
+      { _id: 'lease', owner: this.#owner },
+      [{ $set: { expiresAt: new Date(0), pid: 0 } }],
+      false,
+    );
   }
 
   async #retake(signal: AbortSignal): Promise<void> {
     for (;;) {
       const sentMs = performance.now();
       try {
-        const kept = await this.#bound().updateWithServerTime('lease', { _id: 'lease', owner: this.#owner, term: this.#term }, [{ $set: { expiresAt: { $add: ['$$NOW', LEASE_MS] } } }], false);
+        const kept = await this.#bound().updateWithServerTime(
+          'lease',
+          { _id: 'lease', owner: this.#owner, term: this.#term },
+          [{ $set: { expiresAt: { $add: ['$$NOW', LEASE_MS] } } }],
+          false,
+        );
         if (!kept) this.#lose();
         this.#deadlineMs = sentMs + LEASE_MS;
         return;
@@ -147,7 +167,10 @@ function lost(): AppError {
 /** The running kernel's id and the process namespace (a container's pids mean nothing outside it) where the system tells one; else a value that no record matches. */
 async function bootId(): Promise<string> {
   try {
-    const [boot, namespace] = await Promise.all([readFile('/proc/sys/kernel/random/boot_id', 'utf8'), readlink('/proc/self/ns/pid')]);
+    const [boot, namespace] = await Promise.all([
+      readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
+      readlink('/proc/self/ns/pid'),
+    ]);
     return `${boot.trim()}/${namespace}`;
   } catch (error) {
     if (error instanceof Error) return `${hostname()}/${randomUUID()}`;

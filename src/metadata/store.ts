@@ -85,7 +85,11 @@ export class MetadataStore {
   }
 
   async saveCollections(records: readonly CollectionRecord[], signal: AbortSignal): Promise<void> {
-    await this.#putAll('collections', records.map(({ id, ...rest }) => ({ _id: id, ...rest })), signal);
+    await this.#putAll(
+      'collections',
+      records.map(({ id, ...rest }) => ({ _id: id, ...rest })),
+      signal,
+    );
   }
 
   async deleteCollections(ids: readonly string[], signal: AbortSignal): Promise<void> {
@@ -98,7 +102,11 @@ export class MetadataStore {
   }
 
   async saveViews(records: readonly ViewRecord[], signal: AbortSignal): Promise<void> {
-    await this.#putAll('views', records.map((record) => ({ _id: `${record.db}.${record.coll}`, ...record })), signal);
+    await this.#putAll(
+      'views',
+      records.map((record) => ({ _id: `${record.db}.${record.coll}`, ...record })),
+      signal,
+    );
   }
 
   async deleteView(ns: { db: string; coll: string }, signal: AbortSignal): Promise<void> {
@@ -110,7 +118,11 @@ export class MetadataStore {
   }
 
   async savePartitions(records: readonly PartitionRecord[], signal: AbortSignal): Promise<void> {
-    await this.#putAll('partitions', records.map(({ id, ...rest }) => ({ _id: id, ...rest })), signal);
+    await this.#putAll(
+      'partitions',
+      records.map(({ id, ...rest }) => ({ _id: id, ...rest })),
+      signal,
+    );
   }
 
   async deletePartitions(collection: string, signal: AbortSignal): Promise<void> {
@@ -128,10 +140,15 @@ export class MetadataStore {
 
   /** Pipeline update of one document with `$$NOW` at hand, upserting; resolves with whether one matched or was made. */
   async updateWithServerTime(coll: string, filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
-    const reply = await this.#cluster.write(this.db, { update: coll, updates: [{ q: filter, u: pipeline, upsert }] }, { control: true });
+    const reply = await this.#cluster.write(
+      this.db,
+      { update: coll, updates: [{ q: filter, u: pipeline, upsert }] },
+      { control: true },
+    );
     const errors = reply['writeErrors'] as Doc[] | undefined;
     if (errors !== undefined) return false;
-    if (reply['writeConcernError'] !== undefined) throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm a write`);
+    if (reply['writeConcernError'] !== undefined)
+      throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm a write`);
     return Number(reply['n']) > 0;
   }
 
@@ -171,7 +188,11 @@ export class MetadataStore {
   async #putAll(coll: string, docs: readonly Doc[], signal: AbortSignal): Promise<void> {
     for (let from = 0; from < docs.length; from += 1000) {
       const slice = docs.slice(from, from + 1000);
-      await this.#update(coll, slice.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true })), signal);
+      await this.#update(
+        coll,
+        slice.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true })),
+        signal,
+      );
     }
   }
 
@@ -189,8 +210,13 @@ export class MetadataStore {
       try {
         const reply = await this.#cluster.write(this.db, command, { control: true });
         const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
-        if (error !== undefined) throw new AppError('WriteRefused', `the destination refused to store metadata: ${String(error['errmsg'])} (code ${String(error['code'])})`);
-        if (reply['writeConcernError'] !== undefined) throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm metadata`);
+        if (error !== undefined)
+          throw new AppError(
+            'WriteRefused',
+            `the destination refused to store metadata: ${String(error['errmsg'])} (code ${String(error['code'])})`,
+          );
+        if (reply['writeConcernError'] !== undefined)
+          throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm metadata`);
       } catch (error) {
         const code = codeOf(error);
         if (code === undefined || !accepted.includes(code)) throw error;
@@ -215,7 +241,8 @@ function withoutUndefined(doc: Doc): Doc {
 }
 
 function bytes(value: unknown): Buffer {
-  if (!(value instanceof Binary)) throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
+  if (!(value instanceof Binary))
+    throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
   return Buffer.from(value.buffer.subarray(0, value.position));
 }
 
@@ -265,4 +292,3 @@ function toIntent(value: unknown): DdlRecord['intent'] {
   const before = doc['destinationBefore'];
   return { token: String(doc['token']), destinationBefore: before instanceof Binary ? before : undefined };
 }
-

@@ -27,14 +27,30 @@ export interface Snapshot {
   readonly state: State;
   readonly canCommit: boolean;
   readonly canWrite: boolean;
-  readonly info: 'collection copy' | 'change event application' | 'waiting for commit to complete' | 'commit completed' | undefined;
+  readonly info:
+    | 'collection copy'
+    | 'change event application'
+    | 'waiting for commit to complete'
+    | 'commit completed'
+    | undefined;
   readonly ceaStage: 'collection copy drain' | 'steady state' | undefined;
-  readonly lag: { readonly overallSeconds: number | undefined; readonly crudSeconds: number | undefined; readonly ddlSeconds: number | undefined } | undefined;
+  readonly lag:
+    | {
+        readonly overallSeconds: number | undefined;
+        readonly crudSeconds: number | undefined;
+        readonly ddlSeconds: number | undefined;
+      }
+    | undefined;
   readonly totalEventsApplied: number | undefined;
   /** Bytes; `total` undefined when it cannot be estimated. */
   readonly copy: { readonly totalBytes: number | undefined; readonly copiedBytes: number } | undefined;
   readonly indexBuilding:
-    | { readonly built: number; readonly total: number; readonly collectionsFinished: number; readonly collectionsTotal: number }
+    | {
+        readonly built: number;
+        readonly total: number;
+        readonly collectionsFinished: number;
+        readonly collectionsTotal: number;
+      }
     | undefined;
   /** "cluster0: host:port" of each role. */
   readonly direction: { readonly source: string; readonly destination: string } | undefined;
@@ -46,7 +62,11 @@ export interface Snapshot {
   readonly instanceId: string;
   readonly coordinatorId: string;
   readonly warnings: readonly string[];
-  readonly rates: { readonly documentsPerSecond: number; readonly bytesPerSecond: number; readonly eventsPerSecond: number };
+  readonly rates: {
+    readonly documentsPerSecond: number;
+    readonly bytesPerSecond: number;
+    readonly eventsPerSecond: number;
+  };
   readonly copyRemainingSeconds: number | undefined;
   readonly failure: FailureRecord | undefined;
   readonly reversible: boolean;

@@ -1,5 +1,5 @@
 import { AppError } from '../errors.js';
-import { type MigrationEvent, type State, TRANSITIONS, statesAccepting } from './state.js';
+import { type MigrationEvent, type State, statesAccepting, TRANSITIONS } from './state.js';
 
 /**
  * The only writer of a migration's state. A move is checked, stored, then published, in that order and one at a time:
@@ -19,7 +19,8 @@ export class StateMachine {
 
   /** Takes over the state that the metadata holds; only from INITIALIZING. */
   recover(state: State): void {
-    if (this.#state !== 'INITIALIZING') throw new AppError('Internal', `the state was recovered twice, in ${this.#state}`);
+    if (this.#state !== 'INITIALIZING')
+      throw new AppError('Internal', `the state was recovered twice, in ${this.#state}`);
     this.#state = state;
     this.#publish();
   }
@@ -28,9 +29,13 @@ export class StateMachine {
   check(event: MigrationEvent): State {
     const next = TRANSITIONS[this.#state][event];
     if (next === undefined) {
-      throw new AppError('InvalidStateTransition', `${event} is not permitted in state ${this.#state}; it needs ${statesAccepting(event).join(' or ')}`, {
-        metadata: { state: this.#state, needed: statesAccepting(event).join(',') },
-      });
+      throw new AppError(
+        'InvalidStateTransition',
+        `${event} is not permitted in state ${this.#state}; it needs ${statesAccepting(event).join(' or ')}`,
+        {
+          metadata: { state: this.#state, needed: statesAccepting(event).join(',') },
+        },
+      );
     }
     return next;
   }

@@ -11,18 +11,18 @@ import { Lease } from '../metadata/lease.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore, metadataDatabase } from '../metadata/store.js';
 import { checkEmpty } from '../preflight/data.js';
-import { type Finding, blocker } from '../preflight/finding.js';
+import { blocker, type Finding } from '../preflight/finding.js';
 import { preflight } from '../preflight/preflight.js';
 import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } from './control.js';
 import { loadOf } from './load-level.js';
 import { StateMachine } from './machine.js';
 import { type Health, monitor } from './monitor.js';
-import { type MigrationOptions, type StartOptions, resolveStartOptions } from './options.js';
+import { type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
 import { Rates } from './rates.js';
 import { StoredRecord } from './record.js';
 import { type Found, findMigration } from './recover.js';
 import { MigrationRun, type RunContext } from './run.js';
-import { type SnapshotSources, commitObstacle, namespaceSnapshots, takeSnapshot } from './snapshot.js';
+import { commitObstacle, namespaceSnapshots, type SnapshotSources, takeSnapshot } from './snapshot.js';
 import type { State } from './state.js';
 
 /** What a migration needs to know of its process. */
@@ -52,7 +52,8 @@ export function createMigration(config: MigrationConfig, logger: Logger): Migrat
   return new LiveMigration(config, logger);
 }
 
-const NOT_VERIFIED = 'The data is not verified: this version of mongoferry has no verifier. Compare the clusters by other means before relying on the destination.';
+const NOT_VERIFIED =
+  'The data is not verified: this version of mongoferry has no verifier. Compare the clusters by other means before relying on the destination.';
 const STOP_MS = 8000;
 const CLOSE_MS = 1500;
 const LAG_SAMPLE_MS = 30_000;
@@ -95,7 +96,12 @@ class LiveMigration implements Migration {
   }
 
   get ready(): boolean {
-    return this.#machine.state !== 'INITIALIZING' && this.#failure === undefined && this.#clusters.every((each) => each.outage === undefined) && (this.#lease?.held ?? true);
+    return (
+      this.#machine.state !== 'INITIALIZING' &&
+      this.#failure === undefined &&
+      this.#clusters.every((each) => each.outage === undefined) &&
+      (this.#lease?.held ?? true)
+    );
   }
 
   snapshot(): Snapshot {
@@ -103,7 +109,9 @@ class LiveMigration implements Migration {
   }
 
   namespaces(): readonly NamespaceSnapshot[] {
-    return this.#lastRun === undefined || this.#context === undefined ? [] : namespaceSnapshots(this.#lastRun, this.#context);
+    return this.#lastRun === undefined || this.#context === undefined
+      ? []
+      : namespaceSnapshots(this.#lastRun, this.#context);
   }
 
   onChange(listener: () => void): () => void {
@@ -145,7 +153,9 @@ class LiveMigration implements Migration {
       await this.#session?.stop();
       if (this.#failure !== undefined) throw this.#failed();
       try {
-        await this.#machine.move('pause', (state) => record.update({ state, eventsApplied: this.#lastRun?.eventsApplied ?? 0 }, signal));
+        await this.#machine.move('pause', (state) =>
+          record.update({ state, eventsApplied: this.#lastRun?.eventsApplied ?? 0 }, signal),
+        );
       } catch (error) {
         this.#open();
         throw error;
@@ -166,7 +176,10 @@ class LiveMigration implements Migration {
     return this.#exclusive(async (signal) => {
       this.#machine.check('commit');
       const obstacle = commitObstacle(this.#sources());
-      if (obstacle !== undefined) throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, { metadata: { state: this.#machine.state } });
+      if (obstacle !== undefined)
+        throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
+          metadata: { state: this.#machine.state },
+        });
       const { record, commitCalled } = this.#running();
       await this.#machine.move('commit', (state) => record.update({ state, commit: { step: 'drain' } }, signal));
       commitCalled.resolve();
@@ -176,7 +189,11 @@ class LiveMigration implements Migration {
   reverse(): Promise<void> {
     return this.#exclusive(async () => {
       this.#machine.check('reverse');
-      throw new AppError('InvalidStateTransition', 'reverse is not permitted: the migration was not started with reversible', { metadata: { state: this.#machine.state } });
+      throw new AppError(
+        'InvalidStateTransition',
+        'reverse is not permitted: the migration was not started with reversible',
+        { metadata: { state: this.#machine.state } },
+      );
     });
   }
 
@@ -184,10 +201,17 @@ class LiveMigration implements Migration {
     return this.#exclusive(async (signal) => {
       const wanted = resolveStartOptions(options);
       const [source, destination] = this.#roles(wanted);
-      const checks = { blocksDestination: wanted.writeBlocking === 'destinationOnly', skipDiskSpaceCheck: options.skipDiskSpaceCheck === true };
+      const checks = {
+        blocksDestination: wanted.writeBlocking === 'destinationOnly',
+        skipDiskSpaceCheck: options.skipDiskSpaceCheck === true,
+      };
       const findings = await preflight(source, destination, checks, signal);
       if (this.#machine.state === 'IDLE') return findings;
-      const exists = blocker('MigrationExists', `a migration is ${this.#machine.state} already`, 'Commit it, or drop its metadata database to begin anew.');
+      const exists = blocker(
+        'MigrationExists',
+        `a migration is ${this.#machine.state} already`,
+        'Commit it, or drop its metadata database to begin anew.',
+      );
       return [exists, ...findings.filter((each) => each.name !== 'DestinationNotEmpty')];
     }, true);
   }
@@ -210,11 +234,20 @@ class LiveMigration implements Migration {
   async #connect(signal: AbortSignal): Promise<void> {
     const { connections } = loadOf(this.#config.loadLevel);
     const connect = (name: 'cluster0' | 'cluster1'): Promise<Cluster> =>
-      retry(() => Cluster.connect({ name, uri: this.#config[name], logger: this.#logger.component('cluster'), maxPoolSize: connections }), {
-        isRetryable: isTransient,
-        signal,
-        onRetry: (notice) => this.#logger.warn(`${name} cannot be reached yet: ${safeText(notice.error)}`),
-      });
+      retry(
+        () =>
+          Cluster.connect({
+            name,
+            uri: this.#config[name],
+            logger: this.#logger.component('cluster'),
+            maxPoolSize: connections,
+          }),
+        {
+          isRetryable: isTransient,
+          signal,
+          onRetry: (notice) => this.#logger.warn(`${name} cannot be reached yet: ${safeText(notice.error)}`),
+        },
+      );
     const results = await Promise.allSettled([connect('cluster0'), connect('cluster1')]);
     this.#clusters = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     for (const result of results) if (result.status === 'rejected') throw result.reason;
@@ -223,7 +256,8 @@ class LiveMigration implements Migration {
 
   async #recover(signal: AbortSignal): Promise<void> {
     const [cluster0, cluster1] = this.#clusters;
-    if (cluster0 === undefined || cluster1 === undefined) throw new AppError('Internal', 'the clusters are not connected');
+    if (cluster0 === undefined || cluster1 === undefined)
+      throw new AppError('Internal', 'the clusters are not connected');
     const found = await findMigration([cluster0, cluster1], metadataDatabase(this.#config.migrationName), signal);
     if (found === undefined) {
       this.#machine.recover('IDLE');
@@ -244,7 +278,10 @@ class LiveMigration implements Migration {
     // Another process may have gone on with it until it gave up the lease.
     const current = (await store.loadMigration(signal)) ?? record;
     this.#prepare(source, destination, store, lease, current);
-    this.#logger.info('Going on with the migration found on the destination', { state: current.state, phase: current.phase });
+    this.#logger.info('Going on with the migration found on the destination', {
+      state: current.state,
+      phase: current.phase,
+    });
     if (current.state === 'COMMITTING') this.#context?.commitCalled.resolve();
     this.#machine.recover(current.state as State);
     if (current.state === 'RUNNING' || current.state === 'COMMITTING') this.#open();
@@ -264,10 +301,13 @@ class LiveMigration implements Migration {
   async #start(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<void> {
     const [source, destination] = this.#roles(wanted);
     const blocksDestination = wanted.writeBlocking === 'destinationOnly';
-    const blockers = (await preflight(source, destination, { blocksDestination, skipDiskSpaceCheck }, signal)).filter((each) => each.severity === 'blocker');
+    const blockers = (await preflight(source, destination, { blocksDestination, skipDiskSpaceCheck }, signal)).filter(
+      (each) => each.severity === 'blocker',
+    );
     if (blockers[0] !== undefined) throw preflightError(blockers);
     const { lease, store } = this.#leased(destination);
-    if (!(await lease.tryTake(signal))) throw new AppError('LeaseHeld', 'another process is migrating into this destination');
+    if (!(await lease.tryTake(signal)))
+      throw new AppError('LeaseHeld', 'another process is migrating into this destination');
     try {
       await this.#record(wanted, { source, destination, lease, store }, signal);
     } catch (error) {
@@ -278,10 +318,18 @@ class LiveMigration implements Migration {
     this.#open();
   }
 
-  async #record(wanted: MigrationOptions, parts: { source: Cluster; destination: Cluster; lease: Lease; store: MetadataStore }, signal: AbortSignal): Promise<void> {
+  async #record(
+    wanted: MigrationOptions,
+    parts: { source: Cluster; destination: Cluster; lease: Lease; store: MetadataStore },
+    signal: AbortSignal,
+  ): Promise<void> {
     const { source, destination, lease, store } = parts;
     const blocksDestination = wanted.writeBlocking === 'destinationOnly';
-    if ((await store.loadMigration(signal)) !== undefined) throw new AppError('MigrationExists', `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`);
+    if ((await store.loadMigration(signal)) !== undefined)
+      throw new AppError(
+        'MigrationExists',
+        `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
+      );
     const record = newRecord(wanted, source, destination, blocksDestination);
     await this.#machine.move('start', async () => {
       await store.createMigration(record, signal);
@@ -308,15 +356,23 @@ class LiveMigration implements Migration {
     const { state } = this.#machine;
     if (state !== 'RUNNING' && state !== 'PAUSED' && state !== 'COMMITTING') {
       if (state === 'COMMITTED') {
-        throw new AppError('InvalidStateTransition', `the migration is COMMITTED; to begin another one, drop the database ${metadataDatabase(this.#config.migrationName)} on the destination and restart mongoferry`, { metadata: { state } });
+        throw new AppError(
+          'InvalidStateTransition',
+          `the migration is COMMITTED; to begin another one, drop the database ${metadataDatabase(this.#config.migrationName)} on the destination and restart mongoferry`,
+          { metadata: { state } },
+        );
       }
       this.#machine.check('start');
     }
     const running = this.#running().record.value.options;
     const differing = Object.entries(wanted).filter(([name, value]) => running[name] !== value);
     if (differing.length > 0) {
-      const text = differing.map(([name, value]) => `${name} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`).join('; ');
-      throw new AppError('OptionsDiffer', `a migration with other options is ${state}: ${text}`, { metadata: { state } });
+      const text = differing
+        .map(([name, value]) => `${name} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`)
+        .join('; ');
+      throw new AppError('OptionsDiffer', `a migration with other options is ${state}: ${text}`, {
+        metadata: { state },
+      });
     }
   }
 
@@ -331,7 +387,9 @@ class LiveMigration implements Migration {
 
   #leased(destination: Cluster): { lease: Lease; store: MetadataStore } {
     const lease = new Lease(this.#logger.component('lease'));
-    const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName), () => lease.assertHeld());
+    const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName), () =>
+      lease.assertHeld(),
+    );
     lease.bind(store);
     return { lease, store };
   }
@@ -357,7 +415,13 @@ class LiveMigration implements Migration {
     lease.keep(this.#signal).catch((error: unknown) => {
       if (!this.#signal.aborted) this.#fatal.reject(error);
     });
-    monitor({ source, destination }, this.#health, { onTick: () => this.#tick(), onProgressLog: () => this.#logProgress() }, this.#logger, this.#signal).catch((error: unknown) => {
+    monitor(
+      { source, destination },
+      this.#health,
+      { onTick: () => this.#tick(), onProgressLog: () => this.#logProgress() },
+      this.#logger,
+      this.#signal,
+    ).catch((error: unknown) => {
       if (!this.#signal.aborted) this.#fatal.reject(error);
     });
   }
@@ -385,14 +449,21 @@ class LiveMigration implements Migration {
 
   async #complete(context: RunContext, signal: AbortSignal): Promise<void> {
     this.#warnings.delete(NOT_VERIFIED);
-    await this.#machine.move('committed', (state) => context.record.update({ state, phase: 'done', eventsApplied: this.#lastRun?.eventsApplied ?? 0, warnings: [...this.#warnings] }, signal));
+    await this.#machine.move('committed', (state) =>
+      context.record.update(
+        { state, phase: 'done', eventsApplied: this.#lastRun?.eventsApplied ?? 0, warnings: [...this.#warnings] },
+        signal,
+      ),
+    );
     this.#logger.info('The migration is committed');
   }
 
   /** A failure for good is stored, so that a restart does not run into it again; others end the process only. */
   async #fail(error: AppError, context: RunContext): Promise<void> {
     if (error.row.exit === ExitCode.failed) {
-      const blocked = context.record.value.blockedDestination ? ` Writes to the destination are still blocked; to lift that, run there: db.adminCommand({setUserWriteBlockMode: 1, global: false}).` : '';
+      const blocked = context.record.value.blockedDestination
+        ? ` Writes to the destination are still blocked; to lift that, run there: db.adminCommand({setUserWriteBlockMode: 1, global: false}).`
+        : '';
       const description = `${error.code}: ${error.message}.${blocked} To begin anew, drop the migrated databases and ${context.record.store.db} on the destination.`;
       const failure = { error: error.code, description, at: new Date() };
       this.#failure = failure;
@@ -415,7 +486,8 @@ class LiveMigration implements Migration {
   }
 
   #running(): RunContext {
-    if (this.#context === undefined) throw new AppError('Internal', `no migration is at hand in state ${this.#machine.state}`);
+    if (this.#context === undefined)
+      throw new AppError('Internal', `no migration is at hand in state ${this.#machine.state}`);
     return this.#context;
   }
 
@@ -436,7 +508,10 @@ class LiveMigration implements Migration {
       context: this.#context,
       health: this.#health,
       rates: this.#rates,
-      earlierLag: first === undefined ? undefined : { seconds: first.seconds, agoSeconds: (performance.now() - first.atMs) / 1000 },
+      earlierLag:
+        first === undefined
+          ? undefined
+          : { seconds: first.seconds, agoSeconds: (performance.now() - first.atMs) / 1000 },
       warnings: [...this.#warnings, ...outages],
       instanceId: this.#config.instanceId,
       startedAt: this.#startedAt,
@@ -477,7 +552,12 @@ class LiveMigration implements Migration {
   }
 }
 
-function newRecord(options: MigrationOptions, source: Cluster, destination: Cluster, blocksDestination: boolean): MigrationRecord {
+function newRecord(
+  options: MigrationOptions,
+  source: Cluster,
+  destination: Cluster,
+  blocksDestination: boolean,
+): MigrationRecord {
   return {
     state: 'RUNNING',
     options: { ...options },
@@ -495,7 +575,9 @@ function newRecord(options: MigrationOptions, source: Cluster, destination: Clus
 /** The first blocker's name; all of them in the text. */
 function preflightError(blockers: readonly Finding[]): AppError {
   const text = blockers.map((each) => `${each.name}: ${each.description}. ${each.remedy}`).join(' ');
-  return new AppError(nameOf(blockers[0]), text, { metadata: { findings: blockers.map((each) => each.name).join(',') } });
+  return new AppError(nameOf(blockers[0]), text, {
+    metadata: { findings: blockers.map((each) => each.name).join(',') },
+  });
 }
 
 function nameOf(finding: Finding | undefined): ErrorName {

@@ -27,7 +27,13 @@ export interface MonitorHooks {
 }
 
 /** Keeps `health` up to date until `signal` aborts. A cluster that does not answer is noted, never an error. */
-export async function monitor(clusters: { source: Cluster; destination: Cluster }, health: Health, hooks: MonitorHooks, logger: Logger, signal: AbortSignal): Promise<void> {
+export async function monitor(
+  clusters: { source: Cluster; destination: Cluster },
+  health: Health,
+  hooks: MonitorHooks,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<void> {
   let nextPing = 0;
   let nextOplog = 0;
   let nextLog = performance.now() + PROGRESS_LOG_MS;
@@ -35,7 +41,10 @@ export async function monitor(clusters: { source: Cluster; destination: Cluster 
     const now = performance.now();
     if (now >= nextPing) {
       nextPing = now + PING_MS;
-      [health.sourcePingMs, health.destinationPingMs] = await Promise.all([ping(clusters.source, logger), ping(clusters.destination, logger)]);
+      [health.sourcePingMs, health.destinationPingMs] = await Promise.all([
+        ping(clusters.source, logger),
+        ping(clusters.destination, logger),
+      ]);
     }
     if (now >= nextOplog) {
       nextOplog = now + OPLOG_MS;

@@ -17,7 +17,13 @@ export interface NamespaceFilterEntry {
   readonly collectionsRegex?: RegexPattern;
 }
 
-export const BUILD_INDEXES = ['afterDataCopy', 'beforeDataCopy', 'excludeHashed', 'excludeHashedAfterCopy', 'never'] as const;
+export const BUILD_INDEXES = [
+  'afterDataCopy',
+  'beforeDataCopy',
+  'excludeHashed',
+  'excludeHashedAfterCopy',
+  'never',
+] as const;
 export type BuildIndexes = (typeof BUILD_INDEXES)[number];
 
 export const WRITE_BLOCKING = ['destinationOnly', 'sourceAndDestination', 'none'] as const;
@@ -46,7 +52,11 @@ export interface StartOptions {
   readonly preExistingDestinationData?: boolean;
   readonly sharding?: {
     readonly createSupportingIndexes: boolean;
-    readonly shardingEntries: readonly { readonly database: string; readonly collection: string; readonly key: readonly ShardKeyField[] }[];
+    readonly shardingEntries: readonly {
+      readonly database: string;
+      readonly collection: string;
+      readonly key: readonly ShardKeyField[];
+    }[];
   };
   readonly verification?: { readonly enabled?: boolean };
   readonly namespaceRemap: readonly { readonly from: string; readonly to: string }[];
@@ -106,7 +116,8 @@ function checkClusters(options: StartOptions, refuse: Refuse): void {
 
 function oneOf<T extends string>(allowed: readonly T[], value: string, field: string, refuse: Refuse): T | undefined {
   const found = allowed.find((item) => item === value);
-  if (found === undefined) refuse(field, `must be one of ${allowed.map((item) => `"${item}"`).join(', ')}, not "${value}"`);
+  if (found === undefined)
+    refuse(field, `must be one of ${allowed.map((item) => `"${item}"`).join(', ')}, not "${value}"`);
   return found;
 }
 
@@ -118,8 +129,14 @@ function resolveWriteBlocking(value: string | boolean | undefined, refuse: Refus
 }
 
 /** Options of the contract whose engine part is not built: refused by name, never ignored. */
-function refuseLaterOptions(options: StartOptions, buildIndexes: BuildIndexes | undefined, writeBlocking: WriteBlocking | undefined, refuse: Refuse): void {
-  if (buildIndexes !== undefined && buildIndexes !== 'afterDataCopy') refuse('buildIndexes', `"${buildIndexes}" ${LATER}; use "afterDataCopy"`);
+function refuseLaterOptions(
+  options: StartOptions,
+  buildIndexes: BuildIndexes | undefined,
+  writeBlocking: WriteBlocking | undefined,
+  refuse: Refuse,
+): void {
+  if (buildIndexes !== undefined && buildIndexes !== 'afterDataCopy')
+    refuse('buildIndexes', `"${buildIndexes}" ${LATER}; use "afterDataCopy"`);
   if (writeBlocking === 'sourceAndDestination') {
     refuse('enableUserWriteBlocking', `"sourceAndDestination" ${LATER}; use "destinationOnly" or "none"`);
   }
@@ -130,7 +147,8 @@ function refuseLaterOptions(options: StartOptions, buildIndexes: BuildIndexes | 
   if (options.detectRandomId === true) refuse('detectRandomId', LATER);
   if (options.preExistingDestinationData === true) refuse('preExistingDestinationData', LATER);
   if (options.sharding !== undefined) refuse('sharding', `${LATER}, and is only for a sharded destination`);
-  if (options.verification?.enabled === true) refuse('verification.enabled', `the verifier ${LATER}; leave it out or set it to false`);
+  if (options.verification?.enabled === true)
+    refuse('verification.enabled', `the verifier ${LATER}; leave it out or set it to false`);
   if (options.namespaceRemap.length > 0) refuse('namespaceRemap', LATER);
   if (options.documentFilter !== undefined) refuse('documentFilter', LATER);
 }

@@ -15,7 +15,11 @@ export interface Found {
  * starter's choice. Errors: ClustersChanged when it belongs to other clusters than these (by replica set id, so new
  * hosts and passwords do not matter); ForeignMetadata; MetadataUnreadable.
  */
-export async function findMigration(clusters: readonly [Cluster, Cluster], db: string, signal: AbortSignal): Promise<Found | undefined> {
+export async function findMigration(
+  clusters: readonly [Cluster, Cluster],
+  db: string,
+  signal: AbortSignal,
+): Promise<Found | undefined> {
   const [cluster0, cluster1] = clusters;
   for (const [destination, source] of [
     [cluster1, cluster0],
@@ -34,11 +38,18 @@ export async function findMigration(clusters: readonly [Cluster, Cluster], db: s
 
 function refuseOtherClusters(record: MigrationRecord, source: Cluster, destination: Cluster): void {
   const changed = [
-    ...(record.sourceId !== '' && source.facts.setId !== record.sourceId ? [`${source.name} is not the source it began with`] : []),
-    ...(record.destinationId !== '' && destination.facts.setId !== record.destinationId ? [`${destination.name} is not the destination it began with`] : []),
+    ...(record.sourceId !== '' && source.facts.setId !== record.sourceId
+      ? [`${source.name} is not the source it began with`]
+      : []),
+    ...(record.destinationId !== '' && destination.facts.setId !== record.destinationId
+      ? [`${destination.name} is not the destination it began with`]
+      : []),
     ...(record.options['destination'] === destination.name ? [] : [`cluster0 and cluster1 have changed places`]),
   ];
   if (changed.length > 0) {
-    throw new AppError('ClustersChanged', `the migration on ${destination.label} belongs to other clusters: ${changed.join('; ')}. Restart with the same --cluster0 and --cluster1`);
+    throw new AppError(
+      'ClustersChanged',
+      `the migration on ${destination.label} belongs to other clusters: ${changed.join('; ')}. Restart with the same --cluster0 and --cluster1`,
+    );
   }
 }

@@ -1,13 +1,13 @@
+import { namespaceOf } from '../apply/event.js';
+import { LocalLaneApplier } from '../apply/lane-applier.js';
+import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
 import { writeNote } from '../cluster/notes.js';
-import { RawWriter } from '../cluster/raw-writes.js';
 import type { StreamStart } from '../cluster/position.js';
-import { namespaceOf } from '../apply/event.js';
-import { LocalLaneApplier } from '../apply/lane-applier.js';
-import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
+import { RawWriter } from '../cluster/raw-writes.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
@@ -21,9 +21,9 @@ import { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { type Deferred, runWith } from '../lib/tasks.js';
-import { metrics } from '../metrics.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
+import { metrics } from '../metrics.js';
 import { checkEmpty } from '../preflight/data.js';
 import type { Load } from './load-level.js';
 import type { StoredRecord } from './record.js';
@@ -95,17 +95,28 @@ export class MigrationRun {
       await this.#phases(signal);
     } catch (error) {
       signal.throwIfAborted();
-      throw clusterError(error, `${source.name}/${destination.name}`, `migrating in phase ${this.#context.record.value.phase}`);
+      throw clusterError(
+        error,
+        `${source.name}/${destination.name}`,
+        `migrating in phase ${this.#context.record.value.phase}`,
+      );
     }
   }
 
   async #phases(signal: AbortSignal): Promise<void> {
     const { record, destination, lease, collections, logger } = this.#context;
+    // A run that was stopped may have stored more than it lived to tell.
+    await record.refresh(signal);
     await collections.load(signal);
     this.copy.load(collections, await record.store.loadPartitions(signal));
     if (isPastHandover(record.value)) return this.#finish(signal);
-    const raw = await destination.attempt('probing the raw pass-through', signal, () => RawWriter.create(destination, record.store.db));
-    if (!raw.passesThrough) this.#context.onWarning('the driver has no raw pass-through here; documents are decoded and encoded, which is slower');
+    const raw = await destination.attempt('probing the raw pass-through', signal, () =>
+      RawWriter.create(destination, record.store.db),
+    );
+    if (!raw.passesThrough)
+      this.#context.onWarning(
+        'the driver has no raw pass-through here; documents are decoded and encoded, which is slower',
+      );
     const writer = new DocumentWriter(destination, raw, () => lease.assertHeld());
     if (record.value.phase === 'initialise') await this.#initialise(signal);
     if (record.value.phase === 'copy') await this.#copyAll(writer, signal);
@@ -120,16 +131,26 @@ export class MigrationRun {
     const hasStartTime = record.value.startTime !== undefined;
     if (blocksDestination) await setBlock(destination, true, signal);
     if (!hasStartTime) await this.#mustBeEmpty(signal);
-    const rawDeltas = await source.attempt('probing raw update deltas', signal, () => probeRawDeltas(source, destination, record.store.db));
-    if (!rawDeltas) this.#context.onWarning('the servers do not give or take raw update deltas; changed documents are read again instead, which is slower');
-    await initialise({ source, destination, store: record.store, collections, logger: logger.component('initialise') }, hasStartTime, signal);
+    const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
+      probeRawDeltas(source, destination, record.store.db),
+    );
+    if (!rawDeltas)
+      this.#context.onWarning(
+        'the servers do not give or take raw update deltas; changed documents are read again instead, which is slower',
+      );
+    await initialise(
+      { source, destination, store: record.store, collections, logger: logger.component('initialise') },
+      hasStartTime,
+      signal,
+    );
     await record.refresh(signal);
     await record.update({ phase: 'copy', rawDeltas }, signal);
   }
 
   async #mustBeEmpty(signal: AbortSignal): Promise<void> {
     const [finding] = await checkEmpty(this.#context.destination, signal);
-    if (finding !== undefined) throw new AppError('DestinationModified', `${finding.description}: it was empty when the start was accepted`);
+    if (finding !== undefined)
+      throw new AppError('DestinationModified', `${finding.description}: it was empty when the start was accepted`);
   }
 
   async #copyAll(writer: DocumentWriter, signal: AbortSignal): Promise<void> {
@@ -144,7 +165,16 @@ export class MigrationRun {
   #copyContext(writer: DocumentWriter): CopyContext {
     const { source, destination, record, collections, load, logger } = this.#context;
     const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes));
-    return { source, destination, store: record.store, collections, ranges, progress: this.copy, logger: logger.component('copy'), parallelRanges: load.parallelRanges };
+    return {
+      source,
+      destination,
+      store: record.store,
+      collections,
+      ranges,
+      progress: this.copy,
+      logger: logger.component('copy'),
+      parallelRanges: load.parallelRanges,
+    };
   }
 
   #startTime(): Timestamp {
@@ -199,7 +229,18 @@ export class MigrationRun {
         // Not before what the event that called for it has seen.
         copyAgain: (collection, signal) => copyAgain(copyContext, collection, source.now ?? this.#startTime(), signal),
         onLateEvent: (event, signal) =>
-          judgeLateEvent(destination, collections, { operation: event.operation, ns: namespaceOf(event), collection: event.collection, key: event.key, seconds: event.seconds }, signal),
+          judgeLateEvent(
+            destination,
+            collections,
+            {
+              operation: event.operation,
+              ns: namespaceOf(event),
+              collection: event.collection,
+              key: event.key,
+              seconds: event.seconds,
+            },
+            signal,
+          ),
       },
       record.value.commit?.time,
     );
@@ -230,7 +271,10 @@ export class MigrationRun {
       }
     } finally {
       // Where a pause, a stop or a failure left off; what is not stored would only be applied again.
-      if (this.#context.lease.held) await store(AbortSignal.timeout(3000)).catch((error: unknown) => this.#context.logger.debug('The last checkpoint was not stored', { error }));
+      if (this.#context.lease.held)
+        await store(AbortSignal.timeout(3000)).catch((error: unknown) =>
+          this.#context.logger.debug('The last checkpoint was not stored', { error }),
+        );
     }
   }
 

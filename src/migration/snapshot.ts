@@ -1,10 +1,10 @@
-import { secondsOf } from '../cluster/position.js';
 import { nsText } from '../cluster/namespace.js';
+import { secondsOf } from '../cluster/position.js';
 import type { FailureRecord, NamespaceSnapshot, Snapshot } from './control.js';
 import type { Health } from './monitor.js';
 import { oplogRemainingText } from './oplog-remaining.js';
 import type { Rates } from './rates.js';
-import type { RunContext, MigrationRun } from './run.js';
+import type { MigrationRun, RunContext } from './run.js';
 import type { State } from './state.js';
 
 /** Everything a snapshot is made of. */
@@ -34,7 +34,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     coordinatorId: sources.instanceId,
     startedAt: sources.startedAt,
     reversible: false,
-    rates: { documentsPerSecond: sources.rates.perSecond('documents'), bytesPerSecond: sources.rates.perSecond('bytes'), eventsPerSecond: sources.rates.perSecond('events') },
+    rates: {
+      documentsPerSecond: sources.rates.perSecond('documents'),
+      bytesPerSecond: sources.rates.perSecond('bytes'),
+      eventsPerSecond: sources.rates.perSecond('events'),
+    },
   };
   if (run === undefined || context === undefined) return { ...NOTHING, ...common, warnings: sources.warnings };
   const record = context.record.value;
@@ -53,7 +57,8 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     direction: { source: context.source.label, destination: context.destination.label },
     sourcePingMs: pingOf(health.sourcePingMs),
     destinationPingMs: pingOf(health.destinationPingMs),
-    oplogTimeRemaining: state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
+    oplogTimeRemaining:
+      state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
     warnings: sources.warnings,
     copyRemainingSeconds: copyRemaining(common.rates.bytesPerSecond, copy, record.phase),
@@ -111,7 +116,8 @@ export function commitObstacle(sources: SnapshotSources): string | undefined {
   if (!run.drained) return 'the changes made during the collection copy are not applied yet';
   if (!run.indexes.settled) return 'indexes are being built';
   const lag = lagOf(sources, run, context)?.overallSeconds;
-  if (lag === undefined || lag > MAX_COMMIT_LAG_SECONDS) return `the destination is ${lag ?? 'an unknown number of'} seconds behind, which may be ${MAX_COMMIT_LAG_SECONDS} at most`;
+  if (lag === undefined || lag > MAX_COMMIT_LAG_SECONDS)
+    return `the destination is ${lag ?? 'an unknown number of'} seconds behind, which may be ${MAX_COMMIT_LAG_SECONDS} at most`;
   const outage = context.source.outage ?? context.destination.outage;
   return outage === undefined ? undefined : `a cluster does not answer: ${outage}`;
 }
@@ -121,10 +127,16 @@ function lagOf(sources: SnapshotSources, run: MigrationRun, context: RunContext)
   const newest = context.source.now;
   if (newest === undefined) return undefined;
   const now = secondsOf(newest);
-  const applied = run.apply?.safeSeconds ?? (context.record.value.startTime === undefined ? undefined : secondsOf(context.record.value.startTime));
+  const applied =
+    run.apply?.safeSeconds ??
+    (context.record.value.startTime === undefined ? undefined : secondsOf(context.record.value.startTime));
   const overall = applied === undefined ? undefined : Math.max(0, now - applied);
   const ended = context.record.value.canWrite ? 0 : overall;
-  return { overallSeconds: ended, crudSeconds: ended, ddlSeconds: run.apply?.ddlSeconds === undefined ? undefined : ended };
+  return {
+    overallSeconds: ended,
+    crudSeconds: ended,
+    ddlSeconds: run.apply?.ddlSeconds === undefined ? undefined : ended,
+  };
 }
 
 function infoOf(state: State, phase: string): Snapshot['info'] {
@@ -152,11 +164,16 @@ function oplogSeconds(sources: SnapshotSources, run: MigrationRun, context: RunC
 
 function catchupOf(sources: SnapshotSources, lag: number | undefined): number | undefined {
   const { earlierLag } = sources;
-  if (earlierLag === undefined || lag === undefined || lag >= earlierLag.seconds || earlierLag.agoSeconds <= 0) return undefined;
+  if (earlierLag === undefined || lag === undefined || lag >= earlierLag.seconds || earlierLag.agoSeconds <= 0)
+    return undefined;
   return Math.ceil((lag * earlierLag.agoSeconds) / (earlierLag.seconds - lag));
 }
 
-function copyRemaining(bytesPerSecond: number, copy: { totalBytes: number; copiedBytes: number }, phase: string): number | undefined {
+function copyRemaining(
+  bytesPerSecond: number,
+  copy: { totalBytes: number; copiedBytes: number },
+  phase: string,
+): number | undefined {
   if (phase !== 'copy' || bytesPerSecond <= 0) return undefined;
   return Math.ceil((copy.totalBytes - copy.copiedBytes) / bytesPerSecond);
 }

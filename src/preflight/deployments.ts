@@ -1,31 +1,62 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { type Finding, blocker, warning } from './finding.js';
+import { blocker, type Finding, warning } from './finding.js';
 
 /** What the versions, topologies and identities of the two clusters permit. No commands besides the FCV reads. */
 export async function checkDeployments(source: Cluster, destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const findings = [...checkTopology(source), ...checkTopology(destination), ...checkVersion(source), ...checkVersion(destination), ...checkPair(source, destination)];
+  const findings = [
+    ...checkTopology(source),
+    ...checkTopology(destination),
+    ...checkVersion(source),
+    ...checkVersion(destination),
+    ...checkPair(source, destination),
+  ];
   if (source.facts.setId !== '' && source.facts.setId === destination.facts.setId) {
-    findings.push(blocker('SameCluster', `${source.label} and ${destination.label} are one replica set`, 'Give two different clusters in --cluster0 and --cluster1.'));
+    findings.push(
+      blocker(
+        'SameCluster',
+        `${source.label} and ${destination.label} are one replica set`,
+        'Give two different clusters in --cluster0 and --cluster1.',
+      ),
+    );
   }
   for (const cluster of [source, destination]) {
-    if (cluster.facts.topology === 'replicaSet' && cluster.isAtLeast(6)) findings.push(...(await checkFcv(cluster, signal)));
+    if (cluster.facts.topology === 'replicaSet' && cluster.isAtLeast(6))
+      findings.push(...(await checkFcv(cluster, signal)));
   }
   return findings;
 }
 
 function checkTopology(cluster: Cluster): Finding[] {
   if (cluster.facts.topology === 'standalone') {
-    return [blocker('StandaloneServer', `${cluster.label} is a standalone server: it has no oplog to follow`, 'Convert it to a replica set; one member is enough.')];
+    return [
+      blocker(
+        'StandaloneServer',
+        `${cluster.label} is a standalone server: it has no oplog to follow`,
+        'Convert it to a replica set; one member is enough.',
+      ),
+    ];
   }
   if (cluster.facts.topology === 'sharded') {
-    return [blocker('UnsupportedTopology', `${cluster.label} is a sharded cluster`, 'This version of mongoferry migrates between replica sets only.')];
+    return [
+      blocker(
+        'UnsupportedTopology',
+        `${cluster.label} is a sharded cluster`,
+        'This version of mongoferry migrates between replica sets only.',
+      ),
+    ];
   }
   return [];
 }
 
 function checkVersion(cluster: Cluster): Finding[] {
   if (cluster.isAtLeast(6)) return [];
-  return [blocker('UnsupportedVersion', `${cluster.label} runs MongoDB ${cluster.facts.versionText}`, 'This version of mongoferry needs MongoDB 6.0 or later on both sides; upgrade it first.')];
+  return [
+    blocker(
+      'UnsupportedVersion',
+      `${cluster.label} runs MongoDB ${cluster.facts.versionText}`,
+      'This version of mongoferry needs MongoDB 6.0 or later on both sides; upgrade it first.',
+    ),
+  ];
 }
 
 function checkPair(source: Cluster, destination: Cluster): Finding[] {
@@ -33,17 +64,39 @@ function checkPair(source: Cluster, destination: Cluster): Finding[] {
   const [toMajor, toMinor] = destination.facts.version;
   const versions = `from ${source.facts.versionText} to ${destination.facts.versionText}`;
   if (toMajor < fromMajor || (toMajor === fromMajor && toMinor < fromMinor)) {
-    return [blocker('UnsupportedVersionPair', `the destination is older than the source (${versions})`, 'Migrate to a server of the same or a later release.')];
+    return [
+      blocker(
+        'UnsupportedVersionPair',
+        `the destination is older than the source (${versions})`,
+        'Migrate to a server of the same or a later release.',
+      ),
+    ];
   }
-  if (toMajor > fromMajor + 2) return [warning('UnusualVersionPair', `the releases are far apart (${versions})`, 'Rehearse the migration with a copy of the data first.')];
+  if (toMajor > fromMajor + 2)
+    return [
+      warning(
+        'UnusualVersionPair',
+        `the releases are far apart (${versions})`,
+        'Rehearse the migration with a copy of the data first.',
+      ),
+    ];
   return [];
 }
 
 async function checkFcv(cluster: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const reply = await cluster.read('reading the FCV', 'admin', { getParameter: 1, featureCompatibilityVersion: 1 }, signal);
+  const reply = await cluster.read(
+    'reading the FCV',
+    'admin',
+    { getParameter: 1, featureCompatibilityVersion: 1 },
+    signal,
+  );
   const { version } = reply['featureCompatibilityVersion'] as { version: string };
   if (Number.parseFloat(version) >= 6) return [];
   return [
-    blocker('UnsupportedVersion', `${cluster.label} runs with featureCompatibilityVersion ${version}`, `Run setFeatureCompatibilityVersion on it, to its own release.`),
+    blocker(
+      'UnsupportedVersion',
+      `${cluster.label} runs with featureCompatibilityVersion ${version}`,
+      `Run setFeatureCompatibilityVersion on it, to its own release.`,
+    ),
   ];
 }

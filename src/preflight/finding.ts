@@ -11,11 +11,21 @@ export interface Finding {
 }
 
 /** A finding that refuses a start; its name is a row of the error table. */
-export function blocker(name: ErrorName, description: string, remedy: string, namespaces: readonly string[] = []): Finding {
+export function blocker(
+  name: ErrorName,
+  description: string,
+  remedy: string,
+  namespaces: readonly string[] = [],
+): Finding {
   return { name, severity: 'blocker', description, remedy, namespaces };
 }
 
 /** A finding that an operator should know of. */
-export function warning(name: string, description: string, remedy: string, namespaces: readonly string[] = []): Finding {
+export function warning(
+  name: string,
+  description: string,
+  remedy: string,
+  namespaces: readonly string[] = [],
+): Finding {
   return { name, severity: 'warning', description, remedy, namespaces };
 }

@@ -15,7 +15,12 @@ export interface PreflightOptions {
  * Everything that would stop or endanger a migration, blockers first. Changes nothing. What cannot be read for lack of
  * a privilege is left out: the privilege is a finding of its own.
  */
-export async function preflight(source: Cluster, destination: Cluster, options: PreflightOptions, signal: AbortSignal): Promise<Finding[]> {
+export async function preflight(
+  source: Cluster,
+  destination: Cluster,
+  options: PreflightOptions,
+  signal: AbortSignal,
+): Promise<Finding[]> {
   const deployments = await checkDeployments(source, destination, signal);
   // The other checks need replica sets of known versions.
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted(deployments);

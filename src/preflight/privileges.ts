@@ -1,8 +1,13 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { type Finding, blocker, warning } from './finding.js';
+import { blocker, type Finding, warning } from './finding.js';
 
 interface Privilege {
-  readonly resource: { readonly db?: string; readonly collection?: string; readonly cluster?: boolean; readonly anyResource?: boolean };
+  readonly resource: {
+    readonly db?: string;
+    readonly collection?: string;
+    readonly cluster?: boolean;
+    readonly anyResource?: boolean;
+  };
   readonly actions: readonly string[];
 }
 
@@ -10,8 +15,19 @@ const SOURCE_CLUSTER = ['appendOplogNote', 'listDatabases', 'serverStatus', 'rep
 const SOURCE_DATA = ['find', 'changeStream', 'listCollections', 'listIndexes', 'collStats'];
 const DESTINATION_CLUSTER = ['appendOplogNote', 'listDatabases', 'serverStatus', 'replSetGetConfig', 'getParameter'];
 const DESTINATION_DATA = [
-  'find', 'insert', 'update', 'remove', 'bypassDocumentValidation', 'createCollection', 'createIndex', 'dropCollection', 'dropIndex',
-  'collMod', 'listCollections', 'listIndexes', 'renameCollectionSameDB',
+  'find',
+  'insert',
+  'update',
+  'remove',
+  'bypassDocumentValidation',
+  'createCollection',
+  'createIndex',
+  'dropCollection',
+  'dropIndex',
+  'collMod',
+  'listCollections',
+  'listIndexes',
+  'renameCollectionSameDB',
 ];
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 
@@ -19,7 +35,12 @@ const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
  * Whether the users may do what the migration needs; nothing is found where access control is off. Says exactly which
  * actions are missing. Source: docs/security.md; MongoDB manual, "Privilege Actions".
  */
-export async function checkPrivileges(source: Cluster, destination: Cluster, blocksDestination: boolean, signal: AbortSignal): Promise<Finding[]> {
+export async function checkPrivileges(
+  source: Cluster,
+  destination: Cluster,
+  blocksDestination: boolean,
+  signal: AbortSignal,
+): Promise<Finding[]> {
   const cluster = blocksDestination ? [...DESTINATION_CLUSTER, ...BLOCKING] : DESTINATION_CLUSTER;
   return [
     ...(await missing(source, SOURCE_CLUSTER, SOURCE_DATA, signal)),
@@ -27,25 +48,54 @@ export async function checkPrivileges(source: Cluster, destination: Cluster, blo
   ];
 }
 
-async function missing(cluster: Cluster, clusterActions: readonly string[], dataActions: readonly string[], signal: AbortSignal): Promise<Finding[]> {
-  const reply = await cluster.read('reading privileges', 'admin', { connectionStatus: 1, showPrivileges: true }, signal);
+async function missing(
+  cluster: Cluster,
+  clusterActions: readonly string[],
+  dataActions: readonly string[],
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const reply = await cluster.read(
+    'reading privileges',
+    'admin',
+    { connectionStatus: 1, showPrivileges: true },
+    signal,
+  );
   const auth = reply['authInfo'] as { authenticatedUsers: unknown[]; authenticatedUserPrivileges: Privilege[] };
   if (auth.authenticatedUsers.length === 0) return [];
   const has = (matches: (resource: Privilege['resource']) => boolean, action: string): boolean =>
-    auth.authenticatedUserPrivileges.some((each) => (each.resource.anyResource === true || matches(each.resource)) && each.actions.includes(action));
+    auth.authenticatedUserPrivileges.some(
+      (each) => (each.resource.anyResource === true || matches(each.resource)) && each.actions.includes(action),
+    );
   const onCluster = clusterActions.filter((action) => !has((resource) => resource.cluster === true, action));
-  const onData = dataActions.filter((action) => !has((resource) => resource.db === '' && resource.collection === '', action));
+  const onData = dataActions.filter(
+    (action) => !has((resource) => resource.db === '' && resource.collection === '', action),
+  );
   const findings: Finding[] = [];
   if (onCluster.length + onData.length > 0) {
     const parts = [
       ...(onCluster.length > 0 ? [`on {cluster: true}: ${onCluster.join(', ')}`] : []),
       ...(onData.length > 0 ? [`on {db: "", collection: ""}: ${onData.join(', ')}`] : []),
     ];
-    findings.push(blocker('MissingPrivilege', `the user of ${cluster.name} lacks actions ${parts.join('; ')}`, 'Grant them, for example by the roles in docs/security.md.'));
+    findings.push(
+      blocker(
+        'MissingPrivilege',
+        `the user of ${cluster.name} lacks actions ${parts.join('; ')}`,
+        'Grant them, for example by the roles in docs/security.md.',
+      ),
+    );
   }
-  const misplaced = onCluster.filter((action) => BLOCKING.includes(action) && has((resource) => resource.db === '' && resource.collection === '', action));
+  const misplaced = onCluster.filter(
+    (action) =>
+      BLOCKING.includes(action) && has((resource) => resource.db === '' && resource.collection === '', action),
+  );
   if (misplaced.length > 0) {
-    findings.push(warning('WriteBlockRoleMisplaced', `${misplaced.join(', ')} of ${cluster.name}'s user is granted on {db: "", collection: ""}, where it has no effect`, 'Grant it on the resource {cluster: true}.'));
+    findings.push(
+      warning(
+        'WriteBlockRoleMisplaced',
+        `${misplaced.join(', ')} of ${cluster.name}'s user is granted on {db: "", collection: ""}, where it has no effect`,
+        'Grant it on the resource {cluster: true}.',
+      ),
+    );
   }
   return findings;
 }

@@ -17,7 +17,8 @@ const KINDS: readonly Kind[] = [
   { name: 'insert', during: (db) => db.collection<{ _id: number }>('c').insertMany([{ _id: 1 }, { _id: 2 }]) },
   {
     name: 'update of dotted, numeric and array paths',
-    before: (db) => db.collection<{ _id: number }>('c').insertOne({ _id: 1, z: 1, list: [1, 2, 3, 4], sub: { a: 1 } } as never),
+    before: (db) =>
+      db.collection<{ _id: number }>('c').insertOne({ _id: 1, z: 1, list: [1, 2, 3, 4], sub: { a: 1 } } as never),
     during: async (db) => {
       const c = db.collection<{ _id: number }>('c');
       await c.updateOne({ _id: 1 }, { $set: { 'sub.b.c': 1, 'list.1': 'two', y: 1, x: 2 } });
@@ -56,7 +57,10 @@ const KINDS: readonly Kind[] = [
     during: async (db) => {
       await db.createCollection('validated', { validator: { a: { $gte: 0 } } });
       await db.createCollection('collated', { collation: { locale: 'de', strength: 2 } });
-      await db.createCollection('clustered', { clusteredIndex: { key: { _id: 1 }, unique: true }, expireAfterSeconds: 86_400 });
+      await db.createCollection('clustered', {
+        clusteredIndex: { key: { _id: 1 }, unique: true },
+        expireAfterSeconds: 86_400,
+      });
       await db.createCollection('images', { changeStreamPreAndPostImages: { enabled: true } });
       await db.collection<{ _id: string }>('collated').insertMany([{ _id: 'a' }, { _id: 'b' }]);
       await db.collection<{ _id: string }>('collated').deleteOne({ _id: 'A' });
@@ -67,7 +71,8 @@ const KINDS: readonly Kind[] = [
     name: 'create capped, with overflow',
     during: async (db) => {
       await db.createCollection('capped', { capped: true, size: 4096, max: 5 });
-      for (let n = 0; n < 20; n++) await db.collection<{ _id: number }>('capped').insertOne({ _id: n % 7 === 3 ? n + 100 : n });
+      for (let n = 0; n < 20; n++)
+        await db.collection<{ _id: number }>('capped').insertOne({ _id: n % 7 === 3 ? n + 100 : n });
     },
   },
   {
@@ -115,7 +120,10 @@ const KINDS: readonly Kind[] = [
       await db.collection('c').createIndex({ when: 1 }, { expireAfterSeconds: 86_400 });
       await db.collection('c').createIndex({ a: 1 });
       await db.collection('c').createIndex({ u: 1 });
-      await db.createCollection('clustered', { clusteredIndex: { key: { _id: 1 }, unique: true }, expireAfterSeconds: 86_400 });
+      await db.createCollection('clustered', {
+        clusteredIndex: { key: { _id: 1 }, unique: true },
+        expireAfterSeconds: 86_400,
+      });
       await db.createCollection('capped', { capped: true, size: 4096 });
       await db.createCollection('unbounded', { capped: true, size: 4096, max: 3 });
     },
@@ -150,7 +158,8 @@ const KINDS: readonly Kind[] = [
   {
     name: 'rename across databases',
     before: (db) => db.collection('a').insertMany([{ n: 1 }, { n: 2 }]),
-    during: (db, client) => client.db('admin').command({ renameCollection: `${db.databaseName}.a`, to: `${db.databaseName}_2.b` }),
+    during: (db, client) =>
+      client.db('admin').command({ renameCollection: `${db.databaseName}.a`, to: `${db.databaseName}_2.b` }),
   },
   {
     name: 'create, drop, create of one name',
@@ -181,9 +190,18 @@ const KINDS: readonly Kind[] = [
       await db.collection('out').createIndex({ n: 1 });
     },
     during: async (db) => {
-      await db.collection('a').aggregate([{ $out: 'out' }]).toArray();
-      await db.collection('a').aggregate([{ $out: 'fresh' }]).toArray();
-      await db.collection('a').aggregate([{ $set: { m: 1 } }, { $merge: 'out' }]).toArray();
+      await db
+        .collection('a')
+        .aggregate([{ $out: 'out' }])
+        .toArray();
+      await db
+        .collection('a')
+        .aggregate([{ $out: 'fresh' }])
+        .toArray();
+      await db
+        .collection('a')
+        .aggregate([{ $set: { m: 1 } }, { $merge: 'out' }])
+        .toArray();
     },
   },
   {
@@ -224,7 +242,8 @@ const KINDS: readonly Kind[] = [
   },
   {
     name: 'documents of 16 MB',
-    before: (db) => db.collection<{ _id: number }>('c').insertOne({ _id: 1, pad: 'x'.repeat(16_777_216 - 30) } as never),
+    before: (db) =>
+      db.collection<{ _id: number }>('c').insertOne({ _id: 1, pad: 'x'.repeat(16_777_216 - 30) } as never),
     during: async (db) => {
       await db.collection<{ _id: number }>('c').updateOne({ _id: 1 }, { $set: { pad: 'y'.repeat(16_777_216 - 40) } });
       await db.collection<{ _id: number }>('c').insertOne({ _id: 2, pad: 'z'.repeat(16_777_216 - 30) } as never);
@@ -245,9 +264,20 @@ async function migrateAll(moment: 'copy' | 'steady'): Promise<string[]> {
   const source = await pair.source.connect();
   const destination = await pair.destination.connect();
   for (const [index, kind] of KINDS.entries()) await kind.before?.(source.db(dbName(index)), source);
-  if (moment === 'copy') await source.db('bulk').collection('bulk').insertMany(Array.from({ length: 20_000 }, (_, n) => ({ n, pad: 'x'.repeat(500) })));
+  if (moment === 'copy')
+    await source
+      .db('bulk')
+      .collection('bulk')
+      .insertMany(Array.from({ length: 20_000 }, (_, n) => ({ n, pad: 'x'.repeat(500) })));
   await using harness = await MigrationHarness.open(pair, moment === 'copy' ? { loadLevel: 1 } : {});
-  await harness.migration.start({ source: 'cluster0', destination: 'cluster1', includeNamespaces: [], excludeNamespaces: [], copyInNaturalOrder: [], namespaceRemap: [] });
+  await harness.migration.start({
+    source: 'cluster0',
+    destination: 'cluster1',
+    includeNamespaces: [],
+    excludeNamespaces: [],
+    copyInNaturalOrder: [],
+    namespaceRemap: [],
+  });
   if (moment === 'copy') {
     // Paused in the middle of the copy: what happens now is after T0, and before most ranges are read.
     await harness.until((snapshot) => (snapshot.copy?.copiedBytes ?? 0) > 0, 'the copy beginning');
@@ -267,7 +297,10 @@ for (const moment of ['steady', 'copy'] as const) {
     test(`${kind.name} (${moment})`, () => {
       const found = differences.get(moment);
       assert.ok(found, 'the migration did not come to its end');
-      assert.equal(found.filter((line) => line.includes(dbName(index))), []);
+      assert.equal(
+        found.filter((line) => line.includes(dbName(index))),
+        [],
+      );
     });
   }
 }

@@ -9,7 +9,11 @@ const SEEDS = process.env['SEED'] === undefined ? [1, 2, 3] : [Number(process.en
 
 for (const seed of SEEDS) {
   test(`a random workload with DDL ends equal (seed ${seed})`, async () => {
-    const { differences, report } = await within(TEST_MS, migrateUnderWorkload({ seed, before: 800, during: 2500 }), `the migration with seed ${seed}`);
+    const { differences, report } = await within(
+      TEST_MS,
+      migrateUnderWorkload({ seed, before: 800, during: 2500 }),
+      `the migration with seed ${seed}`,
+    );
     assert.ok(report.operations >= 3000);
     assert.equal(differences, []);
   });

@@ -39,7 +39,10 @@ export class MigrationHarness {
   }
 
   /** Connects and waits until the migration has left INITIALIZING. */
-  static async open(clusters: { source: { uri: string }; destination: { uri: string } }, overrides: Partial<MigrationConfig> = {}): Promise<MigrationHarness> {
+  static async open(
+    clusters: { source: { uri: string }; destination: { uri: string } },
+    overrides: Partial<MigrationConfig> = {},
+  ): Promise<MigrationHarness> {
     const harness = new MigrationHarness({
       cluster0: clusters.source.uri,
       cluster1: clusters.destination.uri,

@@ -34,7 +34,14 @@ export async function migrateUnderWorkload(options: RandomMigration): Promise<Ra
   const pauses = options.pauses ?? 0;
   const share = Math.ceil(options.during / (pauses + 1));
   const writing = workload.run({ operations: share });
-  await harness.migration.start({ source: 'cluster0', destination: 'cluster1', includeNamespaces: [], excludeNamespaces: [], copyInNaturalOrder: [], namespaceRemap: [] });
+  await harness.migration.start({
+    source: 'cluster0',
+    destination: 'cluster1',
+    includeNamespaces: [],
+    excludeNamespaces: [],
+    copyInNaturalOrder: [],
+    namespaceRemap: [],
+  });
   await writing;
   for (let pause = 0; pause < pauses; pause++) {
     await harness.migration.pause();

@@ -8,7 +8,11 @@ const never = new AbortController().signal;
 test('property: the safe position never passes a batch that is not applied, and ends at the last', async () => {
   await fc.assert(
     fc.asyncProperty(
-      fc.array(fc.nat(100), { minLength: 1, maxLength: 30 }).chain((sizes) => fc.tuple(fc.constant(sizes), fc.shuffledSubarray([...sizes.keys()], { minLength: sizes.length }))),
+      fc
+        .array(fc.nat(100), { minLength: 1, maxLength: 30 })
+        .chain((sizes) =>
+          fc.tuple(fc.constant(sizes), fc.shuffledSubarray([...sizes.keys()], { minLength: sizes.length })),
+        ),
       async ([sizes, order]) => {
         const window = new ApplyWindow<number>({ limitBytes: 1_000_000 });
         const settles = [];

@@ -9,7 +9,14 @@ function keyOf(id: unknown): DocumentKey {
 }
 
 test('equal numbers of every type are one key', () => {
-  const ones = [new Int32(1), Long.fromNumber(1), new Double(1), Decimal128.fromString('1'), Decimal128.fromString('1.0'), Decimal128.fromString('10E-1')];
+  const ones = [
+    new Int32(1),
+    Long.fromNumber(1),
+    new Double(1),
+    Decimal128.fromString('1'),
+    Decimal128.fromString('1.0'),
+    Decimal128.fromString('10E-1'),
+  ];
   assert.is(new Set(ones.map((each) => keyOf(each).text)).size, 1);
   assert.is(keyOf(new Double(-0)).text, keyOf(new Int32(0)).text);
   assert.is(keyOf(new Double(Number.NaN)).text, keyOf(Decimal128.fromString('NaN')).text);
@@ -38,7 +45,11 @@ test('numbers inside documents are normalised, field order and names count', () 
 });
 
 test('property: different integers, strings and object ids have different keys', () => {
-  const ids = fc.oneof(fc.maxSafeInteger(), fc.string(), fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => Long.fromBigInt(value)));
+  const ids = fc.oneof(
+    fc.maxSafeInteger(),
+    fc.string(),
+    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map((value) => Long.fromBigInt(value)),
+  );
   fc.assert(
     fc.property(ids, ids, (a, b) => {
       const same = String(a) === String(b) && (typeof a === 'string') === (typeof b === 'string');

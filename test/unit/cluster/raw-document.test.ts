@@ -1,12 +1,34 @@
-import { Binary, BSON, Code, DBRef, Decimal128, Double, Int32, Long, MaxKey, MinKey, ObjectId, Timestamp } from 'mongodb';
+import {
+  Binary,
+  BSON,
+  Code,
+  DBRef,
+  Decimal128,
+  Double,
+  Int32,
+  Long,
+  MaxKey,
+  MinKey,
+  ObjectId,
+  Timestamp,
+} from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeOrdered, encode, survivesDecoding } from '../../../src/cluster/bson.js';
-import { findField, holdsEmptyTimestamp, idDocument, needsLiteralReplacement } from '../../../src/cluster/raw-document.js';
+import {
+  findField,
+  holdsEmptyTimestamp,
+  idDocument,
+  needsLiteralReplacement,
+} from '../../../src/cluster/raw-document.js';
 
 /** Raw BSON of fields given as [type, name, value bytes], as no encoder would write it. */
 function rawDoc(...fields: readonly (readonly [number, string, Buffer])[]): Buffer {
-  const body = Buffer.concat(fields.map(([type, name, value]) => Buffer.concat([Buffer.from([type]), Buffer.from(`${name}\0`, 'latin1'), value])));
+  const body = Buffer.concat(
+    fields.map(([type, name, value]) =>
+      Buffer.concat([Buffer.from([type]), Buffer.from(`${name}\0`, 'latin1'), value]),
+    ),
+  );
   const length = Buffer.alloc(4);
   length.writeInt32LE(body.length + 5);
   return Buffer.concat([length, body, Buffer.from([0])]);
@@ -48,7 +70,12 @@ test('a field is found behind a value of every type', () => {
 test('decoding and encoding keeps every type, the order of fields and integer-like names', () => {
   const raw = Buffer.from(BSON.serialize(EVERY_TYPE));
   assert.ok(encode(decodeOrdered(raw)).equals(raw));
-  const numeric = rawDoc([0x10, 'b', INT_ONE], [0x10, '2', INT_ONE], [0x10, '1', INT_ONE], [0x10, '__proto__', INT_ONE]);
+  const numeric = rawDoc(
+    [0x10, 'b', INT_ONE],
+    [0x10, '2', INT_ONE],
+    [0x10, '1', INT_ONE],
+    [0x10, '__proto__', INT_ONE],
+  );
   assert.equal([...decodeOrdered(numeric).keys()], ['b', '2', '1', '__proto__']);
   assert.ok(survivesDecoding(numeric));
 });

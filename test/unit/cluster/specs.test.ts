@@ -1,8 +1,21 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Binary, decodeOrdered, encode, Int32, Long, type OrderedDoc } from '../../../src/cluster/bson.js';
-import { carriedOptions, comparableOptions, createCommand, immediateChange, modifiedOptions, restoreCommand } from '../../../src/cluster/collection-spec.js';
-import { builtText, comparableIndex, modifiedIndex, relaxedIndex, restoration } from '../../../src/cluster/index-spec.js';
+import {
+  carriedOptions,
+  comparableOptions,
+  createCommand,
+  immediateChange,
+  modifiedOptions,
+  restoreCommand,
+} from '../../../src/cluster/collection-spec.js';
+import {
+  builtText,
+  comparableIndex,
+  modifiedIndex,
+  relaxedIndex,
+  restoration,
+} from '../../../src/cluster/index-spec.js';
 
 function ordered(doc: Record<string, unknown>): OrderedDoc {
   return decodeOrdered(encode(doc));
@@ -11,7 +24,16 @@ function ordered(doc: Record<string, unknown>): OrderedDoc {
 const CAPPED = ordered({ capped: true, size: 4096, max: 5 });
 
 test('a collection is created without what would change or drop its documents', () => {
-  const options = ordered({ uuid: new Binary(Buffer.alloc(16), 4), temp: true, capped: true, size: 4096, max: 5, expireAfterSeconds: 9, changeStreamPreAndPostImages: { enabled: true }, validator: { a: 1 } });
+  const options = ordered({
+    uuid: new Binary(Buffer.alloc(16), 4),
+    temp: true,
+    capped: true,
+    size: 4096,
+    max: 5,
+    expireAfterSeconds: 9,
+    changeStreamPreAndPostImages: { enabled: true },
+    validator: { a: 1 },
+  });
   const command = createCommand('c', carriedOptions(options));
   assert.equal(Object.keys(command).sort(), ['capped', 'create', 'size', 'validator']);
   assert.is((command['size'] as Long).toNumber(), 2 ** 50);
@@ -19,28 +41,55 @@ test('a collection is created without what would change or drop its documents', 
 
 test('the commit gives back capped sizes and pre-images', () => {
   assert.is(Number((restoreCommand(CAPPED)['cappedSize'] as Int32).value), 4096);
-  assert.not.ok('cappedMax' in restoreCommand(ordered({ capped: true, size: 1 })), 'it would leave a maximum in the options');
+  assert.not.ok(
+    'cappedMax' in restoreCommand(ordered({ capped: true, size: 1 })),
+    'it would leave a maximum in the options',
+  );
   assert.is(restoreCommand(ordered({ capped: true, size: 1, max: 2_147_483_647 }))['cappedMax'], 0);
-  assert.ok(restoreCommand(ordered({ changeStreamPreAndPostImages: { enabled: true } }))['changeStreamPreAndPostImages']);
+  assert.ok(
+    restoreCommand(ordered({ changeStreamPreAndPostImages: { enabled: true } }))['changeStreamPreAndPostImages'],
+  );
   assert.equal(restoreCommand(ordered({ validator: { a: 1 } })), {});
 });
 
 test('a collMod changes the recorded options as it changes the source', () => {
   const resized = modifiedOptions(CAPPED, ordered({ cappedSize: 8192, cappedMax: 0 }));
   assert.is(comparableOptions(resized), comparableOptions(ordered({ capped: true, size: 8192, max: 2_147_483_647 })));
-  const plain = modifiedOptions(ordered({ validator: { a: 1 }, expireAfterSeconds: 5 }), ordered({ validator: {}, expireAfterSeconds: 'off' }));
+  const plain = modifiedOptions(
+    ordered({ validator: { a: 1 }, expireAfterSeconds: 5 }),
+    ordered({ validator: {}, expireAfterSeconds: 'off' }),
+  );
   assert.is(plain.size, 0);
-  assert.equal(immediateChange(ordered({ cappedSize: 1, validator: { a: 1 }, index: { name: 'a' } })), { validator: new Map([['a', new Int32(1)]]) });
+  assert.equal(immediateChange(ordered({ cappedSize: 1, validator: { a: 1 }, index: { name: 'a' } })), {
+    validator: new Map([['a', new Int32(1)]]),
+  });
 });
 
 test('options that mean the same compare as equal', () => {
-  assert.is(comparableOptions(ordered({ size: 1000, capped: true })), comparableOptions(ordered({ capped: true, size: Long.fromNumber(1024) })));
-  assert.is(comparableOptions(ordered({ validator: { a: 1 } })), comparableOptions(ordered({ validator: { a: 1 }, validationLevel: 'strict', validationAction: 'error' })));
-  assert.is.not(comparableOptions(ordered({ validator: { a: 1 } })), comparableOptions(ordered({ validator: { a: 2 } })));
+  assert.is(
+    comparableOptions(ordered({ size: 1000, capped: true })),
+    comparableOptions(ordered({ capped: true, size: Long.fromNumber(1024) })),
+  );
+  assert.is(
+    comparableOptions(ordered({ validator: { a: 1 } })),
+    comparableOptions(ordered({ validator: { a: 1 }, validationLevel: 'strict', validationAction: 'error' })),
+  );
+  assert.is.not(
+    comparableOptions(ordered({ validator: { a: 1 } })),
+    comparableOptions(ordered({ validator: { a: 2 } })),
+  );
 });
 
 test('an index is built without uniqueness, expiry and hiding, and gets them back', () => {
-  const spec = ordered({ v: 2, key: { a: 1 }, name: 'a_1', unique: true, expireAfterSeconds: 60, hidden: true, sparse: true });
+  const spec = ordered({
+    v: 2,
+    key: { a: 1 },
+    name: 'a_1',
+    unique: true,
+    expireAfterSeconds: 60,
+    hidden: true,
+    sparse: true,
+  });
   assert.equal([...relaxedIndex(spec, new Map()).spec.keys()], ['v', 'key', 'name', 'sparse']);
   const back = restoration(spec);
   assert.ok(back.unique && back.hidden);
@@ -55,14 +104,23 @@ test('a simple index of a collated collection says so', () => {
 });
 
 test('legacy key values become 1 and unknown options are dropped, each with a warning', () => {
-  const { spec, warnings } = relaxedIndex(ordered({ key: { a: '', b: true, c: 0, d: -1, e: '2d' }, name: 'x', bogus: 1, background: true }), new Map());
-  assert.equal([...(spec.get('key') as OrderedDoc).values()].map((value) => (value instanceof Int32 ? value.value : value)), [1, 1, 1, -1, '2d']);
+  const { spec, warnings } = relaxedIndex(
+    ordered({ key: { a: '', b: true, c: 0, d: -1, e: '2d' }, name: 'x', bogus: 1, background: true }),
+    new Map(),
+  );
+  assert.equal(
+    [...(spec.get('key') as OrderedDoc).values()].map((value) => (value instanceof Int32 ? value.value : value)),
+    [1, 1, 1, -1, '2d'],
+  );
   assert.is(warnings.length, 4);
   assert.not.ok(spec.has('bogus') || spec.has('background'));
 });
 
 test('the order of key fields counts, also of integer-like names', () => {
-  assert.is.not(builtText(ordered({ key: { a: 1, b: 1 }, name: 'x' })), builtText(ordered({ key: { b: 1, a: 1 }, name: 'x' })));
+  assert.is.not(
+    builtText(ordered({ key: { a: 1, b: 1 }, name: 'x' })),
+    builtText(ordered({ key: { b: 1, a: 1 }, name: 'x' })),
+  );
 });
 
 test('a collMod of an index changes its recorded spec', () => {

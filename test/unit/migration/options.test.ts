@@ -23,12 +23,19 @@ test('defaults are filled in', () => {
 });
 
 test('the 1.0 reference booleans work as they did there', () => {
-  assert.is(resolveStartOptions({ ...DEFAULT_START, enableUserWriteBlocking: false, reversible: false }).writeBlocking, 'none');
+  assert.is(
+    resolveStartOptions({ ...DEFAULT_START, enableUserWriteBlocking: false, reversible: false }).writeBlocking,
+    'none',
+  );
   assert.equal(violationsOf({ enableUserWriteBlocking: true }), ['enableUserWriteBlocking']);
 });
 
 test('every violation is reported at once', () => {
-  assert.equal(violationsOf({ source: '', destination: 'cluster7', buildIndexes: 'sometimes' }), ['source', 'destination', 'buildIndexes']);
+  assert.equal(violationsOf({ source: '', destination: 'cluster7', buildIndexes: 'sometimes' }), [
+    'source',
+    'destination',
+    'buildIndexes',
+  ]);
 });
 
 test('source and destination must differ', () => {

@@ -1,0 +1,72 @@
+import { compareClusters } from './compare-clusters.js';
+import { FerryClient } from './ferry-client.js';
+import { FerryProcess } from './ferry-process.js';
+import { startPair } from './replica-set.js';
+import { seedBulk } from './seed-data-bulk.js';
+import { Workload } from './workload.js';
+import { Random } from './workload-random.js';
+
+/** A migration whose process is killed again and again under a random workload. */
+export interface KillPlan {
+  readonly seed: number;
+  readonly kills: number;
+  /** Operations of the workload between two kills, at most. */
+  readonly operationsBetween: number;
+  /** Documents besides the workload's, so that the copy takes a while. */
+  readonly bulkDocuments: number;
+}
+
+/** What came of it. */
+export interface KillOutcome {
+  readonly differences: string[];
+  /** In which phase each kill fell, by progress's `info`. */
+  readonly phases: string[];
+  readonly operations: number;
+}
+
+/**
+ * Starts a migration as a process of its own, kills it (-9) after a random number of the workload's operations, starts
+ * it again with the same flags, and so on; then stops the workload, commits and compares.
+ */
+export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
+  const random = new Random(plan.seed);
+  await using pair = await startPair();
+  const source = await pair.source.connect();
+  await seedBulk(source, { collections: 2, documents: plan.bulkDocuments, documentBytes: 500, indexes: 1 });
+  const workload = new Workload({ client: source, seed: plan.seed });
+  await workload.prepare();
+  await workload.run({ operations: 500 });
+  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await withClient(ferry, async (client) => {
+    await client.waitUntilInitialized();
+    await client.start();
+  });
+  const phases: string[] = [];
+  for (let kill = 0; kill < plan.kills; kill++) {
+    await workload.run({ operations: 1 + random.int(plan.operationsBetween) });
+    phases.push(await infoOf(ferry));
+    await ferry.kill();
+    await ferry.restart();
+  }
+  const report = await workload.run({ operations: 200 });
+  await withClient(ferry, async (client) => {
+    await client.waitForCanCommit(120_000);
+    await client.commitAndWait(120_000);
+  });
+  return {
+    differences: await compareClusters(source, await pair.destination.connect()),
+    phases,
+    operations: report.operations,
+  };
+}
+
+async function withClient(ferry: FerryProcess, use: (client: FerryClient) => Promise<void>): Promise<void> {
+  using client = new FerryClient(ferry.grpcTarget);
+  await use(client);
+}
+
+async function infoOf(ferry: FerryProcess): Promise<string> {
+  using client = new FerryClient(ferry.grpcTarget);
+  const { state, info } = await client.progress();
+  return info ?? state;
+}
