@@ -15,7 +15,7 @@ interface Entry {
  * Spreads operations over lanes: all of one document are in one lane, in the order given; the lanes work side by side.
  * The queues are bounded by the apply window, which counts every queued event's bytes.
  *
- * The first failure stops all lanes, and `failed` rejects with it.
+ * The first failure stops all lanes, and `failed` rejects with it; it rejects, too, when `signal` aborts.
  */
 export class Lanes {
   readonly failed: Promise<never>;
@@ -30,6 +30,9 @@ export class Lanes {
     });
     // Read by the pipeline's race; without a handler an early failure would count as unhandled.
     this.failed.catch(() => undefined);
+    // Lanes that were stopped settle nothing more: who waits for them must not wait for ever.
+    if (signal.aborted) fail(signal.reason);
+    else signal.addEventListener('abort', () => fail(signal.reason), { once: true });
     this.#lanes = appliers.map((applier) => new Lane(applier, signal, fail));
   }
 

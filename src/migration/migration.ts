@@ -368,7 +368,7 @@ class LiveMigration implements Migration {
     const differing = Object.entries(wanted).filter(([name, value]) => running[name] !== value);
     if (differing.length > 0) {
       const text = differing
-        .map(([name, value]) => `${name} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`)
+        .map(([name, value]) => `${requestName(name)} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`)
         .join('; ');
       throw new AppError('OptionsDiffer', `a migration with other options is ${state}: ${text}`, {
         metadata: { state },
@@ -550,6 +550,11 @@ class LiveMigration implements Migration {
   #changed(): void {
     for (const listener of [...this.#listeners]) listener();
   }
+}
+
+/** The name that a resolved option has in a start request. */
+function requestName(option: string): string {
+  return option === 'writeBlocking' ? 'enableUserWriteBlocking' : option;
 }
 
 function newRecord(

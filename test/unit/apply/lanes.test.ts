@@ -1,0 +1,88 @@
+import { BSON } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { documentKey } from '../../../src/apply/document-key.js';
+import type { LaneApplier } from '../../../src/apply/lane-applier.js';
+import { Lanes } from '../../../src/apply/lanes.js';
+import type { Operation } from '../../../src/apply/operation.js';
+import { deferred } from '../../../src/lib/tasks.js';
+import type { MigratedCollection } from '../../../src/metadata/collections.js';
+import { within } from '../../support/within.js';
+
+function operation(collection: string, n: number): Operation {
+  const id = Buffer.from(BSON.serialize({ _id: n }));
+  return {
+    collection: { id: collection, capped: false, collated: false } as MigratedCollection,
+    kind: 'delete',
+    id,
+    key: documentKey(id),
+    content: undefined,
+  };
+}
+
+function collect(): { appliers: LaneApplier[]; applied: Operation[][] } {
+  const applied: Operation[][] = [[], []];
+  return { applied, appliers: applied.map((lane) => ({ apply: async (operations) => void lane.push(...operations) })) };
+}
+
+test('operations on one document keep their order in one lane', async () => {
+  const { appliers, applied } = collect();
+  const lanes = new Lanes(appliers, new AbortController().signal);
+  for (let n = 0; n < 200; n++) lanes.push(operation('c', n % 10), () => undefined);
+  await within(1000, lanes.drain(['c']), 'draining');
+  for (let key = 0; key < 10; key++) {
+    assert.is(applied.filter((lane) => lane.some((each) => each.id.equals(operation('c', key).id))).length, 1);
+  }
+  assert.is(applied.flat().length, 200);
+});
+
+test('draining waits for the named collections only', async () => {
+  const gate = deferred<void>();
+  const slow: LaneApplier = {
+    apply: (operations) =>
+      operations.some((each) => each.collection.id === 'slow') ? gate.promise : Promise.resolve(),
+  };
+  const lanes = new Lanes([slow, slow, slow, slow], new AbortController().signal);
+  lanes.push(operation('slow', 1), () => undefined);
+  await within(1000, lanes.drain(['other']), 'draining what is not there');
+  let drained = false;
+  const draining = lanes.drain(['slow', 'other']).then(() => {
+    drained = true;
+  });
+  await Promise.resolve();
+  assert.not(drained);
+  gate.resolve();
+  await within(1000, draining, 'draining');
+});
+
+test('the first failure is told, and what follows it is not settled', async () => {
+  const broken: LaneApplier = { apply: () => Promise.reject(new Error('refused')) };
+  const lanes = new Lanes([broken], new AbortController().signal);
+  let settled = false;
+  lanes.push(operation('c', 1), () => {
+    settled = true;
+  });
+  const reason = await within(
+    1000,
+    lanes.failed.catch((error: Error) => error.message),
+    'failing',
+  );
+  assert.is(reason, 'refused');
+  assert.not(settled);
+});
+
+test('stopping ends the wait for lanes that will never settle', async () => {
+  const stop = new AbortController();
+  const hanging: LaneApplier = {
+    apply: (_, signal) =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+  };
+  const lanes = new Lanes([hanging], stop.signal);
+  lanes.push(operation('c', 1), () => undefined);
+  const waiting = Promise.race([lanes.drain(['c']), lanes.failed]).catch((error: Error) => error.message);
+  stop.abort(new Error('stopped'));
+  assert.is(await within(1000, waiting, 'the wait ending'), 'stopped');
+  await within(1000, lanes.stopped(), 'the lanes stopping');
+});
+
+test.run();
