@@ -2,6 +2,7 @@ import type { DescMethod } from '@bufbuild/protobuf';
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { metrics } from '../metrics.js';
 import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { publicError } from './public-error.js';
 
@@ -19,12 +20,18 @@ export interface Caller {
 /** Runs a unary handler in a span. Errors: an AppError that is fit for callers. */
 export async function runUnary(handler: UnaryHandler, call: Call, caller: Caller): Promise<Uint8Array> {
   const { span, within } = openSpan(caller);
+  const started = performance.now();
+  let code = 'OK';
   try {
     return await context.with(within, () => handler(call));
   } catch (reason) {
-    throw fail(span, reason, caller);
+    const error = fail(span, reason, caller);
+    code = error.code;
+    throw error;
   } finally {
     span.end();
+    const labels = { door: caller.door, method: caller.method.name, code };
+    metrics.requestDuration.record(performance.now() - started, labels);
   }
 }
 

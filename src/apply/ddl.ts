@@ -16,10 +16,11 @@ import { findField } from '../cluster/raw-document.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { DdlRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
-import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
+import { type ChangeEvent, namespaceOf, parseEvent, tokenOf } from './event.js';
 
 /** What DDL needs of the index builder: its builds stand in the way of renames and drops. */
 export interface IndexQueue {
@@ -40,6 +41,9 @@ export interface DdlContext {
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
   readonly logger: Logger;
 }
+
+/** Events of renames and drops, the ones that must be completed first, are far smaller. */
+const MAX_STORED_EVENT_BYTES = 4 * 1024 * 1024;
 
 /** Commands that change how data is spread; following them is not possible without a sharded source. */
 const SHARDING_EVENTS = new Set([
@@ -65,8 +69,17 @@ export class DdlApplier {
     this.#context = context;
   }
 
+  /**
+   * Reads what an earlier run stored, and completes the event it was carrying out: until then the map may name what
+   * the destination no longer has, and the events that are replayed before it would not find their collections.
+   */
   async load(signal: AbortSignal): Promise<void> {
     this.#record = await this.#context.store.loadDdl(signal);
+    const { intent } = this.#record;
+    if (intent?.event === undefined) return;
+    this.#context.logger.info('Completing the DDL event that an earlier run had begun');
+    await this.#carryOut(parseEvent(intent.event), true, signal);
+    await this.#store({ done: intent.token, intent: undefined }, signal);
   }
 
   /** The live collections whose queued events must be applied before this event is. */
@@ -87,8 +100,9 @@ export class DdlApplier {
     const { done, intent } = this.#record;
     if (done !== undefined && token <= done) return false;
     const isReplay = intent?.token === token;
-    if (!isReplay) await this.#store({ done, intent: { token, destinationBefore: undefined } }, signal);
-    await this.#carryOut(event, isReplay, signal);
+    const stored = event.raw.length <= MAX_STORED_EVENT_BYTES ? event.raw : undefined;
+    if (!isReplay) await this.#store({ done, intent: { token, event: stored } }, signal);
+    await traced('apply DDL', { operation: event.operation }, () => this.#carryOut(event, isReplay, signal));
     await this.#store({ done: token, intent: undefined }, signal);
     this.#context.logger.debug(`Applied ${event.operation} of ${event.db}.${event.coll}`);
     return true;

@@ -1,3 +1,4 @@
+import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { laneOf } from './document-key.js';
 import type { LaneApplier } from './lane-applier.js';
@@ -105,9 +106,9 @@ class Lane {
       await Promise.resolve();
       while (this.#queue.length > 0 && !this.#signal.aborted) {
         const batch = this.#take();
-        await this.#applier.apply(
-          batch.map((entry) => entry.operation),
-          this.#signal,
+        const operations = batch.map((entry) => entry.operation);
+        await traced('apply batch', { operations: operations.length }, () =>
+          this.#applier.apply(operations, this.#signal),
         );
         for (const entry of batch) entry.settle();
       }

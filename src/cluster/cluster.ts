@@ -75,8 +75,8 @@ export class Cluster {
       readConcern: { level: 'majority' },
       writeConcern: MAJORITY_WRITE,
       retryReads: true,
-      serverSelectionTimeoutMS: 10_000,
-      connectTimeoutMS: 10_000,
+      serverSelectionTimeoutMS: 5000,
+      connectTimeoutMS: 5000,
       maxConnecting: 8,
     };
     const data = new MongoClient(options.uri, { ...common, maxPoolSize: options.maxPoolSize });

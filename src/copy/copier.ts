@@ -6,6 +6,7 @@ import { uuidFrom } from '../cluster/raw-writes.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
+import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -47,7 +48,9 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
     open,
     context.parallelRanges,
     async (partition, inner) => {
-      await copyPartition(context, partition, afterTime, inner);
+      await traced('copy partition', { partition: partition.id }, () =>
+        copyPartition(context, partition, afterTime, inner),
+      );
       done++;
       logger.debug(`Completed writing ${done} / ${total} partitions`);
     },

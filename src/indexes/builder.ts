@@ -9,6 +9,7 @@ import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort, sleep } from '../lib/signals.js';
+import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
 
@@ -187,7 +188,7 @@ export class IndexBuilder {
     const collection = collections.get(id);
     if (collection === undefined || collection.dropped) return;
     try {
-      await this.#reconcile(collection, signal);
+      await traced('build indexes', { namespace: nsText(collection.ns) }, () => this.#reconcile(collection, signal));
       this.#failures.delete(id);
     } catch (error) {
       signal.throwIfAborted();

@@ -83,5 +83,6 @@ export interface PartitionRecord {
 /** The DDL event being carried out, if any, and the last one that was: DDL is exactly once (docs/04-apply.md). */
 export interface DdlRecord {
   readonly done: Token | undefined;
-  readonly intent: { readonly token: Token; readonly destinationBefore: Binary | undefined } | undefined;
+  /** `event`: the raw change event, so that it can be completed before anything is replayed; absent when it is huge. */
+  readonly intent: { readonly token: Token; readonly event: Buffer | undefined } | undefined;
 }

@@ -289,6 +289,5 @@ function toPartition(doc: Doc): PartitionRecord {
 function toIntent(value: unknown): DdlRecord['intent'] {
   if (value === undefined || value === null) return undefined;
   const doc = value as Doc;
-  const before = doc['destinationBefore'];
-  return { token: String(doc['token']), destinationBefore: before instanceof Binary ? before : undefined };
+  return { token: String(doc['token']), event: optionalBytes(doc['event']) };
 }

@@ -368,7 +368,9 @@ class LiveMigration implements Migration {
     const differing = Object.entries(wanted).filter(([name, value]) => running[name] !== value);
     if (differing.length > 0) {
       const text = differing
-        .map(([name, value]) => `${requestName(name)} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`)
+        .map(
+          ([name, value]) => `${requestName(name)} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`,
+        )
         .join('; ');
       throw new AppError('OptionsDiffer', `a migration with other options is ${state}: ${text}`, {
         metadata: { state },

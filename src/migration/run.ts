@@ -21,6 +21,7 @@ import { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { type Deferred, runWith } from '../lib/tasks.js';
+import { traced } from '../lib/trace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
 import { metrics } from '../metrics.js';
@@ -118,12 +119,12 @@ export class MigrationRun {
         'the driver has no raw pass-through here; documents are decoded and encoded, which is slower',
       );
     const writer = new DocumentWriter(destination, raw, () => lease.assertHeld());
-    if (record.value.phase === 'initialise') await this.#initialise(signal);
-    if (record.value.phase === 'copy') await this.#copyAll(writer, signal);
+    if (record.value.phase === 'initialise') await traced('initialise', {}, () => this.#initialise(signal));
+    if (record.value.phase === 'copy') await traced('collection copy', {}, () => this.#copyAll(writer, signal));
     this.copy.finish();
     logger.info('Applying change events');
-    await this.#applyAndCommit(writer, signal);
-    await this.#finish(signal);
+    await traced('change event application', {}, () => this.#applyAndCommit(writer, signal));
+    await traced('finalise', {}, () => this.#finish(signal));
   }
 
   async #initialise(signal: AbortSignal): Promise<void> {
