@@ -140,6 +140,8 @@ export class DdlApplier {
   async #create(event: ChangeEvent, id: string, isReplay: boolean, signal: AbortSignal): Promise<void> {
     const { destination, collections } = this.#context;
     const ns = namespaceOf(event);
+    const known = collections.get(id);
+    if (known?.destinationUuid !== undefined) return this.#fillCapped(known, signal);
     if (!isReplay && (await findCollection(destination, ns, signal)) !== undefined) {
       throw new AppError(
         'DestinationModified',
@@ -153,8 +155,14 @@ export class DdlApplier {
       [{ id, ns, destinationUuid, options, indexes: [], dropped: false, copy }],
       signal,
     );
-    // cloneCollectionAsCapped looks just like this, and its documents emit no events.
-    if (added?.capped === true && !isConvertToCappedTemporary(ns.coll)) await this.#context.copyAgain(added, signal);
+    if (added !== undefined) await this.#fillCapped(added, signal);
+  }
+
+  /** cloneCollectionAsCapped looks just like the creation of a capped collection, and its documents emit no events. */
+  async #fillCapped(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+    if (collection.capped && !isConvertToCappedTemporary(collection.ns.coll)) {
+      await this.#context.copyAgain(collection, signal);
+    }
   }
 
   async #createView(event: ChangeEvent, signal: AbortSignal): Promise<void> {

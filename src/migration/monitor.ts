@@ -1,8 +1,8 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { safeText } from '../cluster/errors.js';
+import { oplogTime } from '../cluster/oplog.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
-import { oplogTime } from '../preflight/data.js';
 
 const TICK_MS = 1000;
 const PING_MS = 30_000;

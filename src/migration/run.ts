@@ -6,7 +6,8 @@ import type { Cluster } from '../cluster/cluster.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
 import { writeNote } from '../cluster/notes.js';
-import type { StreamStart } from '../cluster/position.js';
+import { oplogTime } from '../cluster/oplog.js';
+import { type StreamStart, secondsOf } from '../cluster/position.js';
 import { RawWriter } from '../cluster/raw-writes.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
@@ -48,6 +49,7 @@ export interface RunContext {
 
 const CHECKPOINT_MS = 1000;
 const NOTE_MS = 10_000;
+const OPLOG_WATCH_MS = 30_000;
 const POLL_MS = 100;
 
 /**
@@ -157,10 +159,37 @@ export class MigrationRun {
   async #copyAll(writer: DocumentWriter, signal: AbortSignal): Promise<void> {
     const { source, record } = this.#context;
     const context = this.#copyContext(writer);
-    await copyCollections(context, this.#startTime(), signal);
+    await runWith(
+      (inner) => copyCollections(context, this.#startTime(), inner),
+      [(inner) => this.#watchOplog(inner)],
+      signal,
+    );
     const copyEndTime = await writeNote(source, 'copy end', signal);
     await record.update({ phase: 'apply', copyEndTime }, signal);
     this.#context.onChange();
+  }
+
+  /** A copy whose changes the oplog has let go can only fail in the end: better at once than hours later. */
+  async #watchOplog(signal: AbortSignal): Promise<void> {
+    const { source } = this.#context;
+    const needed = secondsOf(this.#startTime());
+    for (;;) {
+      await sleep(OPLOG_WATCH_MS, signal);
+      const oldest = await oplogTime(source, 1, signal).catch((error: unknown) => this.#withoutOplog(error, signal));
+      if (oldest !== undefined && oldest > needed) {
+        throw new AppError(
+          'OplogRolledOver',
+          `the oplog of ${source.name} no longer reaches back to the beginning of the copy. Make it larger with replSetResizeOplog and start anew`,
+        );
+      }
+    }
+  }
+
+  /** Who may not read the oplog goes without the early warning; the change stream itself still tells. */
+  #withoutOplog(error: unknown, signal: AbortSignal): undefined {
+    signal.throwIfAborted();
+    this.#context.logger.debug('The oplog could not be read', { error });
+    return undefined;
   }
 
   #copyContext(writer: DocumentWriter): CopyContext {

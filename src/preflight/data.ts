@@ -4,6 +4,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { numberOf } from '../cluster/collection-spec.js';
 import { builtText, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
+import { oplogWindowSeconds } from '../cluster/oplog.js';
 import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding, warning } from './finding.js';
 
@@ -154,19 +155,4 @@ export async function checkOplog(source: Cluster, signal: AbortSignal): Promise<
       'If the copy takes longer than the oplog lasts, the migration fails: enlarge it with replSetResizeOplog if its size, not the age of the cluster, is the limit.',
     ),
   ];
-}
-
-/** Seconds between the first and the last entry of a cluster's oplog; undefined when it may not be read. */
-export async function oplogWindowSeconds(cluster: Cluster, signal: AbortSignal): Promise<number | undefined> {
-  const first = await oplogTime(cluster, 1, signal);
-  const last = await oplogTime(cluster, -1, signal);
-  return first === undefined || last === undefined ? undefined : last - first;
-}
-
-/** Seconds since the epoch of the oldest (1) or newest (-1) entry. */
-export async function oplogTime(cluster: Cluster, direction: 1 | -1, signal: AbortSignal): Promise<number | undefined> {
-  const command = { find: 'oplog.rs', filter: {}, sort: { $natural: direction }, limit: 1, projection: { ts: 1 } };
-  const reply = await cluster.read('reading the oplog window', 'local', command, signal);
-  const [entry] = (reply['cursor'] as { firstBatch: { ts: { getHighBitsUnsigned(): number } }[] }).firstBatch;
-  return entry?.ts.getHighBitsUnsigned();
 }

@@ -1,4 +1,4 @@
-import type { Db, Document, MongoClient } from 'mongodb';
+import { type Binary, BSON, type CollectionInfo, type Db, type Document, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
@@ -16,7 +16,7 @@ interface Case {
   /** On the source, while the migration is paused: writes, then the one DDL command. */
   readonly during: (db: Db) => Promise<unknown>;
   /** The command's half on the destination, as the dead process had sent it. */
-  readonly half: (client: MongoClient, db: string) => Promise<unknown>;
+  readonly half: (client: MongoClient, db: string, source: MongoClient) => Promise<unknown>;
 }
 
 const CASES: readonly Case[] = [
@@ -58,6 +58,35 @@ const CASES: readonly Case[] = [
     during: (db) => db.createCollection('a'),
     half: (client, db) => client.db(db).command({ create: 'a', ...BYPASS }),
   },
+  {
+    name: 'cloneCollectionAsCapped, whose documents were being copied',
+    before: (db) => db.collection('a').insertMany([{ n: 1 }, { n: 2 }]),
+    during: (db) => db.command({ cloneCollectionAsCapped: 'a', toCollection: 'clone', size: 65_536 }),
+    half: async (client, name, source) => {
+      const db = client.db(name);
+      await db.command({ create: 'clone', capped: true, size: 2 ** 40, ...BYPASS });
+      await db.command({ insert: 'clone', documents: [{ half: 'copied' }], ...BYPASS });
+      const [onSource, onDestination] = await Promise.all(
+        [source, client].map(
+          async (each) =>
+            (
+              await each.db(name).listCollections({ name: 'clone' }, { nameOnly: false }).toArray()
+            )[0] as CollectionInfo,
+        ),
+      );
+      const record = {
+        _id: (onSource?.info?.uuid as Binary).toString('hex'),
+        db: name,
+        coll: 'clone',
+        destinationUuid: onDestination?.info?.uuid,
+        options: BSON.serialize({ capped: true, size: 65_536 }),
+        indexes: [],
+        dropped: false,
+        copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
+      };
+      await client.db(METADATA).command({ insert: 'collections', documents: [record], ...BYPASS });
+    },
+  },
 ];
 
 /** The raw event of the last DDL command, with its token, as the applier stores it before it carries it out. */
@@ -80,7 +109,6 @@ async function lastDdlEvent(client: MongoClient, from: Document): Promise<{ toke
     const events = reply['cursor'].firstBatch as Buffer[];
     const event = events.at(-1);
     assert.ok(event, 'the command has an event');
-    const { BSON } = await import('mongodb');
     return { token: BSON.deserialize(event)['_id']['_data'], event };
   } finally {
     await session.endSession();
@@ -98,7 +126,7 @@ async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half
   const { operationTime } = await source.db('admin').command({ ping: 1 });
   await each.during(db);
   const intent = await lastDdlEvent(source, operationTime);
-  if (done === 'half') await each.half(destination, 'recovery');
+  if (done === 'half') await each.half(destination, 'recovery', source);
   const update = { q: { _id: 'ddl' }, u: { $set: { intent } }, upsert: true };
   await destination.db(METADATA).command({ update: 'ddl', updates: [update], ...BYPASS });
   await harness.migration.resume();

@@ -1,0 +1,110 @@
+import { type ServiceError, status } from '@grpc/grpc-js';
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readFailure } from '../support/api-doors.js';
+import { FerryClient } from '../support/ferry-client.js';
+import { FerryProcess } from '../support/ferry-process.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { failureOf, RestClient } from '../support/rest-client.js';
+import { METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
+import { eventually, within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+const CALLS = ['start', 'pause', 'resume', 'commit', 'reverse', 'check'];
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+
+test.before(async () => {
+  pair = await startPair();
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+  await source.db('shop').collection('items').insertOne({ n: 1 });
+});
+
+function ferryOf(flags: readonly string[] = []): Promise<FerryProcess> {
+  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, flags });
+}
+
+/** A migration that is RUNNING; then something happens on the source that no migration can follow. */
+async function startAndFail(ferry: FerryProcess): Promise<void> {
+  using client = new FerryClient(ferry.grpcTarget);
+  await client.start();
+  await client.waitForCanCommit();
+  await source.db('shop').createCollection('measured', { timeseries: { timeField: 'at' } });
+}
+
+test('a failure for good ends the process with 4 and one fatal line; restarted, it ends with 4 at once', async () => {
+  const fail = async () => {
+    await using ferry = await ferryOf();
+    await startAndFail(ferry);
+    assert.is((await ferry.exited).code, 4);
+    const [line, ...more] = ferry.log.filter(({ level }) => /fatal/i.test(level));
+    assert.equal(more, []);
+    assert.match(line?.message ?? '', /time-series collection shop\.measured/);
+    const { failure, state } = await storedWhen(destination, 'the failure', (record) => record['failure'] !== undefined);
+    assert.equal([failure.error, state], ['UnsupportedChange', 'RUNNING']);
+    const started = performance.now();
+    await ferry.restart();
+    assert.is((await ferry.exited).code, 4);
+    assert.ok(performance.now() - started < 8000, 'at once');
+    assert.match(ferry.log.at(-1)?.message ?? '', /has failed before: UnsupportedChange/);
+  };
+  await within(TEST_MS, fail(), 'the failure');
+});
+
+/** Progress over both doors tells of the failure, every other call is refused by its name. */
+async function checkAnswers(ferry: FerryProcess): Promise<void> {
+  const rest = new RestClient(() => ferry.httpUrl);
+  const progress = await rest.progress();
+  assert.is(progress['state'], 'RUNNING', 'the state stays what it was');
+  assert.equal([progress['canCommit'], progress['canWrite']], [false, false]);
+  const failure = failureOf(progress);
+  assert.is(failure?.error, 'UnsupportedChange');
+  assert.match(failure?.errorDescription ?? '', /shop\.measured/);
+  assert.match(failure?.errorDescription ?? '', /setUserWriteBlockMode: 1, global: false/);
+  assert.match(failure?.errorDescription ?? '', new RegExp(METADATA_DB));
+  for (const call of CALLS) {
+    const { status: code, body } = await rest.post(call, '{"source": "cluster0", "destination": "cluster1"}');
+    const bare = call === 'start' || call === 'check' ? { status: code, body } : await rest.post(call);
+    assert.equal([bare.status, bare.body['error']], [500, 'MigrationFailed'], `${call}: ${JSON.stringify(bare.body)}`);
+  }
+  using client = new FerryClient(ferry.grpcTarget);
+  const seen: unknown[] = [];
+  try {
+    for await (const snapshot of client.follow({ follow: true })) seen.push(snapshot.details?.failure?.error);
+    throw new Error('the stream of a failed migration ended well');
+  } catch (error) {
+    const { code, reason } = readFailure(error as ServiceError);
+    assert.equal([code, reason], [status.ABORTED, 'MigrationFailed']);
+  }
+  assert.equal(seen, ['UnsupportedChange'], 'the last snapshot comes before the error');
+  assert.is((await rest.get('/healthz')).status, 200);
+  assert.is((await rest.get('/readyz')).status, 503);
+}
+
+test('with --stayUpOnFailure it keeps answering, also after a restart, and ends with 4 when told to', async () => {
+  const fail = async () => {
+    await using ferry = await ferryOf(['--stayUpOnFailure']);
+    await startAndFail(ferry);
+    await eventually(20_000, () => ferry.linesWith('keeps answering').length === 1, 'the fatal line');
+    await checkAnswers(ferry);
+    assert.is(await ferry.stop(), 4);
+    await ferry.restart();
+    await eventually(20_000, () => ferry.linesWith('keeps answering').length === 2, 'the fatal line');
+    await checkAnswers(ferry);
+    assert.is(await ferry.stop(), 4);
+  };
+  await within(TEST_MS, fail(), 'the failure');
+});
+
+test.run();
