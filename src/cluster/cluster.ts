@@ -4,7 +4,7 @@ import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
 import { type Doc, ObjectId, type Timestamp } from './bson.js';
-import { Code, clusterError, codeOf, isTransient, safeText } from './errors.js';
+import { Code, clusterError, codeOf, isTransient, noteOrigin, safeText } from './errors.js';
 
 /** Every write of the engine: a write that a majority has not stored could be lost with its checkpoint kept. */
 export const MAJORITY_WRITE = { w: 'majority', j: true } as const;
@@ -135,6 +135,9 @@ export class Cluster {
       });
       this.#seeTime(reply['operationTime'] as Timestamp | undefined);
       return reply;
+    } catch (error) {
+      noteOrigin(error, `${Object.keys(command)[0]} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
+      throw error;
     } finally {
       const name = Object.keys(command)[0] ?? 'unknown';
       metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });

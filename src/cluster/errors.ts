@@ -24,7 +24,6 @@ export const Code = {
   CannotConvertIndexToUnique: 359,
   CollectionUUIDMismatch: 361,
   UserWritesBlocked: 371,
-  KeyStringFormat: 50810,
   DuplicateKey: 11000,
   BackgroundOperationInProgress: 12587,
   BSONObjectTooLarge: 10334,
@@ -79,6 +78,13 @@ export function safeText(error: unknown): string {
   return text.replace(/(dup key:|with value|violat\w+ document|found value).*/is, '$1 …');
 }
 
+const origins = new WeakMap<Error, string>();
+
+/** Remembers which command an error came from, for the text of the error that is made of it. */
+export function noteOrigin(error: unknown, origin: string): void {
+  if (error instanceof Error && !origins.has(error)) origins.set(error, origin);
+}
+
 /** An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders". */
 export function clusterError(
   error: unknown,
@@ -87,7 +93,8 @@ export function clusterError(
   otherwise: ErrorName = 'MigrationFailed',
 ): AppError {
   if (error instanceof AppError) return error;
-  const text = `${what} on ${cluster}: ${safeText(error)}`;
+  const origin = error instanceof Error ? origins.get(error) : undefined;
+  const text = `${what}: ${origin ?? cluster}: ${safeText(error)}`;
   if (isTransient(error)) return new AppError('ClusterUnreachable', text, { cause: error });
   const code = codeOf(error);
   const name: ErrorName = code === Code.Unauthorized ? 'MissingPrivilege' : otherwise;

@@ -29,6 +29,9 @@ interface Sequence {
 }
 type SequenceClass = new (field: string) => Sequence;
 
+const FIRST_KEY_STRING_ERROR = 50_800;
+const LAST_KEY_STRING_ERROR = 50_899;
+
 const FIELD = { insert: 'documents', update: 'updates', delete: 'deletes' } as const;
 
 /**
@@ -139,10 +142,12 @@ function toWriteError(error: Doc): WriteError {
 
 /**
  * Whether an insert was refused because its `_id` is there; by the pattern, since texts differ between versions. In a
- * clustered collection the server fails to write that error's text when the `_id` is a Decimal (50810, tried on 6.0.5).
+ * clustered collection the server fails to word that error when the `_id` is a Decimal, and gives one of its "KeyString
+ * format error" codes instead (50810, 50825, … on 6.0.5). The caller deletes and inserts again, so a wrong guess is
+ * found out at once.
  */
 export function isDuplicateId(error: WriteError): boolean {
-  if (error.code === Code.KeyStringFormat) return true;
+  if (error.code >= FIRST_KEY_STRING_ERROR && error.code <= LAST_KEY_STRING_ERROR) return true;
   return (
     error.code === Code.DuplicateKey && error.keyPattern !== undefined && Object.keys(error.keyPattern).join() === '_id'
   );

@@ -213,13 +213,13 @@ class LiveMigration implements Migration {
         'Commit it, or drop its metadata database to begin anew.',
       );
       return [exists, ...findings.filter((each) => each.name !== 'DestinationNotEmpty')];
-    }, true);
+    });
   }
 
   /** One call after the other; rejected while the process cannot serve it. Driver errors become ours. */
-  #exclusive<T>(call: (signal: AbortSignal) => Promise<T>, evenIfFailed = false): Promise<T> {
+  #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const turn = this.#calls.then(async () => {
-      if (this.#failure !== undefined && !evenIfFailed) throw this.#failed();
+      if (this.#failure !== undefined) throw this.#failed();
       if (this.#signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
       try {
         return await call(this.#signal);
@@ -268,24 +268,32 @@ class LiveMigration implements Migration {
   }
 
   async #adopt(found: Found, signal: AbortSignal): Promise<void> {
-    const { record, source, destination } = found;
-    if (record.failure !== undefined) {
-      this.#failure = record.failure;
-      throw new AppError('MigrationFailed', `this migration has failed before: ${record.failure.description}`);
-    }
+    const { source, destination } = found;
+    this.#refuseFailed(found.record);
     const { lease, store } = this.#leased(destination);
     await lease.take(signal);
     // Another process may have gone on with it until it gave up the lease.
-    const current = (await store.loadMigration(signal)) ?? record;
+    const current = (await store.loadMigration(signal)) ?? found.record;
     this.#prepare(source, destination, store, lease, current);
+    this.#refuseFailed(current);
     this.#logger.info('Going on with the migration found on the destination', {
       state: current.state,
       phase: current.phase,
     });
     if (current.state === 'COMMITTING') this.#context?.commitCalled.resolve();
+    const isRunning = current.state === 'RUNNING' || current.state === 'COMMITTING';
+    // Before the state is shown: a stream ends at COMMITTED, and its last message must tell canWrite.
+    if (!isRunning) await this.#show(signal);
     this.#machine.recover(current.state as State);
-    if (current.state === 'RUNNING' || current.state === 'COMMITTING') this.#open();
-    else await this.#show(signal);
+    if (isRunning) this.#open();
+  }
+
+  /** What has failed for good is not tried again; progress shows the state in which it failed. */
+  #refuseFailed(record: MigrationRecord): void {
+    if (record.failure === undefined) return;
+    this.#failure = record.failure;
+    this.#machine.recover(record.state as State);
+    throw new AppError('MigrationFailed', `this migration has failed before: ${record.failure.description}`);
   }
 
   /** In PAUSED and COMMITTED nothing runs, but progress still tells how far it came. */
