@@ -1,5 +1,6 @@
+import { decodeOrdered } from '../cluster/bson.js';
 import type { Namespace } from '../cluster/namespace.js';
-import type { Token } from '../cluster/position.js';
+import { type Token, toToken } from '../cluster/position.js';
 import { findField, forEachField } from '../cluster/raw-document.js';
 import { AppError } from '../errors.js';
 
@@ -96,11 +97,8 @@ function readNamespace(ns: Buffer, event: Draft): void {
 /** The resume token of an event. */
 export function tokenOf(event: ChangeEvent): Token {
   const id = findField(event.raw, '_id');
-  const token = id === undefined ? undefined : event.raw.subarray(id.start, id.end);
-  const data = token === undefined ? undefined : findField(token, '_data');
-  if (token === undefined || data === undefined)
-    throw new AppError('Internal', 'a change event without resume token was read');
-  return token.toString('latin1', data.start + 4, data.end - 1);
+  if (id === undefined) throw new AppError('Internal', 'a change event without resume token was read');
+  return toToken(Object.fromEntries(decodeOrdered(event.raw.subarray(id.start, id.end))));
 }
 
 export function namespaceOf(event: ChangeEvent): Namespace {

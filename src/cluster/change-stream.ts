@@ -6,7 +6,7 @@ import { metrics } from '../metrics.js';
 import type { Doc } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf, isHistoryLost, isTransient, safeText } from './errors.js';
-import type { StreamStart, Token } from './position.js';
+import { type StreamStart, type Token, toResumeToken } from './position.js';
 import { rawBatches } from './raw-cursor.js';
 
 /** What a reader of a cluster's changes wants. */
@@ -113,7 +113,7 @@ function aggregate(options: ChangeStreamOptions, start: StreamStart, reduced: bo
     allChangesForCluster: true,
     showExpandedEvents: true,
     ...(options.rawDeltas ? { showRawUpdateDescription: true } : {}),
-    ...('token' in start ? { resumeAfter: { _data: start.token } } : { startAtOperationTime: start.time }),
+    ...('token' in start ? { resumeAfter: toResumeToken(start.token) } : { startAtOperationTime: start.time }),
   };
   return {
     aggregate: 1,

@@ -2,7 +2,7 @@ import type { ClientSession } from 'mongodb';
 import type { Doc, Long } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { codeOf } from './errors.js';
-import type { Token } from './position.js';
+import { type Token, toToken } from './position.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
 export interface RawBatch {
@@ -49,7 +49,9 @@ export async function* rawBatches(
         // The rejection is read at the await below; without a handler it would count as unhandled until then.
         ahead.catch(() => undefined);
       }
-      yield { documents: cursor.firstBatch ?? cursor.nextBatch ?? [], token: cursor.postBatchResumeToken?._data };
+      const { postBatchResumeToken: token } = cursor;
+      const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
+      yield { documents, token: token === undefined ? undefined : toToken(token) };
       if (ahead === undefined) return;
       signal.throwIfAborted();
       const reply: Doc = await ahead;
@@ -68,7 +70,7 @@ interface CursorReply {
   readonly ns: string;
   readonly firstBatch?: Buffer[];
   readonly nextBatch?: Buffer[];
-  readonly postBatchResumeToken?: { readonly _data: string };
+  readonly postBatchResumeToken?: Doc;
 }
 
 function getMore(

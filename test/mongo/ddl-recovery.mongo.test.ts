@@ -1,6 +1,7 @@
 import { type Binary, BSON, type CollectionInfo, type Db, type Document, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { toToken } from '../../src/cluster/position.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
@@ -109,7 +110,7 @@ async function lastDdlEvent(client: MongoClient, from: Document): Promise<{ toke
     const events = reply['cursor'].firstBatch as Buffer[];
     const event = events.at(-1);
     assert.ok(event, 'the command has an event');
-    return { token: BSON.deserialize(event)['_id']['_data'], event };
+    return { token: toToken(BSON.deserialize(event)['_id']), event };
   } finally {
     await session.endSession();
   }

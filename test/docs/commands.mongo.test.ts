@@ -1,0 +1,112 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { FerryClient } from '../support/ferry-client.js';
+import { FerryProcess, ferryExecutable } from '../support/ferry-process.js';
+import { startPair } from '../support/replica-set.js';
+import { within } from '../support/within.js';
+
+/** A block of shell commands marked with `<!-- run -->`, and the JSON answers that the page shows for it. */
+interface Block {
+  readonly script: string;
+  readonly answers: readonly unknown[];
+}
+
+const PAGES = ['README.md', 'docs/quick-start.md'];
+const PAGE_MS = 90_000;
+const BLOCK_MS = 30_000;
+
+function blocksOf(page: string): Block[] {
+  const [, ...parts] = readFileSync(page, 'utf8').split('<!-- run -->\n```sh\n');
+  return parts.map((part) => {
+    const [script = '', ...rest] = part.split('\n```');
+    // What the page shows belongs to the commands above it, up to the next ones.
+    const shown = rest.join('\n```').split('\n```sh\n')[0] ?? '';
+    const answers = [...shown.matchAll(/^```json\n(.*)\n```/gm)].map(([, json = '']) => JSON.parse(json) as unknown);
+    return { script, answers };
+  });
+}
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a page's commands as a reader would, against this server instead of the one on the usual ports. */
+async function run(script: string, ferry: FerryProcess, signal: AbortSignal): Promise<Outcome> {
+  const here = script.replaceAll('localhost:27182', ferry.httpUrl.replace('http://', ''));
+  const child = spawn('sh', ['-euc', here], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...process.env,
+      MONGOFERRY_TARGET: ferry.grpcTarget,
+      PATH: `${path.dirname(ferryExecutable())}:${process.env['PATH']}`,
+    },
+    signal,
+  });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once('close', resolve);
+    child.once('error', reject);
+  });
+  const [code, stdout, stderr] = await Promise.all([ended, text(child.stdout), text(child.stderr)]);
+  return { code, stdout, stderr };
+}
+
+/** The names of an answer's fields, two levels deep: what a script of a reader's would depend on. */
+function shapeOf(answer: unknown): unknown {
+  if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) return typeof answer;
+  const { progress, ...rest } = answer as Record<string, unknown>;
+  const names = Object.keys(rest).sort();
+  return progress === undefined ? names : [...names, Object.keys(progress as object).sort()];
+}
+
+/** The quick start's own data. */
+async function loadShop(client: MongoClient): Promise<void> {
+  const shop = client.db('shop');
+  const orders = Array.from({ length: 10_000 }, (_, n) => ({ _id: n, customer: n % 100, total: n * 1.5 }));
+  await shop.collection<{ _id: number }>('orders').insertMany(orders);
+  await shop.collection('orders').createIndex({ customer: 1 });
+  const customers = Array.from({ length: 100 }, (_, n) => ({ _id: n, email: `c${n}@example.com` }));
+  await shop.collection<{ _id: number }>('customers').insertMany(customers);
+  await shop.collection('customers').createIndex({ email: 1 }, { unique: true });
+}
+
+async function runPage(page: string, signal: AbortSignal): Promise<void> {
+  const blocks = blocksOf(page);
+  assert.ok(blocks.length >= 3, `${page} has commands to run`);
+  await using pair = await startPair({ signal });
+  const source = await pair.source.connect();
+  await loadShop(source);
+  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, signal });
+  using client = new FerryClient(ferry.grpcTarget);
+  await client.waitUntilInitialized();
+  for (const { script, answers } of blocks) {
+    const { code, stdout, stderr } = await within(BLOCK_MS, (inner) => run(script, ferry, inner), script);
+    assert.is(code, 0, `${script}\n${stdout}${stderr}`);
+    const given = stdout.split('\n').filter((line) => line.startsWith('{'));
+    for (const line of given) assert.match(line, /^\{"success":true\b/);
+    assert.equal(
+      given.map((line) => shapeOf(JSON.parse(line))),
+      answers.map(shapeOf),
+      script,
+    );
+    if (script.startsWith('curl -sS localhost:27182/api/v1/start')) {
+      await source.db('shop').collection('invoices').createIndex({ due: 1 }, { expireAfterSeconds: 86_400 });
+    }
+  }
+  const { state } = await client.progress();
+  assert.is(state, 'COMMITTED', `${page} ends with a committed migration`);
+}
+
+for (const page of PAGES) {
+  test(`the commands of ${page} do what it shows`, async () => {
+    await within(PAGE_MS, (signal) => runPage(page, signal), page);
+  });
+}
+
+test.run();

@@ -1,0 +1,150 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { START_FLAGS } from '../../src/cli/start-flags.js';
+import { envNameOf, FLAGS } from '../../src/config-flags.js';
+import { ERRORS, GrpcCode } from '../../src/errors.js';
+import { STATES } from '../../src/migration/state.js';
+
+const read = (file: string): string => readFileSync(file, 'utf8');
+
+/** Files below a folder whose names end in `ending`. */
+function filesOf(folder: string, ending: RegExp): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => ending.test(name) && !name.includes('node_modules'))
+    .map((name) => path.join(folder, name));
+}
+
+const TOP = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'];
+const PAGES = [...TOP, ...filesOf('docs', /\.md$/), ...filesOf('clients', /^[a-z]+\/README\.md$/)];
+const CODE = ['src', 'test', 'scripts', 'proto', 'bench', 'demo'].flatMap((folder) =>
+  filesOf(folder, /\.(ts|mjs|sh|proto)$/),
+);
+
+/** A page without its code blocks, where brackets are no links and hashes no headings. */
+const proseOf = (page: string): string => read(page).replace(/^ *```[\s\S]*?^ *```/gm, '');
+
+/** The anchors that a page's headings have on the usual sites. */
+function anchorsOf(page: string): Set<string> {
+  const headings = [...proseOf(page).matchAll(/^#{1,6} (.+)$/gm)].map(([, text = '']) => text);
+  return new Set(
+    headings.map((text) =>
+      text
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+}
+
+test('every relative link leads to a file, and to a heading in it', () => {
+  const broken: string[] = [];
+  for (const page of PAGES) {
+    for (const [, target = ''] of proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const [file = '', anchor] = target.split('#');
+      const to = file === '' ? page : path.join(path.dirname(page), file);
+      if (!existsSync(to)) broken.push(`${page}: ${target}`);
+      else if (anchor !== undefined && !anchorsOf(to).has(anchor)) broken.push(`${page}: ${target} (no such heading)`);
+    }
+  }
+  assert.equal(broken, []);
+});
+
+test('every page that code cites is there', () => {
+  const cited = CODE.flatMap((file) => [...read(file).matchAll(/\bdocs\/[a-z0-9-]+\.md/g)].map(([page]) => page));
+  const missing = [...new Set(cited)].filter((page) => !existsSync(page));
+  assert.ok(cited.length > 10);
+  assert.equal(missing, []);
+});
+
+test('every file that a page names is there', () => {
+  const missing = PAGES.filter((page) => !page.startsWith('clients')).flatMap((page) =>
+    [...read(page).matchAll(/`((?:src|test|scripts|proto|bench|demo|docs|clients)\/[\w./-]+)`/g)]
+      .map(([, file = '']) => file)
+      .filter((file) => !existsSync(file))
+      .map((file) => `${page}: ${file}`),
+  );
+  assert.equal(missing, []);
+});
+
+/** The cells of a table's row that begins with a name in backticks. */
+function rowOf(page: string, name: string): string[] | undefined {
+  const line = read(page)
+    .split('\n')
+    .find((text) => text.startsWith(`| \`${name}\` |`));
+  return line?.split('|').map((cell) => cell.trim());
+}
+
+for (const [name, row] of Object.entries(ERRORS)) {
+  test(`docs/errors.md tells of ${name} as the table of errors has it`, () => {
+    const grpc = Object.entries(GrpcCode).find(([, code]) => code === row.grpc)?.[0];
+    const cells = rowOf('docs/errors.md', name);
+    assert.equal(cells?.slice(2, 5), [String(row.http), grpc, String(row.exit)]);
+    assert.ok((cells?.[5] ?? '').length > 10, 'says what it means');
+  });
+}
+
+test('docs/errors.md tells of no error that is not there', () => {
+  const names = [...read('docs/errors.md').matchAll(/^\| `(\w+)` \| \d{3} \|/gm)].map(([, name = '']) => name);
+  assert.equal(names.sort(), Object.keys(ERRORS).sort());
+});
+
+test('docs/operations.md tells of every metric, and says which are not recorded yet', () => {
+  const source = read('src/metrics.ts');
+  const names = [...new Set(source.match(/(?<=')mongo(?:sync|ferry)_[a-z_]+(?=')/g))];
+  assert.ok(names.length > 20);
+  assert.equal(
+    names.filter((name) => rowOf('docs/operations.md', name) === undefined),
+    [],
+  );
+  const users = CODE.filter((file) => file.startsWith('src') && file !== 'src/metrics.ts').map(read);
+  const instruments = [...source.matchAll(/^ {2}(\w+): (?:counter|histogram)[^(]*\(\s*'(\w+)'/gm)];
+  for (const [, key = '', name = ''] of instruments) {
+    const isRecorded = users.some((text) => text.includes(`metrics.${key}`));
+    const saysNot = rowOf('docs/operations.md', name)?.join(' ').includes('Not recorded yet') === true;
+    assert.is(saysNot, !isRecorded, `${name}: recorded or not, docs/operations.md says otherwise`);
+  }
+});
+
+test('docs/options.md tells of every flag and its variable, and of every start option', () => {
+  const page = read('docs/options.md');
+  for (const flag of FLAGS) {
+    assert.ok(new RegExp(`\`--${flag.name}[ \`]`).test(page), flag.name);
+    const isPlain = !('ignored' in flag || 'refused' in flag);
+    if (isPlain) assert.ok(page.includes(`\`${envNameOf(flag.name)}\``), envNameOf(flag.name));
+  }
+  for (const { name } of START_FLAGS) assert.ok(page.includes(`\`${name}\``), name);
+});
+
+test('docs/states.md tells of every state, docs/security.md of every privilege that is asked for', () => {
+  for (const state of STATES) assert.ok(rowOf('docs/states.md', state) !== undefined, state);
+  const asked = /const SOURCE_CLUSTER[\s\S]*?\/\*\*/.exec(read('src/preflight/privileges.ts'))?.[0] ?? '';
+  const actions = asked.match(/(?<=')[a-zA-Z]+(?=')/g) ?? [];
+  assert.ok(actions.length > 20);
+  const page = read('docs/security.md');
+  for (const action of actions) assert.ok(page.includes(`'${action}'`), action);
+});
+
+test('every make target that is named is there, and CONTRIBUTING.md names them all', () => {
+  const targets = [...read('Makefile').matchAll(/^([a-z-]+):.*##/gm)].map(([, name = '']) => name);
+  const named = PAGES.flatMap((page) =>
+    [...read(page).matchAll(/(?:`|^)make ([a-z-]+)/gm)].map(([, name = '']) => name),
+  );
+  assert.equal(
+    named.filter((name) => !targets.includes(name)),
+    [],
+  );
+  const page = read('CONTRIBUTING.md');
+  for (const target of targets.filter((name) => name !== 'help'))
+    assert.ok(page.includes(`| \`make ${target}\` |`), target);
+});
+
+test('README.md says of every dependency why it is there', () => {
+  const { dependencies } = JSON.parse(read('package.json')) as { dependencies: Record<string, string> };
+  const page = read('README.md');
+  for (const name of Object.keys(dependencies)) assert.ok(page.includes(`\`${name}\``), name);
+});
+
+test.run();

@@ -1,0 +1,82 @@
+import { BSON, Decimal128, type Document, Double, Int32, Long, MaxKey, MinKey, ObjectId, Timestamp } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { decodePlain } from '../../src/cluster/bson.js';
+import { readChanges } from '../../src/cluster/change-stream.js';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { type Token, toToken } from '../../src/cluster/position.js';
+import { createLogger } from '../../src/lib/logger.js';
+import { ReplicaSet } from '../support/replica-set.js';
+import { within } from '../support/within.js';
+
+const logger = createLogger({ level: 'WARN', mongosyncId: 'test', sink: { write: () => undefined } });
+
+const IDS: readonly unknown[] = [
+  new Int32(1),
+  Long.fromNumber(2),
+  new Double(3),
+  new Double(-0.5),
+  Decimal128.fromString('4'),
+  Decimal128.fromString('0.1'),
+  Decimal128.fromString('-0'),
+  Decimal128.fromString('1E+400'),
+  Decimal128.fromString('NaN'),
+  'text',
+  new ObjectId(),
+  new Date(0),
+  true,
+  null,
+  new MinKey(),
+  new MaxKey(),
+  new Timestamp({ t: 1, i: 1 }),
+  { a: Decimal128.fromString('0.1'), b: Long.fromNumber(1) },
+];
+
+test('a stream resumes behind an event whatever the type of its _id', async () => {
+  await within(
+    60_000,
+    async (signal) => {
+      await using set = await ReplicaSet.start();
+      const client = await set.connect();
+      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger, maxPoolSize: 4 });
+      try {
+        const { operationTime } = await client.db('admin').command({ ping: 1 });
+        const options = { rawDeltas: true, logger, awaitMs: 100 };
+        for (const [index, _id] of IDS.entries()) {
+          await client.db('t').command({ insert: 'c', documents: [{ _id, index }] });
+        }
+        const stages = [{ $match: { operationType: 'insert' } }];
+        const tokens: Token[] = [];
+        let start: Parameters<typeof readChanges>[1]['start'] = { time: operationTime };
+        while (tokens.length < IDS.length) {
+          const seen = await nextIndexes(cluster, { ...options, stages, start }, signal);
+          assert.equal(seen.indexes, [tokens.length]);
+          tokens.push(seen.token);
+          start = { token: seen.token };
+        }
+      } finally {
+        await cluster.close();
+      }
+    },
+    'resuming behind every event',
+  );
+});
+
+async function nextIndexes(
+  cluster: Cluster,
+  options: Parameters<typeof readChanges>[1],
+  signal: AbortSignal,
+): Promise<{ indexes: unknown[]; token: Token }> {
+  for await (const batch of readChanges(cluster, options, signal)) {
+    if (batch.events.length === 0) continue;
+    const [first] = batch.events;
+    const event = decodePlain(first as Buffer);
+    return {
+      indexes: [(event['fullDocument'] as Document)['index']],
+      token: toToken(BSON.deserialize(first as Buffer)['_id']),
+    };
+  }
+  throw new Error('the stream ended');
+}
+
+test.run();

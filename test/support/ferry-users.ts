@@ -1,0 +1,63 @@
+import type { Document, MongoClient } from 'mongodb';
+import { mongoUri } from './mongo-uri.js';
+import type { ReplicaSet } from './replica-set.js';
+
+/** A privilege as `createRole` takes it. */
+export interface Privilege {
+  readonly resource: Document;
+  readonly actions: readonly string[];
+}
+
+const CLUSTER = { cluster: true };
+const ALL_DATA = { db: '', collection: '' };
+const ON_CLUSTER = ['appendOplogNote', 'listDatabases', 'serverStatus', 'replSetGetConfig', 'getParameter'];
+
+/** The role of docs/security.md for the source's user, without what is optional there. */
+export const SOURCE_PRIVILEGES: readonly Privilege[] = [
+  { resource: CLUSTER, actions: ON_CLUSTER },
+  { resource: ALL_DATA, actions: ['find', 'changeStream', 'listCollections', 'listIndexes', 'collStats'] },
+];
+
+/** The role of docs/security.md for the destination's user, without what is optional there. */
+export const DESTINATION_PRIVILEGES: readonly Privilege[] = [
+  { resource: CLUSTER, actions: [...ON_CLUSTER, 'setUserWriteBlockMode', 'bypassWriteBlockingMode'] },
+  {
+    resource: ALL_DATA,
+    actions: [
+      'find',
+      'insert',
+      'update',
+      'remove',
+      'bypassDocumentValidation',
+      'createCollection',
+      'createIndex',
+      'dropCollection',
+      'dropIndex',
+      'collMod',
+      'listCollections',
+      'listIndexes',
+      'renameCollectionSameDB',
+      'convertToCapped',
+    ],
+  },
+];
+
+/** The privileges without some actions. */
+export function withoutActions(privileges: readonly Privilege[], ...actions: readonly string[]): Privilege[] {
+  return privileges.map((each) => ({ ...each, actions: each.actions.filter((name) => !actions.includes(name)) }));
+}
+
+/** Makes a user with exactly these privileges; returns its connection string. `root`: a client that may do so. */
+export async function createUser(
+  set: ReplicaSet,
+  root: MongoClient,
+  user: { readonly name: string; readonly privileges?: readonly Privilege[]; readonly roles?: readonly string[] },
+): Promise<string> {
+  const admin = root.db('admin');
+  const { name, privileges = [], roles = [] } = user;
+  const password = `${name}-secret`;
+  await admin.command({ createRole: `${name}Role`, privileges, roles: [] });
+  await admin.command({ createUser: name, pwd: password, roles: [`${name}Role`, ...roles] });
+  const credentials = { username: name, password };
+  return mongoUri(set.hosts, { replicaSet: set.name }, { credentials, tls: undefined });
+}
