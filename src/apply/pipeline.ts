@@ -101,11 +101,13 @@ export class ApplyPipeline {
     await this.#ddl.load(signal);
     const link = linkAbort(signal);
     const lanes = new Lanes(this.#context.appliers, link.signal);
+    const reading = this.#read(start, eventsApplied, lanes, link.signal);
     try {
-      await Promise.race([this.#read(start, eventsApplied, lanes, link.signal), lanes.failed]);
+      await Promise.race([reading, lanes.failed]);
     } finally {
       link.abort(new AppError('ShuttingDown', 'the application of change events has ended'));
-      await lanes.stopped();
+      // A DDL event that is being carried out must not go on beside the next run.
+      await Promise.allSettled([reading, lanes.stopped()]);
       link.dispose();
     }
   }

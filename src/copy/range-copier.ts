@@ -88,7 +88,8 @@ export class LocalRangeCopier implements RangeCopier {
             throw error;
           const renamed = await findByUuid(this.#source, task.uuid, task.ns.db, signal);
           if (renamed === undefined) return 'gone';
-          if (task.ordered) return 'restart';
+          // Under the new name from the beginning: what is written already would be out of order.
+          if (task.ordered && done.documents > 0) return 'restart';
           position = { ...position, ns: renamed };
         }
       }

@@ -51,7 +51,11 @@ test('a failure for good ends the process with 4 and one fatal line; restarted, 
     const [line, ...more] = ferry.log.filter(({ level }) => /fatal/i.test(level));
     assert.equal(more, []);
     assert.match(line?.message ?? '', /time-series collection shop\.measured/);
-    const { failure, state } = await storedWhen(destination, 'the failure', (record) => record['failure'] !== undefined);
+    const { failure, state } = await storedWhen(
+      destination,
+      'the failure',
+      (record) => record['failure'] !== undefined,
+    );
     assert.equal([failure.error, state], ['UnsupportedChange', 'RUNNING']);
     const started = performance.now();
     await ferry.restart();

@@ -118,8 +118,14 @@ async function inTheSteadyState({ rest, source, destination }: Setting): Promise
   );
   const before = Number(steady['totalEventsApplied']);
   await source.db('shop').createCollection('later');
-  await source.db('shop').collection('later').insertMany([{ a: 1 }, { a: 2 }]);
-  const after = await rest.waitFor('the new events', ({ totalEventsApplied }) => Number(totalEventsApplied) >= before + 3);
+  await source
+    .db('shop')
+    .collection('later')
+    .insertMany([{ a: 1 }, { a: 2 }]);
+  const after = await rest.waitFor(
+    'the new events',
+    ({ totalEventsApplied }) => Number(totalEventsApplied) >= before + 3,
+  );
   assert.is(typeof (after['lag'] as Record<string, unknown>)['ddlLagSeconds'], 'number');
   assert.is(await destination.db('shop').collection('later').countDocuments(), 2);
 }

@@ -72,7 +72,10 @@ test('a process killed in each state finds it again within seconds, and goes on 
     await killAndFind(ferry, 'RUNNING');
     await releaseCommands(destination);
     await withClient(ferry, (client) => client.waitForCanCommit());
-    await source.db('shop').collection('late').insertMany([{ a: 1 }, { a: 2 }]);
+    await source
+      .db('shop')
+      .collection('late')
+      .insertMany([{ a: 1 }, { a: 2 }]);
     await killAndFind(ferry, 'RUNNING');
     await withClient(ferry, (client) => client.pause());
     await source.db('shop').collection('late').deleteOne({ a: 1 });

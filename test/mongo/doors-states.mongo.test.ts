@@ -66,7 +66,10 @@ async function checkState(doors: Doors, state: string): Promise<void> {
     assert.equal([answer.status, answer.body['error']], [409, 'InvalidStateTransition'], what);
     assert.is(answer.body['errorDescription'], failure.message, `${what}: both doors say the same`);
   }
-  const bad = await rest.post('start', '{"source": "cluster0", "destination": "cluster0", "reversible": "yes", "x": 1}');
+  const bad = await rest.post(
+    'start',
+    '{"source": "cluster0", "destination": "cluster0", "reversible": "yes", "x": 1}',
+  );
   assert.equal([bad.status, bad.body['error']], [400, 'InvalidRequest'], state);
   assert.is((await client.progress()).state, state, 'refused calls change nothing');
 }
@@ -106,7 +109,10 @@ async function walkThroughTheStates(): Promise<void> {
   await using pair = await startPair({ setParameters: FAIL_POINTS });
   const source = await pair.source.connect();
   const destination = await pair.destination.connect();
-  await source.db('shop').collection('items').insertMany([{ sku: 1 }, { sku: 2 }, { sku: 3 }]);
+  await source
+    .db('shop')
+    .collection('items')
+    .insertMany([{ sku: 1 }, { sku: 2 }, { sku: 3 }]);
   await source.db('shop').collection('items').createIndex({ sku: 1 }, { unique: true });
   await holdCommands(destination, { commands: ['listCollections'] }, HOLD_MS);
   await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });

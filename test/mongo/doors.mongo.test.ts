@@ -34,7 +34,10 @@ async function migrateByGrpc(): Promise<void> {
   assert.is((await client.waitUntilInitialized()).state, 'IDLE');
   const { ok, findings } = await client.check({ source: 'cluster0', destination: 'cluster1' });
   assert.ok(ok, JSON.stringify(findings));
-  assert.equal(findings.filter(({ severity }) => severity !== 'warning'), []);
+  assert.equal(
+    findings.filter(({ severity }) => severity !== 'warning'),
+    [],
+  );
 
   await client.start();
   const seen: ProgressSnapshot[] = [];
@@ -57,10 +60,7 @@ async function migrateByGrpc(): Promise<void> {
   assert.ok(last.canWrite);
 
   await following;
-  assert.equal(
-    changesOf(seen.map(({ state }) => state)),
-    ['RUNNING', 'PAUSED', 'RUNNING', 'COMMITTING', 'COMMITTED'],
-  );
+  assert.equal(changesOf(seen.map(({ state }) => state)), ['RUNNING', 'PAUSED', 'RUNNING', 'COMMITTING', 'COMMITTED']);
   await assertEqualClusters(source, destination);
   await destination.db('new').collection('owner').insertOne({ writes: true });
   assert.is(await ferry.stop(), 0);
@@ -85,7 +85,10 @@ async function migrateByRest(): Promise<void> {
   await rest.waitFor('PAUSED after the restart', ({ state }) => state === 'PAUSED');
   assert.equal(await rest.post('start', START_BODY), { status: 200, body: { success: true } });
   assert.is((await rest.progress())['state'], 'PAUSED', 'start with the same options changes nothing');
-  const other = await rest.post('start', '{"source": "cluster0", "destination": "cluster1", "enableUserWriteBlocking": false,}');
+  const other = await rest.post(
+    'start',
+    '{"source": "cluster0", "destination": "cluster1", "enableUserWriteBlocking": false,}',
+  );
   assert.equal([other.status, other.body['success'], other.body['error']], [409, false, 'OptionsDiffer']);
   assert.match(String(other.body['errorDescription']), /enableUserWriteBlocking is "destinationOnly", not "none"/);
 

@@ -156,6 +156,17 @@ const KINDS: readonly Kind[] = [
     },
   },
   {
+    name: 'rename of a capped collection',
+    before: async (db) => {
+      await db.createCollection('capped', { capped: true, size: 65_536 });
+      await db.collection('capped').insertMany([{ n: 1 }, { n: 2 }, { n: 3 }]);
+    },
+    during: async (db) => {
+      await db.collection('capped').rename('renamed');
+      await db.collection('renamed').insertOne({ n: 4 });
+    },
+  },
+  {
     name: 'rename across databases',
     before: (db) => db.collection('a').insertMany([{ n: 1 }, { n: 2 }]),
     during: (db, client) =>

@@ -41,5 +41,7 @@ export async function releaseCommands(client: MongoClient): Promise<void> {
 }
 
 async function configure(client: MongoClient, mode: unknown, data: unknown): Promise<void> {
-  await client.db('admin').command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
+  await client
+    .db('admin')
+    .command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
 }

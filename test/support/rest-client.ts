@@ -43,7 +43,8 @@ export class RestClient {
       return wanted(last) || failureOf(last) !== undefined;
     };
     await eventually(ms, look, what);
-    if (!wanted(last)) throw new Error(`waited for ${what}, but the migration failed: ${JSON.stringify(failureOf(last))}`);
+    if (!wanted(last))
+      throw new Error(`waited for ${what}, but the migration failed: ${JSON.stringify(failureOf(last))}`);
     return last;
   }
 
