@@ -65,11 +65,13 @@ export const ERRORS = {
   UniqueAndNonUniqueIndex: preflight,
   NamesDifferOnlyInCase: preflight,
   InsufficientDestinationDiskSpace: preflight,
+  DestinationWritesBlocked: preflight,
 
   // A cluster, or another instance.
   ClusterUnreachable: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseHeld: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseLost: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
+  AddressInUse: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   ShuttingDown: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.stopped, retryable: true },
 
   // The migration has failed for good. MigrationFailed is what callers see; the others are its causes.

@@ -129,7 +129,7 @@ async function listening<T>(option: string, port: number, starting: Promise<T>):
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     const text = cause instanceof Error ? cause.message : String(cause);
-    throw new AppError('Internal', `cannot listen on port ${port} (option ${option}): ${text}`, { cause });
+    throw new AppError('AddressInUse', `cannot listen on port ${port} (option ${option}): ${text}`, { cause });
   }
 }
 

@@ -138,9 +138,10 @@ function splitTarget(target: string): [path: string, query: string] {
 }
 
 function sendReadiness(response: ServerResponse, control: MigrationControl): void {
-  const why = 'not ready: a cluster cannot be reached, or the lease is not held';
+  const { failure } = control.snapshot();
   if (control.ready) sendJson(response, 200, { success: true });
-  else sendError(response, new AppError('ClusterUnreachable', why));
+  else if (failure !== undefined) sendError(response, new AppError('MigrationFailed', failure.description));
+  else sendError(response, new AppError('ClusterUnreachable', 'a cluster cannot be reached, or the lease is not held'));
 }
 
 function serveRpc(route: RpcRoute, context: Context): Serve {

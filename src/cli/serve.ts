@@ -4,7 +4,7 @@ import type { Logger } from '../lib/logger.js';
 import { buildService } from '../service.js';
 import type { Io } from './io.js';
 
-/** What a supervisor is told to wait before it kills (engine.md §7). */
+/** What a supervisor is told to wait before it kills (docs/operations.md). */
 const STOP_WITHIN_MS = 10_000;
 
 /**

@@ -56,7 +56,12 @@ export async function* readChanges(
   for (;;) {
     signal.throwIfAborted();
     try {
-      const cursor = { db: 'admin', command: aggregate(options, start, reduced), awaitMs: options.awaitMs };
+      const cursor = {
+        db: 'admin',
+        command: aggregate(options, start, reduced),
+        awaitMs: options.awaitMs,
+        onReply: countRead,
+      };
       for await (const batch of rawBatches(cluster, cursor, signal)) {
         if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
         attempt = 0;
@@ -88,6 +93,11 @@ export async function* readChanges(
       await sleep(backoffDelayMs(++attempt), signal);
     }
   }
+}
+
+function countRead(ms: number, bytes: number): void {
+  metrics.applyReadDuration.record(ms);
+  metrics.eventBytesRead.add(bytes);
 }
 
 function throwIfFatal(error: unknown, cluster: Cluster, reduced: boolean): void {

@@ -53,6 +53,7 @@ export class Cluster {
   #outage: string | undefined;
   #bypass = false;
   #now: Timestamp | undefined;
+  #guard: () => void = () => undefined;
 
   private constructor(
     name: string,
@@ -144,8 +145,24 @@ export class Cluster {
     }
   }
 
+  /** From now on `guard` is called before every write and may throw: the lease of the migration that writes here. */
+  guardWrites(guard: () => void): void {
+    this.#guard = guard;
+  }
+
+  /** Throws when this process may not write here now; `write` asks it by itself. */
+  assertMayWrite(): void {
+    this.#guard();
+  }
+
   /** As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. */
   async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+    this.#guard();
+    return this.writeUnguarded(db, command, options);
+  }
+
+  /** `write` for the lease itself, which is what the guard asks. */
+  async writeUnguarded(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
     try {
       return await this.command(db, { ...command, writeConcern: MAJORITY_WRITE, ...this.bypassField() }, options);
     } catch (error) {

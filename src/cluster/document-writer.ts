@@ -39,12 +39,10 @@ export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
 export class DocumentWriter {
   readonly #cluster: Cluster;
   readonly #raw: RawWriter;
-  readonly #mayWrite: () => void;
 
-  constructor(cluster: Cluster, raw: RawWriter, mayWrite: () => void) {
+  constructor(cluster: Cluster, raw: RawWriter) {
     this.#cluster = cluster;
     this.#raw = raw;
-    this.#mayWrite = mayWrite;
   }
 
   /** Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. */
@@ -59,7 +57,6 @@ export class DocumentWriter {
     let offset = 0;
     for (const batch of batches(statements)) {
       const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, () => {
-        this.#mayWrite();
         return this.#raw.write({
           ...target.ns,
           coll: target.ns.coll,

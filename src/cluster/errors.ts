@@ -75,7 +75,7 @@ export function isHistoryLost(error: unknown): boolean {
 /** Text of an error without anything a document may hold: the server quotes key values after these words. */
 export function safeText(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/(dup key:|with value|violat\w+ document|found value).*/is, '$1 …');
+  return text.replace(/(dup key:|with value|violat\w+ document|found value|to execute command).*/is, '$1 …');
 }
 
 const origins = new WeakMap<Error, string>();

@@ -18,6 +18,8 @@ export interface RawCursorOptions {
   readonly command: Doc;
   /** Documents per getMore; the server's 16 MB bound applies too. */
   readonly batchSize?: number;
+  /** Told of every reply: milliseconds it was waited for, and its bytes. */
+  readonly onReply?: (ms: number, bytes: number) => void;
   /** Milliseconds a tailing getMore waits for data; 0 for cursors that end. */
   readonly awaitMs?: number;
 }
@@ -38,6 +40,7 @@ export async function* rawBatches(
   let open: { id: Long; collection: string } | undefined;
   try {
     signal.throwIfAborted();
+    let asked = performance.now();
     const first = await cluster.command(options.db, options.command, { session, raw: { firstBatch: true } });
     let cursor = first['cursor'] as CursorReply;
     for (;;) {
@@ -51,9 +54,11 @@ export async function* rawBatches(
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
+      options.onReply?.(performance.now() - asked, sizeOf(documents));
       yield { documents, token: token === undefined ? undefined : toToken(token) };
       if (ahead === undefined) return;
       signal.throwIfAborted();
+      asked = performance.now();
       const reply: Doc = await ahead;
       ahead = undefined;
       cursor = reply['cursor'] as CursorReply;
@@ -63,6 +68,10 @@ export async function* rawBatches(
     if (open !== undefined) await killCursor(cluster, options.db, open, session);
     await session.endSession();
   }
+}
+
+function sizeOf(documents: readonly Buffer[]): number {
+  return documents.reduce((sum, each) => sum + each.length, 0);
 }
 
 interface CursorReply {

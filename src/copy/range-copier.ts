@@ -105,7 +105,12 @@ export class LocalRangeCopier implements RangeCopier {
     const inFlight: Promise<void>[] = [];
     let previous: Promise<void> = Promise.resolve();
     const limit = task.ordered ? 1 : WRITES_IN_FLIGHT;
-    const cursor = { db: position.ns.db, command: findCommand(task, position), batchSize: task.batchDocuments };
+    const cursor = {
+      db: position.ns.db,
+      command: findCommand(task, position),
+      batchSize: task.batchDocuments,
+      onReply: countRead,
+    };
     try {
       for await (const { documents } of rawBatches(this.#source, cursor, signal)) {
         if (documents.length === 0) continue;
@@ -136,8 +141,13 @@ export class LocalRangeCopier implements RangeCopier {
     else await this.#writer.put(task.target, documents, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
+    metrics.copyBatchBytes.record(documents.reduce((sum, doc) => sum + doc.length, 0));
     await previous;
   }
+}
+
+function countRead(ms: number): void {
+  metrics.copyReadDuration.record(ms);
 }
 
 /** Where to read on: under which name, and from which `_id`. */

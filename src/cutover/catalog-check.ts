@@ -1,7 +1,7 @@
-import type { OrderedDoc } from '../cluster/bson.js';
+import type { Binary, OrderedDoc } from '../cluster/bson.js';
 import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { comparableOptions } from '../cluster/collection-spec.js';
+import { comparableOptions, sameUuid } from '../cluster/collection-spec.js';
 import { comparableIndex, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
@@ -17,10 +17,7 @@ const MAX_NAMED = 20;
  * that something changed without an event, so the destination cannot be right. Errors: CatalogDiffers, with what differs.
  */
 export async function checkCatalog(source: Cluster, collections: CollectionMap, signal: AbortSignal): Promise<void> {
-  const databases = await listDatabases(source, signal);
-  const entries = (
-    await mapLimit(databases, PARALLEL, (db, inner) => listCollections(source, db, inner), signal)
-  ).flat();
+  const entries = await listAll(source, signal);
   const found = await mapLimit(
     entries,
     PARALLEL,
@@ -33,12 +30,77 @@ export async function checkCatalog(source: Cluster, collections: CollectionMap, 
     .filter((ns) => !onSource.has(ns));
   const differences = [...found.flat(), ...missing.map((ns) => `${ns} is not on the source`)];
   if (differences.length > 0) {
-    const more = differences.length > MAX_NAMED ? `; and ${differences.length - MAX_NAMED} more` : '';
     throw new AppError(
       'CatalogDiffers',
-      `the catalog of the source is not what its change events told: ${differences.slice(0, MAX_NAMED).join('; ')}${more}`,
+      `the catalog of the source is not what its change events told: ${named(differences)}`,
     );
   }
+}
+
+/**
+ * Compares the destination's collections and views with what the migration put there. Errors: DestinationModified when
+ * somebody else dropped, renamed or created one.
+ */
+export async function checkDestination(
+  destination: Cluster,
+  collections: CollectionMap,
+  signal: AbortSignal,
+): Promise<void> {
+  const entries = await listAll(destination, signal);
+  const expected = new Map<string, Binary | undefined>();
+  for (const each of collections.live()) expected.set(nsText(each.ns), each.destinationUuid);
+  for (const each of collections.views()) expected.set(nsText(each.ns), undefined);
+  const actual = new Map(entries.map((entry) => [nsText(entry.ns), entry.uuid]));
+  const differences = [
+    ...[...expected.keys()].filter((ns) => !actual.has(ns)).map((ns) => `${ns} is gone`),
+    ...[...actual.keys()].filter((ns) => !expected.has(ns)).map((ns) => `${ns} was created`),
+    ...[...expected]
+      .filter(([ns, uuid]) => actual.has(ns) && !sameUuid(uuid, actual.get(ns)))
+      .map(([ns]) => `${ns} is another collection`),
+  ];
+  if (differences.length > 0) {
+    throw new AppError(
+      'DestinationModified',
+      `someone else changed the destination during the migration: ${named(differences)}`,
+    );
+  }
+}
+
+async function listAll(cluster: Cluster, signal: AbortSignal): Promise<CatalogEntry[]> {
+  const databases = await listDatabases(cluster, signal);
+  return (await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal)).flat();
+}
+
+/**
+ * Compares the destination's collection options, expiry apart, with what the source has: after everything else was
+ * given back. Errors: CatalogDiffers.
+ */
+export async function checkRestored(
+  destination: Cluster,
+  collections: CollectionMap,
+  signal: AbortSignal,
+): Promise<void> {
+  const entries = new Map((await listAll(destination, signal)).map((entry) => [nsText(entry.ns), entry]));
+  const differing = collections.live().filter((each) => {
+    const entry = entries.get(nsText(each.ns));
+    return entry === undefined || withoutTtl(entry.options) !== withoutTtl(each.options);
+  });
+  if (differing.length > 0) {
+    throw new AppError(
+      'CatalogDiffers',
+      `collections on the destination did not get the options of the source: ${named(differing.map((each) => nsText(each.ns)))}`,
+    );
+  }
+}
+
+function withoutTtl(options: OrderedDoc): string {
+  return comparableOptions(new Map([...options].filter(([name]) => name !== 'expireAfterSeconds')));
+}
+
+/** The first differences, and how many more there are. */
+function named(differences: readonly string[]): string {
+  const more = differences.length > MAX_NAMED ? `; and ${differences.length - MAX_NAMED} more` : '';
+  return `${differences.slice(0, MAX_NAMED).join('; ')}${more}`;
 }
 
 async function differencesOf(

@@ -1,13 +1,13 @@
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
+import { setBlock } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { CommitStep, MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
-import { checkCatalog } from './catalog-check.js';
+import { checkCatalog, checkDestination, checkRestored } from './catalog-check.js';
 import { restoreAfterHandover, restoreBeforeHandover } from './restore.js';
-import { setBlock } from './write-block.js';
 
 /** The part of change event application that a commit steers. */
 export interface CommitStream {
@@ -50,8 +50,10 @@ export async function commitUpToHandover(
   await stream.reached(time, signal);
   await context.indexesBuilt(signal);
   await checkCatalog(source, collections, signal);
+  await checkDestination(destination, collections, signal);
   await store.updateMigration({ commit: { step: 'restore', time } }, signal);
   await restoreBeforeHandover(destination, collections, signal);
+  await checkRestored(destination, collections, signal);
   // Whatever was written to the source until now has been judged once the stream has passed this note.
   await stream.reached(await writeNote(source, 'handover', signal), signal);
   const reverseStart = await writeNote(destination, 'handover', signal);

@@ -70,6 +70,12 @@ export class IndexBuilder {
     this.#wake();
   }
 
+  /** Has every collection compared and mended once more. */
+  checkAll(): void {
+    for (const each of this.#context.collections.live()) this.#queue.add(each.id);
+    this.#wake();
+  }
+
   get isOpen(): boolean {
     return this.#open;
   }
@@ -110,6 +116,8 @@ export class IndexBuilder {
     for (const id of ids) this.#held.set(id, (this.#held.get(id) ?? 0) + 1);
     for (const id of ids) {
       while (this.#running.has(id)) {
+        // Cancelling a build that was done in the same moment drops its indexes: they are looked at again.
+        this.#queue.add(id);
         await this.#cancel(id);
         await Promise.race([Promise.allSettled([this.#running.get(id)]), sleep(200, signal)]);
         signal.throwIfAborted();

@@ -60,7 +60,7 @@ function refuseTimeSeries(namespaces: readonly ListedNamespace[]): void {
   if (found.length > 0) {
     throw new AppError(
       'TimeSeriesCollection',
-      `time-series collections cannot be migrated: ${found.join(', ')}. Drop or exclude them and start again`,
+      `time-series collections cannot be migrated: ${found.join(', ')}. Drop them, or migrate them by other means, and start again`,
     );
   }
 }

@@ -21,17 +21,15 @@ const PRODUCT = 'mongoferry';
 
 /**
  * All that a migration must remember, on the destination, written with majority: the process keeps nothing of its own.
- * Every write asks `mayWrite` first, which throws when the lease is no longer certain (docs/02-lifecycle.md).
+ * Writes are refused by the cluster's guard when the lease is no longer certain (docs/02-lifecycle.md).
  */
 export class MetadataStore {
   readonly db: string;
   readonly #cluster: Cluster;
-  readonly #mayWrite: () => void;
 
-  constructor(cluster: Cluster, db: string, mayWrite: () => void) {
+  constructor(cluster: Cluster, db: string) {
     this.#cluster = cluster;
     this.db = db;
-    this.#mayWrite = mayWrite;
   }
 
   /** The migration's record, or undefined when the destination holds none. Errors: ForeignMetadata, MetadataUnreadable. */
@@ -140,7 +138,7 @@ export class MetadataStore {
 
   /** Pipeline update of one document with `$$NOW` at hand, upserting; resolves with whether one matched or was made. */
   async updateWithServerTime(coll: string, filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
-    const reply = await this.#cluster.write(
+    const reply = await this.#cluster.writeUnguarded(
       this.db,
       { update: coll, updates: [{ q: filter, u: pipeline, upsert }] },
       { control: true },
@@ -206,7 +204,6 @@ export class MetadataStore {
 
   async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
     await this.#cluster.attempt(what, signal, async () => {
-      this.#mayWrite();
       try {
         const reply = await this.#cluster.write(this.db, command, { control: true });
         const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];

@@ -1,6 +1,6 @@
 import { Cluster } from '../cluster/cluster.js';
 import { clusterError, isTransient, safeText } from '../cluster/errors.js';
-import { setBlock } from '../cutover/write-block.js';
+import { setBlock } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName, ExitCode } from '../errors.js';
 import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
@@ -54,6 +54,8 @@ export function createMigration(config: MigrationConfig, logger: Logger): Migrat
 
 const NOT_VERIFIED =
   'The data is not verified: this version of mongoferry has no verifier. Compare the clusters by other means before relying on the destination.';
+/** Findings that a running migration causes itself. */
+const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationWritesBlocked']);
 const STOP_MS = 8000;
 const CLOSE_MS = 1500;
 const LAG_SAMPLE_MS = 30_000;
@@ -212,7 +214,7 @@ class LiveMigration implements Migration {
         `a migration is ${this.#machine.state} already`,
         'Commit it, or drop its metadata database to begin anew.',
       );
-      return [exists, ...findings.filter((each) => each.name !== 'DestinationNotEmpty')];
+      return [exists, ...findings.filter((each) => !OUR_DOING.has(each.name))];
     });
   }
 
@@ -397,9 +399,8 @@ class LiveMigration implements Migration {
 
   #leased(destination: Cluster): { lease: Lease; store: MetadataStore } {
     const lease = new Lease(this.#logger.component('lease'));
-    const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName), () =>
-      lease.assertHeld(),
-    );
+    const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName));
+    destination.guardWrites(() => lease.assertHeld());
     lease.bind(store);
     return { lease, store };
   }
@@ -474,7 +475,7 @@ class LiveMigration implements Migration {
       const blocked = context.record.value.blockedDestination
         ? ` Writes to the destination are still blocked; to lift that, run there: db.adminCommand({setUserWriteBlockMode: 1, global: false}).`
         : '';
-      const description = `${error.code}: ${error.message}.${blocked} To begin anew, drop the migrated databases and ${context.record.store.db} on the destination.`;
+      const description = `${error.message}.${blocked} To begin anew, drop the migrated databases and ${context.record.store.db} on the destination.`;
       const failure = { error: error.code, description, at: new Date() };
       this.#failure = failure;
       this.#changed();
@@ -492,7 +493,10 @@ class LiveMigration implements Migration {
   }
 
   #failed(): AppError {
-    return new AppError('MigrationFailed', this.#failure?.description ?? 'the migration has failed');
+    return new AppError(
+      'MigrationFailed',
+      this.#failure === undefined ? 'the migration has failed' : `${this.#failure.error}: ${this.#failure.description}`,
+    );
   }
 
   #running(): RunContext {
@@ -589,10 +593,11 @@ function newRecord(
 
 /** The first blocker's name; all of them in the text. */
 function preflightError(blockers: readonly Finding[]): AppError {
-  const text = blockers.map((each) => `${each.name}: ${each.description}. ${each.remedy}`).join(' ');
-  return new AppError(nameOf(blockers[0]), text, {
-    metadata: { findings: blockers.map((each) => each.name).join(',') },
-  });
+  const [first, ...others] = blockers;
+  const text = (each: Finding | undefined): string => `${each?.description}. ${each?.remedy}`;
+  const more = others.map((each) => ` Also ${each.name}: ${text(each)}`).join('');
+  const metadata = { findings: blockers.map((each) => each.name).join(',') };
+  return new AppError(nameOf(first), `${text(first)}${more}`, { metadata });
 }
 
 function nameOf(finding: Finding | undefined): ErrorName {

@@ -25,9 +25,7 @@ export async function findMigration(
     [cluster1, cluster0],
     [cluster0, cluster1],
   ] as const) {
-    const store = new MetadataStore(destination, db, () => {
-      throw new AppError('Internal', 'metadata is not written while it is looked for');
-    });
+    const store = new MetadataStore(destination, db);
     const record = await store.loadMigration(signal);
     if (record === undefined) continue;
     refuseOtherClusters(record, source, destination);

@@ -9,12 +9,12 @@ import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { type StreamStart, secondsOf } from '../cluster/position.js';
 import { RawWriter } from '../cluster/raw-writes.js';
+import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
 import { type CommitContext, commitFromHandover, commitUpToHandover, isPastHandover } from '../cutover/commit.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
-import { setBlock } from '../cutover/write-block.js';
 import { AppError, InvariantError } from '../errors.js';
 import { IndexBuilder } from '../indexes/builder.js';
 import { initialise } from '../initialise/initialise.js';
@@ -107,7 +107,7 @@ export class MigrationRun {
   }
 
   async #phases(signal: AbortSignal): Promise<void> {
-    const { record, destination, lease, collections, logger } = this.#context;
+    const { record, destination, collections, logger } = this.#context;
     // A run that was stopped may have stored more than it lived to tell.
     await record.refresh(signal);
     await collections.load(signal);
@@ -120,7 +120,7 @@ export class MigrationRun {
       this.#context.onWarning(
         'the driver has no raw pass-through here; documents are decoded and encoded, which is slower',
       );
-    const writer = new DocumentWriter(destination, raw, () => lease.assertHeld());
+    const writer = new DocumentWriter(destination, raw);
     if (record.value.phase === 'initialise') await traced('initialise', {}, () => this.#initialise(signal));
     if (record.value.phase === 'copy') await traced('collection copy', {}, () => this.#copyAll(writer, signal));
     this.copy.finish();
@@ -325,6 +325,8 @@ export class MigrationRun {
       collections,
       logger: logger.component('commit'),
       indexesBuilt: async (signal) => {
+        // Once more against what is really there: the last moment at which a difference can be mended.
+        this.indexes.checkAll();
         while (!this.indexes.settled) await sleep(POLL_MS, signal);
       },
       onHandover: async () => {

@@ -1,8 +1,9 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf } from '../cluster/errors.js';
+import { Code, codeOf, safeText } from '../cluster/errors.js';
+import { isBlocked } from '../cluster/write-block.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkDeployments } from './deployments.js';
-import type { Finding } from './finding.js';
+import { blocker, type Finding, warning } from './finding.js';
 import { checkPrivileges } from './privileges.js';
 
 /** Which of the start options the checks depend on. */
@@ -28,6 +29,7 @@ export async function preflight(
   const checks = [
     () => checkData(source, destination, signal),
     () => checkOplog(source, signal),
+    () => checkWriteBlock(destination, signal),
     ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, signal)]),
   ];
   for (const check of checks) {
@@ -35,9 +37,30 @@ export async function preflight(
       findings.push(...(await check()));
     } catch (error) {
       if (codeOf(error) !== Code.Unauthorized) throw error;
+      findings.push(skipped(error));
     }
   }
   return sorted(findings);
+}
+
+/** A block that is there already is somebody else's: it would not be lifted at the end, whatever canWrite says. */
+async function checkWriteBlock(destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
+  if (!(await isBlocked(destination, signal))) return [];
+  return [
+    blocker(
+      'DestinationWritesBlocked',
+      `user writes on ${destination.label} are blocked already`,
+      'Find out who blocked them; then run there: db.adminCommand({setUserWriteBlockMode: 1, global: false}).',
+    ),
+  ];
+}
+
+function skipped(error: unknown): Finding {
+  return warning(
+    'CheckSkipped',
+    `a check could not be made: ${safeText(error)}`,
+    'Grant the privilege, or see to it by other means.',
+  );
 }
 
 function sorted(findings: readonly Finding[]): Finding[] {

@@ -21,6 +21,7 @@ const DESTINATION_DATA = [
   'remove',
   'bypassDocumentValidation',
   'createCollection',
+  'convertToCapped',
   'createIndex',
   'dropCollection',
   'dropIndex',

@@ -35,7 +35,7 @@ const update: Act = async (turn) => {
     () => ({ $rename: { a: 'c', sub: random.pick(['b', 'sub2']) } }),
     () => ({ $inc: { n: random.pick<unknown>([1, numeric(2, random.int(4))]), 'sub.n': 1 } }),
     () => ({ $mul: { n: numeric(3, random.int(4)) }, $max: { 'sub.m': random.int(100) }, $min: { c: random.int(50) } }),
-    () => ({ $setOnInsert: { c: 'new' }, $set: { s: randomText(random) }, $currentDate: { now: true } }),
+    () => ({ $setOnInsert: { c: 'new' }, $set: { s: randomText(random) } }),
   ])();
   const many = random.chance(0.05) ? { n: { $gt: random.int(900) } } : byId(turn);
   const options = { ...bypass(turn), upsert: random.chance(0.1) };

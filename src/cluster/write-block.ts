@@ -1,4 +1,4 @@
-import type { Cluster } from '../cluster/cluster.js';
+import type { Cluster } from './cluster.js';
 
 const BLOCKING = 2;
 
@@ -20,7 +20,8 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
  */
 export async function setBlock(cluster: Cluster, block: boolean, signal: AbortSignal): Promise<void> {
   if ((await isBlocked(cluster, signal)) === block) return;
-  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, () =>
-    cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true }),
-  );
+  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, () => {
+    cluster.assertMayWrite();
+    return cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
+  });
 }

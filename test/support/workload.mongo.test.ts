@@ -1,0 +1,36 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { startPair } from './replica-set.js';
+import { within } from './within.js';
+import { DDL_KINDS, Workload } from './workload.js';
+
+const TEST_MS = 120_000;
+
+test('one seed does the same on two servers, with every kind of operation', async () => {
+  await using pair = await within(TEST_MS, startPair(), 'two replica sets');
+  const runs = [pair.source, pair.destination].map(async (set) => {
+    const workload = new Workload({ client: await set.connect(), seed: 5, workers: 1 });
+    await workload.prepare();
+    return await workload.run({ operations: 3000 });
+  });
+  const [one, other] = await within(TEST_MS, Promise.all(runs), 'two workloads');
+  assert.is(one?.operations, 3000);
+  assert.equal(one?.done, other?.done);
+  assert.ok(Object.keys(one?.done ?? {}).length >= 22, JSON.stringify(one));
+});
+
+test('kinds can be left out, the pace is kept, and a signal stops it at once', async () => {
+  await using pair = await within(TEST_MS, startPair(), 'two replica sets');
+  const client = await pair.source.connect();
+  const workload = new Workload({ client, seed: 1, without: DDL_KINDS });
+  await workload.prepare();
+  const stop = new AbortController();
+  const running = workload.run({ signal: stop.signal, opsPerSecond: 100 });
+  setTimeout(() => stop.abort(), 2000);
+  const report = await within(10_000, running, 'the workload after its signal');
+  assert.ok(report.operations > 100 && report.operations <= 210, `${report.operations} in 2 s at 100 per second`);
+  const kinds = new Set([...Object.keys(report.done), ...Object.keys(report.refused).map((key) => key.split(':')[0])]);
+  for (const kind of DDL_KINDS) assert.not.ok(kinds.has(kind), kind);
+});
+
+test.run();
