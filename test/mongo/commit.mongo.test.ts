@@ -109,7 +109,7 @@ test('duplicates under a unique index fail the commit before canWrite, naming co
   await within(TEST_MS, commit(), 'the commit');
 });
 
-const CANNOT_CONVERT = 359;
+const CANNOT_CONVERT = { errorCode: 359, errorExtraInfo: { violations: [{ ids: [1, 2] }] } };
 
 test('an index that cannot become unique after all keeps the migration in COMMITTING until a restart', async () => {
   const commit = async () => {

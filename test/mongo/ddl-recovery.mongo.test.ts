@@ -2,6 +2,7 @@ import { type Binary, BSON, type CollectionInfo, type Db, type Document, type Mo
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { toToken } from '../../src/cluster/position.js';
+import { uuidText } from '../../src/cluster/raw-writes.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
@@ -76,7 +77,7 @@ const CASES: readonly Case[] = [
         ),
       );
       const record = {
-        _id: (onSource?.info?.uuid as Binary).toString('hex'),
+        _id: uuidText(onSource?.info?.uuid as unknown as Binary),
         db: name,
         coll: 'clone',
         destinationUuid: onDestination?.info?.uuid,

@@ -1,4 +1,4 @@
-import type { MongoClient } from 'mongodb';
+import type { Document, MongoClient } from 'mongodb';
 
 /** `setParameters` of a set whose commands are to be held or refused: the server's own switch for tests. */
 export const FAIL_POINTS = { enableTestCommands: '1' } as const;
@@ -25,13 +25,17 @@ export async function holdCommands(
   await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
 }
 
-/** Makes a server answer commands of mongoferry with that error code, without carrying them out. */
+/**
+ * Makes a server answer commands of mongoferry with that error code, without carrying them out. `errorExtraInfo`: what
+ * the server would say beside it, without which it does not take some of the codes.
+ */
 export async function refuseCommands(
   client: MongoClient,
   { commands, times }: FailedCommands,
-  errorCode: number,
+  error: number | { readonly errorCode: number; readonly errorExtraInfo: Document },
 ): Promise<void> {
-  const data = { failCommands: commands, appName: APP_NAME, errorCode };
+  const codes = typeof error === 'number' ? { errorCode: error } : error;
+  const data = { failCommands: commands, appName: APP_NAME, ...codes };
   await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
 }
 

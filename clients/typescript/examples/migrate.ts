@@ -7,7 +7,12 @@ import { credentials, type ServiceError } from '@grpc/grpc-js';
 import { readCallFailure } from '../src/call-failure.js';
 import type { ProgressSnapshot } from '../src/gen/mongoferry/v1/progress.js';
 import { StartRequest } from '../src/gen/mongoferry/v1/start_options.js';
-import { CommitRequest, ProgressRequest, type ProgressResponse, SyncServiceClient } from '../src/gen/mongoferry/v1/sync_service.js';
+import {
+  CommitRequest,
+  ProgressRequest,
+  type ProgressResponse,
+  SyncServiceClient,
+} from '../src/gen/mongoferry/v1/sync_service.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -64,7 +69,9 @@ async function commit(): Promise<boolean> {
 }
 
 function describe({ state, info, collectionCopy, lagTimeSeconds }: ProgressSnapshot): string {
-  const copied = collectionCopy && `copied ${collectionCopy.estimatedCopiedBytes} of ${collectionCopy.estimatedTotalBytes ?? '?'} bytes`;
+  const copied =
+    collectionCopy &&
+    `copied ${collectionCopy.estimatedCopiedBytes} of ${collectionCopy.estimatedTotalBytes ?? '?'} bytes`;
   const lag = lagTimeSeconds === undefined ? undefined : `lag ${lagTimeSeconds} s`;
   return `progress: ${[state, info, copied, lag].filter((part) => part !== undefined).join(', ')}`;
 }

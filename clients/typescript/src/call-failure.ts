@@ -26,7 +26,8 @@ export interface CallFailure {
 export function readCallFailure(error: ServiceError): CallFailure {
   const bytes = error.metadata?.get('grpc-status-details-bin')[0];
   const details = bytes instanceof Buffer ? Status.decode(bytes).details : [];
-  const find = (type: string): Uint8Array | undefined => details.find(({ typeUrl }) => typeUrl.endsWith(`/${type}`))?.value;
+  const find = (type: string): Uint8Array | undefined =>
+    details.find(({ typeUrl }) => typeUrl.endsWith(`/${type}`))?.value;
   const info = find('google.rpc.ErrorInfo');
   const badRequest = find('google.rpc.BadRequest');
   const errorInfo = info === undefined ? undefined : ErrorInfo.decode(info);
