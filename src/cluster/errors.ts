@@ -16,6 +16,7 @@ export const Code = {
   CommandNotFound: 59,
   WriteConcernFailed: 64,
   CappedPositionLost: 136,
+  CommandNotSupportedOnView: 166,
   QueryPlanKilled: 175,
   KeyNotFound: 211,
   IndexBuildAborted: 276,

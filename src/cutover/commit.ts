@@ -71,11 +71,7 @@ export async function commitFromHandover(
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
   await context.onHandover();
   logger.info('The destination accepts writes');
-  const notUnique = await restoreAfterHandover(destination, collections, signal);
-  return notUnique.map(
-    (index) =>
-      `index ${index} could not be made unique, since documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry`,
-  );
+  return await restoreAfterHandover(destination, collections, signal);
 }
 
 /** Whether a stored commit is past the point of no return. */

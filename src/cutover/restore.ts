@@ -2,7 +2,7 @@ import type { Doc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
-import { Code, codeOf } from '../cluster/errors.js';
+import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { type IndexRestoration, restoration } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
@@ -10,7 +10,7 @@ import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 const PARALLEL = 8;
-const GONE = [Code.NamespaceNotFound, Code.IndexNotFound];
+const GONE = [Code.NamespaceNotFound, Code.IndexNotFound, Code.CommandNotSupportedOnView];
 
 /**
  * Gives the destination back, by collMod, what was held back and does not change documents: capped sizes, pre-images,
@@ -57,7 +57,8 @@ async function checkUnique(
 
 /**
  * What may only happen when applications may write: expiry (its deletes are theirs) and uniqueness. The owner may have
- * dropped an index or collection by then; that is no error. Resolves with the indexes that could not become unique.
+ * dropped or replaced an index or collection by then; that is no error. Nothing else that the server refuses fails the
+ * migration either, since the data is its owner's by now: resolves with one line for each.
  */
 export async function restoreAfterHandover(
   destination: Cluster,
@@ -70,20 +71,15 @@ export async function restoreAfterHandover(
     PARALLEL,
     async (collection, inner) => {
       const ttl = collectionTtl(collection.options);
-      if (ttl !== undefined) await collMod(destination, collection, { expireAfterSeconds: ttl }, inner, GONE);
-      for (const spec of collection.indexes) {
-        const index = restoration(spec);
-        if (index.expireAfterSeconds !== undefined) {
-          await collMod(
-            destination,
-            collection,
-            { index: { name: index.name, expireAfterSeconds: index.expireAfterSeconds } },
-            inner,
-            GONE,
-          );
-        }
-        if (index.unique && !(await makeUnique(destination, collection, index, inner)))
-          refused.push(`${nsText(collection.ns)} ${index.name}`);
+      const change = async (what: string, fields: Doc): Promise<void> => {
+        const refusal = await tryCollMod(destination, collection, fields, inner);
+        if (refusal !== undefined) refused.push(`${what} ${refusal}`);
+      };
+      if (ttl !== undefined) await change(nsText(collection.ns), { expireAfterSeconds: ttl });
+      for (const { name, unique, expireAfterSeconds } of collection.indexes.map(restoration)) {
+        const what = `index ${nsText(collection.ns)} ${name}`;
+        if (expireAfterSeconds !== undefined) await change(what, { index: { name, expireAfterSeconds } });
+        if (unique) await change(what, { index: { name, unique: true } });
       }
     },
     signal,
@@ -91,18 +87,22 @@ export async function restoreAfterHandover(
   return refused;
 }
 
-async function makeUnique(
+/** Resolves with what the server had against it, if it refused. */
+async function tryCollMod(
   destination: Cluster,
   collection: MigratedCollection,
-  index: IndexRestoration,
+  fields: Doc,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<string | undefined> {
   try {
-    await collMod(destination, collection, { index: { name: index.name, unique: true } }, signal, GONE);
-    return true;
+    await collMod(destination, collection, fields, signal, GONE);
+    return undefined;
   } catch (error) {
-    if (codeOf(error) === Code.CannotConvertIndexToUnique) return false;
-    throw error;
+    const code = codeOf(error);
+    if (code === undefined || isTransient(error)) throw error;
+    return code === Code.CannotConvertIndexToUnique
+      ? 'could not be made unique, since documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry'
+      : `could not be given back what was held back during the migration: ${safeText(error)} (code ${code}). Remove the cause and restart mongoferry`;
   }
 }
 

@@ -1,0 +1,107 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { COMMIT_POINTS, killAt } from '../support/commit-points.js';
+import { FAIL_POINTS } from '../support/fail-points.js';
+import { FerryClient } from '../support/ferry-client.js';
+import { FerryProcess } from '../support/ferry-process.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { resetClusters, storedMigration } from '../support/stored-migration.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+
+test.before(async () => {
+  pair = await startPair({ setParameters: FAIL_POINTS });
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+  const db = source.db('shop');
+  const items = db.collection('items');
+  await items.insertMany(Array.from({ length: 500 }, (_, n) => ({ sku: n })));
+  await items.createIndex({ sku: 1 }, { unique: true });
+  await items.createIndex({ at: 1 }, { expireAfterSeconds: 3600 });
+  await db.createCollection('recent', { capped: true, size: 4096, max: 7 });
+  await db.collection('recent').insertMany([{ a: 1 }, { a: 2 }]);
+});
+
+function startFerry(): Promise<FerryProcess> {
+  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+}
+
+test('a write on the source between the kill and the restart counts as late once the commit time is stored', async () => {
+  const killAndWrite = async () => {
+    await using ferry = await startFerry();
+    await killAt(ferry, { source, destination }, COMMIT_POINTS.timeStored);
+    await source.db('shop').collection('items').insertOne({ sku: 'late' });
+    await ferry.restart();
+    assert.is((await ferry.exited).code, 4);
+    assert.match(ferry.log.at(-1)?.message ?? '', /insert of shop\.items on the source after the commit/);
+    assert.is((await storedMigration(destination))?.['canWrite'], false);
+  };
+  await within(TEST_MS, killAndWrite(), 'the late write');
+});
+
+/** What the owner of the destination does while the last restorations wait for a restart; resolves once it is over. */
+async function afterTheHandover(ownerActs: () => Promise<unknown>): Promise<void> {
+  await using ferry = await startFerry();
+  await killAt(ferry, { source, destination }, COMMIT_POINTS.finishing);
+  await ownerActs();
+  await ferry.restart();
+  using client = new FerryClient(ferry.grpcTarget);
+  const ended = ferry.exited.then(({ code }) =>
+    Promise.reject(new Error(`the process ended with ${code}: ${ferry.log.at(-1)?.message}`)),
+  );
+  await Promise.race([client.waitForState('COMMITTED'), ended]);
+  ended.catch(() => undefined);
+  assert.is((await storedMigration(destination))?.['canWrite'], true);
+}
+
+test('what applications write between the hand-over and the restart stays, and the source no longer matters', async () => {
+  const write = async () => {
+    const items = destination.db('shop').collection<{ sku: unknown }>('items');
+    await afterTheHandover(async () => {
+      await items.insertOne({ sku: 'ours' });
+      await destination.db('shop').collection('recent').drop();
+      await source.db('shop').collection('items').insertOne({ sku: 'lost' });
+    });
+    assert.equal(await items.countDocuments({ sku: { $in: ['ours', 'lost'] } }), 1);
+    const sku = (await items.indexes()).find(({ name }) => name === 'sku_1');
+    assert.equal([sku?.['unique'], sku?.['prepareUnique']], [true, undefined]);
+  };
+  await within(TEST_MS, write(), 'the writes');
+});
+
+test('indexes and collections that the owner dropped after the hand-over are no obstacle', async () => {
+  const drop = async () => {
+    await afterTheHandover(async () => {
+      await destination.db('shop').collection('items').dropIndex('sku_1');
+      await destination.db('shop').collection('recent').drop();
+    });
+  };
+  await within(TEST_MS, drop(), 'the drops');
+});
+
+test('a collection that its owner replaced by a view after the hand-over does not fail the migration', async () => {
+  const replace = async () => {
+    await afterTheHandover(async () => {
+      const db = destination.db('shop');
+      await db.collection('items').rename('articles');
+      await db.createCollection('items', { viewOn: 'articles', pipeline: [] });
+    });
+    assert.is((await storedMigration(destination))?.['failure'], undefined);
+  };
+  await within(TEST_MS, replace(), 'the view');
+});
+
+test.run();

@@ -1,0 +1,89 @@
+import type { Document, MongoClient } from 'mongodb';
+import { holdCommands, releaseCommands } from './fail-points.js';
+import { FerryClient } from './ferry-client.js';
+import type { FerryProcess } from './ferry-process.js';
+import { storedMigration, storedWhen } from './stored-migration.js';
+
+/** The two ends of a migration; both must be started with FAIL_POINTS. */
+export interface Ends {
+  readonly source: MongoClient;
+  readonly destination: MongoClient;
+}
+
+/** Long enough for a kill, short enough for a restarted process that meets what the killed one had sent. */
+const HOLD_MS = 2500;
+const SHORT_HOLD_MS = 1000;
+
+/** A step of a commit: what holds a process there, and how it is told from the stored record. */
+export interface CommitPoint {
+  readonly name: string;
+  /** Whose command is held. */
+  readonly at: keyof Ends;
+  readonly command: string;
+  readonly isReached: (record: Document) => boolean;
+  /** Whether the point of no return is passed: the destination must never be blocked again. */
+  readonly isHandedOver: boolean;
+}
+
+const isAt = (step: string) => (record: Document) => record['commit']?.step === step;
+
+/** The points at which a commit can be held, in their order. */
+export const COMMIT_POINTS = {
+  beforeTime: {
+    name: 'before the commit time is taken',
+    at: 'source',
+    command: 'appendOplogNote',
+    isReached: (record: Document) => isAt('drain')(record) && record['commit'].time === undefined,
+    isHandedOver: false,
+  },
+  timeStored: {
+    name: 'once the commit time is stored',
+    at: 'source',
+    command: 'listCollections',
+    isReached: (record: Document) => isAt('drain')(record) && record['commit'].time !== undefined,
+    isHandedOver: false,
+  },
+  restoring: {
+    name: 'while options are restored',
+    at: 'destination',
+    command: 'collMod',
+    isReached: isAt('restore'),
+    isHandedOver: false,
+  },
+  noReturn: {
+    name: 'at the point of no return',
+    at: 'destination',
+    command: 'setUserWriteBlockMode',
+    isReached: isAt('handover'),
+    isHandedOver: true,
+  },
+  finishing: {
+    name: 'while expiry and uniqueness are restored',
+    at: 'destination',
+    command: 'collMod',
+    isReached: (record: Document) => record['canWrite'] === true,
+    isHandedOver: true,
+  },
+} as const satisfies Readonly<Record<string, CommitPoint>>;
+
+/** Starts a migration, brings its commit to that point and kills its process there. Nothing is held afterwards. */
+export async function killAt(ferry: FerryProcess, ends: Ends, point: CommitPoint): Promise<void> {
+  const { source, destination } = ends;
+  using client = new FerryClient(ferry.grpcTarget);
+  await client.start();
+  await client.waitForCanCommit();
+  const { noReturn, finishing } = COMMIT_POINTS;
+  // The same command is sent earlier too: held only once everything before the point of no return is done.
+  const first = point === finishing ? noReturn : point;
+  await holdCommands(ends[first.at], { commands: [first.command] }, point === finishing ? SHORT_HOLD_MS : HOLD_MS);
+  await client.commit();
+  await storedWhen(destination, first.name, first.isReached);
+  if (point === finishing) await holdCommands(destination, { commands: [finishing.command] }, HOLD_MS);
+  await storedWhen(destination, point.name, point.isReached);
+  await ferry.kill();
+  const record = await storedMigration(destination);
+  if (record?.['state'] !== 'COMMITTING' || !point.isReached(record)) {
+    throw new Error(`the process was not killed ${point.name}, but at ${JSON.stringify(record?.['commit'])}`);
+  }
+  await Promise.all([releaseCommands(source), releaseCommands(destination)]);
+}
