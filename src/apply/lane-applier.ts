@@ -71,7 +71,7 @@ export class LocalLaneApplier implements LaneApplier {
     const of = (kind: Operation['kind']): Operation[] => round.filter((each) => each.kind === kind);
     const updates = [...of('replace'), ...of('delta')];
     await Promise.all([
-      this.#writer.put(target, of('put').map(contentOf), signal),
+      this.#put(target, of('put'), signal),
       this.#update(target, updates, signal),
       this.#delete(target, of('delete'), signal),
       this.#refetch(target, of('refetch'), signal),
@@ -84,7 +84,7 @@ export class LocalLaneApplier implements LaneApplier {
     const target = targetOf(first);
     if (first.kind === 'put') {
       if (first.collection.capped) await this.#writer.append(target, run.map(contentOf), signal);
-      else for (const each of run) await this.#writer.put(target, [contentOf(each)], signal);
+      else for (const each of run) await this.#put(target, [each], signal);
       return;
     }
     for (const each of run) await this.#sendOne(target, each, signal);
@@ -94,6 +94,16 @@ export class LocalLaneApplier implements LaneApplier {
     if (each.kind === 'delete') await this.#delete(target, [each], signal);
     else if (each.kind === 'refetch') await this.#refetch(target, [each], signal);
     else await this.#update(target, [each], signal);
+  }
+
+  /** A state that an index does not take is an old one, being replayed: the document as it is now will do. */
+  async #put(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
+    if (operations.length === 0) return;
+    const refused = await this.#writer.put(target, operations.map(contentOf), signal);
+    if (refused.length === 0) return;
+    const documents = new Set(refused.map((each) => each.document));
+    const again = operations.filter((each) => each.content !== undefined && documents.has(each.content));
+    await this.#refetch(target, again, signal);
   }
 
   async #update(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
@@ -132,7 +142,7 @@ export class LocalLaneApplier implements LaneApplier {
         // A document that is gone by now has a delete event that follows.
         if (documents === 'gone') return;
         if (operations[0]?.collection.capped === true) await this.#replaceInPlace(target, documents, signal);
-        else await this.#writer.put(target, documents, signal);
+        else await this.#writer.putSurely(target, documents, signal);
       }
     });
     metrics.refetchDuration.record(performance.now() - started);

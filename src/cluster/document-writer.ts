@@ -14,6 +14,15 @@ export interface WriteTarget {
   readonly uuid: Binary;
 }
 
+/** A document that the destination does not take, and why. */
+export interface Refusal {
+  readonly document: Buffer;
+  readonly error: WriteError;
+}
+
+/** Drops the secondary indexes of a target; they are built again later. */
+export type RemoveIndexes = (target: WriteTarget, signal: AbortSignal) => Promise<void>;
+
 /** Bounds of one command: the server takes 48,000,000 bytes and 100,000 statements. */
 const MAX_BATCH_BYTES = 20_000_000;
 const MAX_BATCH_STATEMENTS = 50_000;
@@ -39,10 +48,13 @@ export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
 export class DocumentWriter {
   readonly #cluster: Cluster;
   readonly #raw: RawWriter;
+  readonly #removeIndexes: RemoveIndexes;
 
-  constructor(cluster: Cluster, raw: RawWriter) {
+  /** `removeIndexes` drops the secondary indexes of a target and sees to it that they are built again. */
+  constructor(cluster: Cluster, raw: RawWriter, removeIndexes: RemoveIndexes) {
     this.#cluster = cluster;
     this.#raw = raw;
+    this.#removeIndexes = removeIndexes;
   }
 
   /** Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. */
@@ -79,27 +91,45 @@ export class DocumentWriter {
   /**
    * Makes these documents, as they are, the ones with their `_id`s. No two may have the same `_id`. A document that is
    * there already is deleted and inserted: a replacement would keep the old bytes of an equal `_id` (1 and 1.0) and
-   * refuse one that is only equal by collation.
+   * refuse one that is only equal by collation. Resolves with the documents that an index does not take.
    */
-  async put(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+  async put(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     const plain: Buffer[] = [];
     const special: Buffer[] = [];
     for (const doc of documents) (holdsEmptyTimestamp(doc) ? special : plain).push(doc);
+    const refusals: Refusal[] = [];
     if (plain.length > 0) {
-      const refused = await this.send(target, 'insert', plain, false, signal);
-      const again = duplicatesOf(target, plain, refused);
-      if (again.length > 0) await this.#replace(target, again, signal);
+      const outcome = sortRefused(plain, await this.send(target, 'insert', plain, false, signal));
+      refusals.push(...outcome.refusals);
+      if (outcome.duplicates.length > 0) refusals.push(...(await this.#replace(target, outcome.duplicates, signal)));
     }
-    if (special.length > 0) await this.#putSpecial(target, special, signal);
+    if (special.length > 0) refusals.push(...(await this.#putSpecial(target, special, signal)));
+    return refusals;
   }
 
-  /** As `put`, but each document goes to the end, in the order given: for capped collections, where order is data. */
+  /**
+   * As `put` for documents that are as the source has them now: an index that does not take one is out of date (the
+   * source has dropped it meanwhile), so the target's indexes are removed and built again later.
+   * Errors: WriteRefused when it is refused all the same.
+   */
+  async putSurely(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    const refused = await this.put(target, documents, signal);
+    if (refused[0] === undefined) return;
+    await this.#removeIndexes(target, signal);
+    const again = refused.map((each) => each.document);
+    const [still] = await this.put(target, again, signal);
+    if (still !== undefined) throw refusedError(target, still.error);
+  }
+
+  /**
+   * As `putSurely`, but each document goes to the end, in the order given: for capped collections, where order is data.
+   */
   async append(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
     let rest = documents;
     while (rest.length > 0) {
       const until = rest.findIndex(holdsEmptyTimestamp);
       const run = until < 0 ? rest : rest.slice(0, Math.max(1, until));
-      if (until === 0) await this.#putSpecial(target, run, signal);
+      if (until === 0) await this.putSurely(target, run, signal);
       else await this.#appendPlain(target, run, signal);
       rest = rest.slice(run.length);
     }
@@ -108,38 +138,41 @@ export class DocumentWriter {
   /** Where one document is there already most others are (a replay): all that are left go, then come back in order. */
   async #appendPlain(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
     let rest = documents;
+    let withoutIndexes = false;
     for (;;) {
       const [error] = await this.send(target, 'insert', rest, true, signal);
       if (error === undefined) return;
-      if (!isDuplicateId(error)) throw refusedError(target, error);
       rest = rest.slice(error.index);
-      await this.#delete(target, rest, signal);
+      if (isDuplicateId(error)) await this.#delete(target, rest, signal);
+      else if (withoutIndexes) throw refusedError(target, error);
+      else {
+        await this.#removeIndexes(target, signal);
+        withoutIndexes = true;
+      }
     }
   }
 
   /** Again where the first answer was lost: what it left is deleted and inserted once more, never taken for granted. */
-  async #replace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+  async #replace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     metrics.duplicateKeys.add(documents.length);
+    const refusals: Refusal[] = [];
     let rest = documents;
-    for (let tries = 1; ; tries++) {
+    for (let tries = 1; rest.length > 0; tries++) {
       await this.#delete(target, rest, signal);
       const refused = await this.send(target, 'insert', rest, false, signal);
-      if (refused[0] === undefined) return;
-      if (tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
-      rest = duplicatesOf(target, rest, refused);
+      if (refused[0] !== undefined && tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
+      const outcome = sortRefused(rest, refused);
+      refusals.push(...outcome.refusals);
+      rest = outcome.duplicates;
     }
+    return refusals;
   }
 
-  async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+  async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     await this.#delete(target, documents, signal);
-    const refused = await this.send(
-      target,
-      'update',
-      documents.map((doc) => literalReplaceStatement(keyOf(doc), doc)),
-      true,
-      signal,
-    );
-    if (refused[0] !== undefined) throw refusedError(target, refused[0]);
+    const statements = documents.map((doc) => literalReplaceStatement(keyOf(doc), doc));
+    const refused = await this.send(target, 'update', statements, false, signal);
+    return refused.map((error) => ({ document: documents[error.index] as Buffer, error }));
   }
 
   async #delete(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
@@ -154,12 +187,19 @@ export class DocumentWriter {
   }
 }
 
-/** The documents whose `_id` was there already; any other refusal is fatal. */
-function duplicatesOf(target: WriteTarget, documents: readonly Buffer[], refused: readonly WriteError[]): Buffer[] {
-  return refused.map((error) => {
-    if (!isDuplicateId(error)) throw refusedError(target, error);
-    return documents[error.index] as Buffer;
-  });
+/** Those whose `_id` was there already, and those that were refused for another reason. */
+function sortRefused(
+  documents: readonly Buffer[],
+  refused: readonly WriteError[],
+): { readonly duplicates: Buffer[]; readonly refusals: Refusal[] } {
+  const duplicates: Buffer[] = [];
+  const refusals: Refusal[] = [];
+  for (const error of refused) {
+    const document = documents[error.index] as Buffer;
+    if (isDuplicateId(error)) duplicates.push(document);
+    else refusals.push({ document, error });
+  }
+  return { duplicates, refusals };
 }
 
 function keyOf(doc: Buffer): Buffer {

@@ -138,7 +138,7 @@ export class LocalRangeCopier implements RangeCopier {
   async #write(task: RangeTask, documents: Buffer[], previous: Promise<void>, signal: AbortSignal): Promise<void> {
     const started = performance.now();
     if (task.ordered) await this.#writer.append(task.target, documents, signal);
-    else await this.#writer.put(task.target, documents, signal);
+    else await this.#writer.putSurely(task.target, documents, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
     metrics.copyBatchBytes.record(documents.reduce((sum, doc) => sum + doc.length, 0));

@@ -1,4 +1,4 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
 import { setBlock } from '../cluster/write-block.js';
@@ -22,6 +22,8 @@ export interface CommitContext {
   readonly destination: Cluster;
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
+  /** Whether the migration builds an index at all. */
+  readonly isBuilt: (spec: OrderedDoc) => boolean;
   readonly logger: Logger;
   /** Resolves once every wanted index is built. */
   readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
@@ -52,7 +54,7 @@ export async function commitUpToHandover(
   await checkCatalog(source, collections, signal);
   await checkDestination(destination, collections, signal);
   await store.updateMigration({ commit: { step: 'restore', time } }, signal);
-  await restoreBeforeHandover(destination, collections, signal);
+  await restoreBeforeHandover(destination, collections, context.isBuilt, signal);
   await checkRestored(destination, collections, signal);
   // Whatever was written to the source until now has been judged once the stream has passed this note.
   await stream.reached(await writeNote(source, 'handover', signal), signal);
@@ -71,7 +73,7 @@ export async function commitFromHandover(
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
   await context.onHandover();
   logger.info('The destination accepts writes');
-  return await restoreAfterHandover(destination, collections, signal);
+  return await restoreAfterHandover(destination, collections, context.isBuilt, signal);
 }
 
 /** Whether a stored commit is past the point of no return. */

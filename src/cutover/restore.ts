@@ -1,4 +1,4 @@
-import type { Doc } from '../cluster/bson.js';
+import type { Doc, OrderedDoc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
@@ -10,25 +10,51 @@ import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 const PARALLEL = 8;
-const GONE = [Code.NamespaceNotFound, Code.IndexNotFound, Code.CommandNotSupportedOnView];
+/** Answers to a collMod whose collection or index is no longer the one the migration made. */
+const GONE: readonly number[] = [
+  Code.NamespaceNotFound,
+  Code.IndexNotFound,
+  Code.CommandNotSupportedOnView,
+  Code.CollectionUUIDMismatch,
+];
 
 /**
  * Gives the destination back, by collMod, what was held back and does not change documents: capped sizes, pre-images,
  * hidden indexes; and prepares every unique index. Repeatable. Errors: UniqueViolation when documents of the source
- * violate an index that is unique there, which only damaged data does.
+ * violate an index that is unique there, which only damaged data does; DestinationModified.
  */
 export async function restoreBeforeHandover(
   destination: Cluster,
   collections: CollectionMap,
+  isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  await mapLimit(collections.live(), PARALLEL, (each, inner) => restoreOne(destination, each, inner), signal);
+  await mapLimit(
+    collections.live(),
+    PARALLEL,
+    async (each, inner) => {
+      try {
+        await restoreOne(destination, each, isBuilt, inner);
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === undefined || !GONE.includes(code)) throw error;
+        const text = `${nsText(each.ns)} on the destination was changed by someone else during the migration`;
+        throw new AppError('DestinationModified', `${text}: ${safeText(error)}`, { cause: error });
+      }
+    },
+    signal,
+  );
 }
 
-async function restoreOne(destination: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+async function restoreOne(
+  destination: Cluster,
+  collection: MigratedCollection,
+  isBuilt: (spec: OrderedDoc) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
   const fields = restoreCommand(collection.options);
   if (Object.keys(fields).length > 0) await collMod(destination, collection, fields, signal);
-  for (const spec of collection.indexes) {
+  for (const spec of collection.indexes.filter(isBuilt)) {
     const index = restoration(spec);
     if (index.hidden) await collMod(destination, collection, { index: { name: index.name, hidden: true } }, signal);
     if (index.unique || index.prepareUnique)
@@ -63,6 +89,7 @@ async function checkUnique(
 export async function restoreAfterHandover(
   destination: Cluster,
   collections: CollectionMap,
+  isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
 ): Promise<string[]> {
   const refused: string[] = [];
@@ -76,7 +103,7 @@ export async function restoreAfterHandover(
         if (refusal !== undefined) refused.push(`${what} ${refusal}`);
       };
       if (ttl !== undefined) await change(nsText(collection.ns), { expireAfterSeconds: ttl });
-      for (const { name, unique, expireAfterSeconds } of collection.indexes.map(restoration)) {
+      for (const { name, unique, expireAfterSeconds } of collection.indexes.filter(isBuilt).map(restoration)) {
         const what = `index ${nsText(collection.ns)} ${name}`;
         if (expireAfterSeconds !== undefined) await change(what, { index: { name, expireAfterSeconds } });
         if (unique) await change(what, { index: { name, unique: true } });
@@ -106,12 +133,14 @@ async function tryCollMod(
   }
 }
 
-function collMod(
+async function collMod(
   destination: Cluster,
   collection: MigratedCollection,
   fields: Doc,
   signal: AbortSignal,
   accepted: readonly number[] = [],
-): Promise<boolean> {
-  return changeCatalog(destination, collection.ns.db, { collMod: collection.ns.coll, ...fields }, signal, accepted);
+): Promise<void> {
+  const { ns, destinationUuid } = collection;
+  const command = { collMod: ns.coll, collectionUUID: destinationUuid, ...fields };
+  await changeCatalog(destination, ns.db, command, signal, accepted);
 }

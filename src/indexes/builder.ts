@@ -1,6 +1,7 @@
-import type { OrderedDoc } from '../cluster/bson.js';
+import type { Binary, OrderedDoc } from '../cluster/bson.js';
 import { listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { sameUuid } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
@@ -18,6 +19,8 @@ export interface IndexContext {
   readonly destination: Cluster;
   readonly collections: CollectionMap;
   readonly logger: Logger;
+  /** Whether the migration builds an index at all; by its `buildIndexes` option. */
+  readonly wants: (spec: OrderedDoc) => boolean;
   /** Collections whose indexes are built at the same time. */
   readonly parallelBuilds: number;
   /** Called once for each spec that had to be changed for the server to take it. */
@@ -86,18 +89,25 @@ export class IndexBuilder {
   }
 
   get progress(): IndexProgress {
-    const live = this.#context.collections.live().filter((each) => each.indexes.length > 0);
-    const builtOf = (each: MigratedCollection): number => Math.min(each.indexes.length, this.#built.get(each.id) ?? 0);
+    const live = this.#context.collections.live().filter((each) => this.#wantedOf(each).length > 0);
+    const totalOf = (each: MigratedCollection): number => this.#wantedOf(each).length;
+    const builtOf = (each: MigratedCollection): number => Math.min(totalOf(each), this.#built.get(each.id) ?? 0);
     return {
       built: live.reduce((sum, each) => sum + builtOf(each), 0),
-      total: live.reduce((sum, each) => sum + each.indexes.length, 0),
-      collectionsFinished: live.filter((each) => builtOf(each) === each.indexes.length).length,
+      total: live.reduce((sum, each) => sum + totalOf(each), 0),
+      collectionsFinished: live.filter((each) => builtOf(each) === totalOf(each)).length,
       collectionsTotal: live.length,
     };
   }
 
-  builtOf(id: string): number {
-    return this.#built.get(id) ?? 0;
+  /** How many indexes a collection is to have, and how many it has. */
+  countsOf(collection: MigratedCollection): { readonly built: number; readonly total: number } {
+    const total = this.#wantedOf(collection).length;
+    return { built: Math.min(total, this.#built.get(collection.id) ?? 0), total };
+  }
+
+  #wantedOf(collection: MigratedCollection): OrderedDoc[] {
+    return collection.indexes.filter(this.#context.wants);
   }
 
   changed(id: string): void {
@@ -132,6 +142,24 @@ export class IndexBuilder {
       else this.#held.delete(id);
     }
     this.#wake();
+  }
+
+  /** Drops all secondary indexes of a collection, because they stand in the way of a document; builds them again later. */
+  async remove(uuid: Binary, signal: AbortSignal): Promise<void> {
+    const collection = this.#context.collections.live().find((each) => sameUuid(each.destinationUuid, uuid));
+    if (collection === undefined) return;
+    const { id, ns } = collection;
+    await this.hold([id], signal);
+    try {
+      this.#context.logger.info(
+        `Indexes of ${nsText(ns)} do not take a document as it is now; building them again later`,
+      );
+      const command = { dropIndexes: ns.coll, index: '*', collectionUUID: uuid };
+      await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
+      this.#queue.add(id);
+    } finally {
+      this.release([id]);
+    }
   }
 
   /** Builds until `signal` aborts. Rejects with IndexBuildFailed after ten failures of one collection. */
@@ -232,7 +260,7 @@ export class IndexBuilder {
 
   async #reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { destination, logger } = this.#context;
-    const wanted = collection.indexes.map((spec) => this.#relaxed(spec, collection));
+    const wanted = this.#wantedOf(collection).map((spec) => this.#relaxed(spec, collection));
     const actual = await listIndexes(destination, collection.ns, signal);
     const wantedTexts = new Set(wanted.map((spec) => builtText(spec)));
     const actualTexts = new Set(actual.map(builtText));

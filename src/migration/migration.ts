@@ -17,7 +17,7 @@ import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } fro
 import { loadOf } from './load-level.js';
 import { StateMachine } from './machine.js';
 import { type Health, monitor } from './monitor.js';
-import { type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
+import { type BuildIndexes, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
 import { Rates } from './rates.js';
 import { StoredRecord } from './record.js';
 import { type Found, findMigration } from './recover.js';
@@ -419,6 +419,7 @@ class LiveMigration implements Migration {
       load: loadOf(this.#config.loadLevel),
       logger: this.#logger,
       blocksDestination: record.options['writeBlocking'] === 'destinationOnly',
+      buildIndexes: record.options['buildIndexes'] as BuildIndexes,
       commitCalled: deferred(),
       onWarning: (warning) => this.#warn(warning),
       onChange: () => this.#changed(),

@@ -89,7 +89,7 @@ export function resolveStartOptions(options: StartOptions): MigrationOptions {
   checkClusters(options, refuse);
   const buildIndexes = oneOf(BUILD_INDEXES, options.buildIndexes ?? 'afterDataCopy', 'buildIndexes', refuse);
   const writeBlocking = resolveWriteBlocking(options.enableUserWriteBlocking, refuse);
-  refuseLaterOptions(options, buildIndexes, writeBlocking, refuse);
+  refuseLaterOptions(options, writeBlocking, refuse);
   if (violations.length > 0) throw invalidRequest(violations);
   return {
     source: options.source as ClusterName,
@@ -129,14 +129,7 @@ function resolveWriteBlocking(value: string | boolean | undefined, refuse: Refus
 }
 
 /** Options of the contract whose engine part is not built: refused by name, never ignored. */
-function refuseLaterOptions(
-  options: StartOptions,
-  buildIndexes: BuildIndexes | undefined,
-  writeBlocking: WriteBlocking | undefined,
-  refuse: Refuse,
-): void {
-  if (buildIndexes !== undefined && buildIndexes !== 'afterDataCopy')
-    refuse('buildIndexes', `"${buildIndexes}" ${LATER}; use "afterDataCopy"`);
+function refuseLaterOptions(options: StartOptions, writeBlocking: WriteBlocking | undefined, refuse: Refuse): void {
   if (writeBlocking === 'sourceAndDestination') {
     refuse('enableUserWriteBlocking', `"sourceAndDestination" ${LATER}; use "destinationOnly" or "none"`);
   }

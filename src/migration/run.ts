@@ -16,6 +16,7 @@ import { LocalRangeCopier } from '../copy/range-copier.js';
 import { type CommitContext, commitFromHandover, commitUpToHandover, isPastHandover } from '../cutover/commit.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
 import { AppError, InvariantError } from '../errors.js';
+import { type BuildMode, buildsBeforeCopy, isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
 import { initialise } from '../initialise/initialise.js';
 import { ByteBudget } from '../lib/limit.js';
@@ -40,6 +41,7 @@ export interface RunContext {
   readonly load: Load;
   readonly logger: Logger;
   readonly blocksDestination: boolean;
+  readonly buildIndexes: BuildMode;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
   readonly onWarning: (warning: string) => void;
@@ -71,6 +73,7 @@ export class MigrationRun {
       destination: context.destination,
       collections: context.collections,
       logger: context.logger.component('indexes'),
+      wants: (spec) => isBuilt(context.buildIndexes, spec),
       parallelBuilds: context.load.parallelBuilds,
       onWarning: context.onWarning,
     });
@@ -120,7 +123,7 @@ export class MigrationRun {
       this.#context.onWarning(
         'the driver has no raw pass-through here; documents are decoded and encoded, which is slower',
       );
-    const writer = new DocumentWriter(destination, raw);
+    const writer = new DocumentWriter(destination, raw, (target, inner) => this.indexes.remove(target.uuid, inner));
     if (record.value.phase === 'initialise') await traced('initialise', {}, () => this.#initialise(signal));
     if (record.value.phase === 'copy') await traced('collection copy', {}, () => this.#copyAll(writer, signal));
     this.copy.finish();
@@ -160,13 +163,22 @@ export class MigrationRun {
     const { source, record } = this.#context;
     const context = this.#copyContext(writer);
     await runWith(
-      (inner) => copyCollections(context, this.#startTime(), inner),
-      [(inner) => this.#watchOplog(inner)],
+      async (inner) => {
+        if (buildsBeforeCopy(this.#context.buildIndexes)) await this.#buildFirst(inner);
+        await copyCollections(context, this.#startTime(), inner);
+      },
+      [(inner) => this.#watchOplog(inner), (inner) => this.indexes.run(inner)],
       signal,
     );
     const copyEndTime = await writeNote(source, 'copy end', signal);
     await record.update({ phase: 'apply', copyEndTime }, signal);
     this.#context.onChange();
+  }
+
+  /** On empty collections, or on what an earlier run has copied. */
+  async #buildFirst(signal: AbortSignal): Promise<void> {
+    this.indexes.open();
+    while (!this.indexes.settled) await sleep(POLL_MS, signal);
   }
 
   /** A copy whose changes the oplog has let go can only fail in the end: better at once than hours later. */
@@ -323,6 +335,7 @@ export class MigrationRun {
       destination,
       store: record.store,
       collections,
+      isBuilt: (spec) => isBuilt(this.#context.buildIndexes, spec),
       logger: logger.component('commit'),
       indexesBuilt: async (signal) => {
         // Once more against what is really there: the last moment at which a difference can be mended.

@@ -1,5 +1,6 @@
 import { nsText } from '../cluster/namespace.js';
 import { secondsOf } from '../cluster/position.js';
+import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import type { FailureRecord, NamespaceSnapshot, Snapshot } from './control.js';
 import type { Health } from './monitor.js';
 import { oplogRemainingText } from './oplog-remaining.js';
@@ -53,7 +54,7 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     lag,
     totalEventsApplied: run.eventsApplied,
     copy: { totalBytes: copy.totalBytes, copiedBytes: copy.copiedBytes },
-    indexBuilding: record.phase === 'apply' || state === 'COMMITTING' ? run.indexes.progress : undefined,
+    indexBuilding: showsIndexes(state, record.phase, context) ? run.indexes.progress : undefined,
     direction: { source: context.source.label, destination: context.destination.label },
     sourcePingMs: pingOf(health.sourcePingMs),
     destinationPingMs: pingOf(health.destinationPingMs),
@@ -92,6 +93,7 @@ export function namespaceSnapshots(run: MigrationRun, context: RunContext): Name
   const rows = context.collections.live().map((each) => {
     const namespace = nsText(each.ns);
     const copy = copies.get(namespace);
+    const indexes = run.indexes.countsOf(each);
     return {
       namespace,
       documentsCopied: copy?.documentsCopied ?? 0,
@@ -100,8 +102,8 @@ export function namespaceSnapshots(run: MigrationRun, context: RunContext): Name
       estimatedBytes: Math.max(copy?.estimatedBytes ?? 0, copy?.bytesCopied ?? 0),
       partitionsDone: copy?.partitionsDone ?? 0,
       partitionsTotal: copy?.partitionsTotal ?? 0,
-      indexesBuilt: Math.min(each.indexes.length, run.indexes.builtOf(each.id)),
-      indexesTotal: each.indexes.length,
+      indexesBuilt: indexes.built,
+      indexesTotal: indexes.total,
     };
   });
   return rows.sort((a, b) => (a.namespace < b.namespace ? -1 : 1));
@@ -137,6 +139,11 @@ function lagOf(sources: SnapshotSources, run: MigrationRun, context: RunContext)
     crudSeconds: ended,
     ddlSeconds: run.apply?.ddlSeconds === undefined ? undefined : ended,
   };
+}
+
+/** mongosync tells of index builds after the copy only, where they are done then. */
+function showsIndexes(state: State, phase: string, context: RunContext): boolean {
+  return (phase === 'apply' || state === 'COMMITTING') && !buildsBeforeCopy(context.buildIndexes);
 }
 
 function infoOf(state: State, phase: string): Snapshot['info'] {

@@ -55,6 +55,7 @@ test('a build that was done in the moment it was cancelled is made again', async
         destination: withSlowAnswers(cluster, gate, built),
         collections,
         logger,
+        wants: () => true,
         parallelBuilds: 1,
         onWarning: () => undefined,
       });

@@ -121,6 +121,33 @@ for (const meddling of MEDDLINGS) {
   });
 }
 
+const atCommit: readonly (readonly [string, (db: Db) => Promise<unknown>])[] = [
+  ['dropped', drop('items')],
+  ['renamed', rename('items', 'aside')],
+  [
+    'made anew',
+    async (db) => [await db.collection('items').drop(), await db.collection('items').createIndex({ a: 1 })],
+  ],
+  ['robbed of an index', (db) => db.collection('items').dropIndex('a_1')],
+];
+
+for (const [how, onDestination] of atCommit) {
+  test(`none: one of ours ${how}, with no change on the source: DestinationModified at the commit`, async () => {
+    const commit = async () => {
+      await source.db('shop').collection('items').createIndex({ a: 1 }, { unique: true, sparse: true });
+      await using harness = await MigrationHarness.open(pair);
+      await harness.sync(UNBLOCKED);
+      await onDestination(destination.db('shop'));
+      await harness.migration.commit();
+      const error = await harness.failure();
+      assert.is(error.code, 'DestinationModified', error.message);
+      assert.ok(error.message.includes('shop.items'), error.message);
+      assert.not.ok(harness.snapshot.canWrite);
+    };
+    await within(TEST_MS, commit(), how);
+  });
+}
+
 test('none: a collection that comes between the start and the reading of the catalog: DestinationModified', async () => {
   const slipIn = async () => {
     await using harness = await MigrationHarness.open(pair);

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../../src/errors.js';
 import { oplogRemainingText } from '../../../src/migration/oplog-remaining.js';
-import { resolveStartOptions, type StartOptions } from '../../../src/migration/options.js';
+import { BUILD_INDEXES, resolveStartOptions, type StartOptions } from '../../../src/migration/options.js';
 import { DEFAULT_START } from '../../support/migration-harness.js';
 
 function violationsOf(options: Partial<StartOptions>): string[] {
@@ -30,6 +30,12 @@ test('the 1.0 reference booleans work as they did there', () => {
   assert.equal(violationsOf({ enableUserWriteBlocking: true }), ['enableUserWriteBlocking']);
 });
 
+for (const buildIndexes of BUILD_INDEXES) {
+  test(`buildIndexes "${buildIndexes}" is taken`, () => {
+    assert.is(resolveStartOptions({ ...DEFAULT_START, buildIndexes }).buildIndexes, buildIndexes);
+  });
+}
+
 test('every violation is reported at once', () => {
   assert.equal(violationsOf({ source: '', destination: 'cluster7', buildIndexes: 'sometimes' }), [
     'source',
@@ -43,7 +49,6 @@ test('source and destination must differ', () => {
 });
 
 const LATER: readonly [string, Partial<StartOptions>][] = [
-  ['buildIndexes', { buildIndexes: 'never' }],
   ['enableUserWriteBlocking', { enableUserWriteBlocking: 'sourceAndDestination' }],
   ['reversible', { reversible: true }],
   ['includeNamespaces', { includeNamespaces: [{ database: 'a', collections: [] }] }],
