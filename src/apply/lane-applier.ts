@@ -10,10 +10,14 @@ import {
 } from '../cluster/raw-statements.js';
 import { InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { settleAll } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
 import { isSequential, type Operation } from './operation.js';
 import { refetch } from './refetch.js';
+
+/** Stages of one update; the server compiles each pipeline anew. */
+const MAX_FURTHER_DELTAS = 31;
 
 /** Applies operations so that all on one document take effect in the order given. */
 export interface LaneApplier {
@@ -47,9 +51,8 @@ export class LocalLaneApplier implements LaneApplier {
       if (isSequential(each)) await this.#addToRun(runs, each, signal);
       else addToRounds(rounds, each);
     }
-    for (const { sent } of rounds.values()) {
-      for (const round of sent) await this.#sendRound([...round.values()], signal);
-    }
+    // All of them, also after a failure: a write that is still under way must not meet those of the next run.
+    await settleAll([...rounds.values()].map(({ sent }) => this.#sendRounds(sent, signal)));
     for (const run of runs.values()) await this.#sendRun(run, signal);
     metrics.applyBatchDuration.record(performance.now() - started);
     metrics.applyBatchEvents.record(operations.length);
@@ -65,12 +68,16 @@ export class LocalLaneApplier implements LaneApplier {
     run.push(each);
   }
 
+  async #sendRounds(rounds: readonly ReadonlyMap<string, Operation>[], signal: AbortSignal): Promise<void> {
+    for (const round of rounds) await this.#sendRound([...round.values()], signal);
+  }
+
   async #sendRound(round: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (round.length === 0) return;
     const target = targetOf(round[0] as Operation);
     const of = (kind: Operation['kind']): Operation[] => round.filter((each) => each.kind === kind);
     const updates = [...of('replace'), ...of('delta')];
-    await Promise.all([
+    await settleAll([
       this.#put(target, of('put'), signal),
       this.#update(target, updates, signal),
       this.#delete(target, of('delete'), signal),
@@ -168,8 +175,9 @@ interface Rounds {
 }
 
 /**
- * A delta goes into the round after its key's last one, so that a hot document delays only itself. A whole-document
- * operation takes the place of the last one on its key, which it makes superfluous.
+ * A later operation on a key joins the last one where it can: a whole-document operation takes its place, a delta
+ * becomes a further stage of a delta. Otherwise it goes into the round after it, so that a hot document delays only
+ * itself.
  */
 function addToRounds(rounds: Map<string, Rounds>, each: Operation): void {
   const { text } = each.key;
@@ -177,23 +185,30 @@ function addToRounds(rounds: Map<string, Rounds>, each: Operation): void {
   rounds.set(each.collection.id, own);
   const last = own.last.get(text);
   const earlier = last === undefined ? undefined : own.sent[last]?.get(text);
-  const supersedes = earlier !== undefined && isWhole(each) && each.key.exact && earlier.key.exact;
-  const index = last === undefined ? 0 : supersedes ? last : last + 1;
+  const joined = earlier === undefined ? undefined : join(earlier, each);
+  const index = last === undefined ? 0 : joined === undefined ? last + 1 : last;
   const round = own.sent[index] ?? new Map<string, Operation>();
   own.sent[index] = round;
-  // What replaces a put stays one: it may have been preceded by a delete, so the key's old bytes must go.
-  round.set(text, supersedes && each.kind === 'replace' && earlier.kind === 'put' ? { ...each, kind: 'put' } : each);
+  round.set(text, joined ?? each);
   own.last.set(text, index);
 }
 
-/** Whether the operation says all there is to know of the document. */
-function isWhole(operation: Operation): boolean {
-  return operation.kind !== 'delta';
+/** One operation with the effect of two, or undefined where there is none. */
+function join(earlier: Operation, each: Operation): Operation | undefined {
+  if (!earlier.key.exact || !each.key.exact) return undefined;
+  if (each.kind === 'delta') {
+    const further = earlier.further ?? [];
+    if (earlier.kind !== 'delta' || each.content === undefined || further.length >= MAX_FURTHER_DELTAS)
+      return undefined;
+    return { ...earlier, further: [...further, each.content] };
+  }
+  // What replaces a put stays one: it may have been preceded by a delete, so the key's old bytes must go.
+  return each.kind === 'replace' && earlier.kind === 'put' ? { ...each, kind: 'put' } : each;
 }
 
 function updateOf(operation: Operation): Buffer {
   const content = contentOf(operation);
-  if (operation.kind === 'delta') return deltaStatement(operation.id, content);
+  if (operation.kind === 'delta') return deltaStatement(operation.id, [content, ...(operation.further ?? [])]);
   return needsLiteralReplacement(content)
     ? literalReplaceStatement(operation.id, content)
     : replaceStatement(operation.id, content);

@@ -15,6 +15,8 @@ export interface Operation {
   readonly key: DocumentKey;
   /** The document of put and replace, or the delta. */
   readonly content: Buffer | undefined;
+  /** Of a delta: the ones that follow it on the same document, sent with it as further stages. */
+  readonly further?: readonly Buffer[];
 }
 
 /** The operation of an insert, update, replace or delete event. */

@@ -32,21 +32,16 @@ export function literalReplaceStatement(key: Buffer, doc: Buffer): Buffer {
 }
 
 /**
- * Applies the server's own delta (`{$v: 2, diff: …}` of `rawUpdateDescription`) to the document of that key, if it is
- * there: never upserted, which would make a partial document. Source: SERVER-61894; docs/04-apply.md.
+ * Applies the server's own deltas (`{$v: 2, diff: …}` of `rawUpdateDescription`), one after the other, to the document
+ * of that key, if it is there: never upserted, which would make a partial document. Source: SERVER-61894;
+ * docs/04-apply.md.
  */
-export function deltaStatement(key: Buffer, delta: Buffer): Buffer {
-  const stage = documentOf(
-    '$_internalApplyOplogUpdate',
-    TYPE.document,
-    documentOf('oplogUpdate', TYPE.document, delta),
-  );
-  return concatFields(field('q', TYPE.document, key), field('u', TYPE.array, documentOf('0', TYPE.document, stage)));
-}
-
-/** An ordinary update: `update` is a raw document of operators. */
-export function updateStatement(key: Buffer, update: Buffer): Buffer {
-  return concatFields(field('q', TYPE.document, key), field('u', TYPE.document, update));
+export function deltaStatement(key: Buffer, deltas: readonly Buffer[]): Buffer {
+  const stages = deltas.map((delta, index) => {
+    const update = documentOf('oplogUpdate', TYPE.document, delta);
+    return field(String(index), TYPE.document, documentOf('$_internalApplyOplogUpdate', TYPE.document, update));
+  });
+  return concatFields(field('q', TYPE.document, key), field('u', TYPE.array, concatFields(...stages)));
 }
 
 /** Deletes the document of that key. */

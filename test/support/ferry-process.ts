@@ -1,6 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, realpath, rm, symlink } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { startWatchdog, type Watchdog } from './watchdog.js';
 import { DeadlineError, within } from './within.js';
 
 /** What a server under test is started with. */
@@ -52,15 +56,15 @@ const READY_MS = 30_000;
 const STOP_MS = 15_000;
 const KEPT_LINES = 5_000;
 
-/** Servers that run; an exit of this process by whatever error takes them along. */
-const running = new Set<ChildProcess>();
-process.once('exit', () => {
-  for (const child of running) child.kill('SIGKILL');
-});
-
 /** The program that {@link FerryProcess} starts unless told otherwise. */
 export function ferryExecutable(): string {
   return process.env['MONGOFERRY'] ?? path.join(import.meta.dirname, '..', '..', '..', 'dist', 'mongoferry');
+}
+
+/** A folder whose watchdog ends the process should this one be killed before it can. */
+interface Home {
+  readonly folder: string;
+  readonly watchdog: Watchdog;
 }
 
 interface Run {
@@ -73,17 +77,19 @@ interface Run {
 /**
  * A mongoferry server as users run it: the built executable in a process of its own, on free ports of 127.0.0.1.
  *
- * The process ends with {@link kill}, {@link stop} or disposal, and at the latest with this process; it stays in this
- * process's group, so that killing the group takes it along.
+ * The process ends with {@link kill}, {@link stop} or disposal, and at the latest with this process, however that ends:
+ * a watchdog sees to it.
  */
 export class FerryProcess implements AsyncDisposable {
   readonly #options: FerryOptions;
   /** The last 5000 lines of all runs, oldest first: the log, and what came on stderr. */
   readonly log: LogLine[] = [];
+  readonly #home: Home;
   #run: Run | undefined;
 
-  private constructor(options: FerryOptions) {
+  private constructor(options: FerryOptions, home: Home) {
     this.#options = options;
+    this.#home = home;
   }
 
   /**
@@ -91,9 +97,18 @@ export class FerryProcess implements AsyncDisposable {
    * Errors: {@link FerryStartError}; the signal's reason once it aborts. Then no process is left.
    */
   static async start(options: FerryOptions): Promise<FerryProcess> {
-    const ferry = new FerryProcess(options);
-    await ferry.restart();
-    return ferry;
+    const { executable = ferryExecutable() } = options;
+    const folder = await mkdtemp(path.join(await realpath(os.tmpdir()), 'mongoferry-server-'));
+    const ferry = new FerryProcess(options, { folder, watchdog: startWatchdog(folder) });
+    try {
+      // The watchdog kills only what names its folder.
+      await symlink(path.resolve(executable), path.join(folder, 'mongoferry'));
+      await ferry.restart();
+      return ferry;
+    } catch (error) {
+      await ferry[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** `127.0.0.1:<port>` for gRPC clients. Changes at every restart, as {@link httpUrl} does. */
@@ -173,6 +188,8 @@ export class FerryProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#run !== undefined) await this.kill();
+    this.#home.watchdog.release();
+    await rm(this.#home.folder, { recursive: true, force: true });
   }
 
   get #current(): Run {
@@ -181,15 +198,16 @@ export class FerryProcess implements AsyncDisposable {
   }
 
   #spawn(): ChildProcess {
-    const { cluster0, cluster1, flags = [], env, executable = ferryExecutable() } = this.#options;
+    const { cluster0, cluster1, flags = [], env } = this.#options;
+    const executable = path.join(this.#home.folder, 'mongoferry');
     const ours = ['--cluster0', cluster0, '--cluster1', cluster1, '--port', '0', '--grpcPort', '0'];
     // By Node itself rather than the file's first line, so that the pid is the server's under any installation.
     const child = spawn(process.execPath, [executable, ...ours, ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
     });
-    running.add(child);
-    child.once('exit', () => running.delete(child));
+    // At once, before anything is awaited: the caller listens for the child's events from here on.
+    if (child.pid !== undefined) writeFileSync(path.join(this.#home.folder, 'server.pid'), `${child.pid}\n`);
     return child;
   }
 
