@@ -55,7 +55,8 @@ function keyOfValue(buffer: Buffer, type: number, start: number, end: number): D
 
 /** Whole numbers as BigInt writes them, so that doubles and longs above 2^53 meet exactly; -0 is 0. */
 function numberKey(value: number): DocumentKey {
-  const text = Number.isInteger(value) ? `n${BigInt(value)}` : `n${value}`;
+  const large = Number.isInteger(value) && !Number.isSafeInteger(value);
+  const text = large ? `n${BigInt(value)}` : `n${value === 0 ? 0 : value}`;
   return { text, exact: true, holdsText: false };
 }
 

@@ -1,7 +1,7 @@
-import { decodeOrdered } from '../cluster/bson.js';
+import { decodeOrdered, valueEnd } from '../cluster/bson.js';
 import type { Namespace } from '../cluster/namespace.js';
 import { type Token, toToken } from '../cluster/position.js';
-import { findField, forEachField } from '../cluster/raw-document.js';
+import { findField } from '../cluster/raw-document.js';
 import { AppError } from '../errors.js';
 
 /** A change event, read only as far as its routing needs; all it carries stays raw. */
@@ -10,6 +10,7 @@ export interface ChangeEvent {
   /** Hexadecimal source UUID; views and dropDatabase have none. */
   readonly collection: string | undefined;
   readonly db: string;
+  /** '' for events of a whole database. */
   readonly coll: string;
   /** `{_id: …}` raw. */
   readonly key: Buffer | undefined;
@@ -27,71 +28,94 @@ export function isCrud(operation: string): boolean {
   return operation === 'insert' || operation === 'update' || operation === 'replace' || operation === 'delete';
 }
 
-interface Draft {
-  operation: string;
+/** The namespace is only read when it is asked for: document changes find their collection by UUID. */
+class RawEvent implements ChangeEvent {
+  operation = '';
   collection: string | undefined;
-  db: string;
-  coll: string;
   key: Buffer | undefined;
   document: Buffer | undefined;
   delta: Buffer | undefined;
-  seconds: number;
-  increment: number;
-  raw: Buffer;
+  seconds = 0;
+  increment = 0;
+  namespace: Buffer | undefined;
+  readonly raw: Buffer;
+
+  constructor(raw: Buffer) {
+    this.raw = raw;
+  }
+
+  get db(): string {
+    return this.#name('db');
+  }
+
+  get coll(): string {
+    return this.#name('coll');
+  }
+
+  #name(field: string): string {
+    const found = this.namespace === undefined ? undefined : findField(this.namespace, field);
+    return found === undefined || this.namespace === undefined
+      ? ''
+      : this.namespace.toString('utf8', found.start + 4, found.end - 1);
+  }
 }
 
-/** Reads the top level of a raw event. Errors: Internal when it is no change event. */
+/**
+ * Reads the top level of a raw event. This runs for every event, so field names are told apart by length and first
+ * letter, and made into a text only where these two fit. Errors: Internal when it is no change event.
+ */
 export function parseEvent(raw: Buffer): ChangeEvent {
-  const event: Draft = {
-    operation: '',
-    collection: undefined,
-    db: '',
-    coll: '',
-    key: undefined,
-    document: undefined,
-    delta: undefined,
-    seconds: 0,
-    increment: 0,
-    raw,
-  };
-  forEachField(raw, (name, { start, end }) => {
-    switch (name) {
-      case 'operationType':
-        event.operation = raw.toString('latin1', start + 4, end - 1);
-        break;
-      case 'clusterTime':
-        event.increment = raw.readUInt32LE(start);
-        event.seconds = raw.readUInt32LE(start + 4);
-        break;
-      case 'collectionUUID':
-        event.collection = raw.toString('hex', start + 5, end);
-        break;
-      case 'ns':
-        readNamespace(raw.subarray(start, end), event);
-        break;
-      case 'documentKey':
-        event.key = raw.subarray(start, end);
-        break;
-      case 'fullDocument':
-        event.document = raw.subarray(start, end);
-        break;
-      case 'rawUpdateDescription':
-        event.delta = raw.subarray(start, end);
-        break;
-    }
-    return true;
-  });
+  const event = new RawEvent(raw);
+  const last = raw.length - 1;
+  let offset = 4;
+  while (offset < last) {
+    const type = raw[offset] as number;
+    const nameStart = offset + 1;
+    let nameEnd = nameStart;
+    while (raw[nameEnd] !== 0) nameEnd++;
+    const start = nameEnd + 1;
+    const end = valueEnd(raw, type, start);
+    if (KNOWN_LENGTHS.has(nameEnd - nameStart))
+      readField(event, raw.toString('latin1', nameStart, nameEnd), start, end);
+    offset = end;
+  }
   if (event.operation === '') throw new AppError('Internal', 'a change event without operationType was read');
   return event;
 }
 
-function readNamespace(ns: Buffer, event: Draft): void {
-  forEachField(ns, (name, { start, end }) => {
-    const text = ns.toString('utf8', start + 4, end - 1);
-    if (name === 'db') event.db = text;
-    else if (name === 'coll') event.coll = text;
-    return true;
-  });
+/** Of the names below; `_id`, `wallTime`, `lsid` and most others differ. */
+const KNOWN_LENGTHS = new Set(
+  ['operationType', 'clusterTime', 'collectionUUID', 'ns', 'fullDocument', 'rawUpdateDescription'].map(
+    (name) => name.length,
+  ),
+);
+
+function readField(event: RawEvent, name: string, start: number, end: number): void {
+  const { raw } = event;
+  switch (name) {
+    case 'operationType':
+      event.operation = raw.toString('latin1', start + 4, end - 1);
+      break;
+    case 'clusterTime':
+      event.increment = raw.readUInt32LE(start);
+      event.seconds = raw.readUInt32LE(start + 4);
+      break;
+    case 'collectionUUID':
+      event.collection = raw.toString('hex', start + 5, end);
+      break;
+    case 'ns':
+      event.namespace = raw.subarray(start, end);
+      break;
+    case 'documentKey':
+      event.key = raw.subarray(start, end);
+      break;
+    case 'fullDocument':
+      event.document = raw.subarray(start, end);
+      break;
+    case 'rawUpdateDescription':
+      event.delta = raw.subarray(start, end);
+      break;
+  }
 }
 
 /** The resume token of an event. */

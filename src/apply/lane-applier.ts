@@ -75,13 +75,17 @@ export class LocalLaneApplier implements LaneApplier {
   async #sendRound(round: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (round.length === 0) return;
     const target = targetOf(round[0] as Operation);
-    const of = (kind: Operation['kind']): Operation[] => round.filter((each) => each.kind === kind);
-    const updates = [...of('replace'), ...of('delta')];
+    const puts: Operation[] = [];
+    const updates: Operation[] = [];
+    const deletes: Operation[] = [];
+    const refetches: Operation[] = [];
+    const byKind = { put: puts, replace: updates, delta: updates, delete: deletes, refetch: refetches };
+    for (const each of round) byKind[each.kind].push(each);
     await settleAll([
-      this.#put(target, of('put'), signal),
+      this.#put(target, puts, signal),
       this.#update(target, updates, signal),
-      this.#delete(target, of('delete'), signal),
-      this.#refetch(target, of('refetch'), signal),
+      this.#delete(target, deletes, signal),
+      this.#refetch(target, refetches, signal),
     ]);
   }
 

@@ -37,11 +37,46 @@ export function literalReplaceStatement(key: Buffer, doc: Buffer): Buffer {
  * docs/04-apply.md.
  */
 export function deltaStatement(key: Buffer, deltas: readonly Buffer[]): Buffer {
-  const stages = deltas.map((delta, index) => {
-    const update = documentOf('oplogUpdate', TYPE.document, delta);
-    return field(String(index), TYPE.document, documentOf('$_internalApplyOplogUpdate', TYPE.document, update));
-  });
-  return concatFields(field('q', TYPE.document, key), field('u', TYPE.array, concatFields(...stages)));
+  let length = DELTA_FIXED_BYTES + key.length;
+  for (const [index, delta] of deltas.entries()) length += stageBytes(index, delta);
+  const out = Buffer.allocUnsafe(length);
+  let offset = out.writeInt32LE(length, 0);
+  offset += out.write('\x03q\0', offset, 'latin1');
+  out.set(key, offset);
+  offset += key.length;
+  offset += out.write('\x04u\0', offset, 'latin1');
+  // The array lasts to the terminator of the whole.
+  offset = out.writeInt32LE(length - offset - 1, offset);
+  for (const [index, delta] of deltas.entries()) offset = writeStage(out, offset, index, delta);
+  out[offset] = 0;
+  out[offset + 1] = 0;
+  return out;
+}
+
+const STAGE = '$_internalApplyOplogUpdate\0';
+const UPDATE = '\x03oplogUpdate\0';
+/** The statement's length, `q`'s and `u`'s heads, the array's length, and both terminators. */
+const DELTA_FIXED_BYTES = 4 + 3 + 3 + 4 + 2;
+/** Of a stage: the lengths and terminators of its two documents, and the type of its field. */
+const STAGE_FIXED_BYTES = 4 + 1 + STAGE.length + 4 + UPDATE.length + 2;
+
+function stageBytes(index: number, delta: Buffer): number {
+  return 2 + String(index).length + STAGE_FIXED_BYTES + delta.length;
+}
+
+/** `<index>: {$_internalApplyOplogUpdate: {oplogUpdate: <delta>}}`; returns where it ends. */
+function writeStage(out: Buffer, start: number, index: number, delta: Buffer): number {
+  let offset = start + out.write(`\x03${index}\0`, start, 'latin1');
+  const inner = 4 + UPDATE.length + delta.length + 1;
+  offset = out.writeInt32LE(4 + 1 + STAGE.length + inner + 1, offset);
+  offset += out.write(`\x03${STAGE}`, offset, 'latin1');
+  offset = out.writeInt32LE(inner, offset);
+  offset += out.write(UPDATE, offset, 'latin1');
+  out.set(delta, offset);
+  offset += delta.length;
+  out[offset] = 0;
+  out[offset + 1] = 0;
+  return offset + 2;
 }
 
 /** Deletes the document of that key. */

@@ -5,7 +5,7 @@ import { sameUuid } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
+import { nsText, sameNs } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
@@ -231,12 +231,12 @@ export class IndexBuilder {
       const code = codeOf(error);
       const now = collections.get(id);
       if (now === undefined || now.dropped) return;
-      if (
-        this.#held.has(id) ||
-        isTransient(error) ||
-        (code !== undefined && UNCOUNTED.has(code)) ||
-        code === Code.CollectionUUIDMismatch
-      ) {
+      const isMoving = this.#held.has(id) || !sameNs(now.ns, collection.ns);
+      if (code === Code.CollectionUUIDMismatch && !isMoving) {
+        const text = `${nsText(collection.ns)} on the destination was dropped, renamed or created anew by someone else`;
+        throw new AppError('DestinationModified', `${text} during the migration`, { cause: error });
+      }
+      if (isMoving || isTransient(error) || (code !== undefined && UNCOUNTED.has(code))) {
         metrics.indexBuilds.add(1, { outcome: 'cancelled' });
         this.#queue.add(id);
         if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);

@@ -1,6 +1,7 @@
 import type { Db, MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
@@ -128,7 +129,6 @@ const atCommit: readonly (readonly [string, (db: Db) => Promise<unknown>])[] = [
     'made anew',
     async (db) => [await db.collection('items').drop(), await db.collection('items').createIndex({ a: 1 })],
   ],
-  ['robbed of an index', (db) => db.collection('items').dropIndex('a_1')],
 ];
 
 for (const [how, onDestination] of atCommit) {
@@ -148,6 +148,18 @@ for (const [how, onDestination] of atCommit) {
   });
 }
 
+test('none: an index that somebody dropped is built again by the commit', async () => {
+  const commit = async () => {
+    await source.db('shop').collection('items').createIndex({ a: 1 }, { unique: true, sparse: true });
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync(UNBLOCKED);
+    await destination.db('shop').collection('items').dropIndex('a_1');
+    await harness.commit();
+    await assertEqualClusters(source, destination);
+  };
+  await within(TEST_MS, commit(), 'the commit');
+});
+
 test('none: a collection that comes between the start and the reading of the catalog: DestinationModified', async () => {
   const slipIn = async () => {
     await using harness = await MigrationHarness.open(pair);
@@ -164,12 +176,15 @@ test('none: a collection that comes between the start and the reading of the cat
   await within(TEST_MS, slipIn(), 'the slip');
 });
 
-test('none: writes to namespaces that the source does not have are left alone', async () => {
+test('none: a collection that the source does not have fails the commit, and stays', async () => {
   const migrate = async () => {
     await using harness = await MigrationHarness.open(pair);
     await harness.sync(UNBLOCKED);
     await destination.db('others').collection('c').insertOne({ by: 'somebody' });
-    await harness.commit();
+    await harness.migration.commit();
+    const error = await harness.failure();
+    assert.is(error.code, 'DestinationModified', error.message);
+    assert.ok(error.message.includes('others.c'), error.message);
     assert.is(await destination.db('others').collection('c').countDocuments(), 1);
   };
   await within(TEST_MS, migrate(), 'the migration');
