@@ -5,7 +5,7 @@ import type { LaneApplier } from './lane-applier.js';
 import { laneText, type Operation } from './operation.js';
 
 const MAX_OPERATIONS = 5000;
-const MAX_BYTES = 8 * 1024 * 1024;
+const MAX_BYTES = 4 * 1024 * 1024;
 
 interface Entry {
   readonly operation: Operation;

@@ -14,9 +14,9 @@ const MB = 1024 * 1024;
 
 const LEVELS: readonly Load[] = [
   { parallelRanges: 1, lanes: 1, parallelBuilds: 1, copyBytes: 24 * MB, windowBytes: 16 * MB, connections: 16 },
-  { parallelRanges: 2, lanes: 2, parallelBuilds: 2, copyBytes: 32 * MB, windowBytes: 32 * MB, connections: 32 },
-  { parallelRanges: 4, lanes: 4, parallelBuilds: 4, copyBytes: 64 * MB, windowBytes: 48 * MB, connections: 64 },
-  { parallelRanges: 8, lanes: 8, parallelBuilds: 8, copyBytes: 128 * MB, windowBytes: 96 * MB, connections: 128 },
+  { parallelRanges: 2, lanes: 2, parallelBuilds: 2, copyBytes: 32 * MB, windowBytes: 20 * MB, connections: 32 },
+  { parallelRanges: 4, lanes: 4, parallelBuilds: 4, copyBytes: 64 * MB, windowBytes: 24 * MB, connections: 64 },
+  { parallelRanges: 8, lanes: 8, parallelBuilds: 8, copyBytes: 128 * MB, windowBytes: 64 * MB, connections: 128 },
 ];
 
 /** The load of a level from 1 to 4. */

@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf } from '../cluster/errors.js';
 import { blocker, type Finding, warning } from './finding.js';
 
 /** What the versions, topologies and identities of the two clusters permit. No commands besides the FCV reads. */
@@ -84,14 +85,8 @@ function checkPair(source: Cluster, destination: Cluster): Finding[] {
 }
 
 async function checkFcv(cluster: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const reply = await cluster.read(
-    'reading the FCV',
-    'admin',
-    { getParameter: 1, featureCompatibilityVersion: 1 },
-    signal,
-  );
-  const { version } = reply['featureCompatibilityVersion'] as { version: string };
-  if (Number.parseFloat(version) >= 6) return [];
+  const version = await readFcv(cluster, signal);
+  if (version === undefined || Number.parseFloat(version) >= 6) return [];
   return [
     blocker(
       'UnsupportedVersion',
@@ -99,4 +94,16 @@ async function checkFcv(cluster: Cluster, signal: AbortSignal): Promise<Finding[
       `Run setFeatureCompatibilityVersion on it, to its own release.`,
     ),
   ];
+}
+
+/** Undefined when the user may not read it; that privilege is a finding of its own. */
+async function readFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
+  const command = { getParameter: 1, featureCompatibilityVersion: 1 };
+  try {
+    const reply = await cluster.read('reading the FCV', 'admin', command, signal);
+    return (reply['featureCompatibilityVersion'] as { version: string }).version;
+  } catch (error) {
+    if (codeOf(error) === Code.Unauthorized) return undefined;
+    throw error;
+  }
 }

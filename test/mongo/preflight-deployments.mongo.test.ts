@@ -1,0 +1,148 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Cluster } from '../../src/cluster/cluster.js';
+import { checkDeployments } from '../../src/preflight/deployments.js';
+import type { Finding } from '../../src/preflight/finding.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { findMongod } from '../support/mongod-binary.js';
+import { MongodProcess } from '../support/mongod-process.js';
+import { ReplicaSet } from '../support/replica-set.js';
+import { within } from '../support/within.js';
+
+/** The first use of an old server fetches it. */
+const TEST_MS = 240_000;
+
+let set: ReplicaSet;
+let client: MongoClient;
+
+test.before(async () => {
+  set = await ReplicaSet.start();
+  client = await set.connect();
+});
+
+test.after(async () => {
+  await set.remove();
+});
+
+/** The findings between two deployments; `start` must refuse with the first blocker. */
+async function checkBetween(source: { uri: string }, destination: { uri: string }): Promise<readonly Finding[]> {
+  await using harness = await MigrationHarness.open({ source, destination });
+  const found = await harness.migration.check(DEFAULT_START);
+  const first = found.find(({ severity }) => severity === 'blocker');
+  if (first !== undefined) {
+    const error = await harness.migration.start(DEFAULT_START).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    assert.is((error as { code?: string } | undefined)?.code, first.name);
+    assert.is(harness.snapshot.state, 'IDLE');
+  }
+  return found.filter(({ name }) => name !== 'ShortOplogWindow');
+}
+
+const namesOf = (found: readonly Finding[]): string[] => found.map(({ name }) => name);
+
+test('UnsupportedVersion: sources of 4.4 and 5.0 are told what this version needs', async () => {
+  const check = async () => {
+    for (const version of ['4.4', '5.0'] as const) {
+      await using old = await ReplicaSet.start({ version });
+      const [found, ...more] = await checkBetween(old, set);
+      assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0], version);
+      assert.match(found?.description ?? '', new RegExp(`cluster0: 127.0.0.1:\\d+ runs MongoDB ${old.version}`));
+    }
+  };
+  await within(TEST_MS, check(), 'the checks');
+});
+
+test('UnsupportedVersionPair: a destination older than the source; a later patch release on the source is none', async () => {
+  const check = async () => {
+    await using old = await ReplicaSet.start({ version: '5.0' });
+    assert.equal(namesOf(await checkBetween(set, old)), ['UnsupportedVersion', 'UnsupportedVersionPair']);
+    await using newer = await ReplicaSet.start({ version: '6.0.27' });
+    assert.equal(namesOf(await checkBetween(newer, set)), []);
+  };
+  await within(TEST_MS, check(), 'the checks');
+});
+
+test('UnsupportedVersion: a destination whose featureCompatibilityVersion is behind its release', async () => {
+  const check = async () => {
+    await using other = await ReplicaSet.start();
+    const admin = (await other.connect()).db('admin');
+    await admin.command({ setFeatureCompatibilityVersion: '5.0' });
+    const [found, ...more] = await checkBetween(set, other);
+    assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0]);
+    assert.match(found?.description ?? '', /cluster1: .*featureCompatibilityVersion 5\.0/);
+    await admin.command({ setFeatureCompatibilityVersion: '6.0' });
+    assert.equal(namesOf(await checkBetween(set, other)), []);
+  };
+  await within(TEST_MS, check(), 'the checks');
+});
+
+test('StandaloneServer: on either side', async () => {
+  const check = async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'mongoferry-standalone-'));
+    const binary = await findMongod();
+    const flags = ['--wiredTigerCacheSizeGB', '0.5'];
+    const mongod = await MongodProcess.start({ binary, folder, name: 'standalone', flags });
+    try {
+      const standalone = { uri: `mongodb://${mongod.host}/` };
+      const found = [...(await checkBetween(standalone, set)), ...(await checkBetween(set, standalone))];
+      assert.equal(namesOf(found), ['StandaloneServer', 'StandaloneServer']);
+      assert.match(found[0]?.description ?? '', new RegExp(`cluster0: ${mongod.host}`));
+      assert.match(found[1]?.description ?? '', new RegExp(`cluster1: ${mongod.host}`));
+    } finally {
+      await mongod.kill();
+      await rm(folder, { recursive: true, force: true });
+    }
+  };
+  await within(TEST_MS, check(), 'the checks');
+});
+
+test('SameCluster: one replica set under two connection strings', async () => {
+  const check = async () => {
+    await client.db('shop').collection('items').insertOne({ a: 1 });
+    const names = namesOf(
+      await checkBetween({ uri: set.uri }, { uri: `mongodb://${set.hosts[0]}/?directConnection=true` }),
+    );
+    assert.equal(names, ['SameCluster']);
+    await client.db('shop').dropDatabase();
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+/** A cluster of a version or kind that no server at hand has. */
+function clusterLike(facts: { version: readonly [number, number, number]; topology?: string; setId: string }): Cluster {
+  const { version, topology = 'replicaSet', setId } = facts;
+  const fake = {
+    name: setId,
+    label: `${setId}: h:1`,
+    facts: { version, versionText: version.join('.'), topology, setId, address: 'h:1' },
+    isAtLeast: (major: number) => version[0] >= major,
+    read: async () => ({ featureCompatibilityVersion: { version: `${version[0]}.0` } }),
+  };
+  return fake as unknown as Cluster;
+}
+
+async function namesBetween(...facts: readonly Parameters<typeof clusterLike>[0][]): Promise<string[]> {
+  const [source, destination] = facts.map(clusterLike) as [Cluster, Cluster];
+  return namesOf(await checkDeployments(source, destination, new AbortController().signal));
+}
+
+test('versions far apart, older destinations and sharded clusters, as no server here can show them', async () => {
+  const check = async () => {
+    const six = { version: [6, 0, 5], setId: 'a' } as const;
+    assert.equal(await namesBetween(six, { version: [8, 0, 0], setId: 'b' }), []);
+    assert.equal(await namesBetween(six, { version: [9, 0, 0], setId: 'b' }), ['UnusualVersionPair']);
+    assert.equal(await namesBetween({ version: [7, 0, 0], setId: 'a' }, { ...six, setId: 'b' }), [
+      'UnsupportedVersionPair',
+    ]);
+    assert.equal(await namesBetween({ ...six, topology: 'sharded' }, { ...six, setId: 'b' }), ['UnsupportedTopology']);
+  };
+  await within(TEST_MS, check(), 'the checks');
+});
+
+test.run();

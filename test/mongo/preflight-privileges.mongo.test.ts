@@ -1,0 +1,149 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Finding } from '../../src/preflight/finding.js';
+import {
+  createUser,
+  DESTINATION_PRIVILEGES,
+  type Privilege,
+  SOURCE_PRIVILEGES,
+  withoutActions,
+} from '../support/ferry-users.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+const CHECKS_SKIPPED = new Set(['ShortOplogWindow', 'CheckSkipped']);
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+let goodSource: string;
+let goodDestination: string;
+let users = 0;
+
+test.before(async () => {
+  pair = await startPair({ auth: true });
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+  await source.db('shop').collection('items').insertOne({ a: 1 });
+  goodSource = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
+  goodDestination = await createUser(pair.destination, destination, {
+    name: 'good',
+    privileges: DESTINATION_PRIVILEGES,
+  });
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+function sourceUser(privileges: readonly Privilege[]): Promise<string> {
+  return createUser(pair.source, source, { name: `user${++users}`, privileges });
+}
+
+function destinationUser(privileges: readonly Privilege[]): Promise<string> {
+  return createUser(pair.destination, destination, { name: `user${++users}`, privileges });
+}
+
+/** The findings of a check as these users, but for what the oplog and what may not be looked at lead to. */
+async function checkAs(
+  uris: { source?: string; destination?: string },
+  options: Partial<typeof DEFAULT_START> = {},
+): Promise<Finding[]> {
+  const from = uris.source ?? goodSource;
+  const to = uris.destination ?? goodDestination;
+  await using harness = await MigrationHarness.open({ source: { uri: from }, destination: { uri: to } });
+  const found = await harness.migration.check({ ...DEFAULT_START, ...options });
+  return found.filter(({ name }) => !CHECKS_SKIPPED.has(name));
+}
+
+test('the documented roles are enough', async () => {
+  await within(TEST_MS, async () => assert.equal(await checkAs({}), []), 'the check');
+});
+
+test('whatever is missing is named, on each side, with the resource it must be granted on', async () => {
+  const check = async () => {
+    const lacking = ['appendOplogNote', 'changeStream', 'getParameter', 'collStats'];
+    const poor = await sourceUser(withoutActions(SOURCE_PRIVILEGES, ...lacking));
+    const weak = await destinationUser(
+      withoutActions(DESTINATION_PRIVILEGES, 'collMod', 'convertToCapped', 'bypassWriteBlockingMode'),
+    );
+    const found = await checkAs({ source: poor, destination: weak });
+    assert.equal(
+      found.map(({ name, severity }) => `${name} ${severity}`),
+      ['MissingPrivilege blocker', 'MissingPrivilege blocker'],
+    );
+    const [onSource, onDestination] = found.map(({ description }) => description);
+    assert.match(
+      onSource ?? '',
+      /cluster0 lacks actions on \{cluster: true\}: appendOplogNote, getParameter; on \{db: "", collection: ""\}: changeStream, collStats/,
+    );
+    assert.match(
+      onDestination ?? '',
+      /cluster1 lacks actions on \{cluster: true\}: bypassWriteBlockingMode; on \{db: "", collection: ""\}: convertToCapped, collMod/,
+    );
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+for (const action of SOURCE_PRIVILEGES.flatMap(({ actions }) => actions)) {
+  // Without these two a process cannot even look for a migration on the clusters.
+  if (action === 'find' || action === 'listCollections') continue;
+  test(`a source user without ${action} is told so by the check`, async () => {
+    const check = async () => {
+      const [found, ...more] = await checkAs({ source: await sourceUser(withoutActions(SOURCE_PRIVILEGES, action)) });
+      assert.equal([found?.name, found?.severity, more.length], ['MissingPrivilege', 'blocker', 0]);
+      assert.match(found?.description ?? '', new RegExp(`cluster0 lacks .*: ${action}$`));
+    };
+    await within(TEST_MS, check(), action);
+  });
+}
+
+test('write blocking needs its two actions only where it is asked for', async () => {
+  const check = async () => {
+    const weak = await destinationUser(
+      withoutActions(DESTINATION_PRIVILEGES, 'setUserWriteBlockMode', 'bypassWriteBlockingMode'),
+    );
+    const [found, ...more] = await checkAs({ destination: weak });
+    assert.equal([found?.name, more.length], ['MissingPrivilege', 0]);
+    assert.match(found?.description ?? '', /cluster1 lacks .*: setUserWriteBlockMode, bypassWriteBlockingMode$/);
+    assert.equal(await checkAs({ destination: weak }, { enableUserWriteBlocking: 'none' }), []);
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('the write block role of older instructions, on the wrong resource, is recognised and explained', async () => {
+  const check = async () => {
+    const blocking = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
+    const misplaced = { resource: { db: '', collection: '' }, actions: blocking };
+    const weak = await destinationUser([...withoutActions(DESTINATION_PRIVILEGES, ...blocking), misplaced]);
+    const found = await checkAs({ destination: weak });
+    assert.equal(
+      found.map(({ name, severity }) => [name, severity]),
+      [
+        ['MissingPrivilege', 'blocker'],
+        ['WriteBlockRoleMisplaced', 'warning'],
+      ],
+    );
+    assert.match(found[1]?.remedy ?? '', /\{cluster: true\}/);
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('a start without the privileges is refused by that name, and changes nothing', async () => {
+  const refuse = async () => {
+    const weak = await destinationUser(withoutActions(DESTINATION_PRIVILEGES, 'collMod'));
+    await using harness = await MigrationHarness.open({ source: { uri: goodSource }, destination: { uri: weak } });
+    const error = await harness.migration.start(DEFAULT_START).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    assert.is((error as { code?: string } | undefined)?.code, 'MissingPrivilege');
+    const { databases } = await destination.db().admin().listDatabases({ nameOnly: true });
+    assert.equal(databases.map(({ name }) => name).sort(), ['admin', 'config', 'local']);
+  };
+  await within(TEST_MS, refuse(), 'the refusal');
+});
+
+test.run();

@@ -1,0 +1,211 @@
+import { Long, type MongoClient, UUID } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Cluster } from '../../src/cluster/cluster.js';
+import type { Finding } from '../../src/preflight/finding.js';
+import { FerryProcess } from '../support/ferry-process.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { RestClient } from '../support/rest-client.js';
+import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+let harness: MigrationHarness;
+
+test.before(async () => {
+  pair = await startPair();
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+  // A check changes nothing, so one process serves for all of them.
+  harness = await MigrationHarness.open(pair);
+});
+
+test.after(async () => {
+  await harness.stop();
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+});
+
+async function findings(options: Partial<typeof DEFAULT_START> = {}): Promise<readonly Finding[]> {
+  return await harness.migration.check({ ...DEFAULT_START, ...options });
+}
+
+async function findingsBut(name: string): Promise<readonly Finding[]> {
+  return (await findings()).filter((each) => each.name !== name);
+}
+
+const createSeries = () => source.db('shop').createCollection('series', { timeseries: { timeField: 'at' } });
+
+const createEncrypted = () => {
+  const field = {
+    path: 'ssn',
+    bsonType: 'string',
+    keyId: new UUID('0123456789abcdef0123456789abcdef').toBinary(),
+    queries: [{ queryType: 'equality', contention: Long.fromNumber(0) }],
+  };
+  return source.db('shop').command({ create: 'secret', encryptedFields: { fields: [field] } });
+};
+
+const createTwins = async () => {
+  await source.db('shop').collection('twins').createIndex({ a: 1 }, { name: 'plain' });
+  await source.db('shop').collection('twins').createIndex({ a: 1 }, { name: 'strict', unique: true });
+};
+
+const fillDestination = async () => {
+  await destination.db('left').collection('over').insertOne({ a: 1 });
+  await destination.db('left').createCollection('view', { viewOn: 'over', pipeline: [] });
+};
+
+/** What provokes a blocker, and what the finding must hold. */
+const BLOCKERS: readonly (readonly [name: string, provoke: () => Promise<unknown>, namespaces: readonly string[]])[] = [
+  ['DestinationNotEmpty', fillDestination, ['left.over', 'left.view']],
+  ['TimeSeriesCollection', createSeries, ['shop.series']],
+  ['EncryptedCollection', createEncrypted, ['shop.secret']],
+  ['UniqueAndNonUniqueIndex', createTwins, ['shop.twins']],
+  ['DestinationWritesBlocked', () => destination.db('admin').command({ setUserWriteBlockMode: 1, global: true }), []],
+];
+
+test('nothing but the short oplog is found between two fresh clusters', async () => {
+  const check = async () => {
+    await source.db('shop').collection('items').insertOne({ a: 1 });
+    await source.db('shop').collection('items').createIndex({ a: 1 }, { unique: true });
+    await source.db('shop').collection('items').createIndex({ a: -1 });
+    const [finding, ...more] = await findings();
+    assert.equal(more, []);
+    assert.equal([finding?.name, finding?.severity], ['ShortOplogWindow', 'warning']);
+    assert.ok(finding !== undefined && finding.remedy !== '');
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+for (const [name, provoke, namespaces] of BLOCKERS) {
+  test(`${name} is found, with its namespaces and what to do`, async () => {
+    const check = async () => {
+      await provoke();
+      const [found, ...more] = await findingsBut('ShortOplogWindow');
+      assert.equal(more, []);
+      assert.equal([found?.name, found?.severity], [name, 'blocker']);
+      assert.equal([...(found?.namespaces ?? [])].sort(), namespaces);
+      assert.ok(found !== undefined && found.description !== '' && found.remedy !== '');
+    };
+    await within(TEST_MS, check(), 'the check');
+  });
+}
+
+async function refuseAndGoOn(): Promise<void> {
+  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  const rest = new RestClient(() => ferry.httpUrl);
+  await rest.waitFor('IDLE', ({ state }) => state === 'IDLE');
+  for (const [, provoke] of BLOCKERS) await provoke();
+  const body = '{"source": "cluster0", "destination": "cluster1"}';
+  const check = await rest.post('check', body);
+  assert.equal([check.status, check.body['success'], check.body['ok']], [200, true, false]);
+  const all = check.body['findings'] as { name: string; severity: string }[];
+  const blockers = all.filter(({ severity }) => severity === 'blocker').map(({ name }) => name);
+  assert.equal([...blockers].sort(), BLOCKERS.map(([name]) => name).sort());
+  assert.is(all.at(-1)?.severity, 'warning', 'blockers come first');
+  const refused = await rest.post('start', body);
+  assert.equal([refused.status, refused.body['error']], [412, blockers[0]]);
+  for (const name of blockers.slice(1)) assert.match(String(refused.body['errorDescription']), new RegExp(name));
+  assert.is((await rest.progress())['state'], 'IDLE');
+  const databases = await destination.db().admin().listDatabases({ nameOnly: true });
+  assert.not.ok(
+    databases.databases.some(({ name }) => name === METADATA_DB),
+    'a refused start leaves nothing',
+  );
+
+  await resetClusters(source, destination);
+  await source.db('shop').collection('items').insertOne({ a: 1 });
+  assert.is((await rest.post('start', body)).status, 200, 'once all is mended the same process starts');
+  await rest.waitFor('canCommit', ({ canCommit }) => canCommit === true);
+}
+
+test('all blockers are told at once, start refuses by the first one with 412, and the process goes on', async () => {
+  await within(TEST_MS, refuseAndGoOn(), 'the refusal');
+});
+
+test("a sync tool's leftovers on the destination are refused by name, at the start-up and at start", async () => {
+  const refuse = async () => {
+    await destination.db(METADATA_DB).collection('resumeData').insertOne({ phase: 'x' });
+    await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+    assert.is((await ferry.exited).code, 3);
+    assert.match(ferry.log.at(-1)?.message ?? '', /mongosync_reserved_for_internal_use that mongoferry did not write/);
+    const error = await harness.migration.start(DEFAULT_START).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    assert.is((error as { code?: string } | undefined)?.code, 'ForeignMetadata');
+    assert.is(await destination.db(METADATA_DB).collection('resumeData').countDocuments(), 1);
+    assert.is(harness.snapshot.state, 'IDLE');
+  };
+  await within(TEST_MS, refuse(), 'the refusals');
+});
+
+type Read = Cluster['read'];
+
+/** Lets the replies of a command look as they would on servers that cannot be had here. */
+async function withReplies<T>(command: string, change: (reply: never) => object, work: () => Promise<T>): Promise<T> {
+  const original: Read = Cluster.prototype.read;
+  Cluster.prototype.read = async function read(...args: Parameters<Read>) {
+    const reply = await original.apply(this, args);
+    return command in args[2] ? { ...reply, ...change(reply as never) } : reply;
+  };
+  try {
+    return await work();
+  } finally {
+    Cluster.prototype.read = original;
+  }
+}
+
+test('InsufficientDestinationDiskSpace is found by what the destination tells of its disk, unless it is not to be', async () => {
+  const check = async () => {
+    await source.db('shop').collection('items').insertOne({ a: 1 });
+    const full = () => ({ fsTotalSize: 1e12, fsUsedSize: 1e12 - 1 });
+    await withReplies('dbStats', full, async () => {
+      const [found, ...more] = await findingsBut('ShortOplogWindow');
+      assert.equal([found?.name, found?.severity, more.length], ['InsufficientDestinationDiskSpace', 'blocker', 0]);
+      const names = (await findings({ skipDiskSpaceCheck: true })).map(({ name }) => name);
+      assert.equal(names, ['ShortOplogWindow']);
+    });
+    await withReplies(
+      'dbStats',
+      () => ({ fsTotalSize: 1e12, fsUsedSize: 0 }),
+      async () => {
+        assert.equal(await findingsBut('ShortOplogWindow'), []);
+      },
+    );
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('NamesDifferOnlyInCase is found in catalogs of old, which a server no longer lets come about', async () => {
+  const check = async () => {
+    await source.db('shop').collection('items').insertOne({ a: 1 });
+    const both = (reply: { databases: object[] }) => ({ databases: [...reply.databases, { name: 'Shop' }] });
+    await withReplies('listDatabases', both, async () => {
+      const [found] = await findingsBut('ShortOplogWindow');
+      assert.equal([found?.name, found?.severity], ['NamesDifferOnlyInCase', 'blocker']);
+      assert.match(found?.description ?? '', /shop, Shop/);
+    });
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('an option that is not for this version is refused before anything is looked at', async () => {
+  const error = await findings({ reversible: true, detectRandomId: true }).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  const { code, violations } = error as { code: string; violations: { field: string }[] };
+  assert.is(code, 'InvalidRequest');
+  assert.ok(violations.some(({ field }) => field === 'reversible'));
+});
+
+test.run();
