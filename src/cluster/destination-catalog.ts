@@ -2,7 +2,7 @@ import { AppError } from '../errors.js';
 import type { Binary, Doc, OrderedDoc } from './bson.js';
 import { findCollection } from './catalog.js';
 import type { Cluster } from './cluster.js';
-import { createCommand, sameUuid } from './collection-spec.js';
+import { createCommand, isCapped, sameUuid } from './collection-spec.js';
 import { Code, codeOf } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 
@@ -39,6 +39,7 @@ export async function sendCreate(
   options: OrderedDoc,
   signal: AbortSignal,
 ): Promise<boolean> {
+  if (isCapped(options) && options.has('clusteredIndex')) return createClusteredCapped(cluster, ns, options, signal);
   try {
     return await changeCatalog(cluster, ns.db, createCommand(ns.coll, options), signal, [Code.NamespaceExists]);
   } catch (error) {
@@ -47,6 +48,26 @@ export async function sendCreate(
     const portable = new Map(options).set('collation', new Map([...collation].filter(([name]) => name !== 'version')));
     return changeCatalog(cluster, ns.db, createCommand(ns.coll, portable), signal, [Code.NamespaceExists]);
   }
+}
+
+/**
+ * convertToCapped leaves a clustered collection that is capped, too, which `create` refuses (6127800, tried on 6.0.5):
+ * it is made the same way here. Only an empty collection is converted, so one of somebody else's stays as it is.
+ */
+async function createClusteredCapped(
+  cluster: Cluster,
+  ns: Namespace,
+  options: OrderedDoc,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const uncapped = new Map([...options].filter(([name]) => name !== 'capped' && name !== 'size' && name !== 'max'));
+  const created = await sendCreate(cluster, ns, uncapped, signal);
+  const found = await findCollection(cluster, ns, signal);
+  if (found !== undefined && !isCapped(found.options) && (await isEmpty(cluster, ns, signal))) {
+    const { size } = createCommand(ns.coll, options);
+    await changeCatalog(cluster, ns.db, { convertToCapped: ns.coll, size }, signal);
+  }
+  return created;
 }
 
 /**

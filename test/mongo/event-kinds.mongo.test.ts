@@ -226,6 +226,21 @@ const KINDS: readonly Kind[] = [
     },
   },
   {
+    name: 'convertToCapped of a clustered collection',
+    before: async (db) => {
+      for (const name of ['before', 'during']) {
+        await db.createCollection(name, { clusteredIndex: { key: { _id: 1 }, unique: true } });
+        await db.collection<{ _id: number }>(name).insertMany([{ _id: 3 }, { _id: 1 }]);
+      }
+      await db.command({ convertToCapped: 'before', size: 65_536 });
+    },
+    during: async (db) => {
+      await db.command({ convertToCapped: 'during', size: 65_536 });
+      await db.collection<{ _id: number }>('during').insertOne({ _id: 2 });
+      await db.collection<{ _id: number }>('before').insertOne({ _id: 2 });
+    },
+  },
+  {
     name: 'unique values swapped between documents',
     before: async (db) => {
       await db.collection<{ _id: number }>('c').insertMany([{ _id: 1, u: 'a' } as never, { _id: 2, u: 'b' } as never]);
