@@ -1,8 +1,6 @@
-import { Cluster } from '../cluster/cluster.js';
-import { clusterError, isTransient, safeText } from '../cluster/errors.js';
-import { setBlock } from '../cluster/write-block.js';
-import { AppError, ERRORS, type ErrorName, ExitCode } from '../errors.js';
-import { retry } from '../lib/backoff.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { clusterError, safeText } from '../cluster/errors.js';
+import { AppError, ExitCode } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { aborted, linkAbort, settlesWithin } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
@@ -10,20 +8,21 @@ import { CollectionMap } from '../metadata/collections.js';
 import { Lease } from '../metadata/lease.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore, metadataDatabase } from '../metadata/store.js';
-import { checkEmpty } from '../preflight/data.js';
 import { blocker, type Finding } from '../preflight/finding.js';
 import { preflight } from '../preflight/preflight.js';
+import { connectClusters } from './connect.js';
 import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } from './control.js';
 import { loadOf } from './load-level.js';
 import { StateMachine } from './machine.js';
 import { type Health, monitor } from './monitor.js';
 import { type BuildIndexes, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
-import { Rates } from './rates.js';
 import { StoredRecord } from './record.js';
 import { type Found, findMigration } from './recover.js';
 import { MigrationRun, type RunContext } from './run.js';
 import { commitObstacle, namespaceSnapshots, type SnapshotSources, takeSnapshot } from './snapshot.js';
+import { blocksDestination, newRecord, preflightError, refuseOtherOptions, storeStart } from './starting.js';
 import type { State } from './state.js';
+import { Trends } from './trends.js';
 
 /** What a migration needs to know of its process. */
 export interface MigrationConfig {
@@ -58,7 +57,6 @@ const NOT_VERIFIED =
 const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationWritesBlocked']);
 const STOP_MS = 8000;
 const CLOSE_MS = 1500;
-const LAG_SAMPLE_MS = 30_000;
 
 interface Session {
   readonly run: MigrationRun;
@@ -78,11 +76,10 @@ class LiveMigration implements Migration {
   readonly #machine = new StateMachine(() => this.#changed());
   readonly #startedAt = new Date();
   readonly #health: Health = { sourcePingMs: undefined, destinationPingMs: undefined, oldestOplogSeconds: undefined };
-  readonly #rates = new Rates<'documents' | 'bytes' | 'events'>();
+  readonly #trends = new Trends();
   readonly #warnings = new Set<string>();
   readonly #fatal: Deferred<never> = deferred();
-  readonly #lagSamples: { readonly atMs: number; readonly seconds: number }[] = [];
-  #clusters: readonly Cluster[] = [];
+  readonly #clusters: Cluster[] = [];
   #lease: Lease | undefined;
   #context: RunContext | undefined;
   #session: Session | undefined;
@@ -125,8 +122,13 @@ class LiveMigration implements Migration {
     const link = linkAbort(signal);
     this.#signal = link.signal;
     try {
-      await this.#connect(link.signal);
-      await this.#recover(link.signal);
+      const clusters = await connectClusters(
+        this.#config,
+        this.#logger,
+        (cluster) => this.#clusters.push(cluster),
+        link.signal,
+      );
+      await this.#recover(clusters, link.signal);
       await Promise.race([aborted(link.signal), this.#fatal.promise]);
     } catch (error) {
       if (!signal.aborted) throw this.#asFailure(error);
@@ -204,7 +206,7 @@ class LiveMigration implements Migration {
       const wanted = resolveStartOptions(options);
       const [source, destination] = this.#roles(wanted);
       const checks = {
-        blocksDestination: wanted.writeBlocking === 'destinationOnly',
+        blocksDestination: blocksDestination(wanted),
         skipDiskSpaceCheck: options.skipDiskSpaceCheck === true,
       };
       const findings = await preflight(source, destination, checks, signal);
@@ -233,34 +235,8 @@ class LiveMigration implements Migration {
     return turn;
   }
 
-  async #connect(signal: AbortSignal): Promise<void> {
-    const { connections } = loadOf(this.#config.loadLevel);
-    const connect = (name: 'cluster0' | 'cluster1'): Promise<Cluster> =>
-      retry(
-        () =>
-          Cluster.connect({
-            name,
-            uri: this.#config[name],
-            logger: this.#logger.component('cluster'),
-            maxPoolSize: connections,
-          }),
-        {
-          isRetryable: isTransient,
-          signal,
-          onRetry: (notice) => this.#logger.warn(`${name} cannot be reached yet: ${safeText(notice.error)}`),
-        },
-      );
-    const results = await Promise.allSettled([connect('cluster0'), connect('cluster1')]);
-    this.#clusters = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
-    signal.throwIfAborted();
-  }
-
-  async #recover(signal: AbortSignal): Promise<void> {
-    const [cluster0, cluster1] = this.#clusters;
-    if (cluster0 === undefined || cluster1 === undefined)
-      throw new AppError('Internal', 'the clusters are not connected');
-    const found = await findMigration([cluster0, cluster1], metadataDatabase(this.#config.migrationName), signal);
+  async #recover(clusters: readonly [Cluster, Cluster], signal: AbortSignal): Promise<void> {
+    const found = await findMigration(clusters, metadataDatabase(this.#config.migrationName), signal);
     if (found === undefined) {
       this.#machine.recover('IDLE');
       this.#logger.info('No migration found on the clusters; waiting for start');
@@ -310,55 +286,25 @@ class LiveMigration implements Migration {
 
   async #start(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<void> {
     const [source, destination] = this.#roles(wanted);
-    const blocksDestination = wanted.writeBlocking === 'destinationOnly';
-    const blockers = (await preflight(source, destination, { blocksDestination, skipDiskSpaceCheck }, signal)).filter(
-      (each) => each.severity === 'blocker',
-    );
+    const checks = { blocksDestination: blocksDestination(wanted), skipDiskSpaceCheck };
+    const findings = await preflight(source, destination, checks, signal);
+    const blockers = findings.filter((each) => each.severity === 'blocker');
     if (blockers[0] !== undefined) throw preflightError(blockers);
     const { lease, store } = this.#leased(destination);
     if (!(await lease.tryTake(signal)))
       throw new AppError('LeaseHeld', 'another process is migrating into this destination');
     try {
-      await this.#record(wanted, { source, destination, lease, store }, signal);
+      const record = newRecord(wanted, source, destination);
+      await this.#machine.move('start', async () => {
+        await storeStart(store, record, destination, signal);
+        this.#prepare(source, destination, store, lease, record);
+      });
     } catch (error) {
       await lease.release();
       throw error;
     }
     this.#logger.info('Started the migration', { source: source.label, destination: destination.label });
     this.#open();
-  }
-
-  async #record(
-    wanted: MigrationOptions,
-    parts: { source: Cluster; destination: Cluster; lease: Lease; store: MetadataStore },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { source, destination, lease, store } = parts;
-    const blocksDestination = wanted.writeBlocking === 'destinationOnly';
-    if ((await store.loadMigration(signal)) !== undefined)
-      throw new AppError(
-        'MigrationExists',
-        `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
-      );
-    const record = newRecord(wanted, source, destination, blocksDestination);
-    await this.#machine.move('start', async () => {
-      await store.createMigration(record, signal);
-      if (blocksDestination) await this.#blockWhileEmpty(destination, store, signal);
-      this.#prepare(source, destination, store, lease, record);
-    });
-  }
-
-  /** Emptiness is checked again under the block: a write that slipped in before it must not be lost among ours. */
-  async #blockWhileEmpty(destination: Cluster, store: MetadataStore, signal: AbortSignal): Promise<void> {
-    try {
-      await setBlock(destination, true, signal);
-      const found = await checkEmpty(destination, signal);
-      if (found.length > 0) throw preflightError(found);
-    } catch (error) {
-      await setBlock(destination, false, signal);
-      await store.dropAll(signal);
-      throw error;
-    }
   }
 
   /** Runbooks call start after a restart: the same options are welcome while the migration goes on. */
@@ -374,18 +320,7 @@ class LiveMigration implements Migration {
       }
       this.#machine.check('start');
     }
-    const running = this.#running().record.value.options;
-    const differing = Object.entries(wanted).filter(([name, value]) => running[name] !== value);
-    if (differing.length > 0) {
-      const text = differing
-        .map(
-          ([name, value]) => `${requestName(name)} is ${JSON.stringify(running[name])}, not ${JSON.stringify(value)}`,
-        )
-        .join('; ');
-      throw new AppError('OptionsDiffer', `a migration with other options is ${state}: ${text}`, {
-        metadata: { state },
-      });
-    }
+    refuseOtherOptions(wanted, this.#running().record.value, state);
   }
 
   #roles(options: MigrationOptions): [Cluster, Cluster] {
@@ -407,7 +342,7 @@ class LiveMigration implements Migration {
 
   #prepare(source: Cluster, destination: Cluster, store: MetadataStore, lease: Lease, record: MigrationRecord): void {
     this.#lease = lease;
-    if (!record.canWrite) this.#warnings.add(NOT_VERIFIED);
+    this.#warnings.add(NOT_VERIFIED);
     for (const warning of record.warnings) this.#warnings.add(warning);
     const stored = new StoredRecord(store, record);
     this.#context = {
@@ -460,7 +395,6 @@ class LiveMigration implements Migration {
   }
 
   async #complete(context: RunContext, signal: AbortSignal): Promise<void> {
-    this.#warnings.delete(NOT_VERIFIED);
     await this.#machine.move('committed', (state) =>
       context.record.update(
         { state, phase: 'done', eventsApplied: this.#lastRun?.eventsApplied ?? 0, warnings: [...this.#warnings] },
@@ -515,18 +449,14 @@ class LiveMigration implements Migration {
 
   #sources(): SnapshotSources {
     const outages = this.#clusters.flatMap((each) => (each.outage === undefined ? [] : [each.outage]));
-    const first = this.#lagSamples[0];
     return {
       state: this.#machine.state,
       failure: this.#failure,
       run: this.#lastRun,
       context: this.#context,
       health: this.#health,
-      rates: this.#rates,
-      earlierLag:
-        first === undefined
-          ? undefined
-          : { seconds: first.seconds, agoSeconds: (performance.now() - first.atMs) / 1000 },
+      rates: this.#trends.rates,
+      earlierLag: this.#trends.earlierLag,
       warnings: [...this.#warnings, ...outages],
       instanceId: this.#config.instanceId,
       startedAt: this.#startedAt,
@@ -534,17 +464,8 @@ class LiveMigration implements Migration {
   }
 
   #tick(): void {
-    const run = this.#lastRun;
-    if (run !== undefined) {
-      const { documents, copiedBytes } = run.copy.totals;
-      this.#rates.sample(performance.now(), { documents, bytes: copiedBytes, events: run.eventsApplied });
-    }
     const snapshot = this.snapshot();
-    if (snapshot.lag?.overallSeconds !== undefined) {
-      const now = performance.now();
-      this.#lagSamples.push({ atMs: now, seconds: snapshot.lag.overallSeconds });
-      while (now - (this.#lagSamples[0]?.atMs ?? now) > LAG_SAMPLE_MS) this.#lagSamples.shift();
-    }
+    this.#trends.sample(this.#lastRun, snapshot);
     const flags = `${snapshot.canCommit} ${snapshot.canWrite} ${snapshot.info} ${snapshot.ceaStage} ${snapshot.warnings.length}`;
     if (flags === this.#flags) return;
     this.#flags = flags;
@@ -565,42 +486,4 @@ class LiveMigration implements Migration {
   #changed(): void {
     for (const listener of [...this.#listeners]) listener();
   }
-}
-
-/** The name that a resolved option has in a start request. */
-function requestName(option: string): string {
-  return option === 'writeBlocking' ? 'enableUserWriteBlocking' : option;
-}
-
-function newRecord(
-  options: MigrationOptions,
-  source: Cluster,
-  destination: Cluster,
-  blocksDestination: boolean,
-): MigrationRecord {
-  return {
-    state: 'RUNNING',
-    options: { ...options },
-    sourceId: source.facts.setId,
-    destinationId: destination.facts.setId,
-    phase: 'initialise',
-    blockedDestination: blocksDestination,
-    canWrite: false,
-    eventsApplied: 0,
-    rawDeltas: false,
-    warnings: [],
-  };
-}
-
-/** The first blocker's name; all of them in the text. */
-function preflightError(blockers: readonly Finding[]): AppError {
-  const [first, ...others] = blockers;
-  const text = (each: Finding | undefined): string => `${each?.description}. ${each?.remedy}`;
-  const more = others.map((each) => ` Also ${each.name}: ${text(each)}`).join('');
-  const metadata = { findings: blockers.map((each) => each.name).join(',') };
-  return new AppError(nameOf(first), `${text(first)}${more}`, { metadata });
-}
-
-function nameOf(finding: Finding | undefined): ErrorName {
-  return finding !== undefined && finding.name in ERRORS ? (finding.name as ErrorName) : 'Internal';
 }

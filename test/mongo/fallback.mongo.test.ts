@@ -73,10 +73,8 @@ async function updateMuch(): Promise<void> {
     await items.updateOne({ _id: 30 }, { $set: { u } });
     await items.updateOne({ _id: 31 }, { $unset: { u: 1 } });
   }
-  await source
-    .db('shop')
-    .collection<Item>('recent')
-    .updateMany({ _id: { $lt: 15 } }, { $inc: { n: 1 } });
+  const recent = source.db('shop').collection<{ _id: number; n: number }>('recent');
+  await recent.updateMany({ _id: { $lt: 15 } }, { $inc: { n: 1 } });
 }
 
 /** How often the engine has read documents of the collection by their `_id`s since the profile was begun. */

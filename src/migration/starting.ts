@@ -1,0 +1,87 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { setBlock } from '../cluster/write-block.js';
+import { AppError, ERRORS, type ErrorName } from '../errors.js';
+import type { MigrationRecord } from '../metadata/records.js';
+import type { MetadataStore } from '../metadata/store.js';
+import { checkEmpty } from '../preflight/data.js';
+import type { Finding } from '../preflight/finding.js';
+import type { MigrationOptions } from './options.js';
+import type { State } from './state.js';
+
+/** The record of a migration that begins now. */
+export function newRecord(options: MigrationOptions, source: Cluster, destination: Cluster): MigrationRecord {
+  return {
+    state: 'RUNNING',
+    options: { ...options },
+    sourceId: source.facts.setId,
+    destinationId: destination.facts.setId,
+    phase: 'initialise',
+    blockedDestination: blocksDestination(options),
+    canWrite: false,
+    eventsApplied: 0,
+    rawDeltas: false,
+    warnings: [],
+  };
+}
+
+export function blocksDestination(options: Pick<MigrationOptions, 'writeBlocking'>): boolean {
+  return options.writeBlocking === 'destinationOnly';
+}
+
+/**
+ * Stores a new migration and blocks the destination's users. Emptiness is checked again under the block: a write that
+ * slipped in before it must not be lost among ours. What was done is undone when it fails half way.
+ */
+export async function storeStart(
+  store: MetadataStore,
+  record: MigrationRecord,
+  destination: Cluster,
+  signal: AbortSignal,
+): Promise<void> {
+  if ((await store.loadMigration(signal)) !== undefined) {
+    throw new AppError(
+      'MigrationExists',
+      `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
+    );
+  }
+  await store.createMigration(record, signal);
+  if (!record.blockedDestination) return;
+  try {
+    await setBlock(destination, true, signal);
+    const found = await checkEmpty(destination, signal);
+    if (found.length > 0) throw preflightError(found);
+  } catch (error) {
+    await setBlock(destination, false, signal);
+    await store.dropAll(signal);
+    throw error;
+  }
+}
+
+/** Errors: OptionsDiffer, naming each option of a repeated `start` that is not as the migration has it. */
+export function refuseOtherOptions(wanted: MigrationOptions, record: MigrationRecord, state: State): void {
+  const differing = Object.entries(wanted).filter(([name, value]) => record.options[name] !== value);
+  if (differing.length === 0) return;
+  const text = differing.map(
+    ([name, value]) => `${requestName(name)} is ${JSON.stringify(record.options[name])}, not ${JSON.stringify(value)}`,
+  );
+  const message = `a migration with other options is ${state}: ${text.join('; ')}`;
+  throw new AppError('OptionsDiffer', message, { metadata: { state } });
+}
+
+/** The name that a resolved option has in a start request. */
+function requestName(option: string): string {
+  return option === 'writeBlocking' ? 'enableUserWriteBlocking' : option;
+}
+
+/** The error of a refused start: the first blocker's name; all of them in the text. */
+export function preflightError(blockers: readonly Finding[]): AppError {
+  const [first, ...others] = blockers;
+  const text = (each: Finding | undefined): string => `${each?.description}. ${each?.remedy}`;
+  const more = others.map((each) => ` Also ${each.name}: ${text(each)}`).join('');
+  const metadata = { findings: blockers.map((each) => each.name).join(',') };
+  return new AppError(nameOf(first), `${text(first)}${more}`, { metadata });
+}
+
+function nameOf(finding: Finding | undefined): ErrorName {
+  return finding !== undefined && finding.name in ERRORS ? (finding.name as ErrorName) : 'Internal';
+}
