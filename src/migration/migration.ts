@@ -8,7 +8,7 @@ import { CollectionMap } from '../metadata/collections.js';
 import { Lease } from '../metadata/lease.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore, metadataDatabase } from '../metadata/store.js';
-import { blocker, type Finding } from '../preflight/finding.js';
+import type { Finding } from '../preflight/finding.js';
 import { preflight } from '../preflight/preflight.js';
 import { connectClusters } from './connect.js';
 import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } from './control.js';
@@ -20,7 +20,15 @@ import { StoredRecord } from './record.js';
 import { type Found, findMigration } from './recover.js';
 import { MigrationRun, type RunContext } from './run.js';
 import { commitObstacle, namespaceSnapshots, type SnapshotSources, takeSnapshot } from './snapshot.js';
-import { blocksDestination, newRecord, preflightError, refuseOtherOptions, storeStart } from './starting.js';
+import {
+  blocksDestination,
+  checkMetadata,
+  migrationExists,
+  newRecord,
+  preflightError,
+  refuseOtherOptions,
+  storeStart,
+} from './starting.js';
 import type { State } from './state.js';
 import { Trends } from './trends.js';
 
@@ -202,22 +210,21 @@ class LiveMigration implements Migration {
   }
 
   check(options: StartOptions): Promise<readonly Finding[]> {
-    return this.#exclusive(async (signal) => {
-      const wanted = resolveStartOptions(options);
-      const [source, destination] = this.#roles(wanted);
-      const checks = {
-        blocksDestination: blocksDestination(wanted),
-        skipDiskSpaceCheck: options.skipDiskSpaceCheck === true,
-      };
-      const findings = await preflight(source, destination, checks, signal);
-      if (this.#machine.state === 'IDLE') return findings;
-      const exists = blocker(
-        'MigrationExists',
-        `a migration is ${this.#machine.state} already`,
-        'Commit it, or drop its metadata database to begin anew.',
-      );
-      return [exists, ...findings.filter((each) => !OUR_DOING.has(each.name))];
-    });
+    return this.#exclusive((signal) =>
+      this.#findings(resolveStartOptions(options), options.skipDiskSpaceCheck === true, signal),
+    );
+  }
+
+  /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
+  async #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
+    const [source, destination] = this.#roles(wanted);
+    const checks = { blocksDestination: blocksDestination(wanted), skipDiskSpaceCheck };
+    const findings = await preflight(source, destination, checks, signal);
+    const { state } = this.#machine;
+    const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName));
+    const existing = state === 'IDLE' ? await checkMetadata(store, signal) : migrationExists(state, store.db);
+    if (existing === undefined) return findings;
+    return [existing, ...findings.filter((each) => existing.name !== 'MigrationExists' || !OUR_DOING.has(each.name))];
   }
 
   /** One call after the other; rejected while the process cannot serve it. Driver errors become ours. */
@@ -286,8 +293,7 @@ class LiveMigration implements Migration {
 
   async #start(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<void> {
     const [source, destination] = this.#roles(wanted);
-    const checks = { blocksDestination: blocksDestination(wanted), skipDiskSpaceCheck };
-    const findings = await preflight(source, destination, checks, signal);
+    const findings = await this.#findings(wanted, skipDiskSpaceCheck, signal);
     const blockers = findings.filter((each) => each.severity === 'blocker');
     if (blockers[0] !== undefined) throw preflightError(blockers);
     const { lease, store } = this.#leased(destination);

@@ -4,7 +4,7 @@ import { AppError, ERRORS, type ErrorName } from '../errors.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { checkEmpty } from '../preflight/data.js';
-import type { Finding } from '../preflight/finding.js';
+import { blocker, type Finding } from '../preflight/finding.js';
 import type { MigrationOptions } from './options.js';
 import type { State } from './state.js';
 
@@ -26,6 +26,25 @@ export function newRecord(options: MigrationOptions, source: Cluster, destinatio
 
 export function blocksDestination(options: Pick<MigrationOptions, 'writeBlocking'>): boolean {
   return options.writeBlocking === 'destinationOnly';
+}
+
+/** A migration on the destination, whichever process began it, or what another tool has left there. */
+export async function checkMetadata(store: MetadataStore, signal: AbortSignal): Promise<Finding | undefined> {
+  try {
+    const record = await store.loadMigration(signal);
+    return record === undefined ? undefined : migrationExists(record.state, store.db);
+  } catch (error) {
+    if (error instanceof AppError && (error.code === 'ForeignMetadata' || error.code === 'MetadataUnreadable')) {
+      return blocker(error.code, error.message, `Find out what wrote ${store.db} before anything is dropped.`);
+    }
+    throw error;
+  }
+}
+
+/** The finding that there is a migration already. */
+export function migrationExists(state: string, db: string): Finding {
+  const remedy = `To go on with it, restart mongoferry with the same clusters. To begin anew, drop the migrated databases and ${db} on the destination.`;
+  return blocker('MigrationExists', `the destination holds a migration that is ${state}`, remedy);
 }
 
 /**

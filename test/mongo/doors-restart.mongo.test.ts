@@ -18,6 +18,7 @@ const BACK_MS = 8000;
 const STOP_MS = 10_000;
 const HOLD_MS = 3000;
 const SLOW_MS = 300;
+const START = { source: 'cluster0', destination: 'cluster1' };
 
 let pair: ReplicaSetPair;
 let source: MongoClient;
@@ -160,16 +161,48 @@ test('SIGTERM ends the process with 0 within ten seconds in every state', async 
   await within(TEST_MS, walk(), 'the stops');
 });
 
+test('of two processes that start at the same time one gets the lease, the other is told', async () => {
+  const race = async () => {
+    await using one = await ferryOf();
+    await using other = await ferryOf();
+    for (const ferry of [one, other]) await withClient(ferry, (client) => client.waitForState('IDLE'));
+    // Both have looked at the destination, and found nothing, before either has stored anything.
+    await holdCommands(destination, { commands: ['dbStats'] }, HOLD_MS / 2);
+    const starts = [one, other].map((ferry) =>
+      withClient(ferry, (client) =>
+        client.start().then(
+          () => 'started',
+          (error) => readFailure(error).reason,
+        ),
+      ),
+    );
+    const [first, second] = (await Promise.all(starts)).sort();
+    assert.equal(second, 'started');
+    assert.ok(first === 'LeaseHeld' || first === 'MigrationExists', `${first}`);
+    await releaseCommands(destination);
+    const winner = (await withClient(one, (client) => client.progress())).state === 'RUNNING' ? one : other;
+    await commitAndCompare(winner);
+  };
+  await within(TEST_MS, race(), 'the race');
+});
+
 test('a second process waits for the lease, and takes over when the first one is killed', async () => {
   const takeOver = async () => {
     await using first = await ferryOf();
     await using idle = await ferryOf();
     await withClient(idle, (client) => client.waitForState('IDLE'));
-    // The first one's start is held before it has made anything, so that nothing but the lease stands in the way.
+    // Held before it has created anything.
     await holdCommands(destination, { commands: ['create'] }, HOLD_MS);
     await withClient(first, (client) => client.start());
     const refused = await withClient(idle, (client) => client.start().then(() => undefined, readFailure));
-    assert.is(refused?.reason, 'LeaseHeld', refused?.message);
+    assert.is(refused?.reason, 'MigrationExists', refused?.message);
+    assert.not.match(refused?.message ?? '', /setUserWriteBlockMode/, 'the block belongs to the migration');
+    const { findings } = await withClient(idle, (client) => client.check(START));
+    const blockers = findings.filter(({ severity }) => severity === 'blocker');
+    assert.equal(
+      blockers.map(({ name }) => name),
+      ['MigrationExists'],
+    );
     await releaseCommands(destination);
 
     await using second = await ferryOf();

@@ -144,6 +144,14 @@ test("a sync tool's leftovers on the destination are refused by name, at the sta
     assert.is((error as { code?: string } | undefined)?.code, 'ForeignMetadata');
     assert.is(await destination.db(METADATA_DB).collection('resumeData').countDocuments(), 1);
     assert.is(harness.snapshot.state, 'IDLE');
+    const [found, ...more] = await findingsBut('ShortOplogWindow');
+    assert.equal([found?.name, found?.severity, more.length], ['ForeignMetadata', 'blocker', 0]);
+    const left = await destination.db(METADATA_DB).listCollections().toArray();
+    assert.equal(
+      left.map(({ name }) => name),
+      ['resumeData'],
+      'nothing is added to what is not ours',
+    );
   };
   await within(TEST_MS, refuse(), 'the refusals');
 });
