@@ -26,7 +26,7 @@ function blocksOf(page: string): Block[] {
     const [script = '', ...rest] = part.split('\n```');
     // What the page shows belongs to the commands above it, up to the next ones.
     const shown = rest.join('\n```').split('\n```sh\n')[0] ?? '';
-    const answers = [...shown.matchAll(/^```json\n(.*)\n```/gm)].map(([, json = '']) => JSON.parse(json) as unknown);
+    const answers = [...shown.matchAll(/^```json\n([^`]*)\n```/gm)].map(([, json = '']) => JSON.parse(json) as unknown);
     return { script, answers };
   });
 }
