@@ -52,8 +52,8 @@ demo: build ## A whole migration between two small clusters, before your eyes
 	@node build/demo/main.js
 
 .PHONY: bench
-bench: build ## Measure against the floors of this machine
-	@node build/bench/main.js
+bench: build ## Measure against the floors of this machine; ARGS='--quick draining' for a part
+	@node build/bench/main.js $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built
