@@ -26,11 +26,11 @@ async function fake(name: string, script: string): Promise<string> {
 }
 
 const LISTENING = `
+const alive = setInterval(() => {}, 1000);
+process.on('SIGTERM', () => { process.exitCode = 3; clearInterval(alive); });
 console.error('a warning of Node');
 console.log(JSON.stringify({ level: 'info', message: 'flags', flags: process.argv.slice(2) }));
 console.log(JSON.stringify({ level: 'info', message: 'listening', grpcPort: 1000 + process.pid % 1000, httpPort: 8080 }));
-process.on('SIGTERM', () => { process.exitCode = 3; clearInterval(alive); });
-const alive = setInterval(() => {}, 1000);
 `;
 
 const CLUSTERS = { cluster0: 'mongodb://a', cluster1: 'mongodb://b' };
