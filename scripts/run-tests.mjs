@@ -10,7 +10,7 @@ import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const ROOT = 'build/test';
-const SECONDS = { unit: 60, mongo: 420, long: 7200 };
+const SECONDS = { unit: 60, clients: 420, mongo: 420, long: 7200 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -34,8 +34,15 @@ function needsServers(file) {
   return Number(file.includes('.mongo.test.'));
 }
 
+/** The clients' tests install their ecosystems' tools at the first run. */
+function kindOf(file) {
+  if (file.includes('.long.test.')) return 'long';
+  if (needsServers(file) === 1) return 'mongo';
+  return file.includes('/clients/') ? 'clients' : 'unit';
+}
+
 function limitSeconds(file) {
-  const kind = file.includes('.long.test.') ? 'long' : needsServers(file) === 1 ? 'mongo' : 'unit';
+  const kind = kindOf(file);
   return Number(process.env.MONGOFERRY_TEST_SECONDS ?? SECONDS[kind]);
 }
 
