@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
+import { Code, codeOf } from '../cluster/errors.js';
 import { nsText } from '../cluster/namespace.js';
 import { idDocument, needsLiteralReplacement } from '../cluster/raw-document.js';
 import {
@@ -120,17 +121,26 @@ export class LocalLaneApplier implements LaneApplier {
 
   async #update(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (operations.length === 0) return;
-    const refused = await this.#writer.send(target, 'update', operations.map(updateOf), false, signal);
+    const refused = await this.#sendUpdates(target, operations, signal);
     if (refused.length === 0) return;
-    this.#logger.debug(
-      `${nsText(target.ns)}: ${refused.length} updates do not fit the documents as they are; reading them again`,
-      { code: refused[0]?.code },
-    );
-    await this.#refetch(
-      target,
-      refused.map((error) => operations[error.index] as Operation),
-      signal,
-    );
+    this.#logger.debug(`${nsText(target.ns)}: reading ${refused.length} documents again that an update does not fit`);
+    await this.#refetch(target, refused, signal);
+  }
+
+  /** The operations that were refused: all of them where the server does not know deltas (any more). */
+  async #sendUpdates(
+    target: WriteTarget,
+    operations: readonly Operation[],
+    signal: AbortSignal,
+  ): Promise<readonly Operation[]> {
+    try {
+      const refused = await this.#writer.send(target, 'update', operations.map(updateOf), false, signal);
+      return refused.map((error) => operations[error.index] as Operation);
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === Code.UnknownPipelineStage || code === Code.UnknownField) return operations;
+      throw error;
+    }
   }
 
   async #delete(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {

@@ -70,8 +70,11 @@ export async function storeStart(
     const found = await checkEmpty(destination, signal);
     if (found.length > 0) throw preflightError(found);
   } catch (error) {
-    await setBlock(destination, false, signal);
-    await store.dropAll(signal);
+    try {
+      await setBlock(destination, false, signal);
+    } finally {
+      await store.dropAll(signal);
+    }
     throw error;
   }
 }

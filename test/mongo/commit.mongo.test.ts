@@ -10,7 +10,7 @@ import { isBlocked, resetClusters, storedMigration, storedWhen } from '../suppor
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
-const HOLD_MS = 2500;
+const HOLD_MS = 1500;
 
 let pair: ReplicaSetPair;
 let source: MongoClient;
