@@ -4,7 +4,7 @@ import { laneOf } from './document-key.js';
 import type { LaneApplier } from './lane-applier.js';
 import { laneText, type Operation } from './operation.js';
 
-const MAX_OPERATIONS = 20_000;
+const MAX_OPERATIONS = 5000;
 const MAX_BYTES = 4 * 1024 * 1024;
 
 interface Entry {
