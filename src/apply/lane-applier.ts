@@ -70,7 +70,7 @@ export class LocalLaneApplier implements LaneApplier {
   }
 
   async #sendRounds(rounds: readonly ReadonlyMap<string, Operation>[], signal: AbortSignal): Promise<void> {
-    // Neighbours together: the server finds and writes them on the same pages, at some two thirds of the cost.
+    // Neighbours together: the server finds and writes them on the same pages.
     for (const round of rounds) await this.#sendRound([...round.values()].sort(byKey), signal);
   }
 
