@@ -54,11 +54,12 @@ export class MetadataStore {
   /** Creates the record of a new migration. */
   async createMigration(record: MigrationRecord, signal: AbortSignal): Promise<void> {
     await this.#put('schema', { _id: 'schema', product: PRODUCT, version: SCHEMA_VERSION }, signal);
-    await this.#put('migration', { _id: 'migration', ...record }, signal);
+    // As a text: names such as $oid, which options may hold, are not for every place of a document.
+    await this.#put('migration', { _id: 'migration', ...record, options: JSON.stringify(record.options) }, signal);
   }
 
   /** Sets fields of the migration's record. */
-  async updateMigration(changes: Partial<MigrationRecord>, signal: AbortSignal): Promise<void> {
+  async updateMigration(changes: Partial<Omit<MigrationRecord, 'options'>>, signal: AbortSignal): Promise<void> {
     await this.#update('migration', [{ q: { _id: 'migration' }, u: { $set: changes } }], signal);
   }
 
@@ -249,7 +250,11 @@ function optionalBytes(value: unknown): Buffer | undefined {
 
 function toMigration(doc: Doc): MigrationRecord {
   const { _id, ...record } = doc;
-  return { ...(record as unknown as MigrationRecord), eventsApplied: Number(doc['eventsApplied']) };
+  return {
+    ...(record as unknown as MigrationRecord),
+    options: JSON.parse(String(doc['options'])) as MigrationRecord['options'],
+    eventsApplied: Number(doc['eventsApplied']),
+  };
 }
 
 function toCollection(doc: Doc): CollectionRecord {

@@ -1,4 +1,5 @@
 import { type FieldViolation, invalidRequest } from '../errors.js';
+import { checkOptionRules, type Refuse } from './option-rules.js';
 
 /** The two clusters by the names of the process's flags. */
 export type ClusterName = 'cluster0' | 'cluster1';
@@ -35,9 +36,28 @@ export interface ShardKeyField {
   readonly value: 1 | -1 | 'hashed';
 }
 
+/** Collections to copy in natural order; none named: the whole database; database ".": everything. */
+export interface NaturalOrderEntry {
+  readonly database: string;
+  readonly collections: readonly string[];
+}
+
+/** A database that gets another name on the destination. */
+export interface DatabaseRemap {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Only documents whose top-level field equals one of the values are migrated. */
+export interface DocumentFilter {
+  readonly field: string;
+  /** Extended JSON. */
+  readonly matchValues: readonly unknown[];
+}
+
 /**
- * What `start` was asked for, checked for form but not yet against the rules between options (see
- * `checkStartOptions`) nor against the clusters (see the preflight). Absent = not given by the caller.
+ * What `start` was asked for, checked for form but not yet against the rules between options
+ * (option-rules.ts) nor against the clusters (see the preflight). Absent = not given by the caller.
  */
 export interface StartOptions {
   readonly source: string;
@@ -47,7 +67,7 @@ export interface StartOptions {
   readonly reversible?: boolean;
   readonly includeNamespaces: readonly NamespaceFilterEntry[];
   readonly excludeNamespaces: readonly NamespaceFilterEntry[];
-  readonly copyInNaturalOrder: readonly { readonly database: string; readonly collections: readonly string[] }[];
+  readonly copyInNaturalOrder: readonly NaturalOrderEntry[];
   readonly detectRandomId?: boolean;
   readonly preExistingDestinationData?: boolean;
   readonly sharding?: {
@@ -59,19 +79,27 @@ export interface StartOptions {
     }[];
   };
   readonly verification?: { readonly enabled?: boolean };
-  readonly namespaceRemap: readonly { readonly from: string; readonly to: string }[];
-  readonly documentFilter?: { readonly field: string; readonly matchValues: readonly unknown[] };
+  readonly namespaceRemap: readonly DatabaseRemap[];
+  readonly documentFilter?: DocumentFilter;
   readonly skipDiskSpaceCheck?: boolean;
 }
 
-/** What a migration runs with: every default filled in. Stored with the migration. */
+/** What a migration runs with: every default filled in. Stored with the migration, and compared with a later `start`. */
 export interface MigrationOptions {
   readonly source: ClusterName;
   readonly destination: ClusterName;
   readonly buildIndexes: BuildIndexes;
   readonly writeBlocking: WriteBlocking;
   readonly reversible: boolean;
+  readonly includeNamespaces: readonly NamespaceFilterEntry[];
+  readonly excludeNamespaces: readonly NamespaceFilterEntry[];
+  readonly copyInNaturalOrder: readonly NaturalOrderEntry[];
+  readonly detectRandomId: boolean;
+  readonly preExistingDestinationData: boolean;
   readonly verification: boolean;
+  readonly namespaceRemap: readonly DatabaseRemap[];
+  /** null: none. */
+  readonly documentFilter: DocumentFilter | null;
 }
 
 const CLUSTERS: readonly string[] = ['cluster0', 'cluster1'];
@@ -83,25 +111,42 @@ const LATER = 'is not available in this version of mongoferry';
  */
 export function resolveStartOptions(options: StartOptions): MigrationOptions {
   const violations: FieldViolation[] = [];
-  const refuse = (field: string, description: string): void => {
+  const refuse: Refuse = (field, description) => {
     violations.push({ field, description });
   };
   checkClusters(options, refuse);
   const buildIndexes = oneOf(BUILD_INDEXES, options.buildIndexes ?? 'afterDataCopy', 'buildIndexes', refuse);
-  const writeBlocking = resolveWriteBlocking(options.enableUserWriteBlocking, refuse);
-  refuseLaterOptions(options, writeBlocking, refuse);
-  if (violations.length > 0) throw invalidRequest(violations);
-  return {
+  const writeBlocking = resolveWriteBlocking(options, refuse);
+  const resolved: MigrationOptions = {
     source: options.source as ClusterName,
     destination: options.destination as ClusterName,
     buildIndexes: buildIndexes ?? 'afterDataCopy',
     writeBlocking: writeBlocking ?? 'destinationOnly',
-    reversible: false,
+    reversible: options.reversible === true,
+    includeNamespaces: options.includeNamespaces,
+    excludeNamespaces: options.excludeNamespaces,
+    copyInNaturalOrder: options.copyInNaturalOrder,
+    detectRandomId: options.detectRandomId !== false,
+    preExistingDestinationData: options.preExistingDestinationData === true,
     verification: false,
+    namespaceRemap: options.namespaceRemap,
+    documentFilter: options.documentFilter ?? null,
   };
+  checkOptionRules(resolved, refuse);
+  refuseLaterOptions(options, writeBlocking, refuse);
+  if (violations.length > 0) throw invalidRequest(violations);
+  return resolved;
 }
 
-type Refuse = (field: string, description: string) => void;
+/** The options that a migration was started with, as its record keeps them. */
+export function storedOptions(record: { readonly options: Readonly<Record<string, unknown>> }): MigrationOptions {
+  return record.options as unknown as MigrationOptions;
+}
+
+/** Whether a migration is of part of the source only, by namespace. */
+export function isFiltered(options: Pick<MigrationOptions, 'includeNamespaces' | 'excludeNamespaces'>): boolean {
+  return options.includeNamespaces.length + options.excludeNamespaces.length > 0;
+}
 
 function checkClusters(options: StartOptions, refuse: Refuse): void {
   for (const field of ['source', 'destination'] as const) {
@@ -121,8 +166,10 @@ function oneOf<T extends string>(allowed: readonly T[], value: string, field: st
   return found;
 }
 
-function resolveWriteBlocking(value: string | boolean | undefined, refuse: Refuse): WriteBlocking | undefined {
-  if (value === undefined) return 'destinationOnly';
+/** Data that was there before cannot be protected by a block of the whole cluster, so `none` is the default with it. */
+function resolveWriteBlocking(options: StartOptions, refuse: Refuse): WriteBlocking | undefined {
+  const value = options.enableUserWriteBlocking;
+  if (value === undefined) return options.preExistingDestinationData === true ? 'none' : 'destinationOnly';
   if (value === true) return 'sourceAndDestination';
   if (value === false) return 'none';
   return oneOf(WRITE_BLOCKING, value, 'enableUserWriteBlocking', refuse);

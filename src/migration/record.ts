@@ -16,7 +16,7 @@ export class StoredRecord {
     return this.#value;
   }
 
-  async update(changes: Partial<MigrationRecord>, signal: AbortSignal): Promise<void> {
+  async update(changes: Partial<Omit<MigrationRecord, 'options'>>, signal: AbortSignal): Promise<void> {
     await this.store.updateMigration(changes, signal);
     this.#value = { ...this.#value, ...changes };
   }

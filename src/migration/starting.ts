@@ -81,7 +81,9 @@ export async function storeStart(
 
 /** Errors: OptionsDiffer, naming each option of a repeated `start` that is not as the migration has it. */
 export function refuseOtherOptions(wanted: MigrationOptions, record: MigrationRecord, state: State): void {
-  const differing = Object.entries(wanted).filter(([name, value]) => record.options[name] !== value);
+  const differing = Object.entries(wanted).filter(
+    ([name, value]) => JSON.stringify(record.options[name]) !== JSON.stringify(value),
+  );
   if (differing.length === 0) return;
   const text = differing.map(
     ([name, value]) => `${requestName(name)} is ${JSON.stringify(record.options[name])}, not ${JSON.stringify(value)}`,
