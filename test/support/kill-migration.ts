@@ -12,6 +12,8 @@ export interface KillPlan {
   readonly kills: number;
   /** Operations of the workload between two kills, at most. */
   readonly operationsBetween: number;
+  /** How long the workload lasts at least, the kills spread over it. Milliseconds; default 0. */
+  readonly atLeastMs?: number;
   /** Documents besides the workload's, so that the copy takes a while. */
   readonly bulkDocuments: number;
 }
@@ -22,6 +24,8 @@ export interface KillOutcome {
   /** In which phase each kill fell, by progress's `info`. */
   readonly phases: string[];
   readonly operations: number;
+  /** How long the workload lasted. */
+  readonly workloadMs: number;
 }
 
 /**
@@ -42,13 +46,17 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
     await client.start();
   });
   const phases: string[] = [];
-  for (let kill = 0; kill < plan.kills; kill++) {
-    await workload.run({ operations: 1 + random.int(plan.operationsBetween) });
+  const began = performance.now();
+  for (let kill = 1; kill <= plan.kills; kill++) {
+    const until = began + ((plan.atLeastMs ?? 0) * kill) / plan.kills;
+    do await workload.run({ operations: 1 + random.int(plan.operationsBetween) });
+    while (performance.now() < until);
     phases.push(await infoOf(ferry));
     await ferry.kill();
     await ferry.restart();
   }
   const report = await workload.run({ operations: 200 });
+  const workloadMs = performance.now() - began;
   await withClient(ferry, async (client) => {
     await client.waitForCanCommit(120_000);
     await client.commitAndWait(120_000);
@@ -57,6 +65,7 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
     differences: await compareClusters(source, await pair.destination.connect()),
     phases,
     operations: report.operations,
+    workloadMs,
   };
 }
 
