@@ -80,6 +80,7 @@ export const ERRORS = {
   DestinationModified: failed,
   SourceModifiedAfterCommit: failed,
   UniqueViolation: failed,
+  VerificationFailed: failed,
   IndexBuildFailed: failed,
   UnsupportedChange: failed,
   EventTooLarge: failed,

@@ -49,6 +49,11 @@ export function survivesDecoding(raw: Buffer): boolean {
   }
 }
 
+/** The value of a raw `{_id: …}` as Extended JSON, for people and reports. */
+export function idText(id: Uint8Array): string {
+  return BSON.EJSON.stringify(BSON.deserialize(id, LEAVES)['_id'], { relaxed: true });
+}
+
 /** A text that is equal for equal values and keeps number types apart; field order counts. For comparing specs. */
 export function canonicalText(value: unknown): string {
   return BSON.EJSON.stringify(toPlain(value), { relaxed: false });

@@ -73,6 +73,12 @@ export function isHistoryLost(error: unknown): boolean {
   );
 }
 
+/** Whether a guarded read found its collection renamed or dropped. Source: server codes 361, 26, 175. */
+export function isMoved(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === Code.CollectionUUIDMismatch || code === Code.NamespaceNotFound || code === Code.QueryPlanKilled;
+}
+
 /** Text of an error without anything a document may hold: the server quotes key values after these words. */
 export function safeText(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);

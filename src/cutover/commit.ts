@@ -27,6 +27,8 @@ export interface CommitContext {
   readonly logger: Logger;
   /** Resolves once every wanted index is built. */
   readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
+  /** Resolves once the destination has been proven equal as of the commit time; rejects when it is not. */
+  readonly verified: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
   readonly onHandover: () => Promise<void>;
 }
@@ -53,6 +55,7 @@ export async function commitUpToHandover(
   await context.indexesBuilt(signal);
   await checkCatalog(source, collections, signal);
   await checkDestination(destination, collections, signal);
+  await context.verified(time, signal);
   await store.updateMigration({ commit: { step: 'restore', time } }, signal);
   await restoreBeforeHandover(destination, collections, context.isBuilt, signal);
   await checkRestored(destination, collections, signal);

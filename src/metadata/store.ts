@@ -151,6 +151,27 @@ export class MetadataStore {
     return Number(reply['n']) > 0;
   }
 
+  /** For stores of further records in this database: documents of a collection, in `_id` order from `after` on. */
+  async readPage(coll: string, after: string, limit: number, signal: AbortSignal): Promise<Doc[]> {
+    const find = { find: coll, filter: { _id: { $gt: after } }, sort: { _id: 1 }, limit, batchSize: limit };
+    const reply = await this.#cluster.read(
+      'reading metadata',
+      this.db,
+      { ...find, readConcern: { level: 'majority' } },
+      signal,
+    );
+    return (reply['cursor'] as { firstBatch: Doc[] }).firstBatch;
+  }
+
+  /** Puts documents by their `_id`. */
+  async putDocuments(coll: string, docs: readonly Doc[], signal: AbortSignal): Promise<void> {
+    await this.#putAll(coll, docs, signal);
+  }
+
+  async deleteDocuments(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
+    if (ids.length > 0) await this.#delete(coll, { _id: { $in: ids } }, signal);
+  }
+
   /** The documents of a small collection. */
   async readAll(coll: string, signal: AbortSignal): Promise<Doc[]> {
     return this.#find(coll, {}, signal);

@@ -22,6 +22,24 @@ export interface FailureRecord {
   readonly at: Date;
 }
 
+/** How far the verification of one cluster is. */
+export interface VerifierSide {
+  readonly phase: 'not started' | 'initial hashing' | 'stream hashing';
+  readonly estimatedDocuments: number;
+  readonly hashedDocuments: number;
+  readonly collections: number;
+  readonly scannedCollections: number;
+  readonly lagSeconds: number | undefined;
+}
+
+/** The verification of a migration: undefined where a snapshot holds none means that it is not verified. */
+export interface VerificationSnapshot {
+  readonly source: VerifierSide;
+  readonly destination: VerifierSide;
+  /** Documents known to differ, by namespace. */
+  readonly mismatches: ReadonlyMap<string, number>;
+}
+
 /** Where the migration stands, read at one moment; `undefined` = not known or not meaningful in this state. */
 export interface Snapshot {
   readonly state: State;
@@ -61,6 +79,7 @@ export interface Snapshot {
   readonly secondsToCatchup: number | undefined;
   readonly instanceId: string;
   readonly coordinatorId: string;
+  readonly verification: VerificationSnapshot | undefined;
   readonly warnings: readonly string[];
   readonly rates: {
     readonly documentsPerSecond: number;

@@ -60,7 +60,7 @@ export function createMigration(config: MigrationConfig, logger: Logger): Migrat
 }
 
 const NOT_VERIFIED =
-  'The data is not verified: this version of mongoferry has no verifier. Compare the clusters by other means before relying on the destination.';
+  'The data is not verified, as was asked for. Compare the clusters by other means before relying on the destination.';
 /** Findings that a running migration causes itself. */
 const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationWritesBlocked']);
 const STOP_MS = 8000;
@@ -348,7 +348,8 @@ class LiveMigration implements Migration {
 
   #prepare(source: Cluster, destination: Cluster, store: MetadataStore, lease: Lease, record: MigrationRecord): void {
     this.#lease = lease;
-    this.#warnings.add(NOT_VERIFIED);
+    const verifies = record.options['verification'] === true && !this.#config.disableVerification;
+    if (!verifies) this.#warnings.add(NOT_VERIFIED);
     for (const warning of record.warnings) this.#warnings.add(warning);
     const stored = new StoredRecord(store, record);
     this.#context = {
@@ -361,6 +362,7 @@ class LiveMigration implements Migration {
       logger: this.#logger,
       blocksDestination: record.options['writeBlocking'] === 'destinationOnly',
       buildIndexes: record.options['buildIndexes'] as BuildIndexes,
+      verifies,
       commitCalled: deferred(),
       onWarning: (warning) => this.#warn(warning),
       onChange: () => this.#changed(),

@@ -128,7 +128,7 @@ export function resolveStartOptions(options: StartOptions): MigrationOptions {
     copyInNaturalOrder: options.copyInNaturalOrder,
     detectRandomId: options.detectRandomId !== false,
     preExistingDestinationData: options.preExistingDestinationData === true,
-    verification: false,
+    verification: options.verification?.enabled !== false,
     namespaceRemap: options.namespaceRemap,
     documentFilter: options.documentFilter ?? null,
   };
@@ -187,8 +187,6 @@ function refuseLaterOptions(options: StartOptions, writeBlocking: WriteBlocking 
   if (options.detectRandomId === true) refuse('detectRandomId', LATER);
   if (options.preExistingDestinationData === true) refuse('preExistingDestinationData', LATER);
   if (options.sharding !== undefined) refuse('sharding', `${LATER}, and is only for a sharded destination`);
-  if (options.verification?.enabled === true)
-    refuse('verification.enabled', `the verifier ${LATER}; leave it out or set it to false`);
   if (options.namespaceRemap.length > 0) refuse('namespaceRemap', LATER);
   if (options.documentFilter !== undefined) refuse('documentFilter', LATER);
 }

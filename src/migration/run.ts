@@ -1,7 +1,7 @@
 import { namespaceOf } from '../apply/event.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
-import type { Timestamp } from '../cluster/bson.js';
+import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
@@ -26,8 +26,11 @@ import { type Deferred, runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
+import { VerificationStore } from '../metadata/verification-store.js';
 import { metrics } from '../metrics.js';
 import { checkEmpty } from '../preflight/data.js';
+import { proveEqual } from '../verify/final-check.js';
+import { Verifier } from '../verify/verifier.js';
 import type { Load } from './load-level.js';
 import type { StoredRecord } from './record.js';
 
@@ -42,6 +45,8 @@ export interface RunContext {
   readonly logger: Logger;
   readonly blocksDestination: boolean;
   readonly buildIndexes: BuildMode;
+  /** Whether the data is verified. */
+  readonly verifies: boolean;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
   readonly onWarning: (warning: string) => void;
@@ -62,6 +67,8 @@ const POLL_MS = 100;
 export class MigrationRun {
   readonly copy = new CopyProgress();
   readonly indexes: IndexBuilder;
+  /** Undefined when the migration is not verified. */
+  readonly verifier: Verifier | undefined;
   readonly #context: RunContext;
   #pipeline: ApplyPipeline | undefined;
   #eventsApplied: number;
@@ -77,6 +84,7 @@ export class MigrationRun {
       parallelBuilds: context.load.parallelBuilds,
       onWarning: context.onWarning,
     });
+    this.verifier = context.verifies ? this.#buildVerifier() : undefined;
   }
 
   get apply(): ApplyStatus | undefined {
@@ -244,6 +252,7 @@ export class MigrationRun {
           (inner) => this.#openIndexes(pipeline, inner),
           (inner) => this.#keepCheckpoint(pipeline, inner),
           (inner) => this.#keepNoting(inner),
+          (inner) => this.#verify(pipeline, inner),
         ],
         signal,
       );
@@ -297,6 +306,29 @@ export class MigrationRun {
     this.#context.onChange();
   }
 
+  #buildVerifier(): Verifier {
+    const { source, destination, record, collections, load, logger, onWarning, onChange } = this.#context;
+    return new Verifier({
+      source,
+      destination,
+      store: new VerificationStore(record.store),
+      collections,
+      applied: async (time, signal) => this.#pipeline?.reached(time, signal),
+      parallelRanges: load.parallelRanges,
+      logger: logger.component('verifier'),
+      onWarning,
+      onChange,
+    });
+  }
+
+  /** Begins when what was written during the copy is applied: before, nearly every document would be in motion. */
+  async #verify(pipeline: ApplyPipeline, signal: AbortSignal): Promise<void> {
+    const { copyEndTime } = this.#context.record.value;
+    if (this.verifier === undefined || copyEndTime === undefined) return;
+    await pipeline.reached(copyEndTime, signal);
+    await this.verifier.run(signal);
+  }
+
   async #keepCheckpoint(pipeline: ApplyPipeline, signal: AbortSignal): Promise<void> {
     let stored: string | undefined;
     const store = async (end: AbortSignal): Promise<void> => {
@@ -329,18 +361,25 @@ export class MigrationRun {
   }
 
   #commitContext(): CommitContext {
-    const { source, destination, record, collections, logger, onChange } = this.#context;
+    const { source, destination, record, collections, logger, onChange, buildIndexes } = this.#context;
+    const wants = (spec: OrderedDoc): boolean => isBuilt(buildIndexes, spec);
     return {
       source,
       destination,
       store: record.store,
       collections,
-      isBuilt: (spec) => isBuilt(this.#context.buildIndexes, spec),
+      isBuilt: wants,
       logger: logger.component('commit'),
       indexesBuilt: async (signal) => {
         // Once more against what is really there: the last moment at which a difference can be mended.
         this.indexes.checkAll();
         while (!this.indexes.settled) await sleep(POLL_MS, signal);
+      },
+      verified: async (time, signal) => {
+        const { verifier } = this;
+        if (verifier === undefined) return;
+        const check = { pair: { source, destination }, verifier, collections, isBuilt: wants };
+        await traced('verify the end', {}, () => proveEqual(check, time, signal));
       },
       onHandover: async () => {
         await record.refresh(AbortSignal.timeout(60_000));

@@ -61,7 +61,8 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     oplogTimeRemaining:
       state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
-    warnings: sources.warnings,
+    verification: run.verifier && { ...run.verifier.progress, mismatches: run.verifier.mismatches.counts },
+    warnings: warningsOf(sources, run),
     copyRemainingSeconds: copyRemaining(common.rates.bytesPerSecond, copy, record.phase),
     queuedBytes: run.apply?.queuedBytes ?? 0,
     retries: context.source.retries + context.destination.retries,
@@ -82,10 +83,20 @@ const NOTHING = {
   destinationPingMs: undefined,
   oplogTimeRemaining: undefined,
   secondsToCatchup: undefined,
+  verification: undefined,
   copyRemainingSeconds: undefined,
   queuedBytes: 0,
   retries: 0,
 } as const;
+
+function warningsOf({ warnings, state }: SnapshotSources, run: MigrationRun): readonly string[] {
+  const mismatches = run.verifier?.mismatches;
+  if (mismatches === undefined || mismatches.total === 0 || state === 'COMMITTED') return warnings;
+  return [
+    ...warnings,
+    `${mismatches.text}. "mongoferry mismatches" lists them, "mongoferry repair" copies them again; a commit would fail`,
+  ];
+}
 
 /** The copy and index builds of every namespace, by name. */
 export function namespaceSnapshots(run: MigrationRun, context: RunContext): NamespaceSnapshot[] {
@@ -117,6 +128,8 @@ export function commitObstacle(sources: SnapshotSources): string | undefined {
   if (context.record.value.phase !== 'apply') return 'the collection copy is not complete';
   if (!run.drained) return 'the changes made during the collection copy are not applied yet';
   if (!run.indexes.settled) return 'indexes are being built';
+  const unverified = run.verifier?.obstacle(MAX_COMMIT_LAG_SECONDS);
+  if (unverified !== undefined) return unverified;
   const lag = lagOf(sources, run, context)?.overallSeconds;
   if (lag === undefined || lag > MAX_COMMIT_LAG_SECONDS)
     return `the destination is ${lag ?? 'an unknown number of'} seconds behind, which may be ${MAX_COMMIT_LAG_SECONDS} at most`;

@@ -21,6 +21,7 @@ export const IDLE_SNAPSHOT: Snapshot = {
   secondsToCatchup: undefined,
   instanceId: 'coordinator',
   coordinatorId: 'coordinator',
+  verification: undefined,
   warnings: [],
   rates: { documentsPerSecond: 0, bytesPerSecond: 0, eventsPerSecond: 0 },
   copyRemainingSeconds: undefined,

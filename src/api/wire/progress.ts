@@ -1,6 +1,11 @@
-import { type NamespaceProgress, type ProgressDetails, ProgressSnapshot } from '../../../gen/mongoferry/v1/progress.js';
+import {
+  type NamespaceProgress,
+  type ProgressDetails,
+  ProgressSnapshot,
+  type VerifierSide,
+} from '../../../gen/mongoferry/v1/progress.js';
 import { GetProgressResponse, NamespaceDetails, ProgressResponse } from '../../../gen/mongoferry/v1/sync_service.js';
-import type { NamespaceSnapshot, Snapshot } from '../../migration/control.js';
+import type { NamespaceSnapshot, Snapshot, VerificationSnapshot } from '../../migration/control.js';
 import type { Violations } from '../violations.js';
 
 /** How many namespaces `BUSIEST` means. */
@@ -78,6 +83,10 @@ function toMigrationFields(source: ProgressSource): Partial<ProgressSnapshot> {
     directionMapping: direction && { source: direction.source, destination: direction.destination },
     source: direction && { pingLatencyMs: optionalInt(snapshot.sourcePingMs) },
     destination: direction && { pingLatencyMs: optionalInt(snapshot.destinationPingMs) },
+    verification: snapshot.verification && {
+      source: toVerifierSide(snapshot.verification.source),
+      destination: toVerifierSide(snapshot.verification.destination),
+    },
     estimatedOplogTimeRemaining: snapshot.oplogTimeRemaining,
     estimatedSecondsToCeaCatchup: optionalInt(snapshot.secondsToCatchup),
     details: toDetails(source),
@@ -94,6 +103,17 @@ function toLag({ state, lag }: Snapshot): Partial<ProgressSnapshot> {
       crudLagSeconds: optionalInt(lag.crudSeconds),
       ddlLagSeconds: optionalInt(lag.ddlSeconds),
     },
+  };
+}
+
+function toVerifierSide(side: VerificationSnapshot['source']): VerifierSide {
+  return {
+    phase: side.phase,
+    estimatedDocumentCount: int(side.estimatedDocuments),
+    hashedDocumentCount: int(side.hashedDocuments),
+    totalCollectionCount: int(side.collections),
+    scannedCollectionCount: int(side.scannedCollections),
+    lagTimeSeconds: optionalInt(side.lagSeconds),
   };
 }
 

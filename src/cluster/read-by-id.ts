@@ -1,0 +1,53 @@
+import { type Binary, type Doc, decodeOrdered, survivesDecoding } from './bson.js';
+import { findByUuid } from './catalog.js';
+import type { Cluster } from './cluster.js';
+import { isMoved } from './errors.js';
+import type { Namespace } from './namespace.js';
+import { rawBatches } from './raw-cursor.js';
+
+/** A collection of a cluster: by UUID, and where it was last seen. */
+export interface CollectionAt {
+  readonly ns: Namespace;
+  /** Undefined before 6.0, where reads cannot be guarded by it. */
+  readonly uuid: Binary | undefined;
+}
+
+/** Whether an `_id` can be sent in a query without change. Takes a raw `{_id: …}`. */
+export function isQueryable(id: Buffer): boolean {
+  return survivesDecoding(id);
+}
+
+/**
+ * Documents with these `_id`s (raw `{_id: …}`, each queryable; at most some thousands) as they are now, in raw batches
+ * and no particular order; follows a rename. `gone`: the collection was dropped. `filter`: only documents that match it, too.
+ */
+export async function* readByIds(
+  cluster: Cluster,
+  collection: CollectionAt,
+  ids: readonly Buffer[],
+  signal: AbortSignal,
+  filter: Doc = {},
+): AsyncGenerator<Buffer[] | 'gone'> {
+  let { ns } = collection;
+  const values = ids.map((id) => decodeOrdered(id).get('_id'));
+  for (;;) {
+    try {
+      const command = {
+        find: ns.coll,
+        filter: { _id: { $in: values }, ...filter },
+        ...(collection.uuid === undefined ? {} : { collectionUUID: collection.uuid }),
+        readConcern: { level: 'majority', ...(cluster.now === undefined ? {} : { afterClusterTime: cluster.now }) },
+      };
+      for await (const batch of rawBatches(cluster, { db: ns.db, command }, signal)) yield batch.documents;
+      return;
+    } catch (error) {
+      if (collection.uuid === undefined || !isMoved(error)) throw error;
+      const renamed = await findByUuid(cluster, collection.uuid, ns.db, signal);
+      if (renamed === undefined) {
+        yield 'gone';
+        return;
+      }
+      ns = renamed;
+    }
+  }
+}

@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import { Binary, type Doc, type Timestamp } from '../cluster/bson.js';
+import type { Token } from '../cluster/position.js';
+import { AppError } from '../errors.js';
+import type { MetadataStore } from './store.js';
+
+/** Where the verifier is. Everything at or before the tokens is compared, or waits in the recheck queue that is stored. */
+export interface VerificationRecord {
+  readonly sourceStart: Timestamp;
+  readonly destinationStart: Timestamp;
+  readonly sourceToken: Token | undefined;
+  readonly destinationToken: Token | undefined;
+  /** Whether all ranges have been stored. */
+  readonly planned: boolean;
+}
+
+/** A range of `_id`s, compared as one; a restart repeats those that are not done. */
+export interface VerifyRange {
+  /** `<collection id>:<number>`. */
+  readonly id: string;
+  readonly collection: string;
+  /** `{_id: …}` raw; undefined at the ends. Lower is inclusive, upper exclusive. */
+  readonly lower: Buffer | undefined;
+  readonly upper: Buffer | undefined;
+  readonly estimatedDocuments: number;
+  readonly done: boolean;
+  readonly sourceDocuments: number;
+  readonly destinationDocuments: number;
+}
+
+/** A document to be compared again. */
+export interface RecheckRecord {
+  readonly collection: string;
+  /** Raw `{_id: …}`. */
+  readonly id: Buffer;
+}
+
+/** A document found to differ. */
+export interface MismatchRecord extends RecheckRecord {
+  /** "db.coll" on the source when it was found. */
+  readonly namespace: string;
+  readonly kind: string;
+  readonly foundAt: Date;
+}
+
+const PAGE = 1000;
+
+/** A document's name in the queues, the same whoever writes it. */
+export function recheckKey(record: RecheckRecord): string {
+  return `${record.collection}:${createHash('sha256').update(record.id).digest('hex').slice(0, 40)}`;
+}
+
+/** What the verifier must remember, beside the migration's own records and under the same lease. */
+export class VerificationStore {
+  readonly #store: MetadataStore;
+
+  constructor(store: MetadataStore) {
+    this.#store = store;
+  }
+
+  async load(signal: AbortSignal): Promise<VerificationRecord | undefined> {
+    const [doc] = await this.#store.readPage('verification', '', 1, signal);
+    if (doc === undefined) return undefined;
+    return {
+      sourceStart: doc['sourceStart'] as Timestamp,
+      destinationStart: doc['destinationStart'] as Timestamp,
+      sourceToken: optionalText(doc['sourceToken']),
+      destinationToken: optionalText(doc['destinationToken']),
+      planned: doc['planned'] === true,
+    };
+  }
+
+  async save(record: VerificationRecord, signal: AbortSignal): Promise<void> {
+    await this.#store.putDocuments('verification', [{ _id: 'verification', ...record }], signal);
+  }
+
+  async loadRanges(signal: AbortSignal): Promise<VerifyRange[]> {
+    const ranges: VerifyRange[] = [];
+    for await (const doc of this.#all('verifyRanges', signal)) ranges.push(toRange(doc));
+    return ranges;
+  }
+
+  async saveRanges(ranges: readonly VerifyRange[], signal: AbortSignal): Promise<void> {
+    await this.#store.putDocuments(
+      'verifyRanges',
+      ranges.map(({ id, ...rest }) => ({ _id: id, ...rest })),
+      signal,
+    );
+  }
+
+  async *loadRechecks(signal: AbortSignal): AsyncGenerator<RecheckRecord> {
+    for await (const doc of this.#all('verifyRecheck', signal)) yield toRecheck(doc);
+  }
+
+  async putRechecks(records: readonly RecheckRecord[], signal: AbortSignal): Promise<void> {
+    const docs = records.map((each) => ({ _id: recheckKey(each), collection: each.collection, id: each.id }));
+    await this.#store.putDocuments('verifyRecheck', docs, signal);
+  }
+
+  async deleteRechecks(keys: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#store.deleteDocuments('verifyRecheck', keys, signal);
+  }
+
+  /** Mismatches in the order of their keys, from after `after` ('' for the first). */
+  async mismatches(
+    after: string,
+    limit: number,
+    signal: AbortSignal,
+  ): Promise<(MismatchRecord & { readonly key: string })[]> {
+    return (await this.#store.readPage('mismatches', after, limit, signal)).map((doc) => ({
+      ...toRecheck(doc),
+      key: String(doc['_id']),
+      namespace: String(doc['namespace']),
+      kind: String(doc['kind']),
+      foundAt: doc['foundAt'] as Date,
+    }));
+  }
+
+  async putMismatches(records: readonly MismatchRecord[], signal: AbortSignal): Promise<void> {
+    await this.#store.putDocuments(
+      'mismatches',
+      records.map((each) => ({ _id: recheckKey(each), ...each })),
+      signal,
+    );
+  }
+
+  async deleteMismatches(keys: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#store.deleteDocuments('mismatches', keys, signal);
+  }
+
+  async *#all(coll: string, signal: AbortSignal): AsyncGenerator<Doc> {
+    for (let after = ''; ; ) {
+      const page = await this.#store.readPage(coll, after, PAGE, signal);
+      yield* page;
+      const last = page.at(-1);
+      if (last === undefined || page.length < PAGE) return;
+      after = String(last['_id']);
+    }
+  }
+}
+
+function optionalText(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
+function toRange(doc: Doc): VerifyRange {
+  return {
+    id: String(doc['_id']),
+    collection: String(doc['collection']),
+    lower: optionalBytes(doc['lower']),
+    upper: optionalBytes(doc['upper']),
+    estimatedDocuments: Number(doc['estimatedDocuments']),
+    done: doc['done'] === true,
+    sourceDocuments: Number(doc['sourceDocuments']),
+    destinationDocuments: Number(doc['destinationDocuments']),
+  };
+}
+
+function toRecheck(doc: Doc): RecheckRecord {
+  const id = optionalBytes(doc['id']);
+  if (id === undefined)
+    throw new AppError('MetadataUnreadable', 'a record of the verifier is not of the form this program wrote');
+  return { collection: String(doc['collection']), id };
+}
+
+function optionalBytes(value: unknown): Buffer | undefined {
+  return value instanceof Binary ? Buffer.from(value.buffer.subarray(0, value.position)) : undefined;
+}

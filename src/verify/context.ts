@@ -1,0 +1,22 @@
+import type { Timestamp } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap } from '../metadata/collections.js';
+import type { VerificationStore } from '../metadata/verification-store.js';
+
+/** What verification works with. Reads only, besides its own records. */
+export interface VerifyContext {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly store: VerificationStore;
+  /** Which source collection is which on the destination, as far as applied. */
+  readonly collections: CollectionMap;
+  /** Resolves once everything up to a time of the source is on the destination. */
+  readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
+  /** Ranges compared at the same time. */
+  readonly parallelRanges: number;
+  readonly logger: Logger;
+  readonly onWarning: (warning: string) => void;
+  /** Something that progress shows has changed. */
+  readonly onChange: () => void;
+}

@@ -1,0 +1,38 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { collectionSize, sampleBounds } from '../cluster/partition.js';
+import { mapLimit } from '../lib/limit.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import type { VerifyRange } from '../metadata/verification-store.js';
+
+const RANGE_BYTES = 64 * 1024 * 1024;
+const MAX_RANGES = 2000;
+const PARALLEL = 8;
+
+/**
+ * Cuts collections into half-open ranges of `_id`s to compare. Their bounds are sampled anew, so that they are others
+ * than the copy's: a hole between two of its ranges lies within one of these.
+ */
+export async function planRanges(
+  source: Cluster,
+  collections: readonly MigratedCollection[],
+  signal: AbortSignal,
+): Promise<VerifyRange[]> {
+  const plans = await mapLimit(collections, PARALLEL, (each, inner) => planOne(source, each, inner), signal);
+  return plans.flat();
+}
+
+async function planOne(source: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<VerifyRange[]> {
+  const size = await collectionSize(source, collection.ns, signal);
+  const wanted = Math.min(MAX_RANGES, Math.ceil(size.bytes / RANGE_BYTES));
+  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.ns, wanted, signal);
+  return [undefined, ...bounds].map((lower, index) => ({
+    id: `${collection.id}:${index}`,
+    collection: collection.id,
+    lower,
+    upper: bounds[index],
+    estimatedDocuments: Math.ceil(size.documents / (bounds.length + 1)),
+    done: false,
+    sourceDocuments: 0,
+    destinationDocuments: 0,
+  }));
+}
