@@ -59,6 +59,8 @@ export class IndexBuilder {
   readonly #failures = new Map<string, number>();
   readonly #built = new Map<string, number>();
   readonly #warned = new Set<string>();
+  /** Collections that are looked at again although nothing of theirs was outstanding. */
+  readonly #rechecked = new Set<string>();
   #open = false;
   #wake: () => void = () => undefined;
 
@@ -75,7 +77,11 @@ export class IndexBuilder {
 
   /** Has every collection compared and mended once more. */
   checkAll(): void {
-    for (const each of this.#context.collections.live()) this.#queue.add(each.id);
+    for (const { id } of this.#context.collections.live()) {
+      if (this.#queue.has(id) || this.#running.has(id)) continue;
+      this.#queue.add(id);
+      this.#rechecked.add(id);
+    }
     this.#wake();
   }
 
@@ -267,6 +273,7 @@ export class IndexBuilder {
     const surplus = actual.filter((spec) => !wantedTexts.has(builtText(spec)));
     const missing = wanted.filter((spec) => !actualTexts.has(builtText(spec)));
     this.#built.set(collection.id, wanted.length - missing.length);
+    if (this.#rechecked.delete(collection.id)) this.#warnOfForeign(collection, missing, surplus);
     const guard = { collectionUUID: collection.destinationUuid };
     if (surplus.length > 0) {
       await changeCatalog(
@@ -290,6 +297,18 @@ export class IndexBuilder {
     logger.debug(`Built ${missing.length} indexes of ${nsText(collection.ns)}`, {
       ms: Math.round(performance.now() - started),
     });
+  }
+
+  /** Nothing of the migration was outstanding, so somebody else has dropped or made these. */
+  #warnOfForeign(collection: MigratedCollection, missing: readonly OrderedDoc[], surplus: readonly OrderedDoc[]): void {
+    const parts = [
+      ...(missing.length > 0 ? [`${missing.map(indexName).join(', ')} dropped`] : []),
+      ...(surplus.length > 0 ? [`${surplus.map(indexName).join(', ')} made`] : []),
+    ];
+    if (parts.length === 0) return;
+    this.#context.onWarning(
+      `someone else changed indexes of ${nsText(collection.ns)} on the destination, which is put right: ${parts.join('; ')}`,
+    );
   }
 
   async #cancel(id: string): Promise<void> {

@@ -54,9 +54,12 @@ export interface Migration extends MigrationControl {
   run(signal: AbortSignal): Promise<void>;
 }
 
+/** What tests may put in the way of a migration's work. */
+export type MigrationHooks = Partial<Pick<RunContext, 'wrapApplier'>>;
+
 /** Makes a migration; nothing is connected before `run`. */
-export function createMigration(config: MigrationConfig, logger: Logger): Migration {
-  return new LiveMigration(config, logger);
+export function createMigration(config: MigrationConfig, logger: Logger, hooks: MigrationHooks = {}): Migration {
+  return new LiveMigration(config, logger, hooks);
 }
 
 const NOT_VERIFIED =
@@ -79,6 +82,7 @@ interface Session {
  */
 class LiveMigration implements Migration {
   readonly #config: MigrationConfig;
+  readonly #hooks: MigrationHooks;
   readonly #logger: Logger;
   readonly #listeners = new Set<() => void>();
   readonly #machine = new StateMachine(() => this.#changed());
@@ -97,8 +101,9 @@ class LiveMigration implements Migration {
   #signal: AbortSignal = AbortSignal.abort();
   #flags = '';
 
-  constructor(config: MigrationConfig, logger: Logger) {
+  constructor(config: MigrationConfig, logger: Logger, hooks: MigrationHooks) {
     this.#config = config;
+    this.#hooks = hooks;
     this.#logger = logger.component('migration');
   }
 
@@ -366,6 +371,7 @@ class LiveMigration implements Migration {
       commitCalled: deferred(),
       onWarning: (warning) => this.#warn(warning),
       onChange: () => this.#changed(),
+      wrapApplier: this.#hooks.wrapApplier ?? ((applier) => applier),
     };
     lease.keep(this.#signal).catch((error: unknown) => {
       if (!this.#signal.aborted) this.#fatal.reject(error);

@@ -1,5 +1,5 @@
 import { namespaceOf } from '../apply/event.js';
-import { LocalLaneApplier } from '../apply/lane-applier.js';
+import { type LaneApplier, LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -52,6 +52,8 @@ export interface RunContext {
   readonly onWarning: (warning: string) => void;
   /** Something that progress shows has changed. */
   readonly onChange: () => void;
+  /** Wraps each lane's applier; the identity but in tests, which make it lose or repeat operations. */
+  readonly wrapApplier: (applier: LaneApplier) => LaneApplier;
 }
 
 const CHECKPOINT_MS = 1000;
@@ -263,7 +265,7 @@ export class MigrationRun {
   }
 
   #buildPipeline(writer: DocumentWriter): ApplyPipeline {
-    const { source, destination, record, collections, load, logger } = this.#context;
+    const { source, destination, record, collections, load, logger, wrapApplier } = this.#context;
     const log = logger.component('apply');
     const copyContext = this.#copyContext(writer);
     return new ApplyPipeline(
@@ -273,7 +275,7 @@ export class MigrationRun {
         store: record.store,
         collections,
         indexes: this.indexes,
-        appliers: Array.from({ length: load.lanes }, () => new LocalLaneApplier(source, writer, log)),
+        appliers: Array.from({ length: load.lanes }, () => wrapApplier(new LocalLaneApplier(source, writer, log))),
         logger: log,
         windowBytes: load.windowBytes,
         rawDeltas: record.value.rawDeltas,
@@ -371,6 +373,7 @@ export class MigrationRun {
       isBuilt: wants,
       logger: logger.component('commit'),
       indexesBuilt: async (signal) => {
+        while (!this.indexes.settled) await sleep(POLL_MS, signal);
         // Once more against what is really there: the last moment at which a difference can be mended.
         this.indexes.checkAll();
         while (!this.indexes.settled) await sleep(POLL_MS, signal);

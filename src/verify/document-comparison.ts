@@ -66,6 +66,9 @@ export class DocumentComparison {
    * Expiry goes on at an unblocked source, so a document that had expired may be gone there already.
    */
   async judge(signal: AbortSignal): Promise<void> {
+    const { source, applied } = this.#context;
+    // A forbidden write to the source is the applier's to name.
+    if (source.now !== undefined) await applied(source.now, signal);
     for (const [id, ids] of merged(this.#byCollection(this.dirty.take()), this.queue.ids())) {
       await this.#judge(id, [...ids.values()], signal);
     }

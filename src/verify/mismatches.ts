@@ -35,7 +35,7 @@ export class Mismatches {
 
   /** "3 documents differ: shop.orders 2, shop.carts 1". */
   get text(): string {
-    const counts = [...this.#counts].sort(([, a], [, b]) => b - a);
+    const counts = [...this.#counts].sort(([nameA, a], [nameB, b]) => b - a || (nameA < nameB ? -1 : 1));
     const named = counts.slice(0, MAX_NAMED).map(([namespace, count]) => `${namespace} ${count}`);
     const more = counts.length > named.length ? `, and ${counts.length - named.length} more namespaces` : '';
     const what = this.total === 1 ? '1 document differs' : `${this.total} documents differ`;

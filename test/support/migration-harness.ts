@@ -1,7 +1,12 @@
 import { AppError } from '../../src/errors.js';
 import { createLogger, type LogSink } from '../../src/lib/logger.js';
 import type { Snapshot } from '../../src/migration/control.js';
-import { createMigration, type Migration, type MigrationConfig } from '../../src/migration/migration.js';
+import {
+  createMigration,
+  type Migration,
+  type MigrationConfig,
+  type MigrationHooks,
+} from '../../src/migration/migration.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { eventually, within } from './within.js';
 
@@ -24,14 +29,15 @@ export class MigrationHarness {
   readonly #stop = new AbortController();
   readonly #ended: Promise<AppError | undefined>;
 
-  private constructor(config: MigrationConfig) {
+  private constructor(config: MigrationConfig, hooks: MigrationHooks) {
     const sink: LogSink = {
       write: (line) => {
         if (this.logLines.push(line) > 10_000) this.logLines.shift();
         if (process.env['FERRY_LOG'] !== undefined) process.stderr.write(line);
       },
     };
-    this.migration = createMigration(config, createLogger({ level: 'DEBUG', mongosyncId: config.instanceId, sink }));
+    const logger = createLogger({ level: 'DEBUG', mongosyncId: config.instanceId, sink });
+    this.migration = createMigration(config, logger, hooks);
     this.#ended = this.migration.run(this.#stop.signal).then(
       () => undefined,
       (error: unknown) => AppError.from(error),
@@ -42,8 +48,9 @@ export class MigrationHarness {
   static async open(
     clusters: { source: { uri: string }; destination: { uri: string } },
     overrides: Partial<MigrationConfig> = {},
+    hooks: MigrationHooks = {},
   ): Promise<MigrationHarness> {
-    const harness = new MigrationHarness({
+    const config: MigrationConfig = {
       cluster0: clusters.source.uri,
       cluster1: clusters.destination.uri,
       instanceId: 'test',
@@ -51,7 +58,8 @@ export class MigrationHarness {
       loadLevel: 3,
       disableVerification: false,
       ...overrides,
-    });
+    };
+    const harness = new MigrationHarness(config, hooks);
     await harness.until((snapshot) => snapshot.state !== 'INITIALIZING', 'leaving INITIALIZING');
     return harness;
   }
