@@ -71,6 +71,7 @@ export class ApplyPipeline {
   #rawDeltas: boolean;
   #fence: Timestamp | undefined;
   #held: { readonly released: Promise<void>; readonly release: () => void } | undefined;
+  #lanes: Lanes | undefined;
   #dispatching = false;
   #idle: (() => void)[] = [];
   #safe: SafePosition | undefined;
@@ -101,6 +102,7 @@ export class ApplyPipeline {
     await this.#ddl.load(signal);
     const link = linkAbort(signal);
     const lanes = new Lanes(this.#context.appliers, link.signal);
+    this.#lanes = lanes;
     const reading = this.#read(start, eventsApplied, lanes, link.signal);
     try {
       await Promise.race([reading, lanes.failed]);
@@ -124,6 +126,24 @@ export class ApplyPipeline {
    * then on. Held meanwhile, so that no event after the time can slip through before it is known.
    */
   async setFence(takeTime: () => Promise<Timestamp>): Promise<Timestamp> {
+    return this.#whileHeld(async () => {
+      this.#fence = await takeTime();
+      return this.#fence;
+    });
+  }
+
+  /** Runs `work` while nothing of these collections is being applied, or begun. */
+  async withoutApplying<T>(ids: readonly string[], work: () => Promise<T>): Promise<T> {
+    return this.#whileHeld(async () => {
+      const lanes = this.#lanes;
+      if (lanes !== undefined) await Promise.race([lanes.drain(ids), lanes.failed]);
+      return work();
+    });
+  }
+
+  /** Holds the dispatcher between two batches. One at a time. */
+  async #whileHeld<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#held !== undefined) await this.#held.released;
     let release: () => void = () => undefined;
     const released = new Promise<void>((resolve) => {
       release = resolve;
@@ -131,8 +151,7 @@ export class ApplyPipeline {
     this.#held = { released, release };
     try {
       if (this.#dispatching) await new Promise<void>((resolve) => this.#idle.push(resolve));
-      this.#fence = await takeTime();
-      return this.#fence;
+      return await work();
     } finally {
       this.#held = undefined;
       release();

@@ -1,9 +1,9 @@
-import type { CheckResponse } from '../../gen/mongoferry/v1/sync_service.js';
+import type { CheckResponse, ListMismatchesResponse, RepairResponse } from '../../gen/mongoferry/v1/sync_service.js';
 import { type ClientOptions, type UnaryCall, withConnection } from './client.js';
 import { CliExit } from './exit-codes.js';
 import { findingsTable } from './findings-table.js';
 import type { Io } from './io.js';
-import { toJsonLine } from './json-line.js';
+import { mismatchLine, toJsonLine } from './json-line.js';
 import { readStartRequest } from './start-request.js';
 import { waitForState } from './watch.js';
 
@@ -49,6 +49,34 @@ export async function runReverse(options: ClientOptions, values: Values, io: Io)
   return values['wait'] === true
     ? await actAndWait(options, io, 'RUNNING', call)
     : await act(options, io, 'reversing', call);
+}
+
+/** `mismatches`: prints every document that differs, a JSON object per line; exit code 1 when there is one. */
+export async function runMismatches(options: ClientOptions, _values: Values, io: Io): Promise<number> {
+  return await withConnection(options.target, async (connection) => {
+    let found = false;
+    for (let pageToken = ''; ; ) {
+      const page = await connection.unary<ListMismatchesResponse>((client, done) =>
+        client.listMismatches({ pageSize: 1000, pageToken }, done),
+      );
+      for (const each of page.mismatches) io.out(mismatchLine(each));
+      found ||= page.mismatches.length > 0;
+      pageToken = page.nextPageToken;
+      if (pageToken === '') return found ? CliExit.failed : CliExit.ok;
+    }
+  });
+}
+
+/** `repair`: copies documents that differ again; exit code 1 when some still do. */
+export async function runRepair(options: ClientOptions, values: Values, io: Io): Promise<number> {
+  const mismatchIds = (values['id'] as string[] | undefined) ?? [];
+  const response = await withConnection(options.target, (connection) =>
+    connection.unary<RepairResponse>((client, done) => client.repair({ mismatchIds }, done)),
+  );
+  const { repairedCount, remainingCount } = response;
+  if (options.output === 'json') io.out(toJsonLine('RepairResponse', response));
+  else io.out(`${repairedCount} documents copied again; ${remainingCount} known to differ\n`);
+  return remainingCount === 0 ? CliExit.ok : CliExit.failed;
 }
 
 async function act(options: ClientOptions, io: Io, done: string, call: UnaryCall<unknown>): Promise<number> {

@@ -3,7 +3,16 @@ import { FLAGS, type Flag } from '../config-flags.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';
 import type { ClientOptions } from './client.js';
-import { runCheck, runCommit, runPause, runResume, runReverse, runStart } from './commands.js';
+import {
+  runCheck,
+  runCommit,
+  runMismatches,
+  runPause,
+  runRepair,
+  runResume,
+  runReverse,
+  runStart,
+} from './commands.js';
 import { CliExit } from './exit-codes.js';
 import type { Io } from './io.js';
 import { reportError } from './report.js';
@@ -69,6 +78,12 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
   client('reverse', 'turn a committed, reversible migration around')
     .option('--wait', 'wait until it runs in the other direction')
     .action(run(clientAction(runReverse)));
+  client('mismatches', 'list the documents that differ, a JSON object per line').action(
+    run(clientAction(runMismatches)),
+  );
+  client('repair', 'copy documents that differ from the source again')
+    .option('--id <ID...>', 'only these, by the id that mismatches tells; default: all')
+    .action(run(clientAction(runRepair)));
   return program;
 }
 

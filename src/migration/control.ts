@@ -94,6 +94,22 @@ export interface Snapshot {
   readonly retries: number;
 }
 
+/** A document that is not the same on both clusters. */
+export interface Mismatch {
+  readonly id: string;
+  readonly namespace: string;
+  /** Relaxed Extended JSON of its `_id`. */
+  readonly documentId: string;
+  readonly kind: string;
+  readonly foundAt: Date;
+}
+
+/** How many documents a repair has copied again or deleted, and how many are known to differ after it. */
+export interface RepairOutcome {
+  readonly repaired: number;
+  readonly remaining: number;
+}
+
 /**
  * What the front doors may do with a migration. Calls reject with an AppError whose name is a row of the error
  * table; a call that resolves has been recorded on the destination.
@@ -110,6 +126,10 @@ export interface MigrationControl {
   resume(): Promise<void>;
   commit(): Promise<void>;
   reverse(): Promise<void>;
+  /** Mismatches in the order of their ids, from after `after` ('' for the first); also of a failed migration. */
+  mismatches(after: string, limit: number): Promise<readonly Mismatch[]>;
+  /** Copies mismatches again, all of them when `ids` is empty. */
+  repair(ids: readonly string[]): Promise<RepairOutcome>;
   check(options: StartOptions): Promise<readonly Finding[]>;
   /** Whether both clusters were reachable and the lease was held when last looked at; for /readyz and gRPC health. */
   readonly ready: boolean;

@@ -1,3 +1,4 @@
+import { idText } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError, safeText } from '../cluster/errors.js';
 import { AppError, ExitCode } from '../errors.js';
@@ -8,10 +9,18 @@ import { CollectionMap } from '../metadata/collections.js';
 import { Lease } from '../metadata/lease.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore, metadataDatabase } from '../metadata/store.js';
+import { VerificationStore } from '../metadata/verification-store.js';
 import type { Finding } from '../preflight/finding.js';
 import { preflight } from '../preflight/preflight.js';
 import { connectClusters } from './connect.js';
-import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } from './control.js';
+import type {
+  FailureRecord,
+  MigrationControl,
+  Mismatch,
+  NamespaceSnapshot,
+  RepairOutcome,
+  Snapshot,
+} from './control.js';
 import { loadOf } from './load-level.js';
 import { StateMachine } from './machine.js';
 import { type Health, monitor } from './monitor.js';
@@ -211,6 +220,33 @@ class LiveMigration implements Migration {
         'reverse is not permitted: the migration was not started with reversible',
         { metadata: { state: this.#machine.state } },
       );
+    });
+  }
+
+  async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
+    const record = this.#context?.record;
+    if (record === undefined) return [];
+    const found = await new VerificationStore(record.store).mismatches(after, limit, this.#signal);
+    return found.map(({ key, namespace, id, kind, foundAt }) => ({
+      id: key,
+      namespace,
+      documentId: idText(id),
+      kind,
+      foundAt,
+    }));
+  }
+
+  repair(ids: readonly string[]): Promise<RepairOutcome> {
+    return this.#exclusive(async (signal) => {
+      const run = this.#session?.run;
+      if (this.#machine.state !== 'RUNNING' || run === undefined) {
+        const { state } = this.#machine;
+        throw new AppError('InvalidStateTransition', `repair is not permitted in state ${state}; it needs RUNNING`, {
+          metadata: { state },
+        });
+      }
+      const repaired = await run.repair(ids, signal);
+      return { repaired, remaining: run.verifier?.mismatches.total ?? 0 };
     });
   }
 

@@ -1,6 +1,7 @@
 import { namespaceOf } from '../apply/event.js';
 import { type LaneApplier, LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
+import { type RepairContext, repairDocuments } from '../apply/repair.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
@@ -26,7 +27,7 @@ import { type Deferred, runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
-import { VerificationStore } from '../metadata/verification-store.js';
+import { type MismatchRecord, VerificationStore } from '../metadata/verification-store.js';
 import { metrics } from '../metrics.js';
 import { checkEmpty } from '../preflight/data.js';
 import { proveEqual } from '../verify/final-check.js';
@@ -73,6 +74,7 @@ export class MigrationRun {
   readonly verifier: Verifier | undefined;
   readonly #context: RunContext;
   #pipeline: ApplyPipeline | undefined;
+  #repairTools: { readonly pipeline: ApplyPipeline; readonly context: RepairContext } | undefined;
   #eventsApplied: number;
 
   constructor(context: RunContext) {
@@ -241,6 +243,10 @@ export class MigrationRun {
     const start: StreamStart = checkpoint === undefined ? { time: this.#startTime() } : { token: checkpoint.token };
     const pipeline = this.#buildPipeline(writer);
     this.#pipeline = pipeline;
+    this.#repairTools = {
+      pipeline,
+      context: { source: this.#context.source, writer, copyAgain: this.#copyAgain(this.#copyContext(writer)) },
+    };
     const commit = async (inner: AbortSignal): Promise<void> => {
       await Promise.race([commitCalled.promise, abortion(inner)]);
       await commitUpToHandover(this.#commitContext(), record.value, pipeline, inner);
@@ -259,6 +265,7 @@ export class MigrationRun {
         signal,
       );
     } finally {
+      this.#repairTools = undefined;
       this.#eventsApplied = this.eventsApplied;
     }
     await record.refresh(signal);
@@ -279,8 +286,7 @@ export class MigrationRun {
         logger: log,
         windowBytes: load.windowBytes,
         rawDeltas: record.value.rawDeltas,
-        // Not before what the event that called for it has seen.
-        copyAgain: (collection, signal) => copyAgain(copyContext, collection, source.now ?? this.#startTime(), signal),
+        copyAgain: this.#copyAgain(copyContext),
         onLateEvent: (event, signal) =>
           judgeLateEvent(
             destination,
@@ -297,6 +303,12 @@ export class MigrationRun {
       },
       record.value.commit?.time,
     );
+  }
+
+  /** Not before what the event that calls for it has seen. */
+  #copyAgain(context: CopyContext): RepairContext['copyAgain'] {
+    return (collection, signal) =>
+      copyAgain(context, collection, this.#context.source.now ?? this.#startTime(), signal);
   }
 
   /** Builds begin when everything written during the copy is applied: replayed states before may not be indexable. */
@@ -321,6 +333,28 @@ export class MigrationRun {
       onWarning,
       onChange,
     });
+  }
+
+  /** Copies mismatches again, those of `ids` or all, and compares them. Resolves with how many were copied. */
+  async repair(ids: readonly string[], signal: AbortSignal): Promise<number> {
+    const { verifier } = this;
+    const tools = this.#repairTools;
+    if (verifier === undefined || tools === undefined)
+      throw new AppError('InvalidStateTransition', 'repair is not permitted: nothing is being verified now');
+    const wanted = new Set(ids);
+    let repaired = 0;
+    for await (const page of verifier.mismatches.pages(signal)) {
+      const chosen = page.filter(({ key }) => wanted.size === 0 || wanted.has(key));
+      for (const [id, documents] of byCollection(chosen)) {
+        const collection = this.#context.collections.get(id);
+        if (collection === undefined || collection.dropped) continue;
+        repaired += await tools.pipeline.withoutApplying([id], () =>
+          repairDocuments(tools.context, collection, documents, signal),
+        );
+      }
+    }
+    await verifier.recheckMismatches(signal);
+    return repaired;
   }
 
   /** Begins when what was written during the copy is applied: before, nearly every document would be in motion. */
@@ -401,6 +435,12 @@ export class MigrationRun {
       await abortion(signal);
     }
   }
+}
+
+function byCollection(records: readonly MismatchRecord[]): Map<string, Buffer[]> {
+  const result = new Map<string, Buffer[]>();
+  for (const { collection, id } of records) result.set(collection, [...(result.get(collection) ?? []), id]);
+  return result;
 }
 
 /** Rejects when `signal` aborts. */

@@ -1,5 +1,12 @@
 import { AppError } from '../../src/errors.js';
-import type { Finding, MigrationControl, NamespaceSnapshot, Snapshot } from '../../src/migration/control.js';
+import type {
+  Finding,
+  MigrationControl,
+  Mismatch,
+  NamespaceSnapshot,
+  RepairOutcome,
+  Snapshot,
+} from '../../src/migration/control.js';
 import { resolveStartOptions, type StartOptions } from '../../src/migration/options.js';
 import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/migration/state.js';
 
@@ -59,6 +66,7 @@ export class FakeControl implements MigrationControl {
   ready = true;
   findings: readonly Finding[] = [];
   namespaceList: readonly NamespaceSnapshot[] = [];
+  mismatchList: readonly Mismatch[] = [];
   failWith: unknown;
   /** What a call waits for before it does anything. */
   gate: Promise<void> = Promise.resolve();
@@ -111,6 +119,14 @@ export class FakeControl implements MigrationControl {
 
   commit(): Promise<void> {
     return this.#call('commit');
+  }
+
+  async mismatches(): Promise<readonly Mismatch[]> {
+    return this.mismatchList;
+  }
+
+  async repair(ids: readonly string[]): Promise<RepairOutcome> {
+    return { repaired: ids.length, remaining: this.mismatchList.length };
   }
 
   reverse(): Promise<void> {

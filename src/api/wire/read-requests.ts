@@ -3,8 +3,10 @@ import { StartRequest } from '../../../gen/mongoferry/v1/start_options.js';
 import {
   CheckRequest,
   GetProgressRequest,
+  ListMismatchesRequest,
   ListNamespacesRequest,
   ProgressRequest,
+  RepairRequest,
 } from '../../../gen/mongoferry/v1/sync_service.js';
 import type { StartOptions } from '../../migration/options.js';
 import type { Violations } from '../violations.js';
@@ -79,7 +81,29 @@ export interface PageOptions {
 /** Which page of namespaces is wanted. */
 export function readListNamespacesRequest(request: EncodedRequest): PageOptions {
   const { message, violations } = decodeRequest('mongoferry.v1.ListNamespacesRequest', ListNamespacesRequest, request);
-  const { pageSize, pageToken } = message;
+  return readPage(message, violations);
+}
+
+/** Which page of mismatches is wanted. */
+export function readListMismatchesRequest(request: EncodedRequest): PageOptions {
+  const { message, violations } = decodeRequest('mongoferry.v1.ListMismatchesRequest', ListMismatchesRequest, request);
+  return readPage(message, violations);
+}
+
+/** Ids of the mismatches to repair; none: all. */
+export function readRepairRequest(request: EncodedRequest): readonly string[] {
+  const { message, violations } = decodeRequest('mongoferry.v1.RepairRequest', RepairRequest, request);
+  for (const [i, id] of message.mismatchIds.entries()) {
+    if (!/^[0-9a-f]{32}:[0-9a-f]{40}$/.test(id)) violations.add(`mismatchIds[${i}]`, 'is not the id of a mismatch');
+  }
+  violations.throwIfAny();
+  return message.mismatchIds;
+}
+
+function readPage(
+  { pageSize, pageToken }: { readonly pageSize: number; readonly pageToken: string },
+  violations: Violations,
+): PageOptions {
   if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) violations.add('pageSize', `must be from 1 to ${MAX_PAGE_SIZE}`);
   const after = pageToken === '' ? undefined : decodePageToken(pageToken);
   if (after === '') violations.add('pageToken', 'is not the nextPageToken of an earlier answer');

@@ -1,5 +1,11 @@
-import { CheckResponse, ListNamespacesResponse, StartResponse } from '../../../gen/mongoferry/v1/sync_service.js';
-import type { Finding, NamespaceSnapshot } from '../../migration/control.js';
+import {
+  CheckResponse,
+  ListMismatchesResponse,
+  ListNamespacesResponse,
+  RepairResponse,
+  StartResponse,
+} from '../../../gen/mongoferry/v1/sync_service.js';
+import type { Finding, Mismatch, NamespaceSnapshot, RepairOutcome } from '../../migration/control.js';
 import { toNamespaceProgress } from './progress.js';
 
 /** The encoding of every response without fields. */
@@ -18,4 +24,14 @@ export function encodeCheckResponse(findings: readonly Finding[]): Uint8Array {
 /** An encoded ListNamespacesResponse. An empty token says that this page is the last. */
 export function encodeListNamespacesResponse(page: readonly NamespaceSnapshot[], nextPageToken: string): Uint8Array {
   return ListNamespacesResponse.encode({ namespaces: page.map(toNamespaceProgress), nextPageToken }).finish();
+}
+
+/** An encoded ListMismatchesResponse. An empty token says that this page is the last. */
+export function encodeListMismatchesResponse(page: readonly Mismatch[], nextPageToken: string): Uint8Array {
+  return ListMismatchesResponse.encode({ mismatches: [...page], nextPageToken }).finish();
+}
+
+/** An encoded RepairResponse. */
+export function encodeRepairResponse({ repaired, remaining }: RepairOutcome): Uint8Array {
+  return RepairResponse.encode({ repairedCount: repaired, remainingCount: remaining }).finish();
 }

@@ -132,7 +132,6 @@ const LATER: readonly [string, Partial<StartOptions>][] = [
   ['detectRandomId', { detectRandomId: true }],
   ['preExistingDestinationData', { preExistingDestinationData: true }],
   ['sharding', { sharding: { createSupportingIndexes: false, shardingEntries: [] } }],
-  ['verification.enabled', { verification: { enabled: true } }],
   ['namespaceRemap', { namespaceRemap: [{ from: 'a', to: 'b' }] }],
   ['documentFilter', { documentFilter: { field: 'a', matchValues: [1] } }],
 ];

@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -429,6 +430,299 @@ func (x *ListNamespacesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// A page of mismatches.
+type ListMismatchesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Mismatches per page, 1 to 1000. Default 100.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The answer's next_page_token of the page before; empty for the first.
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMismatchesRequest) Reset() {
+	*x = ListMismatchesRequest{}
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMismatchesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMismatchesRequest) ProtoMessage() {}
+
+func (x *ListMismatchesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMismatchesRequest.ProtoReflect.Descriptor instead.
+func (*ListMismatchesRequest) Descriptor() ([]byte, []int) {
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListMismatchesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListMismatchesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of mismatches, in the order of their ids.
+type ListMismatchesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The page.
+	Mismatches []*Mismatch `protobuf:"bytes,1,rep,name=mismatches,proto3" json:"mismatches,omitempty"`
+	// Token of the next page; empty after the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMismatchesResponse) Reset() {
+	*x = ListMismatchesResponse{}
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMismatchesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMismatchesResponse) ProtoMessage() {}
+
+func (x *ListMismatchesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMismatchesResponse.ProtoReflect.Descriptor instead.
+func (*ListMismatchesResponse) Descriptor() ([]byte, []int) {
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListMismatchesResponse) GetMismatches() []*Mismatch {
+	if x != nil {
+		return x.Mismatches
+	}
+	return nil
+}
+
+func (x *ListMismatchesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// One document that is not the same on both clusters.
+type Mismatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What repair takes.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its collection, as "database.collection" on the source.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its _id as relaxed Extended JSON.
+	DocumentId string `protobuf:"bytes,3,opt,name=document_id,json=documentId,proto3" json:"document_id,omitempty"`
+	// "missing" from the destination, "extra" there, "fieldOrder", "type" or "content".
+	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	// When it was found.
+	FoundAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=found_at,json=foundAt,proto3" json:"found_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Mismatch) Reset() {
+	*x = Mismatch{}
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Mismatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Mismatch) ProtoMessage() {}
+
+func (x *Mismatch) ProtoReflect() protoreflect.Message {
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Mismatch.ProtoReflect.Descriptor instead.
+func (*Mismatch) Descriptor() ([]byte, []int) {
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Mismatch) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Mismatch) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Mismatch) GetDocumentId() string {
+	if x != nil {
+		return x.DocumentId
+	}
+	return ""
+}
+
+func (x *Mismatch) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Mismatch) GetFoundAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FoundAt
+	}
+	return nil
+}
+
+// What to repair.
+type RepairRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ids of mismatches; none: all of them.
+	MismatchIds   []string `protobuf:"bytes,1,rep,name=mismatch_ids,json=mismatchIds,proto3" json:"mismatch_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RepairRequest) Reset() {
+	*x = RepairRequest{}
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairRequest) ProtoMessage() {}
+
+func (x *RepairRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
+func (*RepairRequest) Descriptor() ([]byte, []int) {
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RepairRequest) GetMismatchIds() []string {
+	if x != nil {
+		return x.MismatchIds
+	}
+	return nil
+}
+
+// What came of it.
+type RepairResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Documents copied again, or deleted where the source has none.
+	RepairedCount int64 `protobuf:"varint,1,opt,name=repaired_count,json=repairedCount,proto3" json:"repaired_count,omitempty"`
+	// Documents known to differ after that.
+	RemainingCount int64 `protobuf:"varint,2,opt,name=remaining_count,json=remainingCount,proto3" json:"remaining_count,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RepairResponse) Reset() {
+	*x = RepairResponse{}
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairResponse) ProtoMessage() {}
+
+func (x *RepairResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairResponse.ProtoReflect.Descriptor instead.
+func (*RepairResponse) Descriptor() ([]byte, []int) {
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RepairResponse) GetRepairedCount() int64 {
+	if x != nil {
+		return x.RepairedCount
+	}
+	return 0
+}
+
+func (x *RepairResponse) GetRemainingCount() int64 {
+	if x != nil {
+		return x.RemainingCount
+	}
+	return 0
+}
+
 // Pauses the migration.
 type PauseRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -438,7 +732,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[7]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +744,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[7]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +757,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{7}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{12}
 }
 
 // The migration is paused.
@@ -475,7 +769,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[8]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +781,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[8]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +794,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{8}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{13}
 }
 
 // Resumes the migration.
@@ -512,7 +806,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[9]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +818,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[9]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +831,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{9}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{14}
 }
 
 // The migration is running.
@@ -549,7 +843,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[10]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +855,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[10]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +868,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{10}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{15}
 }
 
 // Commits the migration.
@@ -586,7 +880,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[11]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +892,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[11]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +905,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{11}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{16}
 }
 
 // COMMITTING is recorded.
@@ -623,7 +917,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[12]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +929,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[12]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +942,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{12}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{17}
 }
 
 // Reverses the migration.
@@ -660,7 +954,7 @@ type ReverseRequest struct {
 
 func (x *ReverseRequest) Reset() {
 	*x = ReverseRequest{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[13]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +966,7 @@ func (x *ReverseRequest) String() string {
 func (*ReverseRequest) ProtoMessage() {}
 
 func (x *ReverseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[13]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +979,7 @@ func (x *ReverseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReverseRequest.ProtoReflect.Descriptor instead.
 func (*ReverseRequest) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{13}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{18}
 }
 
 // REVERSING is recorded.
@@ -697,7 +991,7 @@ type ReverseResponse struct {
 
 func (x *ReverseResponse) Reset() {
 	*x = ReverseResponse{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[14]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +1003,7 @@ func (x *ReverseResponse) String() string {
 func (*ReverseResponse) ProtoMessage() {}
 
 func (x *ReverseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[14]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +1016,7 @@ func (x *ReverseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReverseResponse.ProtoReflect.Descriptor instead.
 func (*ReverseResponse) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{14}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{19}
 }
 
 // What to check.
@@ -736,7 +1030,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[15]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -748,7 +1042,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[15]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -761,7 +1055,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{15}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CheckRequest) GetOptions() *StartRequest {
@@ -784,7 +1078,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[16]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1090,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[16]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1103,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{16}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CheckResponse) GetOk() bool {
@@ -845,7 +1139,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[17]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1151,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[17]
+	mi := &file_mongoferry_v1_sync_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1164,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{17}
+	return file_mongoferry_v1_sync_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Finding) GetName() string {
@@ -912,7 +1206,7 @@ var File_mongoferry_v1_sync_service_proto protoreflect.FileDescriptor
 
 const file_mongoferry_v1_sync_service_proto_rawDesc = "" +
 	"\n" +
-	" mongoferry/v1/sync_service.proto\x12\rmongoferry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cmongoferry/v1/progress.proto\x1a!mongoferry/v1/start_options.proto\"\x0f\n" +
+	" mongoferry/v1/sync_service.proto\x12\rmongoferry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmongoferry/v1/progress.proto\x1a!mongoferry/v1/start_options.proto\"\x0f\n" +
 	"\rStartResponse\"\xad\x01\n" +
 	"\x0fProgressRequest\x12:\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationH\x00R\binterval\x88\x01\x01\x12\x16\n" +
@@ -933,7 +1227,28 @@ const file_mongoferry_v1_sync_service_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\v2 .mongoferry.v1.NamespaceProgressR\n" +
 	"namespaces\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x0e\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n" +
+	"\x15ListMismatchesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"y\n" +
+	"\x16ListMismatchesResponse\x127\n" +
+	"\n" +
+	"mismatches\x18\x01 \x03(\v2\x17.mongoferry.v1.MismatchR\n" +
+	"mismatches\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n" +
+	"\bMismatch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vdocument_id\x18\x03 \x01(\tR\n" +
+	"documentId\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\x125\n" +
+	"\bfound_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\afoundAt\"2\n" +
+	"\rRepairRequest\x12!\n" +
+	"\fmismatch_ids\x18\x01 \x03(\tR\vmismatchIds\"`\n" +
+	"\x0eRepairResponse\x12%\n" +
+	"\x0erepaired_count\x18\x01 \x01(\x03R\rrepairedCount\x12'\n" +
+	"\x0fremaining_count\x18\x02 \x01(\x03R\x0eremainingCount\"\x0e\n" +
 	"\fPauseRequest\"\x0f\n" +
 	"\rPauseResponse\"\x0f\n" +
 	"\rResumeRequest\"\x10\n" +
@@ -959,7 +1274,7 @@ const file_mongoferry_v1_sync_service_proto_rawDesc = "" +
 	"\x1dNAMESPACE_DETAILS_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16NAMESPACE_DETAILS_NONE\x10\x01\x12\x1d\n" +
 	"\x19NAMESPACE_DETAILS_BUSIEST\x10\x02\x12\x19\n" +
-	"\x15NAMESPACE_DETAILS_ALL\x10\x032\xb2\a\n" +
+	"\x15NAMESPACE_DETAILS_ALL\x10\x032\x8f\t\n" +
 	"\vSyncService\x12\\\n" +
 	"\x05Start\x12\x1b.mongoferry.v1.StartRequest\x1a\x1c.mongoferry.v1.StartResponse\"\x18\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/api/v1/start\x12n\n" +
 	"\bProgress\x12\x1e.mongoferry.v1.ProgressRequest\x1a\x1f.mongoferry.v1.ProgressResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/progress/stream0\x01\x12n\n" +
@@ -968,7 +1283,9 @@ const file_mongoferry_v1_sync_service_proto_rawDesc = "" +
 	"\x05Pause\x12\x1b.mongoferry.v1.PauseRequest\x1a\x1c.mongoferry.v1.PauseResponse\"\x18\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/api/v1/pause\x12`\n" +
 	"\x06Resume\x12\x1c.mongoferry.v1.ResumeRequest\x1a\x1d.mongoferry.v1.ResumeResponse\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/resume\x12`\n" +
 	"\x06Commit\x12\x1c.mongoferry.v1.CommitRequest\x1a\x1d.mongoferry.v1.CommitResponse\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/commit\x12d\n" +
-	"\aReverse\x12\x1d.mongoferry.v1.ReverseRequest\x1a\x1e.mongoferry.v1.ReverseResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/reverse\x12b\n" +
+	"\aReverse\x12\x1d.mongoferry.v1.ReverseRequest\x1a\x1e.mongoferry.v1.ReverseResponse\"\x1a\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/api/v1/reverse\x12y\n" +
+	"\x0eListMismatches\x12$.mongoferry.v1.ListMismatchesRequest\x1a%.mongoferry.v1.ListMismatchesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/mismatches\x12`\n" +
+	"\x06Repair\x12\x1c.mongoferry.v1.RepairRequest\x1a\x1d.mongoferry.v1.RepairResponse\"\x19\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/api/v1/repair\x12b\n" +
 	"\x05Check\x12\x1b.mongoferry.v1.CheckRequest\x1a\x1c.mongoferry.v1.CheckResponse\"\x1e\x82\xd3\xe4\x93\x02\x18:\aoptions\"\r/api/v1/checkB\xc2\x01\n" +
 	"\x11com.mongoferry.v1B\x10SyncServiceProtoP\x01ZFgithub.com/mongoferry/mongoferry/clients/go/mongoferry/v1;mongoferryv1\xa2\x02\x03MXX\xaa\x02\rMongoferry.V1\xca\x02\rMongoferry\\V1\xe2\x02\x19Mongoferry\\V1\\GPBMetadata\xea\x02\x0eMongoferry::V1b\x06proto3"
 
@@ -985,7 +1302,7 @@ func file_mongoferry_v1_sync_service_proto_rawDescGZIP() []byte {
 }
 
 var file_mongoferry_v1_sync_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_mongoferry_v1_sync_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_mongoferry_v1_sync_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_mongoferry_v1_sync_service_proto_goTypes = []any{
 	(NamespaceDetails)(0),          // 0: mongoferry.v1.NamespaceDetails
 	(*StartResponse)(nil),          // 1: mongoferry.v1.StartResponse
@@ -995,54 +1312,66 @@ var file_mongoferry_v1_sync_service_proto_goTypes = []any{
 	(*GetProgressResponse)(nil),    // 5: mongoferry.v1.GetProgressResponse
 	(*ListNamespacesRequest)(nil),  // 6: mongoferry.v1.ListNamespacesRequest
 	(*ListNamespacesResponse)(nil), // 7: mongoferry.v1.ListNamespacesResponse
-	(*PauseRequest)(nil),           // 8: mongoferry.v1.PauseRequest
-	(*PauseResponse)(nil),          // 9: mongoferry.v1.PauseResponse
-	(*ResumeRequest)(nil),          // 10: mongoferry.v1.ResumeRequest
-	(*ResumeResponse)(nil),         // 11: mongoferry.v1.ResumeResponse
-	(*CommitRequest)(nil),          // 12: mongoferry.v1.CommitRequest
-	(*CommitResponse)(nil),         // 13: mongoferry.v1.CommitResponse
-	(*ReverseRequest)(nil),         // 14: mongoferry.v1.ReverseRequest
-	(*ReverseResponse)(nil),        // 15: mongoferry.v1.ReverseResponse
-	(*CheckRequest)(nil),           // 16: mongoferry.v1.CheckRequest
-	(*CheckResponse)(nil),          // 17: mongoferry.v1.CheckResponse
-	(*Finding)(nil),                // 18: mongoferry.v1.Finding
-	(*durationpb.Duration)(nil),    // 19: google.protobuf.Duration
-	(*ProgressSnapshot)(nil),       // 20: mongoferry.v1.ProgressSnapshot
-	(*NamespaceProgress)(nil),      // 21: mongoferry.v1.NamespaceProgress
-	(*StartRequest)(nil),           // 22: mongoferry.v1.StartRequest
+	(*ListMismatchesRequest)(nil),  // 8: mongoferry.v1.ListMismatchesRequest
+	(*ListMismatchesResponse)(nil), // 9: mongoferry.v1.ListMismatchesResponse
+	(*Mismatch)(nil),               // 10: mongoferry.v1.Mismatch
+	(*RepairRequest)(nil),          // 11: mongoferry.v1.RepairRequest
+	(*RepairResponse)(nil),         // 12: mongoferry.v1.RepairResponse
+	(*PauseRequest)(nil),           // 13: mongoferry.v1.PauseRequest
+	(*PauseResponse)(nil),          // 14: mongoferry.v1.PauseResponse
+	(*ResumeRequest)(nil),          // 15: mongoferry.v1.ResumeRequest
+	(*ResumeResponse)(nil),         // 16: mongoferry.v1.ResumeResponse
+	(*CommitRequest)(nil),          // 17: mongoferry.v1.CommitRequest
+	(*CommitResponse)(nil),         // 18: mongoferry.v1.CommitResponse
+	(*ReverseRequest)(nil),         // 19: mongoferry.v1.ReverseRequest
+	(*ReverseResponse)(nil),        // 20: mongoferry.v1.ReverseResponse
+	(*CheckRequest)(nil),           // 21: mongoferry.v1.CheckRequest
+	(*CheckResponse)(nil),          // 22: mongoferry.v1.CheckResponse
+	(*Finding)(nil),                // 23: mongoferry.v1.Finding
+	(*durationpb.Duration)(nil),    // 24: google.protobuf.Duration
+	(*ProgressSnapshot)(nil),       // 25: mongoferry.v1.ProgressSnapshot
+	(*NamespaceProgress)(nil),      // 26: mongoferry.v1.NamespaceProgress
+	(*timestamppb.Timestamp)(nil),  // 27: google.protobuf.Timestamp
+	(*StartRequest)(nil),           // 28: mongoferry.v1.StartRequest
 }
 var file_mongoferry_v1_sync_service_proto_depIdxs = []int32{
-	19, // 0: mongoferry.v1.ProgressRequest.interval:type_name -> google.protobuf.Duration
+	24, // 0: mongoferry.v1.ProgressRequest.interval:type_name -> google.protobuf.Duration
 	0,  // 1: mongoferry.v1.ProgressRequest.details:type_name -> mongoferry.v1.NamespaceDetails
-	20, // 2: mongoferry.v1.ProgressResponse.progress:type_name -> mongoferry.v1.ProgressSnapshot
+	25, // 2: mongoferry.v1.ProgressResponse.progress:type_name -> mongoferry.v1.ProgressSnapshot
 	0,  // 3: mongoferry.v1.GetProgressRequest.details:type_name -> mongoferry.v1.NamespaceDetails
-	20, // 4: mongoferry.v1.GetProgressResponse.progress:type_name -> mongoferry.v1.ProgressSnapshot
-	21, // 5: mongoferry.v1.ListNamespacesResponse.namespaces:type_name -> mongoferry.v1.NamespaceProgress
-	22, // 6: mongoferry.v1.CheckRequest.options:type_name -> mongoferry.v1.StartRequest
-	18, // 7: mongoferry.v1.CheckResponse.findings:type_name -> mongoferry.v1.Finding
-	22, // 8: mongoferry.v1.SyncService.Start:input_type -> mongoferry.v1.StartRequest
-	2,  // 9: mongoferry.v1.SyncService.Progress:input_type -> mongoferry.v1.ProgressRequest
-	4,  // 10: mongoferry.v1.SyncService.GetProgress:input_type -> mongoferry.v1.GetProgressRequest
-	6,  // 11: mongoferry.v1.SyncService.ListNamespaces:input_type -> mongoferry.v1.ListNamespacesRequest
-	8,  // 12: mongoferry.v1.SyncService.Pause:input_type -> mongoferry.v1.PauseRequest
-	10, // 13: mongoferry.v1.SyncService.Resume:input_type -> mongoferry.v1.ResumeRequest
-	12, // 14: mongoferry.v1.SyncService.Commit:input_type -> mongoferry.v1.CommitRequest
-	14, // 15: mongoferry.v1.SyncService.Reverse:input_type -> mongoferry.v1.ReverseRequest
-	16, // 16: mongoferry.v1.SyncService.Check:input_type -> mongoferry.v1.CheckRequest
-	1,  // 17: mongoferry.v1.SyncService.Start:output_type -> mongoferry.v1.StartResponse
-	3,  // 18: mongoferry.v1.SyncService.Progress:output_type -> mongoferry.v1.ProgressResponse
-	5,  // 19: mongoferry.v1.SyncService.GetProgress:output_type -> mongoferry.v1.GetProgressResponse
-	7,  // 20: mongoferry.v1.SyncService.ListNamespaces:output_type -> mongoferry.v1.ListNamespacesResponse
-	9,  // 21: mongoferry.v1.SyncService.Pause:output_type -> mongoferry.v1.PauseResponse
-	11, // 22: mongoferry.v1.SyncService.Resume:output_type -> mongoferry.v1.ResumeResponse
-	13, // 23: mongoferry.v1.SyncService.Commit:output_type -> mongoferry.v1.CommitResponse
-	15, // 24: mongoferry.v1.SyncService.Reverse:output_type -> mongoferry.v1.ReverseResponse
-	17, // 25: mongoferry.v1.SyncService.Check:output_type -> mongoferry.v1.CheckResponse
-	17, // [17:26] is the sub-list for method output_type
-	8,  // [8:17] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	25, // 4: mongoferry.v1.GetProgressResponse.progress:type_name -> mongoferry.v1.ProgressSnapshot
+	26, // 5: mongoferry.v1.ListNamespacesResponse.namespaces:type_name -> mongoferry.v1.NamespaceProgress
+	10, // 6: mongoferry.v1.ListMismatchesResponse.mismatches:type_name -> mongoferry.v1.Mismatch
+	27, // 7: mongoferry.v1.Mismatch.found_at:type_name -> google.protobuf.Timestamp
+	28, // 8: mongoferry.v1.CheckRequest.options:type_name -> mongoferry.v1.StartRequest
+	23, // 9: mongoferry.v1.CheckResponse.findings:type_name -> mongoferry.v1.Finding
+	28, // 10: mongoferry.v1.SyncService.Start:input_type -> mongoferry.v1.StartRequest
+	2,  // 11: mongoferry.v1.SyncService.Progress:input_type -> mongoferry.v1.ProgressRequest
+	4,  // 12: mongoferry.v1.SyncService.GetProgress:input_type -> mongoferry.v1.GetProgressRequest
+	6,  // 13: mongoferry.v1.SyncService.ListNamespaces:input_type -> mongoferry.v1.ListNamespacesRequest
+	13, // 14: mongoferry.v1.SyncService.Pause:input_type -> mongoferry.v1.PauseRequest
+	15, // 15: mongoferry.v1.SyncService.Resume:input_type -> mongoferry.v1.ResumeRequest
+	17, // 16: mongoferry.v1.SyncService.Commit:input_type -> mongoferry.v1.CommitRequest
+	19, // 17: mongoferry.v1.SyncService.Reverse:input_type -> mongoferry.v1.ReverseRequest
+	8,  // 18: mongoferry.v1.SyncService.ListMismatches:input_type -> mongoferry.v1.ListMismatchesRequest
+	11, // 19: mongoferry.v1.SyncService.Repair:input_type -> mongoferry.v1.RepairRequest
+	21, // 20: mongoferry.v1.SyncService.Check:input_type -> mongoferry.v1.CheckRequest
+	1,  // 21: mongoferry.v1.SyncService.Start:output_type -> mongoferry.v1.StartResponse
+	3,  // 22: mongoferry.v1.SyncService.Progress:output_type -> mongoferry.v1.ProgressResponse
+	5,  // 23: mongoferry.v1.SyncService.GetProgress:output_type -> mongoferry.v1.GetProgressResponse
+	7,  // 24: mongoferry.v1.SyncService.ListNamespaces:output_type -> mongoferry.v1.ListNamespacesResponse
+	14, // 25: mongoferry.v1.SyncService.Pause:output_type -> mongoferry.v1.PauseResponse
+	16, // 26: mongoferry.v1.SyncService.Resume:output_type -> mongoferry.v1.ResumeResponse
+	18, // 27: mongoferry.v1.SyncService.Commit:output_type -> mongoferry.v1.CommitResponse
+	20, // 28: mongoferry.v1.SyncService.Reverse:output_type -> mongoferry.v1.ReverseResponse
+	9,  // 29: mongoferry.v1.SyncService.ListMismatches:output_type -> mongoferry.v1.ListMismatchesResponse
+	12, // 30: mongoferry.v1.SyncService.Repair:output_type -> mongoferry.v1.RepairResponse
+	22, // 31: mongoferry.v1.SyncService.Check:output_type -> mongoferry.v1.CheckResponse
+	21, // [21:32] is the sub-list for method output_type
+	10, // [10:21] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_mongoferry_v1_sync_service_proto_init() }
@@ -1059,7 +1388,7 @@ func file_mongoferry_v1_sync_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mongoferry_v1_sync_service_proto_rawDesc), len(file_mongoferry_v1_sync_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

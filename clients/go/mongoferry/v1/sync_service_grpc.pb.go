@@ -27,6 +27,8 @@ const (
 	SyncService_Resume_FullMethodName         = "/mongoferry.v1.SyncService/Resume"
 	SyncService_Commit_FullMethodName         = "/mongoferry.v1.SyncService/Commit"
 	SyncService_Reverse_FullMethodName        = "/mongoferry.v1.SyncService/Reverse"
+	SyncService_ListMismatches_FullMethodName = "/mongoferry.v1.SyncService/ListMismatches"
+	SyncService_Repair_FullMethodName         = "/mongoferry.v1.SyncService/Repair"
 	SyncService_Check_FullMethodName          = "/mongoferry.v1.SyncService/Check"
 )
 
@@ -57,6 +59,10 @@ type SyncServiceClient interface {
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
 	// Turns a committed, reversible migration around. Legal in COMMITTED.
 	Reverse(ctx context.Context, in *ReverseRequest, opts ...grpc.CallOption) (*ReverseResponse, error)
+	// The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed.
+	ListMismatches(ctx context.Context, in *ListMismatchesRequest, opts ...grpc.CallOption) (*ListMismatchesResponse, error)
+	// Copies documents that differ from the source again, and compares them. Legal in RUNNING.
+	Repair(ctx context.Context, in *RepairRequest, opts ...grpc.CallOption) (*RepairResponse, error)
 	// Examines both clusters for what would stop or endanger a migration with these options. Changes nothing.
 	Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error)
 }
@@ -158,6 +164,26 @@ func (c *syncServiceClient) Reverse(ctx context.Context, in *ReverseRequest, opt
 	return out, nil
 }
 
+func (c *syncServiceClient) ListMismatches(ctx context.Context, in *ListMismatchesRequest, opts ...grpc.CallOption) (*ListMismatchesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMismatchesResponse)
+	err := c.cc.Invoke(ctx, SyncService_ListMismatches_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *syncServiceClient) Repair(ctx context.Context, in *RepairRequest, opts ...grpc.CallOption) (*RepairResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RepairResponse)
+	err := c.cc.Invoke(ctx, SyncService_Repair_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *syncServiceClient) Check(ctx context.Context, in *CheckRequest, opts ...grpc.CallOption) (*CheckResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckResponse)
@@ -195,6 +221,10 @@ type SyncServiceServer interface {
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
 	// Turns a committed, reversible migration around. Legal in COMMITTED.
 	Reverse(context.Context, *ReverseRequest) (*ReverseResponse, error)
+	// The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed.
+	ListMismatches(context.Context, *ListMismatchesRequest) (*ListMismatchesResponse, error)
+	// Copies documents that differ from the source again, and compares them. Legal in RUNNING.
+	Repair(context.Context, *RepairRequest) (*RepairResponse, error)
 	// Examines both clusters for what would stop or endanger a migration with these options. Changes nothing.
 	Check(context.Context, *CheckRequest) (*CheckResponse, error)
 	mustEmbedUnimplementedSyncServiceServer()
@@ -230,6 +260,12 @@ func (UnimplementedSyncServiceServer) Commit(context.Context, *CommitRequest) (*
 }
 func (UnimplementedSyncServiceServer) Reverse(context.Context, *ReverseRequest) (*ReverseResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Reverse not implemented")
+}
+func (UnimplementedSyncServiceServer) ListMismatches(context.Context, *ListMismatchesRequest) (*ListMismatchesResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListMismatches not implemented")
+}
+func (UnimplementedSyncServiceServer) Repair(context.Context, *RepairRequest) (*RepairResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Repair not implemented")
 }
 func (UnimplementedSyncServiceServer) Check(context.Context, *CheckRequest) (*CheckResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Check not implemented")
@@ -392,6 +428,42 @@ func _SyncService_Reverse_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SyncService_ListMismatches_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMismatchesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServiceServer).ListMismatches(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SyncService_ListMismatches_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServiceServer).ListMismatches(ctx, req.(*ListMismatchesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SyncService_Repair_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RepairRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServiceServer).Repair(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SyncService_Repair_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServiceServer).Repair(ctx, req.(*RepairRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SyncService_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckRequest)
 	if err := dec(in); err != nil {
@@ -444,6 +516,14 @@ var SyncService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Reverse",
 			Handler:    _SyncService_Reverse_Handler,
+		},
+		{
+			MethodName: "ListMismatches",
+			Handler:    _SyncService_ListMismatches_Handler,
+		},
+		{
+			MethodName: "Repair",
+			Handler:    _SyncService_Repair_Handler,
 		},
 		{
 			MethodName: "Check",

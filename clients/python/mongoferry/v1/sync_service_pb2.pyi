@@ -2,6 +2,7 @@ import datetime
 
 from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from mongoferry.v1 import progress_pb2 as _progress_pb2
 from mongoferry.v1 import start_options_pb2 as _start_options_pb2
 from google.protobuf.internal import containers as _containers
@@ -71,6 +72,50 @@ class ListNamespacesResponse(_message.Message):
     namespaces: _containers.RepeatedCompositeFieldContainer[_progress_pb2.NamespaceProgress]
     next_page_token: str
     def __init__(self, namespaces: _Optional[_Iterable[_Union[_progress_pb2.NamespaceProgress, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ListMismatchesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListMismatchesResponse(_message.Message):
+    __slots__ = ("mismatches", "next_page_token")
+    MISMATCHES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    mismatches: _containers.RepeatedCompositeFieldContainer[Mismatch]
+    next_page_token: str
+    def __init__(self, mismatches: _Optional[_Iterable[_Union[Mismatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Mismatch(_message.Message):
+    __slots__ = ("id", "namespace", "document_id", "kind", "found_at")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FOUND_AT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    namespace: str
+    document_id: str
+    kind: str
+    found_at: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., document_id: _Optional[str] = ..., kind: _Optional[str] = ..., found_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class RepairRequest(_message.Message):
+    __slots__ = ("mismatch_ids",)
+    MISMATCH_IDS_FIELD_NUMBER: _ClassVar[int]
+    mismatch_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mismatch_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RepairResponse(_message.Message):
+    __slots__ = ("repaired_count", "remaining_count")
+    REPAIRED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    repaired_count: int
+    remaining_count: int
+    def __init__(self, repaired_count: _Optional[int] = ..., remaining_count: _Optional[int] = ...) -> None: ...
 
 class PauseRequest(_message.Message):
     __slots__ = ()

@@ -79,6 +79,16 @@ class SyncServiceStub(object):
                 request_serializer=mongoferry_dot_v1_dot_sync__service__pb2.ReverseRequest.SerializeToString,
                 response_deserializer=mongoferry_dot_v1_dot_sync__service__pb2.ReverseResponse.FromString,
                 _registered_method=True)
+        self.ListMismatches = channel.unary_unary(
+                '/mongoferry.v1.SyncService/ListMismatches',
+                request_serializer=mongoferry_dot_v1_dot_sync__service__pb2.ListMismatchesRequest.SerializeToString,
+                response_deserializer=mongoferry_dot_v1_dot_sync__service__pb2.ListMismatchesResponse.FromString,
+                _registered_method=True)
+        self.Repair = channel.unary_unary(
+                '/mongoferry.v1.SyncService/Repair',
+                request_serializer=mongoferry_dot_v1_dot_sync__service__pb2.RepairRequest.SerializeToString,
+                response_deserializer=mongoferry_dot_v1_dot_sync__service__pb2.RepairResponse.FromString,
+                _registered_method=True)
         self.Check = channel.unary_unary(
                 '/mongoferry.v1.SyncService/Check',
                 request_serializer=mongoferry_dot_v1_dot_sync__service__pb2.CheckRequest.SerializeToString,
@@ -151,6 +161,20 @@ class SyncServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMismatches(self, request, context):
+        """The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Repair(self, request, context):
+        """Copies documents that differ from the source again, and compares them. Legal in RUNNING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Check(self, request, context):
         """Examines both clusters for what would stop or endanger a migration with these options. Changes nothing.
         """
@@ -200,6 +224,16 @@ def add_SyncServiceServicer_to_server(servicer, server):
                     servicer.Reverse,
                     request_deserializer=mongoferry_dot_v1_dot_sync__service__pb2.ReverseRequest.FromString,
                     response_serializer=mongoferry_dot_v1_dot_sync__service__pb2.ReverseResponse.SerializeToString,
+            ),
+            'ListMismatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMismatches,
+                    request_deserializer=mongoferry_dot_v1_dot_sync__service__pb2.ListMismatchesRequest.FromString,
+                    response_serializer=mongoferry_dot_v1_dot_sync__service__pb2.ListMismatchesResponse.SerializeToString,
+            ),
+            'Repair': grpc.unary_unary_rpc_method_handler(
+                    servicer.Repair,
+                    request_deserializer=mongoferry_dot_v1_dot_sync__service__pb2.RepairRequest.FromString,
+                    response_serializer=mongoferry_dot_v1_dot_sync__service__pb2.RepairResponse.SerializeToString,
             ),
             'Check': grpc.unary_unary_rpc_method_handler(
                     servicer.Check,
@@ -427,6 +461,60 @@ class SyncService(object):
             '/mongoferry.v1.SyncService/Reverse',
             mongoferry_dot_v1_dot_sync__service__pb2.ReverseRequest.SerializeToString,
             mongoferry_dot_v1_dot_sync__service__pb2.ReverseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMismatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mongoferry.v1.SyncService/ListMismatches',
+            mongoferry_dot_v1_dot_sync__service__pb2.ListMismatchesRequest.SerializeToString,
+            mongoferry_dot_v1_dot_sync__service__pb2.ListMismatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Repair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mongoferry.v1.SyncService/Repair',
+            mongoferry_dot_v1_dot_sync__service__pb2.RepairRequest.SerializeToString,
+            mongoferry_dot_v1_dot_sync__service__pb2.RepairResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
+import { Timestamp } from "../../google/protobuf/timestamp.js";
 import { NamespaceProgress, ProgressSnapshot } from "./progress.js";
 import { StartRequest } from "./start_options.js";
 
@@ -89,6 +90,50 @@ export interface ListNamespacesResponse {
   namespaces: NamespaceProgress[];
   /** Token of the next page; empty after the last. */
   nextPageToken: string;
+}
+
+/** A page of mismatches. */
+export interface ListMismatchesRequest {
+  /** Mismatches per page, 1 to 1000. Default 100. */
+  pageSize: number;
+  /** The answer's next_page_token of the page before; empty for the first. */
+  pageToken: string;
+}
+
+/** A page of mismatches, in the order of their ids. */
+export interface ListMismatchesResponse {
+  /** The page. */
+  mismatches: Mismatch[];
+  /** Token of the next page; empty after the last. */
+  nextPageToken: string;
+}
+
+/** One document that is not the same on both clusters. */
+export interface Mismatch {
+  /** What repair takes. */
+  id: string;
+  /** Its collection, as "database.collection" on the source. */
+  namespace: string;
+  /** Its _id as relaxed Extended JSON. */
+  documentId: string;
+  /** "missing" from the destination, "extra" there, "fieldOrder", "type" or "content". */
+  kind: string;
+  /** When it was found. */
+  foundAt: Date | undefined;
+}
+
+/** What to repair. */
+export interface RepairRequest {
+  /** Ids of mismatches; none: all of them. */
+  mismatchIds: string[];
+}
+
+/** What came of it. */
+export interface RepairResponse {
+  /** Documents copied again, or deleted where the source has none. */
+  repairedCount: number;
+  /** Documents known to differ after that. */
+  remainingCount: number;
 }
 
 /** Pauses the migration. */
@@ -574,6 +619,365 @@ export const ListNamespacesResponse: MessageFns<ListNamespacesResponse> = {
     const message = createBaseListNamespacesResponse();
     message.namespaces = object.namespaces?.map((e) => NamespaceProgress.fromPartial(e)) || [];
     message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseListMismatchesRequest(): ListMismatchesRequest {
+  return { pageSize: 0, pageToken: "" };
+}
+
+export const ListMismatchesRequest: MessageFns<ListMismatchesRequest> = {
+  encode(message: ListMismatchesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pageSize !== 0) {
+      writer.uint32(8).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(18).string(message.pageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListMismatchesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListMismatchesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListMismatchesRequest>, I>>(base?: I): ListMismatchesRequest {
+    return ListMismatchesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListMismatchesRequest>, I>>(object: I): ListMismatchesRequest {
+    const message = createBaseListMismatchesRequest();
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseListMismatchesResponse(): ListMismatchesResponse {
+  return { mismatches: [], nextPageToken: "" };
+}
+
+export const ListMismatchesResponse: MessageFns<ListMismatchesResponse> = {
+  encode(message: ListMismatchesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.mismatches) {
+      Mismatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListMismatchesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListMismatchesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mismatches.push(Mismatch.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListMismatchesResponse>, I>>(base?: I): ListMismatchesResponse {
+    return ListMismatchesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListMismatchesResponse>, I>>(object: I): ListMismatchesResponse {
+    const message = createBaseListMismatchesResponse();
+    message.mismatches = object.mismatches?.map((e) => Mismatch.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseMismatch(): Mismatch {
+  return { id: "", namespace: "", documentId: "", kind: "", foundAt: undefined };
+}
+
+export const Mismatch: MessageFns<Mismatch> = {
+  encode(message: Mismatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(18).string(message.namespace);
+    }
+    if (message.documentId !== "") {
+      writer.uint32(26).string(message.documentId);
+    }
+    if (message.kind !== "") {
+      writer.uint32(34).string(message.kind);
+    }
+    if (message.foundAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.foundAt), writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Mismatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMismatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.documentId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.foundAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Mismatch>, I>>(base?: I): Mismatch {
+    return Mismatch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Mismatch>, I>>(object: I): Mismatch {
+    const message = createBaseMismatch();
+    message.id = object.id ?? "";
+    message.namespace = object.namespace ?? "";
+    message.documentId = object.documentId ?? "";
+    message.kind = object.kind ?? "";
+    message.foundAt = object.foundAt ?? undefined;
+    return message;
+  },
+};
+
+function createBaseRepairRequest(): RepairRequest {
+  return { mismatchIds: [] };
+}
+
+export const RepairRequest: MessageFns<RepairRequest> = {
+  encode(message: RepairRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.mismatchIds) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mismatchIds.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RepairRequest>, I>>(base?: I): RepairRequest {
+    return RepairRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RepairRequest>, I>>(object: I): RepairRequest {
+    const message = createBaseRepairRequest();
+    message.mismatchIds = object.mismatchIds?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRepairResponse(): RepairResponse {
+  return { repairedCount: 0, remainingCount: 0 };
+}
+
+export const RepairResponse: MessageFns<RepairResponse> = {
+  encode(message: RepairResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.repairedCount !== 0) {
+      writer.uint32(8).int64(message.repairedCount);
+    }
+    if (message.remainingCount !== 0) {
+      writer.uint32(16).int64(message.remainingCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RepairResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepairResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.repairedCount = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.remainingCount = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RepairResponse>, I>>(base?: I): RepairResponse {
+    return RepairResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RepairResponse>, I>>(object: I): RepairResponse {
+    const message = createBaseRepairResponse();
+    message.repairedCount = object.repairedCount ?? 0;
+    message.remainingCount = object.remainingCount ?? 0;
     return message;
   },
 };
@@ -1245,6 +1649,28 @@ export const SyncServiceService = {
     responseSerialize: (value: ReverseResponse): Buffer => Buffer.from(ReverseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReverseResponse => ReverseResponse.decode(value),
   },
+  /** The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed. */
+  listMismatches: {
+    path: "/mongoferry.v1.SyncService/ListMismatches" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListMismatchesRequest): Buffer =>
+      Buffer.from(ListMismatchesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListMismatchesRequest => ListMismatchesRequest.decode(value),
+    responseSerialize: (value: ListMismatchesResponse): Buffer =>
+      Buffer.from(ListMismatchesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListMismatchesResponse => ListMismatchesResponse.decode(value),
+  },
+  /** Copies documents that differ from the source again, and compares them. Legal in RUNNING. */
+  repair: {
+    path: "/mongoferry.v1.SyncService/Repair" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RepairRequest): Buffer => Buffer.from(RepairRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RepairRequest => RepairRequest.decode(value),
+    responseSerialize: (value: RepairResponse): Buffer => Buffer.from(RepairResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RepairResponse => RepairResponse.decode(value),
+  },
   /** Examines both clusters for what would stop or endanger a migration with these options. Changes nothing. */
   check: {
     path: "/mongoferry.v1.SyncService/Check" as const,
@@ -1280,6 +1706,10 @@ export interface SyncServiceServer extends UntypedServiceImplementation {
   commit: handleUnaryCall<CommitRequest, CommitResponse>;
   /** Turns a committed, reversible migration around. Legal in COMMITTED. */
   reverse: handleUnaryCall<ReverseRequest, ReverseResponse>;
+  /** The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed. */
+  listMismatches: handleUnaryCall<ListMismatchesRequest, ListMismatchesResponse>;
+  /** Copies documents that differ from the source again, and compares them. Legal in RUNNING. */
+  repair: handleUnaryCall<RepairRequest, RepairResponse>;
   /** Examines both clusters for what would stop or endanger a migration with these options. Changes nothing. */
   check: handleUnaryCall<CheckRequest, CheckResponse>;
 }
@@ -1410,6 +1840,38 @@ export interface SyncServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReverseResponse) => void,
   ): ClientUnaryCall;
+  /** The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed. */
+  listMismatches(
+    request: ListMismatchesRequest,
+    callback: (error: ServiceError | null, response: ListMismatchesResponse) => void,
+  ): ClientUnaryCall;
+  listMismatches(
+    request: ListMismatchesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListMismatchesResponse) => void,
+  ): ClientUnaryCall;
+  listMismatches(
+    request: ListMismatchesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListMismatchesResponse) => void,
+  ): ClientUnaryCall;
+  /** Copies documents that differ from the source again, and compares them. Legal in RUNNING. */
+  repair(
+    request: RepairRequest,
+    callback: (error: ServiceError | null, response: RepairResponse) => void,
+  ): ClientUnaryCall;
+  repair(
+    request: RepairRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RepairResponse) => void,
+  ): ClientUnaryCall;
+  repair(
+    request: RepairRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RepairResponse) => void,
+  ): ClientUnaryCall;
   /** Examines both clusters for what would stop or endanger a migration with these options. Changes nothing. */
   check(
     request: CheckRequest,
@@ -1449,6 +1911,29 @@ export type DeepPartial<T> = T extends Builtin ? T
 type KeysOfUnion<T> = T extends T ? keyof T : never;
 export type Exact<P, I extends P> = P extends Builtin ? P
   : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = Math.trunc(date.getTime() / 1_000);
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (t.seconds || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
+
+function longToNumber(int64: { toString(): string }): number {
+  const num = globalThis.Number(int64.toString());
+  if (num > globalThis.Number.MAX_SAFE_INTEGER) {
+    throw new globalThis.Error("Value is larger than Number.MAX_SAFE_INTEGER");
+  }
+  if (num < globalThis.Number.MIN_SAFE_INTEGER) {
+    throw new globalThis.Error("Value is smaller than Number.MIN_SAFE_INTEGER");
+  }
+  return num;
+}
 
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;

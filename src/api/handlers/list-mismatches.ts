@@ -1,0 +1,16 @@
+import { encodePageToken, readListMismatchesRequest } from '../wire/read-requests.js';
+import { encodeListMismatchesResponse } from '../wire/responses.js';
+import type { Call } from './handler.js';
+
+/** A page of the documents that differ, in the order of their ids. */
+export async function listMismatches({ control, request }: Call): Promise<Uint8Array> {
+  const { pageSize, after } = readListMismatchesRequest(request);
+  // One more than asked for tells whether there is another page.
+  const found = await control.mismatches(after ?? '', pageSize + 1);
+  const page = found.slice(0, pageSize);
+  const last = page.at(-1);
+  return encodeListMismatchesResponse(
+    page,
+    found.length > pageSize && last !== undefined ? encodePageToken(last.id) : '',
+  );
+}

@@ -1,0 +1,65 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
+import { nsText } from '../cluster/namespace.js';
+import { idDocument } from '../cluster/raw-document.js';
+import { deleteStatement } from '../cluster/raw-statements.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
+import { isQueryable, readByIds } from '../cluster/read-by-id.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { targetOfCollection } from './lane-applier.js';
+
+const IDS_PER_READ = 1000;
+
+/** What a repair works with. */
+export interface RepairContext {
+  readonly source: Cluster;
+  readonly writer: DocumentWriter;
+  /** Copies a whole collection anew: the order of a capped one cannot be mended document by document. */
+  readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+}
+
+/**
+ * Makes documents of the destination what they are on the source now: copied again, or deleted where the source has
+ * none. Call while nothing is applied to the collection; whatever changed since is replayed over it.
+ * `ids`: raw `{_id: …}`. Resolves with how many it could ask for.
+ */
+export async function repairDocuments(
+  context: RepairContext,
+  collection: MigratedCollection,
+  ids: readonly Buffer[],
+  signal: AbortSignal,
+): Promise<number> {
+  if (collection.capped) {
+    await context.copyAgain(collection, signal);
+    return ids.length;
+  }
+  const target = targetOfCollection(collection);
+  const readable = ids.filter(isQueryable);
+  for (let from = 0; from < readable.length; from += IDS_PER_READ) {
+    await repairSome(context, collection, target, readable.slice(from, from + IDS_PER_READ), signal);
+  }
+  return readable.length;
+}
+
+async function repairSome(
+  { source, writer }: RepairContext,
+  collection: MigratedCollection,
+  target: WriteTarget,
+  ids: readonly Buffer[],
+  signal: AbortSignal,
+): Promise<void> {
+  const at = { ns: collection.ns, uuid: source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined };
+  await source.attempt(`reading ${nsText(collection.ns)} again`, signal, async () => {
+    // Deleted first: a document under an _id that is only equal must not stay.
+    const [refused] = await writer.send(target, 'delete', ids.map(deleteStatement), false, signal);
+    if (refused !== undefined) throw refusedError(target, refused);
+    for await (const documents of readByIds(source, at, ids, signal)) {
+      if (documents === 'gone') return;
+      await writer.putSurely(
+        target,
+        documents.filter((doc) => idDocument(doc) !== undefined),
+        signal,
+      );
+    }
+  });
+}

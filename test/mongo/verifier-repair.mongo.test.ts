@@ -1,0 +1,140 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { assertEqualClusters } from '../support/compare-clusters.js';
+import { CliCommand, type CliRun } from '../support/ferry-cli.js';
+import { FerryClient } from '../support/ferry-client.js';
+import { FerryProcess } from '../support/ferry-process.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { RestClient } from '../support/rest-client.js';
+import { resetClusters } from '../support/stored-migration.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 90_000;
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+
+test.before(async () => {
+  pair = await startPair();
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+  const items = Array.from({ length: 2000 }, (_, n) => ({ _id: n, n }));
+  await source.db('shop').collection<{ _id: number }>('items').insertMany(items);
+  await source.db('shop').createCollection('log', { capped: true, size: 100_000 });
+  await source
+    .db('shop')
+    .collection<{ _id: number }>('log')
+    .insertMany([{ _id: 1 }, { _id: 2 }, { _id: 3 }]);
+});
+
+const bypass = { mayBypassWriteBlocking: true } as const;
+
+/** Three documents of shop.items (missing, extra, other content) and one of the capped shop.log (missing). */
+async function damage(): Promise<void> {
+  const shop = destination.db('shop');
+  await shop.command({ delete: 'items', deletes: [{ q: { _id: 5 }, limit: 1 }], ...bypass });
+  await shop.command({ insert: 'items', documents: [{ _id: 'foreign' }], ...bypass });
+  await shop.command({ update: 'items', updates: [{ q: { _id: 6 }, u: { $set: { n: -1 } } }], ...bypass });
+  await shop.command({ delete: 'log', deletes: [{ q: { _id: 2 }, limit: 1 }], ...bypass });
+}
+
+interface Listed {
+  readonly id: string;
+  readonly namespace: string;
+  readonly documentId: string;
+  readonly kind: string;
+}
+
+function linesOf({ stdout }: CliRun): Listed[] {
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Listed);
+}
+
+async function damagedMigration(
+  work: (run: (...words: string[]) => Promise<CliRun>, ferry: FerryProcess, client: FerryClient) => Promise<void>,
+): Promise<void> {
+  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  using client = new FerryClient(ferry.grpcTarget);
+  await client.waitForState('IDLE');
+  await client.start();
+  await client.waitForCanCommit(60_000);
+  await damage();
+  const rest = new RestClient(() => ferry.httpUrl);
+  await rest.waitFor('the warning', ({ warnings }) => /^4 documents differ/m.test(String(warnings)), 60_000);
+  await work((...words) => new CliCommand([...words, '--target', ferry.grpcTarget]).ended, ferry, client);
+}
+
+test('what differs is listed by the CLI, by pages over HTTP, and repaired by id and all together', async () => {
+  const work = damagedMigration(async (run, ferry, client) => {
+    const listed = await run('mismatches');
+    assert.is(listed.code, 1);
+    const found = linesOf(listed).map(({ namespace, documentId, kind }) => `${namespace} ${documentId} ${kind}`);
+    assert.equal(found.sort(), [
+      'shop.items "foreign" extra',
+      'shop.items 5 missing',
+      'shop.items 6 content',
+      'shop.log 2 missing',
+    ]);
+    const rest = new RestClient(() => ferry.httpUrl);
+    const pages = [];
+    for (let token = ''; ; ) {
+      const { body } = await rest.get(`/api/v1/mismatches?pageSize=3&pageToken=${token}`);
+      pages.push((body['mismatches'] as unknown[]).length);
+      token = String(body['nextPageToken'] ?? '');
+      if (token === '') break;
+    }
+    assert.equal(pages, [3, 1]);
+    const [first] = linesOf(listed).filter(({ documentId }) => documentId === '6');
+    const one = await run('repair', '--id', first?.id ?? '');
+    assert.equal([one.code, one.stdout], [1, '1 documents copied again; 3 known to differ\n']);
+    const all = await rest.post('repair');
+    assert.equal([all.status, all.body], [200, { success: true, repairedCount: 3, remainingCount: 0 }]);
+    assert.equal(await run('mismatches'), { code: 0, stdout: '', stderr: '' });
+    await client.waitForCanCommit(60_000);
+    await client.commitAndWait(60_000);
+  });
+  await within(TEST_MS, work, 'the repair');
+  await assertEqualClusters(source, destination);
+});
+
+test('a restart forgets no mismatch, and a commit is refused by name while there is one', async () => {
+  const work = damagedMigration(async (run, ferry) => {
+    const before = linesOf(await run('mismatches'));
+    await ferry.kill();
+    await ferry.restart();
+    using client = new FerryClient(ferry.grpcTarget);
+    await client.waitForState('RUNNING');
+    const rest = new RestClient(() => ferry.httpUrl);
+    await rest.waitFor('the warning', ({ warnings }) => /4 documents differ/.test(String(warnings)), 60_000);
+    assert.equal(linesOf(await new CliCommand(['mismatches', '--target', ferry.grpcTarget]).ended), before);
+    const refused = await rest.post('commit');
+    assert.is(refused.status, 409);
+    assert.match(String(refused.body['errorDescription']), /4 documents differ: shop\.items 3, shop\.log 1/);
+  });
+  await within(TEST_MS, work, 'the restart');
+});
+
+test('repair is refused where nothing runs, and for what is no id', async () => {
+  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  using client = new FerryClient(ferry.grpcTarget);
+  await client.waitForState('IDLE');
+  const rest = new RestClient(() => ferry.httpUrl);
+  const untimely = await rest.post('repair');
+  assert.equal([untimely.status, untimely.body['error']], [409, 'InvalidStateTransition']);
+  const malformed = await rest.post('repair', '{"mismatchIds": ["x"]}');
+  assert.equal([malformed.status, malformed.body['error']], [400, 'InvalidRequest']);
+  assert.equal((await rest.get('/api/v1/mismatches')).body, { success: true, mismatches: [], nextPageToken: '' });
+});
+
+test.run();
