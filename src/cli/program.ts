@@ -62,6 +62,12 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
     // A unit file may name the flags before the command.
     async (values: Values) => await run(serve)({ ...program.opts(), ...values }),
   );
+  addServerFlags(
+    subcommand(program, 'verify', 'compare cluster0 with cluster1, without a migration; writes to neither').option(
+      '--follow',
+      'follow changes until SIGINT or SIGTERM says that writes have stopped',
+    ),
+  ).action(async (values: Values) => await run(verify)({ ...program.opts(), ...values }));
   const client = (name: string, help: string) => addClientFlags(subcommand(program, name, help));
   addStartFlags(client('check', 'examine both clusters for what would stop a migration; changes nothing')).action(
     run(clientAction(runCheck)),
@@ -95,6 +101,11 @@ function subcommand(program: Command, name: string, help: string): Command {
 const serve: Action = async (values, io) => {
   const { runServe } = await import('./serve.js');
   return await runServe(values, io);
+};
+
+const verify: Action = async (values, io) => {
+  const { runVerify } = await import('./verify.js');
+  return await runVerify(values, io);
 };
 
 function clientAction(command: (options: ClientOptions, values: Values, io: Io) => Promise<number>): Action {

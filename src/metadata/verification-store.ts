@@ -43,6 +43,9 @@ export interface MismatchRecord extends RecheckRecord {
   readonly foundAt: Date;
 }
 
+/** A mismatch with its name. */
+export type StoredMismatch = MismatchRecord & { readonly key: string };
+
 const PAGE = 1000;
 
 /** A document's name in the queues, the same whoever writes it. */
@@ -50,8 +53,23 @@ export function recheckKey(record: RecheckRecord): string {
   return `${record.collection}:${createHash('sha256').update(record.id).digest('hex').slice(0, 40)}`;
 }
 
-/** What the verifier must remember, beside the migration's own records and under the same lease. */
-export class VerificationStore {
+/** What the verifier must remember. */
+export interface VerificationState {
+  load(signal: AbortSignal): Promise<VerificationRecord | undefined>;
+  save(record: VerificationRecord, signal: AbortSignal): Promise<void>;
+  loadRanges(signal: AbortSignal): Promise<VerifyRange[]>;
+  saveRanges(ranges: readonly VerifyRange[], signal: AbortSignal): Promise<void>;
+  loadRechecks(signal: AbortSignal): AsyncIterable<RecheckRecord>;
+  putRechecks(records: readonly RecheckRecord[], signal: AbortSignal): Promise<void>;
+  deleteRechecks(keys: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Mismatches in the order of their keys, from after `after` ('' for the first). */
+  mismatches(after: string, limit: number, signal: AbortSignal): Promise<StoredMismatch[]>;
+  putMismatches(records: readonly MismatchRecord[], signal: AbortSignal): Promise<void>;
+  deleteMismatches(keys: readonly string[], signal: AbortSignal): Promise<void>;
+}
+
+/** Keeps it in the metadata database, beside the migration's own records and under the same lease. */
+export class VerificationStore implements VerificationState {
   readonly #store: MetadataStore;
 
   constructor(store: MetadataStore) {
@@ -101,12 +119,7 @@ export class VerificationStore {
     await this.#store.deleteDocuments('verifyRecheck', keys, signal);
   }
 
-  /** Mismatches in the order of their keys, from after `after` ('' for the first). */
-  async mismatches(
-    after: string,
-    limit: number,
-    signal: AbortSignal,
-  ): Promise<(MismatchRecord & { readonly key: string })[]> {
+  async mismatches(after: string, limit: number, signal: AbortSignal): Promise<StoredMismatch[]> {
     return (await this.#store.readPage('mismatches', after, limit, signal)).map((doc) => ({
       ...toRecheck(doc),
       key: String(doc['_id']),

@@ -327,6 +327,7 @@ export class MigrationRun {
       destination,
       store: new VerificationStore(record.store),
       collections,
+      mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
       applied: async (time, signal) => this.#pipeline?.reached(time, signal),
       parallelRanges: load.parallelRanges,
       logger: logger.component('verifier'),

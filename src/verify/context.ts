@@ -2,15 +2,20 @@ import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
-import type { VerificationStore } from '../metadata/verification-store.js';
+import type { VerificationState } from '../metadata/verification-store.js';
+
+/** The collections that are compared, by source UUID. */
+export type VerifiedCollections = Pick<CollectionMap, 'get' | 'live' | 'views'>;
 
 /** What verification works with. Reads only, besides its own records. */
 export interface VerifyContext {
   readonly source: Cluster;
   readonly destination: Cluster;
-  readonly store: VerificationStore;
+  readonly store: VerificationState;
   /** Which source collection is which on the destination, as far as applied. */
-  readonly collections: CollectionMap;
+  readonly collections: VerifiedCollections;
+  /** A time of a cluster that its change stream passes, with everything acknowledged before the call at or before it. */
+  readonly mark: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
   /** Resolves once everything up to a time of the source is on the destination. */
   readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Ranges compared at the same time. */

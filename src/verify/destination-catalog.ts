@@ -5,7 +5,8 @@ import { comparableOptions } from '../cluster/collection-spec.js';
 import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { mapLimit } from '../lib/limit.js';
-import type { CollectionMap, MigratedCollection, MigratedView } from '../metadata/collections.js';
+import type { MigratedCollection, MigratedView } from '../metadata/collections.js';
+import type { VerifiedCollections } from './context.js';
 
 const PARALLEL = 8;
 
@@ -16,7 +17,7 @@ const PARALLEL = 8;
  */
 export async function compareCatalog(
   destination: Cluster,
-  collections: CollectionMap,
+  collections: VerifiedCollections,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
 ): Promise<string[]> {

@@ -3,9 +3,10 @@ import { nsText } from '../cluster/namespace.js';
 import { ttlRules } from '../cluster/ttl.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
-import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import type { MigratedCollection } from '../metadata/collections.js';
 import { sameOrder } from './capped-order.js';
 import type { Pair } from './compare-ids.js';
+import type { VerifiedCollections } from './context.js';
 import { sameCount } from './counts.js';
 import { compareCatalog } from './destination-catalog.js';
 import type { Verifier } from './verifier.js';
@@ -17,7 +18,7 @@ const MAX_NAMED = 20;
 export interface FinalCheck {
   readonly pair: Pair;
   readonly verifier: Verifier;
-  readonly collections: CollectionMap;
+  readonly collections: VerifiedCollections;
   /** Whether the migration builds an index at all. */
   readonly isBuilt: (spec: OrderedDoc) => boolean;
 }
@@ -45,7 +46,12 @@ export async function proveEqual(check: FinalCheck, time: Timestamp, signal: Abo
   );
 }
 
-async function numberAndOrder(pair: Pair, collection: MigratedCollection, signal: AbortSignal): Promise<string[]> {
+/** What is wrong with a collection as a whole: its number of documents, or the order of a capped one. */
+export async function numberAndOrder(
+  pair: Pair,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<string[]> {
   const ns = nsText(collection.ns);
   if (collection.capped) {
     return (await sameOrder(pair, collection, signal))

@@ -1,6 +1,6 @@
 import { nsText } from '../cluster/namespace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { type MismatchRecord, recheckKey, type VerificationStore } from '../metadata/verification-store.js';
+import { recheckKey, type StoredMismatch, type VerificationState } from '../metadata/verification-store.js';
 import type { Difference } from './difference.js';
 
 const PAGE = 1000;
@@ -10,11 +10,11 @@ const MAX_KNOWN = 50_000;
 
 /** The documents known to differ: all of them in the metadata, their number by namespace in memory. */
 export class Mismatches {
-  readonly #store: VerificationStore;
+  readonly #store: VerificationState;
   readonly #known = new Map<string, string>();
   readonly #counts = new Map<string, number>();
 
-  constructor(store: VerificationStore) {
+  constructor(store: VerificationState) {
     this.#store = store;
   }
 
@@ -43,7 +43,7 @@ export class Mismatches {
   }
 
   /** All that are stored, a thousand at a time. */
-  async *pages(signal: AbortSignal): AsyncGenerator<(MismatchRecord & { readonly key: string })[]> {
+  async *pages(signal: AbortSignal): AsyncGenerator<StoredMismatch[]> {
     for (let after = ''; ; ) {
       const page = await this.#store.mismatches(after, PAGE, signal);
       if (page.length > 0) yield page;

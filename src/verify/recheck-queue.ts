@@ -1,5 +1,5 @@
 import type { Timestamp } from '../cluster/bson.js';
-import { type RecheckRecord, recheckKey, type VerificationStore } from '../metadata/verification-store.js';
+import { type RecheckRecord, recheckKey, type VerificationState } from '../metadata/verification-store.js';
 import type { DirtyIds } from './dirty-set.js';
 
 /** Times a document must differ, with no change of it in between, until it counts as a mismatch. */
@@ -17,13 +17,13 @@ interface Entry extends RecheckRecord {
  * stored before the streams' positions are, so that a restart forgets none.
  */
 export class RecheckQueue {
-  readonly #store: VerificationStore;
+  readonly #store: VerificationState;
   readonly #entries = new Map<string, Map<string, Entry>>();
   readonly #stored = new Set<string>();
   readonly #unstored = new Set<string>();
   #size = 0;
 
-  constructor(store: VerificationStore) {
+  constructor(store: VerificationState) {
     this.#store = store;
   }
 

@@ -6,9 +6,10 @@ import { type RawBatch, rawBatches } from '../cluster/raw-cursor.js';
 import type { CollectionAt } from '../cluster/read-by-id.js';
 import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';
-import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
 import { onDestination, onSource, type Pair } from './compare-ids.js';
+import type { VerifiedCollections } from './context.js';
 import { type MatchEvents, matchDocuments } from './match.js';
 
 const BATCH_DOCUMENTS = 10_000;
@@ -23,7 +24,7 @@ const MAX_TRIES = 600;
  */
 export async function scanRange(
   pair: Pair,
-  collections: CollectionMap,
+  collections: VerifiedCollections,
   range: VerifyRange,
   events: MatchEvents,
   signal: AbortSignal,

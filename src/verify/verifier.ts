@@ -1,5 +1,4 @@
 import type { Timestamp } from '../cluster/bson.js';
-import { writeNote } from '../cluster/notes.js';
 import { type StreamStart, secondsOf, type Token } from '../cluster/position.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
@@ -123,7 +122,7 @@ export class Verifier {
   async settle(time: Timestamp, signal: AbortSignal): Promise<void> {
     await Promise.race([this.#scanned.promise, rejection(signal)]);
     const readers = this.#mustRead();
-    const end = await writeNote(this.#context.destination, 'verified', signal);
+    const end = await this.#context.mark(this.#context.destination, signal);
     while (!readers.source.hasReached(time) || !readers.destination.hasReached(end)) {
       // The readers stop when too many documents wait.
       await this.#exclusively(() => this.#round(signal));
@@ -150,12 +149,12 @@ export class Verifier {
   }
 
   async #begin(signal: AbortSignal): Promise<VerificationRecord> {
-    const { store, source, destination } = this.#context;
+    const { store, source, destination, mark } = this.#context;
     let record = await store.load(signal);
     if (record === undefined) {
       record = {
-        sourceStart: await writeNote(source, 'verification', signal),
-        destinationStart: await writeNote(destination, 'verification', signal),
+        sourceStart: await mark(source, signal),
+        destinationStart: await mark(destination, signal),
         sourceToken: undefined,
         destinationToken: undefined,
         planned: false,

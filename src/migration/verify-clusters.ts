@@ -1,0 +1,161 @@
+import { idText, type Timestamp } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { nsText } from '../cluster/namespace.js';
+import { AppError, InvariantError } from '../errors.js';
+import { mapLimit } from '../lib/limit.js';
+import type { Logger } from '../lib/logger.js';
+import { settlesWithin, sleep } from '../lib/signals.js';
+import { runWith } from '../lib/tasks.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import type { VerifiedCollections } from '../verify/context.js';
+import { numberAndOrder } from '../verify/final-check.js';
+import { MemoryVerificationState } from '../verify/memory-state.js';
+import { type CatalogDifference, compareCatalogs } from '../verify/two-catalogs.js';
+import { Verifier, type VerifierProgress } from '../verify/verifier.js';
+import { type ConnectConfig, connectClusters } from './connect.js';
+import { loadOf } from './load-level.js';
+
+/** Something that is not the same on two clusters. */
+export interface ClusterDifference {
+  readonly namespace: string;
+  readonly kind: string;
+  /** Of a document: relaxed Extended JSON of its `_id`. */
+  readonly documentId?: string;
+  readonly detail?: string;
+}
+
+/** How to compare two clusters. */
+export interface VerifyClustersOptions {
+  readonly config: ConnectConfig;
+  /** Resolves when nobody writes any more. Until then changes are followed, and differences may be of the moment. */
+  readonly writesStopped: Promise<void>;
+  readonly onProgress: (progress: VerifierProgress) => void;
+  readonly logger: Logger;
+}
+
+/** What came of it. */
+export interface ClustersVerified {
+  readonly documents: number;
+  readonly collections: number;
+}
+
+const PROGRESS_MS = 1000;
+const CLOSE_MS = 1500;
+const PARALLEL = 8;
+/** Another tool's replication is behind by an unknown time: what differs is given this long. */
+const COOL_DOWN_MS = 500;
+
+/**
+ * Compares two clusters as a whole, whatever brought the data there; writes to neither. Reports each difference as it is
+ * certain, after the writes have stopped. Errors: ClusterUnreachable, UnsupportedTopology, VerificationFailed when the
+ * clusters are too different to go on.
+ */
+export async function verifyClusters(
+  options: VerifyClustersOptions,
+  report: (difference: ClusterDifference) => void,
+  signal: AbortSignal,
+): Promise<ClustersVerified> {
+  const clusters: Cluster[] = [];
+  try {
+    const connected = await connectClusters(options.config, options.logger, (each) => clusters.push(each), signal);
+    for (const cluster of connected) refuseTopology(cluster);
+    const [source, destination] = connected;
+    return await verifyPair({ source, destination }, options, report, signal);
+  } finally {
+    await settlesWithin(Promise.all(clusters.map((each) => each.close())), CLOSE_MS);
+  }
+}
+
+function refuseTopology(cluster: Cluster): void {
+  if (cluster.facts.topology === 'replicaSet') return;
+  throw new AppError(
+    'UnsupportedTopology',
+    `${cluster.label} is no replica set: what changes while it is read could not be followed`,
+  );
+}
+
+async function verifyPair(
+  pair: { readonly source: Cluster; readonly destination: Cluster },
+  options: VerifyClustersOptions,
+  report: (difference: ClusterDifference) => void,
+  signal: AbortSignal,
+): Promise<ClustersVerified> {
+  const { source } = pair;
+  const { collections } = await compareCatalogs(pair, signal);
+  const verifier = new Verifier({
+    ...pair,
+    store: new MemoryVerificationState(),
+    collections: fixedCollections(collections),
+    mark,
+    applied: (_time, inner) => sleep(COOL_DOWN_MS, inner),
+    parallelRanges: loadOf(options.config.loadLevel).parallelRanges,
+    logger: options.logger.component('verifier'),
+    onWarning: (warning) => options.logger.warn(warning),
+    onChange: () => options.onProgress(verifier.progress),
+  });
+  const work = async (inner: AbortSignal): Promise<void> => {
+    await options.writesStopped;
+    await verifier.settle(await mark(source, inner), inner);
+    const changes = await compareCatalogs(pair, inner);
+    for (const each of changes.differences) report(each);
+    for (const each of unseen(collections, changes.collections)) report(each);
+    await reportDocuments(pair, verifier, collections, report, inner);
+  };
+  await runWith(
+    work,
+    [(inner) => verifier.run(inner), (inner) => keepTelling(() => options.onProgress(verifier.progress), inner)],
+    signal,
+  );
+  return { documents: verifier.progress.source.hashedDocuments, collections: collections.length };
+}
+
+async function reportDocuments(
+  pair: { readonly source: Cluster; readonly destination: Cluster },
+  verifier: Verifier,
+  collections: readonly MigratedCollection[],
+  report: (difference: ClusterDifference) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const page of verifier.mismatches.pages(signal)) {
+    for (const { namespace, kind, id } of page) report({ namespace, kind, documentId: idText(id) });
+  }
+  const others = await mapLimit(
+    collections.filter((each) => !verifier.mismatches.counts.has(nsText(each.ns))),
+    PARALLEL,
+    async (each, inner) => (await numberAndOrder(pair, each, inner)).map((detail) => ({ each, detail })),
+    signal,
+  );
+  for (const { each, detail } of others.flat())
+    report({ namespace: nsText(each.ns), kind: each.capped ? 'order' : 'count', detail });
+}
+
+async function keepTelling(tell: () => void, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    await sleep(PROGRESS_MS, signal);
+    tell();
+  }
+}
+
+/** Collections that came into being, or became others, while the clusters were compared. */
+function unseen(before: readonly MigratedCollection[], now: readonly MigratedCollection[]): CatalogDifference[] {
+  const known = new Set(before.map((each) => each.id));
+  return now
+    .filter((each) => !known.has(each.id))
+    .map((each) => ({
+      namespace: nsText(each.ns),
+      kind: 'missing',
+      detail: 'was created meanwhile, and is not compared: run the comparison again',
+    }));
+}
+
+function fixedCollections(collections: readonly MigratedCollection[]): VerifiedCollections {
+  const byId = new Map(collections.map((each) => [each.id, each]));
+  return { get: (id) => byId.get(id), live: () => [...collections], views: () => [] };
+}
+
+/** A ping's time: the change streams pass it by themselves, and nothing has to be written. */
+async function mark(cluster: Cluster, signal: AbortSignal): Promise<Timestamp> {
+  await cluster.read('asking for the time', 'admin', { ping: 1 }, signal);
+  if (cluster.now === undefined) throw new InvariantError('a replica set answered without its time');
+  return cluster.now;
+}

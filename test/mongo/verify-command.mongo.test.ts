@@ -1,0 +1,136 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ferryExecutable } from '../support/ferry-process.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { resetClusters } from '../support/stored-migration.js';
+import { eventually, within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+
+test.before(async () => {
+  pair = await startPair();
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+  for (const client of [source, destination]) {
+    const shop = client.db('shop');
+    await shop.collection<{ _id: number }>('items').insertMany(Array.from({ length: 3000 }, (_, n) => ({ _id: n, n })));
+    await shop.collection('items').createIndex({ n: 1 }, { unique: true });
+    await shop.createCollection('cheap', { viewOn: 'items', pipeline: [{ $match: { n: { $lt: 9 } } }] });
+    await shop.createCollection('log', { capped: true, size: 10_000 });
+    await shop.collection<{ _id: number }>('log').insertMany([{ _id: 1 }, { _id: 2 }]);
+  }
+});
+
+interface Verification {
+  readonly child: ChildProcess;
+  /** Standard output's lines, parsed. */
+  readonly differences: Record<string, unknown>[];
+  readonly told: () => string;
+  readonly ended: Promise<number>;
+}
+
+function verify(...flags: string[]): Verification {
+  const clusters = ['--cluster0', pair.source.uri, '--cluster1', pair.destination.uri];
+  const child = spawn(process.execPath, [ferryExecutable(), 'verify', ...clusters, ...flags]);
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    err += chunk.toString();
+  });
+  const differences: Record<string, unknown>[] = [];
+  const ended = once(child, 'close').then(([code]) => {
+    for (const line of out.split('\n')) if (line !== '') differences.push(JSON.parse(line));
+    return code as number;
+  });
+  return { child, differences, told: () => err, ended };
+}
+
+test('two equal clusters are found equal, and neither is written to', async () => {
+  const verification = verify();
+  assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 0, verification.told());
+  assert.equal(verification.differences, []);
+  assert.match(verification.told(), /3002 documents of 2 collections compared: the clusters are equal\n$/);
+  const { databases } = await destination.db('admin').admin().listDatabases();
+  assert.equal(databases.map(({ name }) => name).sort(), ['admin', 'config', 'local', 'shop']);
+});
+
+test('every kind of difference is named, a line each', async () => {
+  const shop = destination.db('shop');
+  await shop.collection<{ _id: number }>('items').deleteOne({ _id: 7 });
+  await shop.collection<{ _id: number }>('items').updateOne({ _id: 8 }, { $set: { n: 'eight' } });
+  await shop.collection<{ _id: string | number }>('items').insertOne({ _id: 'more' });
+  await shop.collection('items').dropIndex('n_1');
+  await shop.collection('own').insertOne({});
+  await shop.command({ collMod: 'cheap', viewOn: 'items', pipeline: [] });
+  await source.db('other').collection('c').insertOne({});
+  const log = shop.collection<{ _id: number }>('log');
+  await log.deleteOne({ _id: 1 });
+  await log.insertOne({ _id: 1 });
+  const verification = verify();
+  assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 1, verification.told());
+  const found = verification.differences.map(({ namespace, kind, documentId = '' }) =>
+    `${namespace} ${kind} ${documentId}`.trim(),
+  );
+  assert.equal(found.sort(), [
+    'other.c missing',
+    'shop.cheap options',
+    'shop.items content 8',
+    'shop.items extra "more"',
+    'shop.items index',
+    'shop.items missing 7',
+    'shop.log order',
+    'shop.own extra',
+  ]);
+  assert.match(verification.told(), /: 8 differences\n$/);
+});
+
+test('with --follow, what changes meanwhile is compared again until it is told that writes have stopped', async () => {
+  const work = async () => {
+    const verification = verify('--follow');
+    await eventually(30_000, async () => /stream hashing/.test(verification.told()), 'the first comparison');
+    await source
+      .db('shop')
+      .collection<{ _id: number }>('items')
+      .updateOne({ _id: 1 }, { $set: { n: -1 } });
+    await source
+      .db('shop')
+      .collection<{ _id: number }>('items')
+      .updateOne({ _id: 2 }, { $set: { n: -2 } });
+    await destination
+      .db('shop')
+      .collection<{ _id: number }>('items')
+      .updateOne({ _id: 1 }, { $set: { n: -1 } });
+    verification.child.kill('SIGINT');
+    assert.is(await verification.ended, 1, verification.told());
+    assert.equal(
+      verification.differences.map(({ documentId, kind }) => `${documentId} ${kind}`),
+      ['2 content'],
+    );
+  };
+  await within(TEST_MS, work(), 'the comparison');
+});
+
+test('a standalone flag that is no option, or a missing cluster, is a usage error', async () => {
+  const child = spawn(process.execPath, [ferryExecutable(), 'verify', '--cluster0', pair.source.uri]);
+  const [code] = (await once(child, 'close')) as [number];
+  assert.is(code, 2);
+});
+
+test.run();
