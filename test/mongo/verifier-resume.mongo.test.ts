@@ -1,0 +1,103 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { assertEqualClusters } from '../support/compare-clusters.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 90_000;
+const COLLECTIONS = 120;
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+
+test.before(async () => {
+  pair = await startPair();
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+  for (let index = 0; index < COLLECTIONS; index++) {
+    const documents = Array.from({ length: 300 }, (_, n) => ({ _id: n, text: `${index}.${n}` }));
+    await source.db('shop').collection<{ _id: number }>(`c${index}`).insertMany(documents);
+  }
+});
+
+const hashed = (harness: MigrationHarness): number => harness.snapshot.verification?.source.scannedCollections ?? 0;
+
+const rangesDone = (): Promise<number> =>
+  destination.db(METADATA_DB).collection('verifyRanges').countDocuments({ done: true });
+
+/** How many ranges the process said it would compare. */
+function announced(harness: MigrationHarness): number | undefined {
+  const line = harness.logLines.find((each) => each.includes('Comparing the documents of both sides'));
+  return line === undefined ? undefined : Number(/"ranges":(\d+)/.exec(line)?.[1]);
+}
+
+test('a restart compares only the ranges that were not done, and counts each document once', async () => {
+  const work = async () => {
+    let done = 0;
+    {
+      await using harness = await MigrationHarness.open(pair);
+      await harness.migration.start(DEFAULT_START);
+      await harness.until(() => hashed(harness) >= 10, 'some ranges');
+      await harness.stop();
+      done = await rangesDone();
+    }
+    await using harness = await MigrationHarness.open(pair);
+    await harness.caughtUp();
+    assert.is(announced(harness) ?? 0, COLLECTIONS - done);
+    const { source: side } = harness.snapshot.verification ?? {};
+    assert.equal(
+      [side?.phase, side?.hashedDocuments, side?.scannedCollections],
+      ['stream hashing', COLLECTIONS * 300, COLLECTIONS],
+    );
+    await harness.commit();
+  };
+  await within(TEST_MS, work(), 'the migration');
+  await assertEqualClusters(source, destination);
+});
+
+test('a pause keeps what has been compared, and what changed meanwhile is compared after it', async () => {
+  const work = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync();
+    await harness.migration.pause();
+    await source
+      .db('shop')
+      .collection<{ _id: number }>('c0')
+      .updateOne({ _id: 5 }, { $set: { text: 'new' } });
+    const shop = destination.db('shop');
+    const forge = { q: { _id: 6 }, u: { $set: { text: 'forged' } } };
+    await shop.command({ update: 'c1', updates: [forge], mayBypassWriteBlocking: true });
+    await harness.migration.resume();
+    const found = () => harness.snapshot.verification?.mismatches.get('shop.c1') === 1;
+    await harness.until(found, 'the forged document');
+    assert.is(harness.snapshot.verification?.mismatches.size, 1);
+    assert.equal(await harness.migration.repair([]), { repaired: 1, remaining: 0 });
+    await harness.commit();
+  };
+  await within(TEST_MS, work(), 'the migration');
+  await assertEqualClusters(source, destination);
+});
+
+test('without verification a migration says so, and nothing is compared', async () => {
+  const work = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync({ verification: { enabled: false } });
+    assert.is(harness.snapshot.verification, undefined);
+    assert.match(harness.snapshot.warnings.join(), /not verified/);
+    await harness.commit();
+  };
+  await within(TEST_MS, work(), 'the migration');
+});
+
+test.run();

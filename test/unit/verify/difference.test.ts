@@ -1,0 +1,35 @@
+import { Decimal128, Double, Int32, Long } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { encode } from '../../../src/cluster/bson.js';
+import { fingerprint, kindOf } from '../../../src/verify/difference.js';
+
+const doc = (fields: Record<string, unknown>): Buffer => encode({ _id: 1, ...fields });
+
+const KINDS: readonly [kind: string, source: Buffer | undefined, destination: Buffer | undefined][] = [
+  ['missing', doc({}), undefined],
+  ['extra', undefined, doc({})],
+  ['fieldOrder', doc({ a: 1, b: { c: 1, d: 2 } }), doc({ b: { d: 2, c: 1 }, a: 1 })],
+  ['type', doc({ a: new Int32(1) }), doc({ a: Long.fromNumber(1) })],
+  ['type', doc({ a: [new Double(2)] }), doc({ a: [Decimal128.fromString('2')] })],
+  ['content', doc({ a: 1 }), doc({ a: 2 })],
+  ['content', doc({ a: 1 }), doc({ a: '1' })],
+  ['content', doc({ a: [1, 2] }), doc({ a: [2, 1] })],
+];
+
+for (const [kind, source, destination] of KINDS) {
+  test(`a difference of the kind "${kind}" is told as such`, () => {
+    assert.is(kindOf(source, destination), kind);
+  });
+}
+
+test('documents are held as they are while they are small, else as a digest; equal only for equal ones', () => {
+  const small = doc({ a: 'x' });
+  const large = doc({ a: 'x'.repeat(10_000) });
+  assert.ok(fingerprint(small).equals(small));
+  assert.is(fingerprint(large).length, 32);
+  assert.ok(fingerprint(large).equals(fingerprint(Buffer.from(large))));
+  assert.not.ok(fingerprint(large).equals(fingerprint(doc({ a: `${'x'.repeat(9_999)}y` }))));
+});
+
+test.run();
