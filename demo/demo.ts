@@ -69,7 +69,7 @@ async function migrate(stage: Stage): Promise<boolean> {
   try {
     say('Applications write to the source from here on. Starting the sync …');
     const begun = performance.now();
-    await client.start({ verification: { enabled: false } });
+    await client.start();
     const ready = await watchUntil(stage, ({ canCommit }) => canCommit);
     const copySeconds = (performance.now() - begun) / 1000;
     say(`Everything is copied and indexed after ${copySeconds.toFixed(1)} s; following the writes for a while …`);

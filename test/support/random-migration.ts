@@ -18,6 +18,8 @@ export interface RandomMigration {
 export interface RandomOutcome {
   readonly differences: string[];
   readonly report: WorkloadReport;
+  /** Log lines in which the verifier told of differences: false alarms, if there are none. */
+  readonly alarms: string[];
 }
 
 /**
@@ -51,5 +53,6 @@ export async function migrateUnderWorkload(options: RandomMigration): Promise<Ra
   }
   const report = await workload.run({ operations: 0 });
   await harness.commit();
-  return { differences: await compareClusters(source, await pair.destination.connect()), report };
+  const alarms = harness.logLines.filter((line) => line.includes('Documents differ'));
+  return { differences: await compareClusters(source, await pair.destination.connect()), report, alarms };
 }
