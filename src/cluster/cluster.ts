@@ -48,6 +48,7 @@ export class Cluster {
   readonly facts: ClusterFacts;
   readonly #data: MongoClient;
   readonly #control: MongoClient;
+  readonly #uri: string;
   readonly #logger: Logger;
   #retries = 0;
   #outage: string | undefined;
@@ -56,12 +57,12 @@ export class Cluster {
   #guard: () => void = () => undefined;
 
   private constructor(
-    name: string,
+    { name, uri, logger }: ConnectOptions,
     clients: { data: MongoClient; control: MongoClient },
     facts: ClusterFacts,
-    logger: Logger,
   ) {
     this.name = name;
+    this.#uri = uri;
     this.#data = clients.data;
     this.#control = clients.control;
     this.facts = facts;
@@ -85,7 +86,7 @@ export class Cluster {
     try {
       await Promise.all([data.connect(), control.connect()]);
       const facts = await readFacts(control);
-      const cluster = new Cluster(options.name, { data, control }, facts, options.logger);
+      const cluster = new Cluster(options, { data, control }, facts);
       await cluster.#probeBypass();
       return cluster;
     } catch (error) {
@@ -97,6 +98,11 @@ export class Cluster {
       }
       throw clusterError(error, options.name, 'connecting', 'ClusterUnreachable');
     }
+  }
+
+  /** For a thread of this process that needs clients of its own. Holds the password: for nothing else. */
+  get access(): { readonly name: string; readonly uri: string } {
+    return { name: this.name, uri: this.#uri };
   }
 
   /** "cluster0: host:port", for progress and logs. */

@@ -23,6 +23,8 @@ export interface VerifyRange {
   readonly lower: Buffer | undefined;
   readonly upper: Buffer | undefined;
   readonly estimatedDocuments: number;
+  /** Documents per read. */
+  readonly batchDocuments: number;
   readonly done: boolean;
   readonly sourceDocuments: number;
   readonly destinationDocuments: number;
@@ -163,6 +165,7 @@ function toRange(doc: Doc): VerifyRange {
     lower: optionalBytes(doc['lower']),
     upper: optionalBytes(doc['upper']),
     estimatedDocuments: Number(doc['estimatedDocuments']),
+    batchDocuments: Number(doc['batchDocuments']),
     done: doc['done'] === true,
     sourceDocuments: Number(doc['sourceDocuments']),
     destinationDocuments: Number(doc['destinationDocuments']),

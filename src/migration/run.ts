@@ -31,7 +31,9 @@ import { type MismatchRecord, VerificationStore } from '../metadata/verification
 import { metrics } from '../metrics.js';
 import { checkEmpty } from '../preflight/data.js';
 import { proveEqual } from '../verify/final-check.js';
+import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { Verifier } from '../verify/verifier.js';
+import { WorkerRangeScanner } from '../verify/worker-range-scanner.js';
 import type { Load } from './load-level.js';
 import type { StoredRecord } from './record.js';
 
@@ -61,6 +63,8 @@ const CHECKPOINT_MS = 1000;
 const NOTE_MS = 10_000;
 const OPLOG_WATCH_MS = 30_000;
 const POLL_MS = 100;
+/** Comparing so many documents is worth a thread and its connections. */
+const THREAD_DOCUMENTS = 20_000;
 
 /**
  * The work of a migration, from wherever its record says it is, to the end of the commit or until `signal` aborts.
@@ -329,6 +333,11 @@ export class MigrationRun {
       collections,
       mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
       applied: async (time, signal) => this.#pipeline?.reached(time, signal),
+      startScanner: async (documents) => {
+        if (documents < THREAD_DOCUMENTS) return new LocalRangeScanner({ source, destination });
+        const data = { source: source.access, destination: destination.access, maxPoolSize: load.parallelRanges * 2 };
+        return WorkerRangeScanner.start(data, logger.component('verifier'));
+      },
       parallelRanges: load.parallelRanges,
       logger: logger.component('verifier'),
       onWarning,

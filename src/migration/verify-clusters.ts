@@ -10,6 +10,7 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifiedCollections } from '../verify/context.js';
 import { numberAndOrder } from '../verify/final-check.js';
 import { MemoryVerificationState } from '../verify/memory-state.js';
+import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { type CatalogDifference, compareCatalogs } from '../verify/two-catalogs.js';
 import { Verifier, type VerifierProgress } from '../verify/verifier.js';
 import { type ConnectConfig, connectClusters } from './connect.js';
@@ -88,6 +89,7 @@ async function verifyPair(
     collections: fixedCollections(collections),
     mark,
     applied: (_time, inner) => sleep(COOL_DOWN_MS, inner),
+    startScanner: async () => new LocalRangeScanner(pair),
     parallelRanges: loadOf(options.config.loadLevel).parallelRanges,
     logger: options.logger.component('verifier'),
     onWarning: (warning) => options.logger.warn(warning),

@@ -5,7 +5,7 @@ import type { CollectionAt } from '../cluster/read-by-id.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { onDestination, onSource, type Pair } from './compare-ids.js';
 
-const BATCH_DOCUMENTS = 10_000;
+const BATCH_DOCUMENTS = 2000;
 
 /**
  * Whether a capped collection holds the same documents in the same natural order on both sides. Call when neither is

@@ -4,6 +4,8 @@ import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { VerificationState } from '../metadata/verification-store.js';
 
+import type { RangeScanner } from './range-scanner.js';
+
 /** The collections that are compared, by source UUID. */
 export type VerifiedCollections = Pick<CollectionMap, 'get' | 'live' | 'views'>;
 
@@ -18,6 +20,8 @@ export interface VerifyContext {
   readonly mark: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
   /** Resolves once everything up to a time of the source is on the destination. */
   readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
+  /** Begins what compares ranges of so many documents, about; it is closed once all are done. */
+  readonly startScanner: (documents: number) => Promise<RangeScanner>;
   /** Ranges compared at the same time. */
   readonly parallelRanges: number;
   readonly logger: Logger;

@@ -5,6 +5,9 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
 
 const RANGE_BYTES = 64 * 1024 * 1024;
+/** Of one reply; two of each side are held per range. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+const MAX_BATCH_DOCUMENTS = 10_000;
 const MAX_RANGES = 2000;
 const PARALLEL = 8;
 
@@ -25,12 +28,15 @@ async function planOne(source: Cluster, collection: MigratedCollection, signal: 
   const size = await collectionSize(source, collection.ns, signal);
   const wanted = Math.min(MAX_RANGES, Math.ceil(size.bytes / RANGE_BYTES));
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.ns, wanted, signal);
+  const average = size.bytes / Math.max(1, size.documents);
+  const batchDocuments = Math.max(1, Math.min(MAX_BATCH_DOCUMENTS, Math.floor(BATCH_BYTES / Math.max(1, average))));
   return [undefined, ...bounds].map((lower, index) => ({
     id: `${collection.id}:${index}`,
     collection: collection.id,
     lower,
     upper: bounds[index],
     estimatedDocuments: Math.ceil(size.documents / (bounds.length + 1)),
+    batchDocuments,
     done: false,
     sourceDocuments: 0,
     destinationDocuments: 0,

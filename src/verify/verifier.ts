@@ -11,6 +11,7 @@ import type { VerifyContext } from './context.js';
 import { DocumentComparison } from './document-comparison.js';
 import type { Mismatches } from './mismatches.js';
 import { planRanges } from './plan.js';
+import type { RangeScanner } from './range-scanner.js';
 import { ScanProgress } from './scan-progress.js';
 import { scanRange } from './scan-range.js';
 
@@ -176,21 +177,31 @@ export class Verifier {
     this.#scan.load(ranges);
     const open = ranges.filter((range) => !range.done);
     if (open.length > 0) logger.info('Comparing the documents of both sides', { ranges: open.length });
-    await mapLimit(open, parallelRanges, (range, inner) => this.#scanOne(range, inner), signal);
+    if (open.length > 0) await this.#scanRanges(open, parallelRanges, signal);
     this.#hasScanned = true;
     this.#scanned.resolve();
     logger.info('Every document has been compared; following the changes');
     this.#context.onChange();
   }
 
-  async #scanOne(range: VerifyRange, signal: AbortSignal): Promise<void> {
-    const { store, collections } = this.#context;
+  async #scanRanges(ranges: readonly VerifyRange[], parallelRanges: number, signal: AbortSignal): Promise<void> {
+    const documents = ranges.reduce((sum, range) => sum + range.estimatedDocuments, 0);
+    const scanner = await this.#context.startScanner(documents);
+    try {
+      await mapLimit(ranges, parallelRanges, (range, inner) => this.#scanOne(scanner, range, inner), signal);
+    } finally {
+      await scanner.close();
+    }
+  }
+
+  async #scanOne(scanner: RangeScanner, range: VerifyRange, signal: AbortSignal): Promise<void> {
+    const { store } = this.#context;
     const { queue } = this.#comparison;
     let sourceDocuments = 0;
     let destinationDocuments = 0;
     await scanRange(
       this.#context,
-      collections,
+      scanner,
       range,
       {
         onRead: (source, destination) => {
