@@ -21,7 +21,8 @@ interface Entry {
 export class Lanes {
   readonly failed: Promise<never>;
   readonly #lanes: Lane[];
-  readonly #pending = new Map<string, number>();
+  /** By collection: operations queued or being written. */
+  readonly #pending = new Map<string, { count: number }>();
   readonly #waiting: { readonly ids: readonly string[]; readonly done: () => void }[] = [];
 
   constructor(appliers: readonly LaneApplier[], signal: AbortSignal) {
@@ -34,21 +35,16 @@ export class Lanes {
     // Lanes that were stopped settle nothing more: who waits for them must not wait for ever.
     if (signal.aborted) fail(signal.reason);
     else signal.addEventListener('abort', () => fail(signal.reason), { once: true });
-    this.#lanes = appliers.map((applier) => new Lane(applier, signal, fail));
+    this.#lanes = appliers.map((applier) => new Lane(applier, signal, fail, (batch) => this.#settle(batch)));
   }
 
   /** Queues an operation; `settle` is called once a majority has it. */
   push(operation: Operation, settle: () => void): void {
     const { id } = operation.collection;
-    this.#pending.set(id, (this.#pending.get(id) ?? 0) + 1);
-    const lane = this.#lanes[laneOf(laneText(operation), this.#lanes.length)];
-    lane?.push({
-      operation,
-      settle: () => {
-        settle();
-        this.#settled(id);
-      },
-    });
+    const pending = this.#pending.get(id);
+    if (pending === undefined) this.#pending.set(id, { count: 1 });
+    else pending.count++;
+    this.#lanes[laneOf(laneText(operation), this.#lanes.length)]?.push({ operation, settle });
   }
 
   /** Resolves once nothing of these collections is queued or being written; the others go on. */
@@ -62,12 +58,16 @@ export class Lanes {
     await Promise.allSettled(this.#lanes.map((lane) => lane.idle));
   }
 
-  #settled(id: string): void {
-    const left = (this.#pending.get(id) ?? 1) - 1;
-    if (left > 0) {
-      this.#pending.set(id, left);
-      return;
+  #settle(batch: readonly Entry[]): void {
+    for (const { operation, settle } of batch) {
+      settle();
+      const { id } = operation.collection;
+      const pending = this.#pending.get(id);
+      if (pending !== undefined && --pending.count === 0) this.#drained(id);
     }
+  }
+
+  #drained(id: string): void {
     this.#pending.delete(id);
     for (let index = this.#waiting.length - 1; index >= 0; index--) {
       const waiter = this.#waiting[index];
@@ -84,13 +84,22 @@ class Lane {
   readonly #applier: LaneApplier;
   readonly #signal: AbortSignal;
   readonly #fail: (reason: unknown) => void;
+  readonly #settle: (batch: readonly Entry[]) => void;
+  /** Entries before `#next` are taken; they are let go once they are the greater part. */
   #queue: Entry[] = [];
+  #next = 0;
   #running = false;
 
-  constructor(applier: LaneApplier, signal: AbortSignal, fail: (reason: unknown) => void) {
+  constructor(
+    applier: LaneApplier,
+    signal: AbortSignal,
+    fail: (reason: unknown) => void,
+    settle: (batch: readonly Entry[]) => void,
+  ) {
     this.#applier = applier;
     this.#signal = signal;
     this.#fail = fail;
+    this.#settle = settle;
   }
 
   push(entry: Entry): void {
@@ -104,13 +113,13 @@ class Lane {
     try {
       // Lets the dispatcher queue the rest of its batch first: fuller commands.
       await Promise.resolve();
-      while (this.#queue.length > 0 && !this.#signal.aborted) {
+      while (this.#next < this.#queue.length && !this.#signal.aborted) {
         const batch = this.#take();
         const operations = batch.map((entry) => entry.operation);
         await traced('apply batch', { operations: operations.length }, () =>
           this.#applier.apply(operations, this.#signal),
         );
-        for (const entry of batch) entry.settle();
+        this.#settle(batch);
       }
       this.#running = false;
     } catch (error) {
@@ -120,12 +129,19 @@ class Lane {
 
   #take(): Entry[] {
     let bytes = 0;
-    let count = 0;
-    while (count < this.#queue.length && count < MAX_OPERATIONS && bytes < MAX_BYTES) {
-      bytes += this.#queue[count]?.operation.content?.length ?? 0;
-      count++;
+    let end = this.#next;
+    const limit = Math.min(this.#queue.length, end + MAX_OPERATIONS);
+    while (end < limit && bytes < MAX_BYTES) {
+      bytes += this.#queue[end]?.operation.content?.length ?? 0;
+      end++;
     }
-    return this.#queue.splice(0, count);
+    const batch = this.#queue.slice(this.#next, end);
+    this.#next = end;
+    if (end * 2 >= this.#queue.length) {
+      this.#queue = this.#queue.slice(end);
+      this.#next = 0;
+    }
+    return batch;
   }
 }
 

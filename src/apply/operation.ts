@@ -23,15 +23,16 @@ export interface Operation {
 export function operationOf(event: ChangeEvent, collection: MigratedCollection): Operation {
   if (event.key === undefined)
     throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
-  const common = { collection, id: event.key, key: documentKey(event.key) };
-  if (event.operation === 'delete') return { ...common, kind: 'delete', content: undefined };
-  if (event.operation === 'update') {
-    return event.delta === undefined
-      ? { ...common, kind: 'refetch', content: undefined }
-      : { ...common, kind: 'delta', content: event.delta };
-  }
-  if (event.document === undefined) return { ...common, kind: 'refetch', content: undefined };
-  return { ...common, kind: event.operation === 'insert' ? 'put' : 'replace', content: event.document };
+  const kind = kindOf(event);
+  const content = kind === 'delta' ? event.delta : event.document;
+  return { collection, kind, id: event.key, key: documentKey(event.key), content };
+}
+
+function kindOf(event: ChangeEvent): Operation['kind'] {
+  if (event.operation === 'delete') return 'delete';
+  if (event.operation === 'update') return event.delta === undefined ? 'refetch' : 'delta';
+  if (event.document === undefined) return 'refetch';
+  return event.operation === 'insert' ? 'put' : 'replace';
 }
 
 /** Whether the operations of a collection on this key must be sent one after the other, in stream order. */
