@@ -13,6 +13,7 @@ import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
+import { blockSource } from '../cutover/block-source.js';
 import { type CommitContext, commitFromHandover, commitUpToHandover, isPastHandover } from '../cutover/commit.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
 import { AppError, InvariantError } from '../errors.js';
@@ -41,10 +42,16 @@ export interface RunContext {
   readonly load: Load;
   readonly logger: Logger;
   readonly blocksDestination: boolean;
+  /** Whether the commit blocks the source. */
+  readonly blocksSource: boolean;
+  /** How long it tries to, in milliseconds. */
+  readonly blockLimitMs: number;
   readonly buildIndexes: BuildMode;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
   readonly onWarning: (warning: string) => void;
+  /** What holds up a block of the source, or undefined when nothing does any more. */
+  readonly onHeldUp: (text: string | undefined) => void;
   /** Something that progress shows has changed. */
   readonly onChange: () => void;
 }
@@ -337,6 +344,9 @@ export class MigrationRun {
       collections,
       isBuilt: (spec) => isBuilt(this.#context.buildIndexes, spec),
       logger: logger.component('commit'),
+      blockSource: async (signal) => {
+        if (this.#context.blocksSource) await blockOf(this.#context, source, signal);
+      },
       indexesBuilt: async (signal) => {
         // Once more against what is really there: the last moment at which a difference can be mended.
         this.indexes.checkAll();
@@ -359,6 +369,28 @@ export class MigrationRun {
       await abortion(signal);
     }
   }
+}
+
+/** Blocks the users of `cluster`, the present source; the record says so before it is done. Resolves as `blockSource`. */
+export async function blockOf(
+  context: Pick<RunContext, 'record' | 'blockLimitMs' | 'onHeldUp' | 'logger'>,
+  cluster: Cluster,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { record, blockLimitMs, onHeldUp, logger } = context;
+  const set = await blockSource(
+    {
+      source: cluster,
+      limitMs: blockLimitMs,
+      isOurs: record.value.blockedSource === true,
+      onSetting: () => record.update({ blockedSource: true }, signal),
+      onHeldUp,
+    },
+    signal,
+  );
+  onHeldUp(undefined);
+  logger.info(set ? `Blocked writes to ${cluster.label}` : `Writes to ${cluster.label} are blocked already`);
+  return set;
 }
 
 /** Rejects when `signal` aborts. */

@@ -124,8 +124,6 @@ test('source and destination must differ', () => {
 });
 
 const LATER: readonly [string, Partial<StartOptions>][] = [
-  ['enableUserWriteBlocking', { enableUserWriteBlocking: 'sourceAndDestination' }],
-  ['reversible', { reversible: true }],
   ['includeNamespaces', { includeNamespaces: [{ database: 'a', collections: [] }] }],
   ['excludeNamespaces', { excludeNamespaces: [{ database: 'a', collections: [] }] }],
   ['copyInNaturalOrder', { copyInNaturalOrder: [{ database: '.', collections: [] }] }],
