@@ -74,8 +74,7 @@ export class Session {
     const { machine } = this.#context;
     this.#run = runContext(this.place, this.#context);
     if (machine.state === 'COMMITTING') this.#run.commitCalled.resolve();
-    const run = new MigrationRun(this.#run);
-    this.#lastRun = run;
+    const run = this.#newRun();
     this.work(async (signal) => {
       try {
         await run.run(signal);
@@ -96,7 +95,7 @@ export class Session {
   /** Turns the migration around, from wherever its record says, in REVERSING. */
   reverse(): void {
     this.#context.reporter.heldUp(undefined);
-    this.#lastRun ??= new MigrationRun(this.#run);
+    if (this.#lastRun === undefined) this.#newRun();
     // Of two records the one that has not been committed is the new place's.
     const isMoved = this.place.record.value.commit === undefined;
     this.work((signal) => (isMoved ? this.#arrive(signal) : this.#move(signal)));
@@ -106,10 +105,16 @@ export class Session {
   async show(signal: AbortSignal): Promise<void> {
     const { collections, record } = this.#run;
     await collections.load(signal);
+    const partitions = await record.store.loadPartitions(signal);
+    this.#newRun().copy.load(collections, partitions);
+  }
+
+  #newRun(): MigrationRun {
+    const { phase } = this.place.record.value;
     const run = new MigrationRun(this.#run);
-    run.copy.load(collections, await record.store.loadPartitions(signal));
-    if (record.value.phase === 'apply' || record.value.phase === 'done') run.copy.finish();
+    if (phase === 'apply' || phase === 'done') run.copy.finish();
     this.#lastRun = run;
+    return run;
   }
 
   /** Runs a piece of work; what it rejects with ends the process, and the migration if it is for good. */
