@@ -55,26 +55,25 @@ async function hadExpired(
   return raw !== undefined && isExpired(raw, rules, seconds);
 }
 
-/** Whether any of a collection's documents may expire. */
-export function hasTtl(collection: MigratedCollection): boolean {
-  return ttlRules(collection).length > 0;
-}
+/** What the other copy of a document tells of its delete. */
+export type ExpiryTrace = 'none' | 'expired' | 'gone' | 'current';
 
 /**
- * As `hadExpired` for a source that was given up: its other copy is in use and may have expired, too, so that one that
- * is gone tells nothing against the delete.
+ * As `hadExpired` for a source that was given up: its other copy is in use, so it may be gone, or may have been changed
+ * since. `none`: nothing of the collection expires.
  */
-export async function mayHaveExpired(
+export async function traceOfExpiry(
   other: Cluster,
   collection: MigratedCollection,
   key: Buffer,
   seconds: number,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<ExpiryTrace> {
   const rules = ttlRules(collection);
-  if (rules.length === 0 || !survivesDecoding(key)) return false;
+  if (rules.length === 0 || !survivesDecoding(key)) return 'none';
   const raw = await findByKey(other, collection.ns, key, signal);
-  return raw === undefined || isExpired(raw, rules, seconds);
+  if (raw === undefined) return 'gone';
+  return isExpired(raw, rules, seconds) ? 'expired' : 'current';
 }
 
 async function findByKey(

@@ -1,5 +1,5 @@
 import { type ChangeEvent, namespaceOf, parseEvent } from '../apply/event.js';
-import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import type { Doc, OrderedDoc, Timestamp } from '../cluster/bson.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { isIgnored, nsText } from '../cluster/namespace.js';
@@ -9,7 +9,17 @@ import { uuidFrom, uuidText } from '../cluster/raw-writes.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection, NewCollection } from '../metadata/collections.js';
-import { mayHaveExpired } from './late-events.js';
+import { traceOfExpiry } from './late-events.js';
+
+const AWAIT_MS = 100;
+/** More deletes of documents that live on elsewhere are no expiry worth telling from writes. */
+const MAX_DOUBTFUL = 100_000;
+
+/** Cluster times; the later one is inclusive. */
+export interface Times {
+  readonly from: Timestamp;
+  readonly until: Timestamp;
+}
 
 /** A committed migration that is to be turned around; source and destination as they were until then. */
 export interface CommittedContext {
@@ -30,54 +40,87 @@ export interface CommittedContext {
 export async function checkReversal(context: CommittedContext, signal: AbortSignal): Promise<Timestamp> {
   const until = await checkOldSource(context, signal);
   const { destination, reverseStart, logger } = context;
-  for await (const _ of changes(destination, reverseStart, logger, signal)) break;
+  for await (const _ of changes(destination, reverseStart, [], logger, signal)) break;
   return until;
 }
 
 async function checkOldSource(context: CommittedContext, signal: AbortSignal): Promise<Timestamp> {
   const { source, commitTime, logger } = context;
   const until = await writeNote(source, 'reverse', signal);
-  for await (const event of changesBetween(source, commitTime, until, logger, signal))
-    await judge(context, event, signal);
+  const doubtful = new Map<string, ChangeEvent>();
+  for await (const event of changesBetween(source, { from: commitTime, until }, [], logger, signal)) {
+    const { key, collection } = event;
+    const verdict = await judge(context, event, signal);
+    if (verdict === 'foreign' || doubtful.size >= MAX_DOUBTFUL) throw modified(context, event);
+    if (verdict === 'doubtful' && key !== undefined) doubtful.set(keyText(collection, key), event);
+  }
+  if (doubtful.size > 0) await settleDoubts(context, doubtful, signal);
   return until;
 }
 
-async function judge(context: CommittedContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {
-  const ns = namespaceOf(event);
-  if (isIgnored(ns)) return;
+type Verdict = 'expected' | 'doubtful' | 'foreign';
+
+/** Only expiry is expected. A document that was changed on the other side since may have been expired here. */
+async function judge(context: CommittedContext, event: ChangeEvent, signal: AbortSignal): Promise<Verdict> {
+  if (isIgnored(namespaceOf(event))) return 'expected';
   const collection = event.collection === undefined ? undefined : context.collections.get(event.collection);
-  if (
-    event.operation === 'delete' &&
-    collection !== undefined &&
-    event.key !== undefined &&
-    (await mayHaveExpired(context.destination, collection, event.key, event.seconds, signal))
-  )
-    return;
-  throw new AppError(
+  if (event.operation !== 'delete' || collection === undefined || event.key === undefined) return 'foreign';
+  const trace = await traceOfExpiry(context.destination, collection, event.key, event.seconds, signal);
+  if (trace === 'none') return 'foreign';
+  return trace === 'current' ? 'doubtful' : 'expected';
+}
+
+/** Whoever has not been changed on the new source since the hand-over was not expired on the old one either. */
+async function settleDoubts(
+  context: CommittedContext,
+  doubtful: Map<string, ChangeEvent>,
+  signal: AbortSignal,
+): Promise<void> {
+  const { destination, reverseStart, collections, logger } = context;
+  const times = { from: reverseStart, until: await writeNote(destination, 'reverse', signal) };
+  const oldIds = new Map<string, string>();
+  for (const { id, destinationUuid } of collections.live())
+    if (destinationUuid !== undefined) oldIds.set(uuidText(destinationUuid), id);
+  const stages = [
+    { $match: { operationType: { $in: ['insert', 'update', 'replace'] } } },
+    { $project: { fullDocument: 0, updateDescription: 0 } },
+  ];
+  for await (const { collection = '', key } of changesBetween(destination, times, stages, logger, signal)) {
+    if (key !== undefined) doubtful.delete(keyText(oldIds.get(collection), key));
+  }
+  for (const event of doubtful.values()) throw modified(context, event);
+}
+
+function keyText(collection: string | undefined, key: Buffer): string {
+  return `${collection} ${key.toString('latin1')}`;
+}
+
+function modified({ source }: CommittedContext, event: ChangeEvent): AppError {
+  return new AppError(
     'ReverseSourceModified',
-    `${event.operation} of ${nsText(ns)} on ${context.source.label} after the commit: it is no longer what was migrated, so the migration cannot be reversed. Migrate anew, in the other direction, into an empty cluster`,
+    `${event.operation} of ${nsText(namespaceOf(event))} on ${source.label} after the commit: it is no longer what was migrated, so the migration cannot be reversed. Migrate anew, in the other direction, into an empty cluster`,
   );
 }
 
 /** The deletes on a cluster between two times, with the collections they are of. */
 export async function* deletesBetween(
   cluster: Cluster,
-  times: { readonly from: Timestamp; readonly until: Timestamp },
+  times: Times,
   logger: Logger,
   signal: AbortSignal,
 ): AsyncGenerator<ChangeEvent> {
-  for await (const event of changesBetween(cluster, times.from, times.until, logger, signal))
+  for await (const event of changesBetween(cluster, times, [], logger, signal))
     if (event.operation === 'delete' && !isIgnored(namespaceOf(event))) yield event;
 }
 
 async function* changesBetween(
   cluster: Cluster,
-  from: Timestamp,
-  until: Timestamp,
+  { from, until }: Times,
+  stages: readonly Doc[],
   logger: Logger,
   signal: AbortSignal,
 ): AsyncGenerator<ChangeEvent> {
-  for await (const batch of changes(cluster, from, logger, signal)) {
+  for await (const batch of changes(cluster, from, stages, logger, signal)) {
     for (const raw of batch.events) {
       const event = parseEvent(raw);
       if (isAfter(event, until)) return;
@@ -90,11 +133,13 @@ async function* changesBetween(
 async function* changes(
   cluster: Cluster,
   from: Timestamp,
+  stages: readonly Doc[],
   logger: Logger,
   signal: AbortSignal,
 ): ReturnType<typeof readChanges> {
+  const options = { start: { time: from }, rawDeltas: false, logger, awaitMs: AWAIT_MS, stages };
   try {
-    yield* readChanges(cluster, { start: { time: from }, rawDeltas: false, logger, awaitMs: AWAIT_MS }, signal);
+    yield* readChanges(cluster, options, signal);
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== 'OplogRolledOver') throw error;
     throw new AppError(
@@ -104,8 +149,6 @@ async function* changes(
     );
   }
 }
-
-const AWAIT_MS = 100;
 
 function isAfter(event: ChangeEvent, time: Timestamp): boolean {
   const seconds = time.getHighBitsUnsigned();

@@ -49,7 +49,7 @@ export class Reporter {
       health: this.health,
       rates: this.#trends.rates,
       earlierLag: this.#trends.earlierLag,
-      warnings: [...this.#warnings, ...(this.#heldUp === undefined ? [] : [this.#heldUp]), ...outages],
+      warnings: [...this.#warnings, ...texts(this.#heldUp, sourceBlock(session)), ...outages],
       instanceId: this.#instanceId,
       startedAt: this.#startedAt,
     };
@@ -109,4 +109,16 @@ export class Reporter {
       eventApplicationRatePerSecond: Math.round(rates.eventsPerSecond),
     });
   }
+}
+
+function texts(...values: readonly (string | undefined)[]): string[] {
+  return values.filter((value): value is string => value !== undefined);
+}
+
+/** The source stays blocked, which its operator must know; lifting it costs the possibility to reverse. */
+function sourceBlock(session: Session | undefined): string | undefined {
+  if (session === undefined) return undefined;
+  const { record, source } = session.place;
+  if (!record.value.canWrite || record.value.blockedSource !== true) return undefined;
+  return `The commit has blocked writes to the source, and leaves them so; to lift that, run on ${source.label}: db.adminCommand({setUserWriteBlockMode: 1, global: false}). Writes to it make a reversal impossible`;
 }

@@ -20,6 +20,7 @@ import { checkPrivileges } from '../preflight/privileges.js';
 import { loadOf } from './load-level.js';
 import { storedOptions } from './options.js';
 import { guard, keepLease, type Place, placeOf, rolesOf } from './place.js';
+import { generationOf } from './recover.js';
 import { blockOf, type RunContext } from './run.js';
 import { preflightError } from './starting.js';
 
@@ -77,6 +78,10 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
   const stopKeeping = keepLease(roles.lease, context.onLeaseLost, signal);
   try {
     const record = reversedRecord(run, until);
+    const there = await roles.store.loadMigration(signal);
+    // A process that waited for the lease meanwhile must not undo what the one before it has done.
+    if (there !== undefined && generationOf(there) >= generationOf(record))
+      throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
     await roles.store.dropAll(signal);
     await roles.store.claim(signal);
     const collections = new CollectionMap(roles.store);
@@ -86,6 +91,7 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
     );
     for (const view of run.collections.views()) await collections.putView(view, signal);
     await roles.store.createMigration(record, signal);
+    await place.store.updateMigration({ moved: true }, signal);
     return placeOf(roles, record);
   } finally {
     stopKeeping();
@@ -113,6 +119,7 @@ export async function prepareDestination(
   const { run, place } = context;
   const { source, destination, record } = place;
   guard(place);
+  // Again, should the process have ended before it was done.
   await new MetadataStore(source, place.store.db).updateMigration({ moved: true }, signal);
   await run.collections.load(signal);
   await setBlock(destination, true, signal);

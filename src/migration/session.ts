@@ -153,8 +153,8 @@ export class Session {
     }
     logger.info('The migration has moved to what was its source', { destination: place.destination.label });
     const next = enter(place);
-    next.reverse();
     await this.place.lease.release();
+    next.reverse();
   }
 
   async #arrive(signal: AbortSignal): Promise<void> {

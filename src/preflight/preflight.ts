@@ -22,13 +22,11 @@ export async function preflight(
   options: PreflightOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const deployments = [
-    ...(await checkDeployments(source, destination, signal)),
-    ...checkBlockingSupport(source, destination, options),
-  ];
+  const deployments = await checkDeployments(source, destination, signal);
+  const support = checkBlockingSupport(source, destination, options);
   // The other checks need replica sets of known versions.
-  if (deployments.some((finding) => finding.severity === 'blocker')) return sorted(deployments);
-  const findings = [...deployments, ...(await checkPrivileges(source, destination, options, signal))];
+  if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
+  const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
   const checks = [
     () => checkData(source, destination, signal),
     () => checkOplog(source, signal),

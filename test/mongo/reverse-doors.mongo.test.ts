@@ -65,10 +65,10 @@ test('commit and reverse over REST, gRPC and the command line, as users with the
     await using ferry = await FerryProcess.start(uris);
     using client = new FerryClient(ferry.grpcTarget);
     const rest = new RestClient(() => ferry.httpUrl);
-    const run = (...words: string[]): Promise<CliRun> =>
-      new CliCommand([...words, '--target', ferry.grpcTarget]).ended;
+    const run = (...words: string[]): Promise<CliRun> => new CliCommand([...words, '--target', ferry.grpcTarget]).ended;
     await client.waitUntilInitialized();
-    const body = '{"source": "cluster0", "destination": "cluster1", "reversible": true, "enableUserWriteBlocking": true}';
+    const body =
+      '{"source": "cluster0", "destination": "cluster1", "reversible": true, "enableUserWriteBlocking": true}';
     assert.equal(await rest.post('start', body), { status: 200, body: { success: true } });
     const early = await rest.post('reverse');
     assert.equal([early.status, early.body['error']], [409, 'InvalidStateTransition']);
@@ -81,7 +81,10 @@ test('commit and reverse over REST, gRPC and the command line, as users with the
 
     const reversing = await run('reverse', '--wait');
     assert.equal([reversing.code, reversing.stderr], [0, ''], reversing.stdout);
-    assert.match(reversing.stdout.trim().split('\n').at(-1) ?? '', /^RUNNING, change event application.*, cluster1: .* to cluster0: /);
+    assert.match(
+      reversing.stdout.trim().split('\n').at(-1) ?? '',
+      /^RUNNING, change event application.*, cluster1: .* to cluster0: /,
+    );
     const progress = await rest.waitFor('canCommit', ({ canCommit }) => canCommit === true);
     const mapping = progress['directionMapping'] as Record<string, string>;
     assert.match(`${mapping['Source']} ${mapping['Destination']}`, /^cluster1: .* cluster0: /);

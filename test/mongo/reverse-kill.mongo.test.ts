@@ -158,4 +158,28 @@ test('a write to the old source between the kill and the restart ends the revers
   await within(TEST_MS, killAndWrite(), 'the stray write');
 });
 
+test('a process that waits for the lease while another one reverses the migration does not undo it', async () => {
+  const wait = async () => {
+    await using first = await startFerry();
+    using client = new FerryClient(first.grpcTarget);
+    await client.start(REVERSIBLE);
+    await client.commitAndWait();
+    await using standby = await startFerry();
+    await eventually(10_000, () => standby.linesWith('waiting for it').length === 1, 'the wait for the lease');
+    await client.reverse();
+    await client.waitForCanCommit();
+    assert.is((await standby.exited).code, 1);
+    assert.match(standby.log.at(-1)?.message ?? '', /reversed the migration meanwhile/);
+    await standby.restart();
+    await eventually(10_000, () => standby.linesWith('waiting for it').length === 2, 'the wait for the other lease');
+    await two.db('shop').collection('items').insertOne({ sku: 'meanwhile' });
+    await first.kill();
+    using other = new FerryClient(standby.grpcTarget);
+    await other.waitForCanCommit();
+    await other.commitAndWait();
+    await assertEqualClusters(one, two);
+  };
+  await within(TEST_MS, wait(), 'the standby');
+});
+
 test.run();

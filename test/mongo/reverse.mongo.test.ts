@@ -87,7 +87,7 @@ async function own(db: Db, n: number): Promise<void> {
   await db.collection(n === 1 ? 'moving' : `moved${n - 1}`).rename(`moved${n}`);
   await items.createIndex({ [`k${n}`]: 1 }, { unique: true, sparse: true });
   if (n > 1) await items.dropIndex(`k${n - 1}_1`);
-  await db.collection('moved' + n).insertOne({ n });
+  await db.collection(`moved${n}`).insertOne({ n });
 }
 
 /** What the owner does once: takes away, and changes, what had been held back. */

@@ -111,7 +111,10 @@ test('access control on: users with the documented roles do it, and those who ma
         const missing = found.find(({ name }) => name === 'MissingPrivilege');
         assert.match(missing?.description ?? '', /cluster0 lacks actions on \{cluster: true\}: setUserWriteBlockMode$/);
         const single = await harness.migration.check(DEFAULT_START);
-        assert.not(single.some(({ name }) => name === 'MissingPrivilege'), 'only this mode asks for it');
+        assert.not(
+          single.some(({ name }) => name === 'MissingPrivilege'),
+          'only this mode asks for it',
+        );
         const reversible = await harness.migration.check({ ...BOTH, reversible: true });
         const lacking = reversible.filter(({ name }) => name === 'MissingPrivilege').map((each) => each.description);
         assert.match(lacking[0] ?? '', /cluster0 lacks .*bypassWriteBlockingMode.*insert.*collMod/);
@@ -170,7 +173,10 @@ test('a transaction that ends in time only delays the commit', async () => {
     session.startTransaction();
     await source.db('shop').collection('items').insertOne({ by: 'a transaction' }, { session });
     await harness.migration.commit();
-    await harness.until(({ warnings }) => warnings.some((text) => text.includes('could not be blocked')), 'the warning');
+    await harness.until(
+      ({ warnings }) => warnings.some((text) => text.includes('could not be blocked')),
+      'the warning',
+    );
     await session.commitTransaction();
     await session.endSession();
     await harness.until(({ state }) => state === 'COMMITTED', 'COMMITTED');
@@ -202,7 +208,10 @@ test('a commit that fails before its point of no return gives the source back; a
       await using harness = await MigrationHarness.open(pair);
       if (isForeign) await source.db('admin').command({ setUserWriteBlockMode: 1, global: true });
       const found = await harness.migration.check(BOTH);
-      assert.is(found.some(({ name }) => name === 'SourceWritesBlocked'), isForeign);
+      assert.is(
+        found.some(({ name }) => name === 'SourceWritesBlocked'),
+        isForeign,
+      );
       await harness.sync(BOTH);
       await holdCommands(destination, { commands: ['collMod'], times: 1 }, HOLD_MS);
       await harness.migration.commit();
