@@ -22,10 +22,11 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
  * the mode does not change. Source: MongoDB manual, setUserWriteBlockMode; docs/07-cutover.md.
  */
 export async function setBlock(cluster: Cluster, block: boolean, signal: AbortSignal): Promise<void> {
-  if ((await isBlocked(cluster, signal)) === block) return;
-  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, () => {
+  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, async () => {
+    // Each time anew: of a try whose answer was lost it is not known whether it took effect.
+    if ((await isBlocked(cluster, signal)) === block) return;
     cluster.assertMayWrite();
-    return cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
+    await cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
   });
 }
 
@@ -34,10 +35,10 @@ export async function setBlock(cluster: Cluster, block: boolean, signal: AbortSi
  * meanwhile, so it is given two seconds. False when transactions were in the way; nothing is blocked then.
  */
 export async function tryBlock(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
-  if (await isBlocked(cluster, signal)) return true;
-  cluster.assertMayWrite();
   const command = { setUserWriteBlockMode: 1, global: true, maxTimeMS: MAX_TIME_MS };
   return cluster.attempt('blocking writes', signal, async () => {
+    if (await isBlocked(cluster, signal)) return true;
+    cluster.assertMayWrite();
     try {
       await cluster.command('admin', command, { control: true });
       return true;

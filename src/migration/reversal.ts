@@ -9,7 +9,7 @@ import { RawWriter } from '../cluster/raw-writes.js';
 import { setBlock } from '../cluster/write-block.js';
 import { holdBack } from '../cutover/hold-back.js';
 import { type CommittedContext, checkReversal, deletesBetween, reversedCollections } from '../cutover/reverse.js';
-import { AppError, InvariantError } from '../errors.js';
+import { AppError, type ErrorName, InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
 import type { Logger } from '../lib/logger.js';
@@ -19,6 +19,7 @@ import { MetadataStore } from '../metadata/store.js';
 import { checkPrivileges } from '../preflight/privileges.js';
 import { loadOf } from './load-level.js';
 import { storedOptions } from './options.js';
+import { checkOtherMigrations } from './other-migrations.js';
 import { guard, keepLease, type Place, placeOf, rolesOf } from './place.js';
 import { generationOf } from './recover.js';
 import { blockOf, type RunContext } from './run.js';
@@ -26,9 +27,19 @@ import { preflightError } from './starting.js';
 
 const BATCH = 500;
 
+/** Errors of a reversal that come before anything has changed. */
+const GIVEN_UP: ReadonlySet<ErrorName> = new Set([
+  'ReverseSourceModified',
+  'ReverseOplogRolledOver',
+  'SourceNotBlocked',
+  'MigrationExists',
+  'ForeignMetadata',
+  'MetadataUnreadable',
+] as const);
+
 /**
  * What stands against a reversal, before anything is changed. Errors: InvalidStateTransition when it was not started
- * `reversible`; ReverseSourceModified, ReverseOplogRolledOver, MissingPrivilege.
+ * `reversible`; ReverseSourceModified, ReverseOplogRolledOver, MissingPrivilege, OtherMigrationExists, MigrationExists.
  */
 export async function checkReverse(context: RunContext, signal: AbortSignal): Promise<void> {
   const { record, source, destination, collections } = context;
@@ -39,9 +50,12 @@ export async function checkReverse(context: RunContext, signal: AbortSignal): Pr
   }
   await collections.load(signal);
   const needs = { blocksDestination: true, blocksSource: true, reversible: true };
+  const reversedRoles = { source: destination, destination: source };
   const findings = await checkPrivileges(destination, source, needs, signal);
   const blockers = findings.filter((each) => each.severity === 'blocker');
+  blockers.push(...(await checkOtherMigrations(storedOptions(record.value), reversedRoles, record.store.db, signal)));
   if (blockers.length > 0) throw preflightError(blockers);
+  await refuseOccupied(new MetadataStore(source, record.store.db), generationOf(record.value), signal);
   await checkReversal(committed(context), signal);
 }
 
@@ -78,10 +92,7 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
   const stopKeeping = keepLease(roles.lease, context.onLeaseLost, signal);
   try {
     const record = reversedRecord(run, until);
-    const there = await roles.store.loadMigration(signal);
-    // A process that waited for the lease meanwhile must not undo what the one before it has done.
-    if (there !== undefined && generationOf(there) >= generationOf(record))
-      throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
+    await refuseOccupied(roles.store, generationOf(run.record.value), signal);
     await roles.store.dropAll(signal);
     await roles.store.claim(signal);
     const collections = new CollectionMap(roles.store);
@@ -98,14 +109,24 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
   }
 }
 
+/**
+ * Nothing that counts may be where the metadata goes: a process that waited for the lease must not undo what the one
+ * before it has done, nor a reversal forget another migration.
+ */
+async function refuseOccupied(store: MetadataStore, generation: number, signal: AbortSignal): Promise<void> {
+  const there = await store.loadMigration(signal);
+  if (there === undefined || there.moved === true) return;
+  if (generationOf(there) > generation)
+    throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
+  throw new AppError(
+    'MigrationExists',
+    `a reversal needs ${store.db} on the old source, which holds the metadata of another migration; drop it there if that one is over`,
+  );
+}
+
 /** Whether an error ends the reversal only, and leaves the migration committed and usable. */
 export function isGivenUp(error: unknown): error is AppError {
-  return (
-    error instanceof AppError &&
-    (error.code === 'ReverseSourceModified' ||
-      error.code === 'ReverseOplogRolledOver' ||
-      error.code === 'SourceNotBlocked')
-  );
+  return error instanceof AppError && GIVEN_UP.has(error.code);
 }
 
 /**

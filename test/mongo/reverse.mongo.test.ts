@@ -53,6 +53,9 @@ async function seed(db: Db): Promise<void> {
   await db.collection('log').insertMany(Array.from({ length: 10 }, (_, n) => ({ n })));
   await db.createCollection('days', { clusteredIndex: { key: { _id: 1 }, unique: true }, expireAfterSeconds: 3600 });
   await db.collection<{ _id: Date }>('days').insertOne({ _id: FAR_AWAY });
+  await db.createCollection('weeks', { clusteredIndex: { key: { _id: 1 }, unique: true }, expireAfterSeconds: 7200 });
+  await items.createIndex({ q: 1 }, { sparse: true });
+  await db.command({ collMod: 'items', index: { name: 'q_1', prepareUnique: true } });
   await db.createCollection('images', { changeStreamPreAndPostImages: { enabled: true } });
   await db.collection('images').insertOne({ a: 1 });
   await db.createCollection('words', { collation: { locale: 'en', strength: 2 } });

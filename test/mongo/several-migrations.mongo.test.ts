@@ -112,10 +112,7 @@ test('B to C while A to B runs: refused under the same name, with advice; with a
       await using same = await ferryOf(1, 2);
       assert.is((await same.exited).code, 3);
       const text = same.log.at(-1)?.message ?? '';
-      assert.match(
-        text,
-        /belongs to other clusters: cluster1 is not the source it began with/,
-      );
+      assert.match(text, /belongs to other clusters: cluster1 is not the source it began with/);
       assert.match(text, /--migrationName/);
     }
     await using second = await ferryOf(1, 2, '--migrationName', 'onward');
@@ -196,6 +193,49 @@ test('a reversible migration whose metadata would meet another one’s on its so
     assert.equal(named(await check(third, options), 'MigrationExists'), []);
   };
   await within(TEST_MS, refuse(), 'the refusal');
+});
+
+test('a reversal is refused while another migration, of whatever name, is in its way', async () => {
+  const refuse = async () => {
+    await using first = await ferryOf(0, 1);
+    await migrate(first, { enableUserWriteBlocking: true, reversible: true });
+    // As another migration into the old source would leave it.
+    const other = {
+      state: 'RUNNING',
+      options: '{"source": "cluster1", "destination": "cluster0"}',
+      sourceId: 'f'.repeat(24),
+      destinationId: '',
+      blockedDestination: false,
+    };
+    for (const [db, expected] of [
+      [
+        'mongosync_internal_other',
+        /another migration into cluster0.* is under way \(mongosync_internal_other: RUNNING\)/,
+      ],
+      ['mongosync_reserved_for_internal_use', /which holds the metadata of another migration/],
+    ] as const) {
+      const write = (coll: string, doc: object) =>
+        a.db(db).command({ insert: coll, documents: [doc], mayBypassWriteBlocking: true });
+      await write('schema', { _id: 'schema', product: 'mongoferry', version: 1 });
+      await write('migration', { _id: 'migration', ...other });
+      const text = await withClient(first, (client) =>
+        client.reverse().then(
+          () => 'reversing',
+          (error: { details?: string }) => String(error.details),
+        ),
+      );
+      assert.match(text, expected);
+      assert.is((await withClient(first, (client) => client.progress())).state, 'COMMITTED');
+      for (const coll of ['schema', 'migration']) await a.db(db).command({ drop: coll, mayBypassWriteBlocking: true });
+    }
+    await withClient(first, async (client) => {
+      await client.reverse();
+      await client.waitForCanCommit();
+      await client.commitAndWait();
+    });
+    await assertEqualClusters(a, b);
+  };
+  await within(TEST_MS, refuse(), 'the refusals');
 });
 
 test.run();
