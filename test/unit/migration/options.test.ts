@@ -27,7 +27,8 @@ test('the 1.0 reference booleans work as they did there', () => {
     resolveStartOptions({ ...DEFAULT_START, enableUserWriteBlocking: false, reversible: false }).writeBlocking,
     'none',
   );
-  assert.equal(violationsOf({ enableUserWriteBlocking: true }), ['enableUserWriteBlocking']);
+  const both = resolveStartOptions({ ...DEFAULT_START, enableUserWriteBlocking: true, reversible: true });
+  assert.equal([both.writeBlocking, both.reversible], ['sourceAndDestination', true]);
 });
 
 for (const buildIndexes of BUILD_INDEXES) {
