@@ -48,6 +48,11 @@ export const ERRORS = {
   MethodNotAllowed: transport(405, GrpcCode.INVALID_ARGUMENT),
   ForbiddenOrigin: transport(403, GrpcCode.INVALID_ARGUMENT),
 
+  // A commit or a reversal that is given up; the migration stays usable.
+  SourceNotBlocked: { grpc: GrpcCode.FAILED_PRECONDITION, http: 409, exit: ExitCode.retryable, retryable: true },
+  ReverseSourceModified: { grpc: GrpcCode.FAILED_PRECONDITION, http: 409, exit: ExitCode.failed, retryable: false },
+  ReverseOplogRolledOver: { grpc: GrpcCode.FAILED_PRECONDITION, http: 409, exit: ExitCode.failed, retryable: false },
+
   // Preflight findings that refuse a start.
   DestinationNotEmpty: preflight,
   ForeignMetadata: preflight,
@@ -66,6 +71,8 @@ export const ERRORS = {
   NamesDifferOnlyInCase: preflight,
   InsufficientDestinationDiskSpace: preflight,
   DestinationWritesBlocked: preflight,
+  OtherMigrationExists: preflight,
+  OptionNotSupported: preflight,
 
   // A cluster, or another instance.
   ClusterUnreachable: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },

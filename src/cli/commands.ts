@@ -5,7 +5,7 @@ import { findingsTable } from './findings-table.js';
 import type { Io } from './io.js';
 import { mismatchLine, toJsonLine } from './json-line.js';
 import { readStartRequest } from './start-request.js';
-import { waitForState } from './watch.js';
+import { type WaitedStates, waitForState } from './watch.js';
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -39,7 +39,7 @@ export async function runResume(options: ClientOptions, _values: Values, io: Io)
 export async function runCommit(options: ClientOptions, values: Values, io: Io): Promise<number> {
   const call: UnaryCall<unknown> = (client, done) => client.commit({}, done);
   return values['wait'] === true
-    ? await actAndWait(options, io, 'COMMITTED', call)
+    ? await actAndWait(options, io, { goal: 'COMMITTED', givenUp: 'RUNNING' }, call)
     : await act(options, io, 'committing', call);
 }
 
@@ -47,7 +47,7 @@ export async function runCommit(options: ClientOptions, values: Values, io: Io):
 export async function runReverse(options: ClientOptions, values: Values, io: Io): Promise<number> {
   const call: UnaryCall<unknown> = (client, done) => client.reverse({}, done);
   return values['wait'] === true
-    ? await actAndWait(options, io, 'RUNNING', call)
+    ? await actAndWait(options, io, { goal: 'RUNNING', givenUp: 'COMMITTED' }, call)
     : await act(options, io, 'reversing', call);
 }
 
@@ -85,9 +85,14 @@ async function act(options: ClientOptions, io: Io, done: string, call: UnaryCall
   return CliExit.ok;
 }
 
-async function actAndWait(options: ClientOptions, io: Io, goal: string, call: UnaryCall<unknown>): Promise<number> {
+async function actAndWait(
+  options: ClientOptions,
+  io: Io,
+  states: WaitedStates,
+  call: UnaryCall<unknown>,
+): Promise<number> {
   return await withConnection(options.target, async (connection) => {
     await connection.unary(call);
-    return await waitForState(connection, goal, options, io);
+    return await waitForState(connection, states, options, io);
   });
 }

@@ -11,6 +11,8 @@ import { toJsonLine } from './json-line.js';
 import { progressLine, progressScreen } from './progress-view.js';
 
 const PIPED_COLUMNS = 160;
+/** What the server's warning of it says (docs/cutover.md). */
+const GIVEN_UP = 'was given up';
 
 /** `progress`: once, or with `--watch` until the server ends the stream. */
 export async function runProgress(
@@ -40,13 +42,19 @@ async function watch(connection: SyncConnection, options: ClientOptions, io: Io)
   return CliExit.ok;
 }
 
+/** What an accepted call leads to, and the state it is in when the server has given it up. */
+export interface WaitedStates {
+  readonly goal: string;
+  readonly givenUp: string;
+}
+
 /**
- * Shows the progress until the migration is in the state `goal`. A failure on the way ends the stream with its error,
- * a CallError; a stream that ends before the goal counts as failed.
+ * Shows the progress until the migration is in the state `goal`, or back in the one before, which counts as failed. A
+ * failure on the way ends the stream with its error, a CallError; a stream that ends before the goal counts as failed.
  */
 export async function waitForState(
   connection: SyncConnection,
-  goal: string,
+  { goal, givenUp }: WaitedStates,
   options: ClientOptions,
   io: Io,
 ): Promise<number> {
@@ -54,6 +62,11 @@ export async function waitForState(
   for await (const snapshot of connection.progress(streamRequest(true))) {
     show(snapshot);
     if (snapshot.state === goal) return CliExit.ok;
+    const reason = snapshot.warnings.find((text) => text.includes(GIVEN_UP));
+    if (snapshot.state === givenUp && reason !== undefined) {
+      io.err(`mongoferry: ${reason}\n`);
+      return CliExit.failed;
+    }
   }
   io.err(`mongoferry: the server ended the progress before the state was ${goal}\n`);
   return CliExit.failed;

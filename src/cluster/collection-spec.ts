@@ -44,6 +44,25 @@ export function restoreCommand(options: OrderedDoc): Doc {
   return command;
 }
 
+/**
+ * The collMod fields that bring a collection as it is to what `createCommand` would make; empty when it is so. A
+ * maximum that was taken away stays in the options as the server's own number for none.
+ */
+export function holdBackCommand(options: OrderedDoc): Doc {
+  const command: Doc = {};
+  if (isCapped(options)) {
+    if (numberOf(options.get('size')) !== numberOf(UNREACHED_CAPPED_BYTES))
+      command['cappedSize'] = UNREACHED_CAPPED_BYTES;
+    const max = options.get('max');
+    if (max !== undefined && numberOf(max) < NO_MAXIMUM) command['cappedMax'] = 0;
+  }
+  if (options.has('expireAfterSeconds')) command['expireAfterSeconds'] = 'off';
+  const images = options.get('changeStreamPreAndPostImages');
+  if (images instanceof Map && images.get('enabled') === true)
+    command['changeStreamPreAndPostImages'] = { enabled: false };
+  return command;
+}
+
 /** A clustered collection's expiry in seconds, or undefined. Time-series collections are not migrated. */
 export function collectionTtl(options: OrderedDoc): unknown {
   return options.get('expireAfterSeconds');

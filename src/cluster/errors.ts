@@ -4,6 +4,7 @@ import { AppError, type ErrorName } from '../errors.js';
 /** Server error codes the engine reads, by the names of the server's error_codes.yml. */
 export const Code = {
   Unauthorized: 13,
+  LockTimeout: 24,
   NamespaceNotFound: 26,
   IndexNotFound: 27,
   NamespaceExists: 48,
@@ -14,6 +15,7 @@ export const Code = {
   IndexOptionsConflict: 85,
   IndexKeySpecsConflict: 86,
   CommandNotFound: 59,
+  MaxTimeMSExpired: 50,
   WriteConcernFailed: 64,
   CappedPositionLost: 136,
   CommandNotSupportedOnView: 166,

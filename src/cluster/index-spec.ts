@@ -167,6 +167,21 @@ export function restoration(spec: OrderedDoc): IndexRestoration {
   };
 }
 
+/** The largest expiry: nothing younger than 68 years goes; an index cannot lose the option itself. */
+const NEVER_SECONDS = 2_147_483_647;
+
+/** The `index` fields of the collMods, one after the other, that take from an index that is there what is held back. */
+export function heldBackChanges(spec: OrderedDoc): Doc[] {
+  const name = indexName(spec);
+  const ttl = spec.get('expireAfterSeconds');
+  return [
+    ...(spec.get('unique') === true ? [{ name, forceNonUnique: true }] : []),
+    ...(spec.get('prepareUnique') === true ? [{ name, prepareUnique: false }] : []),
+    ...(ttl !== undefined && numberOf(ttl) !== NEVER_SECONDS ? [{ name, expireAfterSeconds: NEVER_SECONDS }] : []),
+    ...(spec.get('hidden') === true ? [{ name, hidden: false }] : []),
+  ];
+}
+
 /** `createIndexes` for several specs of one collection: one scan builds them all. */
 export function createIndexesCommand(coll: string, specs: readonly OrderedDoc[]): Doc {
   return { createIndexes: coll, indexes: specs };

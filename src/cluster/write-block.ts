@@ -1,6 +1,9 @@
+import type { Doc } from './bson.js';
 import type { Cluster } from './cluster.js';
+import { Code, codeOf } from './errors.js';
 
 const BLOCKING = 2;
+const MAX_TIME_MS = 2000;
 
 /** Whether users' writes are blocked on a cluster. Needs serverStatus; before 6.0 there is no such mode. */
 export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
@@ -19,9 +22,65 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
  * the mode does not change. Source: MongoDB manual, setUserWriteBlockMode; docs/07-cutover.md.
  */
 export async function setBlock(cluster: Cluster, block: boolean, signal: AbortSignal): Promise<void> {
-  if ((await isBlocked(cluster, signal)) === block) return;
-  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, () => {
+  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, async () => {
+    // Each time anew: of a try whose answer was lost it is not known whether it took effect.
+    if ((await isBlocked(cluster, signal)) === block) return;
     cluster.assertMayWrite();
-    return cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
+    await cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
   });
+}
+
+/**
+ * As `setBlock(true)`, for a cluster in use: the server waits for open transactions, and holds up every write
+ * meanwhile, so it is given two seconds. False when transactions were in the way; nothing is blocked then.
+ */
+export async function tryBlock(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
+  const command = { setUserWriteBlockMode: 1, global: true, maxTimeMS: MAX_TIME_MS };
+  return cluster.attempt('blocking writes', signal, async () => {
+    if (await isBlocked(cluster, signal)) return true;
+    cluster.assertMayWrite();
+    try {
+      await cluster.command('admin', command, { control: true });
+      return true;
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === Code.MaxTimeMSExpired || code === Code.LockTimeout) return false;
+      throw error;
+    }
+  });
+}
+
+/** The open transactions of a cluster, one line for people each; undefined when they may not be read (`inprog`). */
+export async function openTransactions(cluster: Cluster, signal: AbortSignal): Promise<string[] | undefined> {
+  const command = {
+    aggregate: 1,
+    pipeline: [
+      { $currentOp: { allUsers: true, idleSessions: true } },
+      { $match: { transaction: { $exists: true } } },
+      { $limit: MAX_NAMED_TRANSACTIONS },
+    ],
+    cursor: {},
+  };
+  try {
+    const reply = await cluster.read('looking for open transactions', 'admin', command, signal);
+    return (reply['cursor'] as { firstBatch: Doc[] }).firstBatch.map(transactionText);
+  } catch (error) {
+    if (codeOf(error) === Code.Unauthorized) return undefined;
+    throw error;
+  }
+}
+
+const MAX_NAMED_TRANSACTIONS = 10;
+
+/** Who and for how long; what it does may hold values of documents. */
+function transactionText(operation: Doc): string {
+  const { lsid, appName, client, transaction } = operation as {
+    lsid?: { id?: unknown };
+    appName?: string;
+    client?: string;
+    transaction: { timeOpenMicros?: unknown };
+  };
+  const seconds = Math.round(Number(transaction.timeOpenMicros ?? 0) / 1e6);
+  const from = [client ?? 'an unknown client', ...(appName ? [`"${appName}"`] : [])].join(' ');
+  return `session ${String(lsid?.id ?? 'unknown')} of ${from}, open for ${seconds} s`;
 }

@@ -25,6 +25,8 @@ export interface CommitContext {
   /** Whether the migration builds an index at all. */
   readonly isBuilt: (spec: OrderedDoc) => boolean;
   readonly logger: Logger;
+  /** Blocks the source's users, where the migration does so. Errors: SourceNotBlocked. */
+  readonly blockSource: (signal: AbortSignal) => Promise<void>;
   /** Resolves once every wanted index is built. */
   readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
   /** Resolves once the destination has been proven equal as of the commit time; rejects when it is not. */
@@ -34,7 +36,7 @@ export interface CommitContext {
 }
 
 /**
- * The first half of a commit: takes the commit time, applies up to it, compares the catalog, restores what was held
+ * The first half of a commit: blocks the source if asked for, takes the commit time, applies up to it, compares the catalog, restores what was held
  * back, and makes sure that nobody wrote to the source meanwhile. Ends with the point of no return stored. Every step
  * is recorded and repeatable. Source: docs/07-cutover.md.
  */
@@ -46,7 +48,9 @@ export async function commitUpToHandover(
 ): Promise<void> {
   const { source, destination, store, collections, logger } = context;
   let time = record.commit?.time;
+  // Once the time is taken, a write that a lifted block lets through is judged.
   if (time === undefined) {
+    await context.blockSource(signal);
     time = await stream.setFence(() => writeNote(source, 'commit', signal));
     await store.updateMigration({ commit: { step: 'drain', time } }, signal);
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });

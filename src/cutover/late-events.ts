@@ -41,7 +41,7 @@ export async function judgeLateEvent(
   );
 }
 
-/** Judged on the destination's copy, which is as it was at the commit time. */
+/** Whether expiry explains the delete: judged on the destination's copy, which is as it was at the commit time. */
 async function hadExpired(
   destination: Cluster,
   collection: MigratedCollection,
@@ -51,17 +51,48 @@ async function hadExpired(
 ): Promise<boolean> {
   const rules = ttlRules(collection);
   if (rules.length === 0 || !survivesDecoding(key)) return false;
+  const raw = await findByKey(destination, collection.ns, key, signal);
+  return raw !== undefined && isExpired(raw, rules, seconds);
+}
+
+/** What the other copy of a document tells of its delete. */
+export type ExpiryTrace = 'none' | 'expired' | 'gone' | 'current';
+
+/**
+ * As `hadExpired` for a source that was given up: its other copy is in use, so it may be gone, or may have been changed
+ * since. `none`: nothing of the collection expires.
+ */
+export async function traceOfExpiry(
+  other: Cluster,
+  collection: MigratedCollection,
+  key: Buffer,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<ExpiryTrace> {
+  const rules = ttlRules(collection);
+  if (rules.length === 0 || !survivesDecoding(key)) return 'none';
+  const raw = await findByKey(other, collection.ns, key, signal);
+  if (raw === undefined) return 'gone';
+  return isExpired(raw, rules, seconds) ? 'expired' : 'current';
+}
+
+async function findByKey(
+  cluster: Cluster,
+  ns: Namespace,
+  key: Buffer,
+  signal: AbortSignal,
+): Promise<Buffer | undefined> {
   const command = {
-    find: collection.ns.coll,
+    find: ns.coll,
     filter: Object.fromEntries(decodeOrdered(key)),
     limit: 1,
     readConcern: { level: 'majority' },
   };
-  const reply = await destination.read(`reading ${nsText(collection.ns)}`, collection.ns.db, command, signal, {
-    firstBatch: true,
-  });
-  const [raw] = (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;
-  if (raw === undefined) return false;
+  const reply = await cluster.read(`reading ${nsText(ns)}`, ns.db, command, signal, { firstBatch: true });
+  return (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch[0];
+}
+
+function isExpired(raw: Buffer, rules: readonly TtlRule[], seconds: number): boolean {
   const doc = decodeOrdered(raw);
   return rules.some((rule) =>
     datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds <= seconds),

@@ -162,10 +162,26 @@ export class IndexBuilder {
       );
       const command = { dropIndexes: ns.coll, index: '*', collectionUUID: uuid };
       await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
+      await this.#forgetKept(collection, collection.kept ?? [], signal);
       this.#queue.add(id);
     } finally {
       this.release([id]);
     }
+  }
+
+  /** The destination's own indexes are not built again: one of them may be what does not take the document. */
+  async #forgetKept(
+    { id, ns, kept = [] }: MigratedCollection,
+    dropped: readonly OrderedDoc[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const names = new Set(dropped.map(indexName));
+    const lost = kept.map(indexName).filter((name) => names.has(name));
+    if (lost.length === 0) return;
+    await this.#context.collections.update(id, { kept: kept.filter((spec) => !names.has(indexName(spec))) }, signal);
+    this.#context.onWarning(
+      `the indexes ${lost.join(', ')} of ${nsText(ns)} on the destination, which the migration does not build, stood in its way and were dropped`,
+    );
   }
 
   /** Builds until `signal` aborts. Rejects with IndexBuildFailed after ten failures of one collection. */
@@ -267,11 +283,19 @@ export class IndexBuilder {
   async #reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { destination, logger } = this.#context;
     const wanted = this.#wantedOf(collection).map((spec) => this.#relaxed(spec, collection));
-    const actual = await listIndexes(destination, collection.ns, signal);
+    // What the migration does not build it does not drop either: after a reversal such indexes may be there.
+    const all = await listIndexes(destination, collection.ns, signal);
+    const actual = all.filter(this.#context.wants);
+    const expiring = new Set(collection.indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
+    // No collMod takes the expiry from an index: one whose successor has none is built anew.
+    const isUsable = (spec: OrderedDoc): boolean => !spec.has('expireAfterSeconds') || expiring.has(indexName(spec));
     const wantedTexts = new Set(wanted.map((spec) => builtText(spec)));
-    const actualTexts = new Set(actual.map(builtText));
-    const surplus = actual.filter((spec) => !wantedTexts.has(builtText(spec)));
+    const actualTexts = new Set(actual.filter(isUsable).map(builtText));
     const missing = wanted.filter((spec) => !actualTexts.has(builtText(spec)));
+    const names = new Set(missing.map(indexName));
+    const surplus = all.filter((spec) =>
+      this.#context.wants(spec) ? !isUsable(spec) || !wantedTexts.has(builtText(spec)) : names.has(indexName(spec)),
+    );
     this.#built.set(collection.id, wanted.length - missing.length);
     if (this.#rechecked.delete(collection.id)) this.#warnOfForeign(collection, missing, surplus);
     const guard = { collectionUUID: collection.destinationUuid };
@@ -283,6 +307,7 @@ export class IndexBuilder {
         signal,
         [Code.IndexNotFound],
       );
+      await this.#forgetKept(collection, surplus, signal);
     }
     if (missing.length === 0) return;
     this.#building.set(collection.id, { collection, names: missing.map(indexName) });

@@ -14,6 +14,8 @@ export interface MigratedCollection {
   readonly destinationUuid: Binary | undefined;
   readonly options: OrderedDoc;
   readonly indexes: readonly OrderedDoc[];
+  /** Indexes of the destination that the migration does not build and leaves as they are (after a reversal). */
+  readonly kept?: readonly OrderedDoc[];
   readonly dropped: boolean;
   readonly copy: CopyRecord;
   /** Order is data: one writer, stream order. */
@@ -28,7 +30,9 @@ export interface MigratedView {
   readonly options: OrderedDoc;
 }
 
-type Changes = Partial<Pick<MigratedCollection, 'ns' | 'destinationUuid' | 'options' | 'indexes' | 'dropped' | 'copy'>>;
+type Changes = Partial<
+  Pick<MigratedCollection, 'ns' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'copy'>
+>;
 
 /**
  * The map from source UUIDs to the destination, kept in memory and stored with every change: change events name
@@ -117,6 +121,7 @@ function toRecord(each: MigratedCollection): CollectionRecord {
     destinationUuid: each.destinationUuid,
     options: encode(each.options),
     indexes: each.indexes.map(encode),
+    ...(each.kept === undefined || each.kept.length === 0 ? {} : { kept: each.kept.map(encode) }),
     dropped: each.dropped,
     copy: each.copy,
   };
@@ -129,6 +134,7 @@ function fromRecord(record: CollectionRecord): MigratedCollection {
     destinationUuid: record.destinationUuid,
     options: decodeOrdered(record.options),
     indexes: record.indexes.map(decodeOrdered),
+    kept: (record.kept ?? []).map(decodeOrdered),
     dropped: record.dropped,
     copy: record.copy,
   });

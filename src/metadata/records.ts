@@ -25,6 +25,14 @@ export interface MigrationRecord {
   readonly commit?: { readonly step: CommitStep; readonly time?: Timestamp; readonly reverseStart?: Timestamp };
   /** Whether we set the destination's write block, and so must lift it. */
   readonly blockedDestination: boolean;
+  /** Whether we set the source's, or were about to. Absent: no. */
+  readonly blockedSource?: boolean;
+  /** How often the migration was reversed; of the records on two clusters the higher one counts. Absent: 0. */
+  readonly generation?: number;
+  /** The migration was reversed, and its record is on the other cluster now. */
+  readonly moved?: boolean;
+  /** While REVERSING: what the new destination lost to expiry between these two times is put back. */
+  readonly putBack?: { readonly from: Timestamp; readonly until: Timestamp };
   readonly canWrite: boolean;
   readonly failure?: { readonly error: string; readonly description: string; readonly at: Date };
   readonly eventsApplied: number;
@@ -48,6 +56,8 @@ export interface CollectionRecord {
   readonly options: Buffer;
   /** The source's index specs; what the destination must have in the end. */
   readonly indexes: readonly Buffer[];
+  /** Indexes of the destination that the migration does not build and leaves as they are. Absent: none. */
+  readonly kept?: readonly Buffer[];
   readonly dropped: boolean;
   readonly copy: CopyRecord;
 }

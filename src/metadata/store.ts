@@ -19,6 +19,20 @@ export function metadataDatabase(migrationName: string | undefined): string {
 
 const PRODUCT = 'mongoferry';
 
+/** Fields of the migration's record to set; `undefined` removes one. */
+export type RecordChanges = { [Name in keyof Omit<MigrationRecord, 'options'>]?: MigrationRecord[Name] | undefined };
+
+/** The metadata databases of all migrations on a cluster, whichever tool's. */
+export async function metadataDatabases(cluster: Cluster, signal: AbortSignal): Promise<string[]> {
+  const command = {
+    listDatabases: 1,
+    nameOnly: true,
+    filter: { name: /^mongosync_(reserved_for_internal_use$|internal_)/ },
+  };
+  const reply = await cluster.read('listing metadata databases', 'admin', command, signal);
+  return (reply['databases'] as { name: string }[]).map((each) => each.name);
+}
+
 /**
  * All that a migration must remember, on the destination, written with majority: the process keeps nothing of its own.
  * Writes are refused by the cluster's guard when the lease is no longer certain (docs/02-lifecycle.md).
@@ -53,20 +67,32 @@ export class MetadataStore {
 
   /** Creates the record of a new migration. */
   async createMigration(record: MigrationRecord, signal: AbortSignal): Promise<void> {
-    await this.#put('schema', { _id: 'schema', product: PRODUCT, version: SCHEMA_VERSION }, signal);
+    await this.claim(signal);
     // As a text: names such as $oid, which options may hold, are not for every place of a document.
     await this.#put('migration', { _id: 'migration', ...record, options: JSON.stringify(record.options) }, signal);
   }
 
-  /** Sets fields of the migration's record. */
-  async updateMigration(changes: Partial<Omit<MigrationRecord, 'options'>>, signal: AbortSignal): Promise<void> {
-    await this.#update('migration', [{ q: { _id: 'migration' }, u: { $set: changes } }], signal);
+  /** Marks the database as ours, before anything else is stored in it. */
+  async claim(signal: AbortSignal): Promise<void> {
+    await this.#put('schema', { _id: 'schema', product: PRODUCT, version: SCHEMA_VERSION }, signal);
   }
 
-  /** Removes everything that a start which failed half way had recorded. */
+  /** Sets fields of the migration's record; `undefined` removes one. */
+  async updateMigration(changes: RecordChanges, signal: AbortSignal): Promise<void> {
+    const removed = Object.entries(changes).filter(([, value]) => value === undefined);
+    const set = withoutUndefined(changes);
+    const u = {
+      ...(Object.keys(set).length > 0 ? { $set: set } : {}),
+      ...(removed.length > 0 ? { $unset: Object.fromEntries(removed.map(([name]) => [name, ''])) } : {}),
+    };
+    await this.#update('migration', [{ q: { _id: 'migration' }, u }], signal);
+  }
+
+  /** Removes everything but the lease. Without its schema the rest would look like another tool's: that goes last. */
   async dropAll(signal: AbortSignal): Promise<void> {
-    for (const name of await this.#collectionNames(signal)) {
-      if (name !== 'lease') await this.#write('removing metadata', { drop: name }, signal, [Code.NamespaceNotFound]);
+    const names = [...(await this.#collectionNames(signal))].filter((name) => name !== 'lease' && name !== 'schema');
+    for (const name of [...names, 'schema']) {
+      await this.#write('removing metadata', { drop: name }, signal, [Code.NamespaceNotFound]);
     }
   }
 
@@ -287,6 +313,7 @@ function toCollection(doc: Doc): CollectionRecord {
     destinationUuid: doc['destinationUuid'] instanceof Binary ? doc['destinationUuid'] : undefined,
     options: bytes(doc['options']),
     indexes: (doc['indexes'] as unknown[]).map(bytes),
+    kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytes),
     dropped: doc['dropped'] === true,
     copy: {
       status: copy['status'] as CollectionRecord['copy']['status'],

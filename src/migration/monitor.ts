@@ -28,7 +28,7 @@ export interface MonitorHooks {
 
 /** Keeps `health` up to date until `signal` aborts. A cluster that does not answer is noted, never an error. */
 export async function monitor(
-  clusters: { source: Cluster; destination: Cluster },
+  roles: () => { readonly source: Cluster; readonly destination: Cluster } | undefined,
   health: Health,
   hooks: MonitorHooks,
   logger: Logger,
@@ -39,14 +39,15 @@ export async function monitor(
   let nextLog = performance.now() + PROGRESS_LOG_MS;
   for (;;) {
     const now = performance.now();
-    if (now >= nextPing) {
+    const clusters = roles();
+    if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
       [health.sourcePingMs, health.destinationPingMs] = await Promise.all([
         ping(clusters.source, logger),
         ping(clusters.destination, logger),
       ]);
     }
-    if (now >= nextOplog) {
+    if (clusters !== undefined && now >= nextOplog) {
       nextOplog = now + OPLOG_MS;
       health.oldestOplogSeconds = await oldestOplog(clusters.source, logger, signal);
     }

@@ -133,7 +133,7 @@ export function resolveStartOptions(options: StartOptions): MigrationOptions {
     documentFilter: options.documentFilter ?? null,
   };
   checkOptionRules(resolved, refuse);
-  refuseLaterOptions(options, writeBlocking, refuse);
+  refuseLaterOptions(options, refuse);
   if (violations.length > 0) throw invalidRequest(violations);
   return resolved;
 }
@@ -176,11 +176,7 @@ function resolveWriteBlocking(options: StartOptions, refuse: Refuse): WriteBlock
 }
 
 /** Options of the contract whose engine part is not built: refused by name, never ignored. */
-function refuseLaterOptions(options: StartOptions, writeBlocking: WriteBlocking | undefined, refuse: Refuse): void {
-  if (writeBlocking === 'sourceAndDestination') {
-    refuse('enableUserWriteBlocking', `"sourceAndDestination" ${LATER}; use "destinationOnly" or "none"`);
-  }
-  if (options.reversible === true) refuse('reversible', LATER);
+function refuseLaterOptions(options: StartOptions, refuse: Refuse): void {
   if (options.includeNamespaces.length > 0) refuse('includeNamespaces', LATER);
   if (options.excludeNamespaces.length > 0) refuse('excludeNamespaces', LATER);
   if (options.copyInNaturalOrder.length > 0) refuse('copyInNaturalOrder', LATER);

@@ -1,6 +1,6 @@
 import { InvariantError } from '../errors.js';
 import type { MigrationRecord } from '../metadata/records.js';
-import type { MetadataStore } from '../metadata/store.js';
+import type { MetadataStore, RecordChanges } from '../metadata/store.js';
 
 /** The migration's record with its copy in memory, which follows only what has been stored. */
 export class StoredRecord {
@@ -16,9 +16,11 @@ export class StoredRecord {
     return this.#value;
   }
 
-  async update(changes: Partial<Omit<MigrationRecord, 'options'>>, signal: AbortSignal): Promise<void> {
+  /** Sets fields; `undefined` removes one. */
+  async update(changes: RecordChanges, signal: AbortSignal): Promise<void> {
     await this.store.updateMigration(changes, signal);
-    this.#value = { ...this.#value, ...changes };
+    const next = Object.entries({ ...this.#value, ...changes }).filter(([, value]) => value !== undefined);
+    this.#value = Object.fromEntries(next) as unknown as MigrationRecord;
   }
 
   /** Reads it again, after others (the commit's steps) have written it. */

@@ -12,8 +12,10 @@ export interface Found {
 
 /**
  * Looks for a migration's metadata on both clusters: it is always on the destination, and which one that is was the
- * starter's choice. Errors: ClustersChanged when it belongs to other clusters than these (by replica set id, so new
- * hosts and passwords do not matter); ForeignMetadata; MetadataUnreadable.
+ * starter's choice, until a reversal; of two records the higher generation counts. What another pair of clusters has
+ * left behind, committed, on one of these is no obstacle: a destination may become the source of the next migration.
+ * Errors: ClustersChanged when a migration that is not over belongs to other clusters than these (by replica set id,
+ * so new hosts and passwords do not matter); ForeignMetadata; MetadataUnreadable.
  */
 export async function findMigration(
   clusters: readonly [Cluster, Cluster],
@@ -21,33 +23,59 @@ export async function findMigration(
   signal: AbortSignal,
 ): Promise<Found | undefined> {
   const [cluster0, cluster1] = clusters;
+  const found: Found[] = [];
   for (const [destination, source] of [
     [cluster1, cluster0],
     [cluster0, cluster1],
   ] as const) {
-    const store = new MetadataStore(destination, db);
-    const record = await store.loadMigration(signal);
-    if (record === undefined) continue;
-    refuseOtherClusters(record, source, destination);
-    return { record, source, destination };
+    const record = await new MetadataStore(destination, db).loadMigration(signal);
+    if (record !== undefined) found.push({ record, source, destination });
   }
+  const [ours] = found
+    .filter((each) => each.record.moved !== true && obstacles(each).length === 0)
+    .sort((a, b) => generationOf(b.record) - generationOf(a.record));
+  if (ours !== undefined) return ours;
+  const [other] = found.filter(
+    (each) => isLive(each.record) || (each.record.moved !== true && otherIds(each).length === 0),
+  );
+  if (other !== undefined) throw otherClusters(other, db);
   return undefined;
 }
 
-function refuseOtherClusters(record: MigrationRecord, source: Cluster, destination: Cluster): void {
-  const changed = [
+/** How often a migration was reversed. */
+export function generationOf(record: MigrationRecord): number {
+  return record.generation ?? 0;
+}
+
+/** Whether a migration still works on its destination, or has failed on the way: neither committed nor moved away. */
+export function isLive(record: MigrationRecord): boolean {
+  return record.state !== 'COMMITTED' && record.moved !== true;
+}
+
+/** Why a record is not of the migration between these clusters, in this direction; empty when it is. */
+function obstacles(found: Found): string[] {
+  const { record, destination } = found;
+  return [
+    ...otherIds(found),
+    ...(record.options['destination'] === destination.name ? [] : [`cluster0 and cluster1 have changed places`]),
+  ];
+}
+
+function otherIds({ record, source, destination }: Found): string[] {
+  return [
     ...(record.sourceId !== '' && source.facts.setId !== record.sourceId
       ? [`${source.name} is not the source it began with`]
       : []),
     ...(record.destinationId !== '' && destination.facts.setId !== record.destinationId
       ? [`${destination.name} is not the destination it began with`]
       : []),
-    ...(record.options['destination'] === destination.name ? [] : [`cluster0 and cluster1 have changed places`]),
   ];
-  if (changed.length > 0) {
-    throw new AppError(
-      'ClustersChanged',
-      `the migration on ${destination.label} belongs to other clusters: ${changed.join('; ')}. Restart with the same --cluster0 and --cluster1`,
-    );
-  }
+}
+
+function otherClusters(found: Found, db: string): AppError {
+  const { destination, record } = found;
+  return new AppError(
+    'ClustersChanged',
+    `the migration on ${destination.label} (${db}, ${record.state}) belongs to other clusters: ${obstacles(found).join('; ')}. Restart with the same --cluster0 and --cluster1; for another migration beside it, give each a --migrationName of its own`,
+  );
 }

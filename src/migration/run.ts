@@ -14,6 +14,7 @@ import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
+import { blockSource } from '../cutover/block-source.js';
 import { type CommitContext, commitFromHandover, commitUpToHandover, isPastHandover } from '../cutover/commit.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
 import { AppError, InvariantError } from '../errors.js';
@@ -47,12 +48,18 @@ export interface RunContext {
   readonly load: Load;
   readonly logger: Logger;
   readonly blocksDestination: boolean;
+  /** Whether the commit blocks the source. */
+  readonly blocksSource: boolean;
+  /** How long it tries to, in milliseconds. */
+  readonly blockLimitMs: number;
   readonly buildIndexes: BuildMode;
   /** Whether the data is verified. */
   readonly verifies: boolean;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
   readonly onWarning: (warning: string) => void;
+  /** What holds up a block of the source, or undefined when nothing does any more. */
+  readonly onHeldUp: (text: string | undefined) => void;
   /** Something that progress shows has changed. */
   readonly onChange: () => void;
   /** Wraps each lane's applier; the identity but in tests, which make it lose or repeat operations. */
@@ -416,6 +423,9 @@ export class MigrationRun {
       collections,
       isBuilt: wants,
       logger: logger.component('commit'),
+      blockSource: async (signal) => {
+        if (this.#context.blocksSource) await blockOf(this.#context, source, signal);
+      },
       indexesBuilt: async (signal) => {
         while (!this.indexes.settled) await sleep(POLL_MS, signal);
         // Once more against what is really there: the last moment at which a difference can be mended.
@@ -451,6 +461,28 @@ function byCollection(records: readonly MismatchRecord[]): Map<string, Buffer[]>
   const result = new Map<string, Buffer[]>();
   for (const { collection, id } of records) result.set(collection, [...(result.get(collection) ?? []), id]);
   return result;
+}
+
+/** Blocks the users of `cluster`, the present source; the record says so before it is done. Resolves as `blockSource`. */
+export async function blockOf(
+  context: Pick<RunContext, 'record' | 'blockLimitMs' | 'onHeldUp' | 'logger'>,
+  cluster: Cluster,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { record, blockLimitMs, onHeldUp, logger } = context;
+  const set = await blockSource(
+    {
+      source: cluster,
+      limitMs: blockLimitMs,
+      isOurs: record.value.blockedSource === true,
+      onSetting: () => record.update({ blockedSource: true }, signal),
+      onHeldUp,
+    },
+    signal,
+  );
+  onHeldUp(undefined);
+  logger.info(set ? `Blocked writes to ${cluster.label}` : `Writes to ${cluster.label} are blocked already`);
+  return set;
 }
 
 /** Rejects when `signal` aborts. */

@@ -4,6 +4,7 @@ import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import type { FailureRecord, NamespaceSnapshot, Snapshot } from './control.js';
 import type { Health } from './monitor.js';
 import { oplogRemainingText } from './oplog-remaining.js';
+import { storedOptions } from './options.js';
 import type { Rates } from './rates.js';
 import type { MigrationRun, RunContext } from './run.js';
 import type { State } from './state.js';
@@ -34,7 +35,7 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     instanceId: sources.instanceId,
     coordinatorId: sources.instanceId,
     startedAt: sources.startedAt,
-    reversible: false,
+    reversible: context !== undefined && storedOptions(context.record.value).reversible,
     rates: {
       documentsPerSecond: sources.rates.perSecond('documents'),
       bytesPerSecond: sources.rates.perSecond('bytes'),
@@ -162,6 +163,7 @@ function showsIndexes(state: State, phase: string, context: RunContext): boolean
 function infoOf(state: State, phase: string): Snapshot['info'] {
   if (state === 'COMMITTED') return 'commit completed';
   if (state === 'COMMITTING') return 'waiting for commit to complete';
+  if (state === 'REVERSING') return undefined;
   return phase === 'apply' ? 'change event application' : 'collection copy';
 }
 

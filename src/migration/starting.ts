@@ -9,7 +9,12 @@ import type { MigrationOptions } from './options.js';
 import type { State } from './state.js';
 
 /** The record of a migration that begins now. */
-export function newRecord(options: MigrationOptions, source: Cluster, destination: Cluster): MigrationRecord {
+export function newRecord(
+  options: MigrationOptions,
+  source: Cluster,
+  destination: Cluster,
+  warnings: readonly string[],
+): MigrationRecord {
   return {
     state: 'RUNNING',
     options: { ...options },
@@ -20,12 +25,12 @@ export function newRecord(options: MigrationOptions, source: Cluster, destinatio
     canWrite: false,
     eventsApplied: 0,
     rawDeltas: false,
-    warnings: [],
+    warnings,
   };
 }
 
 export function blocksDestination(options: Pick<MigrationOptions, 'writeBlocking'>): boolean {
-  return options.writeBlocking === 'destinationOnly';
+  return options.writeBlocking !== 'none';
 }
 
 /** A migration on the destination, whichever process began it, or what another tool has left there. */
@@ -81,8 +86,12 @@ export async function storeStart(
 
 /** Errors: OptionsDiffer, naming each option of a repeated `start` that is not as the migration has it. */
 export function refuseOtherOptions(wanted: MigrationOptions, record: MigrationRecord, state: State): void {
+  // A reversal has exchanged the two; a runbook goes on giving what the migration was started with.
+  const isDirection = (name: string): boolean => name === 'source' || name === 'destination';
   const differing = Object.entries(wanted).filter(
-    ([name, value]) => JSON.stringify(record.options[name]) !== JSON.stringify(value),
+    ([name, value]) =>
+      JSON.stringify(record.options[name]) !== JSON.stringify(value) &&
+      !(isDirection(name) && (record.generation ?? 0) > 0),
   );
   if (differing.length === 0) return;
   const text = differing.map(

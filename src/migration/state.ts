@@ -8,15 +8,25 @@
  * - IDLE: no migration. Ended by start.
  * - RUNNING: copying or applying change events. Ended by pause, or by commit while canCommit.
  * - PAUSED: nothing is read or written. Ended by resume.
- * - COMMITTING: the commit's steps run. Ends by itself.
+ * - COMMITTING: the commit's steps run. Ends by itself: in COMMITTED, or in RUNNING when the source cannot be blocked.
  * - COMMITTED: the destination belongs to its applications. Ended by reverse, if reversible.
- * - REVERSING: the direction is being turned around. Ends by itself.
+ * - REVERSING: the direction is being turned around. Ends by itself: in RUNNING, or in COMMITTED when it cannot be done.
  */
 export const STATES = ['INITIALIZING', 'IDLE', 'RUNNING', 'PAUSED', 'COMMITTING', 'COMMITTED', 'REVERSING'] as const;
 export type State = (typeof STATES)[number];
 
 /** What can move a migration: an operator's call, or (`…ed`) the engine's own end of a step. */
-export const EVENTS = ['start', 'pause', 'resume', 'commit', 'committed', 'reverse', 'reversed'] as const;
+export const EVENTS = [
+  'start',
+  'pause',
+  'resume',
+  'commit',
+  'committed',
+  'commitGivenUp',
+  'reverse',
+  'reversed',
+  'reverseGivenUp',
+] as const;
 export type MigrationEvent = (typeof EVENTS)[number];
 
 /** Every cell is written out, so that a new state or event does not compile until each pair is decided. */
@@ -27,8 +37,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: undefined,
     commit: undefined,
     committed: undefined,
+    commitGivenUp: undefined,
     reverse: undefined,
     reversed: undefined,
+    reverseGivenUp: undefined,
   },
   IDLE: {
     start: 'RUNNING',
@@ -36,8 +48,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: undefined,
     commit: undefined,
     committed: undefined,
+    commitGivenUp: undefined,
     reverse: undefined,
     reversed: undefined,
+    reverseGivenUp: undefined,
   },
   RUNNING: {
     start: undefined,
@@ -45,8 +59,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: undefined,
     commit: 'COMMITTING',
     committed: undefined,
+    commitGivenUp: undefined,
     reverse: undefined,
     reversed: undefined,
+    reverseGivenUp: undefined,
   },
   PAUSED: {
     start: undefined,
@@ -54,8 +70,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: 'RUNNING',
     commit: undefined,
     committed: undefined,
+    commitGivenUp: undefined,
     reverse: undefined,
     reversed: undefined,
+    reverseGivenUp: undefined,
   },
   COMMITTING: {
     start: undefined,
@@ -63,8 +81,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: undefined,
     commit: undefined,
     committed: 'COMMITTED',
+    commitGivenUp: 'RUNNING',
     reverse: undefined,
     reversed: undefined,
+    reverseGivenUp: undefined,
   },
   COMMITTED: {
     start: undefined,
@@ -72,8 +92,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: undefined,
     commit: undefined,
     committed: undefined,
+    commitGivenUp: undefined,
     reverse: 'REVERSING',
     reversed: undefined,
+    reverseGivenUp: undefined,
   },
   REVERSING: {
     start: undefined,
@@ -81,8 +103,10 @@ export const TRANSITIONS: Readonly<Record<State, Readonly<Record<MigrationEvent,
     resume: undefined,
     commit: undefined,
     committed: undefined,
+    commitGivenUp: undefined,
     reverse: undefined,
     reversed: 'RUNNING',
+    reverseGivenUp: 'COMMITTED',
   },
 };
 

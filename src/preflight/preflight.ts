@@ -1,14 +1,14 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
-import { isBlocked } from '../cluster/write-block.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkDeployments } from './deployments.js';
-import { blocker, type Finding, warning } from './finding.js';
-import { checkPrivileges } from './privileges.js';
+import { type Finding, warning } from './finding.js';
+import { checkBlockingSupport } from './option-support.js';
+import { checkPrivileges, type PrivilegeOptions } from './privileges.js';
+import { checkBypassingUsers, checkWriteBlocks } from './write-blocks.js';
 
 /** Which of the start options the checks depend on. */
-export interface PreflightOptions {
-  readonly blocksDestination: boolean;
+export interface PreflightOptions extends PrivilegeOptions {
   readonly skipDiskSpaceCheck: boolean;
 }
 
@@ -23,13 +23,15 @@ export async function preflight(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const deployments = await checkDeployments(source, destination, signal);
+  const support = checkBlockingSupport(source, destination, options);
   // The other checks need replica sets of known versions.
-  if (deployments.some((finding) => finding.severity === 'blocker')) return sorted(deployments);
-  const findings = [...deployments, ...(await checkPrivileges(source, destination, options.blocksDestination, signal))];
+  if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
+  const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
   const checks = [
     () => checkData(source, destination, signal),
     () => checkOplog(source, signal),
-    () => checkWriteBlock(destination, signal),
+    () => checkWriteBlocks(source, destination, options, signal),
+    () => checkBypassingUsers(source, destination, options, signal),
     ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, signal)]),
   ];
   for (const check of checks) {
@@ -41,18 +43,6 @@ export async function preflight(
     }
   }
   return sorted(findings);
-}
-
-/** A block that is there already is somebody else's: it would not be lifted at the end, whatever canWrite says. */
-async function checkWriteBlock(destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  if (!(await isBlocked(destination, signal))) return [];
-  return [
-    blocker(
-      'DestinationWritesBlocked',
-      `user writes on ${destination.label} are blocked already`,
-      'Find out who blocked them; then run there: db.adminCommand({setUserWriteBlockMode: 1, global: false}).',
-    ),
-  ];
 }
 
 function skipped(error: unknown): Finding {

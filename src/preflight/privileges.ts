@@ -39,14 +39,31 @@ const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 export async function checkPrivileges(
   source: Cluster,
   destination: Cluster,
-  blocksDestination: boolean,
+  options: PrivilegeOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const cluster = blocksDestination ? [...DESTINATION_CLUSTER, ...BLOCKING] : DESTINATION_CLUSTER;
+  const { blocksDestination, blocksSource, reversible } = options;
+  const both = [...new Set([...SOURCE_CLUSTER, ...DESTINATION_CLUSTER, ...BLOCKING])];
+  const bothData = [...new Set([...SOURCE_DATA, ...DESTINATION_DATA])];
+  if (reversible)
+    return [
+      ...(await missing(source, both, bothData, signal)),
+      ...(await missing(destination, both, bothData, signal)),
+    ];
+  const onSource = blocksSource ? [...SOURCE_CLUSTER, 'setUserWriteBlockMode'] : SOURCE_CLUSTER;
+  const onDestination = blocksDestination ? [...DESTINATION_CLUSTER, ...BLOCKING] : DESTINATION_CLUSTER;
   return [
-    ...(await missing(source, SOURCE_CLUSTER, SOURCE_DATA, signal)),
-    ...(await missing(destination, cluster, DESTINATION_DATA, signal)),
+    ...(await missing(source, onSource, SOURCE_DATA, signal)),
+    ...(await missing(destination, onDestination, DESTINATION_DATA, signal)),
   ];
+}
+
+/** What of the start options decides on the privileges. */
+export interface PrivilegeOptions {
+  readonly blocksDestination: boolean;
+  readonly blocksSource: boolean;
+  /** Either cluster may then become the other. */
+  readonly reversible: boolean;
 }
 
 async function missing(

@@ -8,7 +8,7 @@ import { FerryProcess } from '../support/ferry-process.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { RestClient } from '../support/rest-client.js';
 import { resetClusters } from '../support/stored-migration.js';
-import { within } from '../support/within.js';
+import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 
@@ -123,6 +123,30 @@ test('a restart forgets no mismatch, and a commit is refused by name while there
     assert.match(String(refused.body['errorDescription']), /4 documents differ: shop\.items 3, shop\.log 1/);
   });
   await within(TEST_MS, work, 'the restart');
+});
+
+test('what made a commit fail is listed by a process that stays up, and by one that is started again', async () => {
+  const clusters = { cluster0: pair.source.uri, cluster1: pair.destination.uri, flags: ['--stayUpOnFailure'] };
+  const work = async () => {
+    await using ferry = await FerryProcess.start(clusters);
+    using client = new FerryClient(ferry.grpcTarget);
+    await client.waitForState('IDLE');
+    await client.start();
+    await client.waitForCanCommit(60_000);
+    const shop = destination.db('shop');
+    await shop.command({ delete: 'items', deletes: [{ q: { _id: 5 }, limit: 1 }], ...bypass });
+    await client.commit();
+    const rest = new RestClient(() => ferry.httpUrl);
+    const failed = async () => JSON.stringify(await rest.progress()).includes('"error":"VerificationFailed"');
+    await eventually(60_000, failed, 'the failure');
+    const mismatches = () => new CliCommand(['mismatches', '--target', ferry.grpcTarget]).ended;
+    const [listed] = linesOf(await mismatches());
+    assert.equal([listed?.namespace, listed?.documentId, listed?.kind], ['shop.items', '5', 'missing']);
+    await ferry.restart();
+    await eventually(60_000, failed, 'the failure, told again');
+    assert.equal(linesOf(await mismatches()), [listed]);
+  };
+  await within(TEST_MS, work(), 'the failed migration');
 });
 
 test('repair is refused where nothing runs, and for what is no id', async () => {

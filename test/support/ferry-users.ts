@@ -42,6 +42,9 @@ export const DESTINATION_PRIVILEGES: readonly Privilege[] = [
   },
 ];
 
+/** What docs/security.md asks of both users for a migration that may be reversed. */
+export const REVERSIBLE_PRIVILEGES: readonly Privilege[] = [...SOURCE_PRIVILEGES, ...DESTINATION_PRIVILEGES];
+
 /** The privileges without some actions. */
 export function withoutActions(privileges: readonly Privilege[], ...actions: readonly string[]): Privilege[] {
   return privileges.map((each) => ({ ...each, actions: each.actions.filter((name) => !actions.includes(name)) }));

@@ -214,4 +214,15 @@ test('reverse --wait ends when it runs again', async () => {
   assert.equal([exitCode, out], [0, 'REVERSING\nRUNNING\n']);
 });
 
+test('a commit and a reversal that the server gives up end the waiting with 1 and the reason', async () => {
+  const warnings = ['The commit was given up: a transaction is open'];
+  const commit = [snapshot({ state: 'COMMITTING' }), snapshot({ state: 'RUNNING', warnings })];
+  const first = await against({ snapshots: commit }, ['commit', '--wait']);
+  assert.equal([first.exitCode, first.err], [1, `mongoferry: ${warnings[0]}\n`]);
+  const because = ['The reversal was given up: the old source was changed'];
+  const reverse = [snapshot({ state: 'REVERSING' }), snapshot({ state: 'COMMITTED', warnings: because })];
+  const second = await against({ snapshots: reverse }, ['reverse', '--wait']);
+  assert.equal([second.exitCode, second.err], [1, `mongoferry: ${because[0]}\n`]);
+});
+
 test.run();

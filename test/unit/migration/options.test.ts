@@ -27,7 +27,8 @@ test('the 1.0 reference booleans work as they did there', () => {
     resolveStartOptions({ ...DEFAULT_START, enableUserWriteBlocking: false, reversible: false }).writeBlocking,
     'none',
   );
-  assert.equal(violationsOf({ enableUserWriteBlocking: true }), ['enableUserWriteBlocking']);
+  const both = resolveStartOptions({ ...DEFAULT_START, enableUserWriteBlocking: true, reversible: true });
+  assert.equal([both.writeBlocking, both.reversible], ['sourceAndDestination', true]);
 });
 
 for (const buildIndexes of BUILD_INDEXES) {
@@ -124,8 +125,6 @@ test('source and destination must differ', () => {
 });
 
 const LATER: readonly [string, Partial<StartOptions>][] = [
-  ['enableUserWriteBlocking', { enableUserWriteBlocking: 'sourceAndDestination' }],
-  ['reversible', { reversible: true }],
   ['includeNamespaces', { includeNamespaces: [{ database: 'a', collections: [] }] }],
   ['excludeNamespaces', { excludeNamespaces: [{ database: 'a', collections: [] }] }],
   ['copyInNaturalOrder', { copyInNaturalOrder: [{ database: '.', collections: [] }] }],

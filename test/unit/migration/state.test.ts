@@ -10,9 +10,9 @@ const LEGAL: Readonly<Record<State, Partial<Record<MigrationEvent, State>>>> = {
   IDLE: { start: 'RUNNING' },
   RUNNING: { pause: 'PAUSED', commit: 'COMMITTING' },
   PAUSED: { resume: 'RUNNING' },
-  COMMITTING: { committed: 'COMMITTED' },
+  COMMITTING: { committed: 'COMMITTED', commitGivenUp: 'RUNNING' },
   COMMITTED: { reverse: 'REVERSING' },
-  REVERSING: { reversed: 'RUNNING' },
+  REVERSING: { reversed: 'RUNNING', reverseGivenUp: 'COMMITTED' },
 };
 
 function machineIn(state: State): StateMachine {

@@ -1,0 +1,42 @@
+import type { Doc, OrderedDoc } from '../cluster/bson.js';
+import { findCollection, listIndexes } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { holdBackCommand } from '../cluster/collection-spec.js';
+import { changeCatalog } from '../cluster/destination-catalog.js';
+import { heldBackChanges } from '../cluster/index-spec.js';
+import { nsText } from '../cluster/namespace.js';
+import { AppError } from '../errors.js';
+import { mapLimit } from '../lib/limit.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+
+const PARALLEL = 8;
+
+/**
+ * Takes from collections that are there, by collMod, what a fresh destination is made without until the commit: expiry,
+ * uniqueness, hiding, capped sizes, pre-images. Compares with what is there first, so it is repeatable.
+ * Errors: DestinationModified.
+ */
+export async function holdBack(
+  destination: Cluster,
+  collections: CollectionMap,
+  isBuilt: (spec: OrderedDoc) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  await mapLimit(collections.live(), PARALLEL, (each, inner) => holdBackOne(destination, each, isBuilt, inner), signal);
+}
+
+async function holdBackOne(
+  destination: Cluster,
+  { ns, destinationUuid }: MigratedCollection,
+  isBuilt: (spec: OrderedDoc) => boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const change = (fields: Doc): Promise<boolean> =>
+    changeCatalog(destination, ns.db, { collMod: ns.coll, collectionUUID: destinationUuid, ...fields }, signal);
+  const found = await findCollection(destination, ns, signal);
+  if (found === undefined) throw new AppError('DestinationModified', `${nsText(ns)} is gone from ${destination.label}`);
+  const fields = holdBackCommand(found.options);
+  if (Object.keys(fields).length > 0) await change(fields);
+  for (const spec of (await listIndexes(destination, ns, signal)).filter(isBuilt))
+    for (const index of heldBackChanges(spec)) await change({ index });
+}

@@ -1,0 +1,252 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { clusterError } from '../cluster/errors.js';
+import { AppError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
+import { MetadataStore } from '../metadata/store.js';
+import type { Finding } from '../preflight/finding.js';
+import { preflight } from '../preflight/preflight.js';
+import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
+import type { StateMachine } from './machine.js';
+import { readMismatches } from './mismatch-list.js';
+import { type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
+import { checkOtherMigrations } from './other-migrations.js';
+import { type Place, placeOf, rolesOf } from './place.js';
+import type { Reporter } from './reporter.js';
+import { checkReverse } from './reversal.js';
+import type { Session } from './session.js';
+import { commitObstacle } from './snapshot.js';
+import {
+  blocksDestination,
+  checkMetadata,
+  migrationExists,
+  newRecord,
+  preflightError,
+  refuseOtherOptions,
+  storeStart,
+} from './starting.js';
+
+/** What the calls act on. */
+export interface CallContext {
+  readonly machine: StateMachine;
+  readonly reporter: Reporter;
+  readonly logger: Logger;
+  /** The metadata database. */
+  readonly db: string;
+  /** Those connected so far. */
+  readonly clusters: readonly Cluster[];
+  readonly session: Session | undefined;
+  readonly failure: FailureRecord | undefined;
+  readonly signal: AbortSignal;
+  /** Makes a place, whose lease is held, the migration's. */
+  readonly enter: (place: Place) => Session;
+}
+
+/** Findings that a running migration causes itself. */
+const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationWritesBlocked', 'SourceWritesBlocked']);
+/** Warnings of the preflight that matter until the end. */
+const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
+
+/** Carries out the operator's calls, one after the other. Each is stored before it is answered. */
+export class Calls {
+  readonly #context: CallContext;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(context: CallContext) {
+    this.#context = context;
+  }
+
+  start(options: StartOptions): Promise<void> {
+    return this.#exclusive(async (signal) => {
+      const { machine } = this.#context;
+      const wanted = resolveStartOptions(options);
+      if (machine.state !== 'IDLE') return this.#startAgain(wanted);
+      machine.check('start');
+      await this.#start(wanted, options.skipDiskSpaceCheck === true, signal);
+    });
+  }
+
+  pause(): Promise<void> {
+    return this.#exclusive(async (signal) => {
+      const { machine } = this.#context;
+      machine.check('pause');
+      const session = this.#session();
+      await session.stop();
+      if (this.#context.failure !== undefined) throw failed(this.#context.failure);
+      const eventsApplied = session.lastRun?.eventsApplied ?? 0;
+      try {
+        await machine.move('pause', (state) => session.place.record.update({ state, eventsApplied }, signal));
+      } catch (error) {
+        session.open();
+        throw error;
+      }
+    });
+  }
+
+  resume(): Promise<void> {
+    return this.#exclusive(async (signal) => {
+      const { machine } = this.#context;
+      machine.check('resume');
+      const session = this.#session();
+      await machine.move('resume', (state) => session.place.record.update({ state }, signal));
+      session.open();
+    });
+  }
+
+  commit(): Promise<void> {
+    return this.#exclusive(async (signal) => {
+      const { machine, reporter } = this.#context;
+      machine.check('commit');
+      const obstacle = commitObstacle(reporter.sources);
+      if (obstacle !== undefined)
+        throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
+          metadata: { state: machine.state },
+        });
+      const session = this.#session();
+      const commit = { step: 'drain' } as const;
+      await machine.move('commit', (state) => session.place.record.update({ state, commit }, signal));
+      session.commit();
+    });
+  }
+
+  reverse(): Promise<void> {
+    return this.#exclusive(async (signal) => {
+      const { machine } = this.#context;
+      machine.check('reverse');
+      const session = this.#session();
+      await checkReverse(session.context, signal);
+      await machine.move('reverse', (state) => session.place.record.update({ state }, signal));
+      session.reverse();
+    });
+  }
+
+  async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
+    const { session, signal } = this.#context;
+    return session === undefined ? [] : readMismatches(session.place.store, after, limit, signal);
+  }
+
+  repair(ids: readonly string[]): Promise<RepairOutcome> {
+    return this.#exclusive(async (signal) => {
+      const { session, machine } = this.#context;
+      const run = session?.lastRun;
+      if (machine.state !== 'RUNNING' || run === undefined) {
+        const { state } = machine;
+        throw new AppError('InvalidStateTransition', `repair is not permitted in state ${state}; it needs RUNNING`, {
+          metadata: { state },
+        });
+      }
+      const repaired = await run.repair(ids, signal);
+      return { repaired, remaining: run.verifier?.mismatches.total ?? 0 };
+    });
+  }
+
+  check(options: StartOptions): Promise<readonly Finding[]> {
+    return this.#exclusive((signal) =>
+      this.#findings(resolveStartOptions(options), options.skipDiskSpaceCheck === true, signal),
+    );
+  }
+
+  /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
+  async #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
+    const { machine, db } = this.#context;
+    const [source, destination] = this.#roles(wanted);
+    const checks = {
+      blocksDestination: blocksDestination(wanted),
+      blocksSource: wanted.writeBlocking === 'sourceAndDestination',
+      reversible: wanted.reversible,
+      skipDiskSpaceCheck,
+    };
+    const findings = await preflight(source, destination, checks, signal);
+    const { state } = machine;
+    const store = new MetadataStore(destination, db);
+    const existing = state === 'IDLE' ? await checkMetadata(store, signal) : migrationExists(state, db);
+    if (existing !== undefined)
+      return [existing, ...findings.filter((each) => existing.name !== 'MigrationExists' || !OUR_DOING.has(each.name))];
+    const others = await checkOtherMigrations(wanted, { source, destination }, db, signal);
+    const left = wanted.reversible ? await checkMetadata(new MetadataStore(source, db), signal) : undefined;
+    return [...others, ...(left === undefined ? [] : [onReversal(left, source, db)]), ...findings];
+  }
+
+  async #start(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<void> {
+    const { machine, logger, db } = this.#context;
+    const [source, destination] = this.#roles(wanted);
+    const findings = await this.#findings(wanted, skipDiskSpaceCheck, signal);
+    const blockers = findings.filter((each) => each.severity === 'blocker');
+    if (blockers[0] !== undefined) throw preflightError(blockers);
+    const roles = rolesOf(source, destination, db, logger);
+    if (!(await roles.lease.tryTake(signal)))
+      throw new AppError('LeaseHeld', 'another process is migrating into this destination');
+    let session: Session | undefined;
+    try {
+      const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
+      const record = newRecord(wanted, source, destination, warnings);
+      await machine.move('start', async () => {
+        await storeStart(roles.store, record, destination, signal);
+        session = this.#context.enter(placeOf(roles, record));
+      });
+    } catch (error) {
+      await roles.lease.release();
+      throw error;
+    }
+    logger.info('Started the migration', { source: source.label, destination: destination.label });
+    session?.open();
+  }
+
+  /** Runbooks call start after a restart: the same options are welcome while the migration goes on. */
+  #startAgain(wanted: MigrationOptions): void {
+    const { machine, db } = this.#context;
+    const { state } = machine;
+    if (state !== 'RUNNING' && state !== 'PAUSED' && state !== 'COMMITTING') {
+      if (state === 'COMMITTED') {
+        throw new AppError(
+          'InvalidStateTransition',
+          `the migration is COMMITTED; to begin another one, drop the database ${db} on the destination and restart mongoferry`,
+          { metadata: { state } },
+        );
+      }
+      machine.check('start');
+    }
+    refuseOtherOptions(wanted, this.#session().place.record.value, state);
+  }
+
+  #roles(options: MigrationOptions): [Cluster, Cluster] {
+    const find = (name: string): Cluster => {
+      const cluster = this.#context.clusters.find((each) => each.name === name);
+      if (cluster === undefined) throw new AppError('ClusterUnreachable', `${name} is not connected yet`);
+      return cluster;
+    };
+    return [find(options.source), find(options.destination)];
+  }
+
+  /** One call after the other; rejected while the process cannot serve it. Driver errors become ours. */
+  #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const turn = this.#last.then(async () => {
+      const { failure, signal } = this.#context;
+      if (failure !== undefined) throw failed(failure);
+      if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
+      try {
+        return await call(signal);
+      } catch (error) {
+        throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
+      }
+    });
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #session(): Session {
+    const { session, machine } = this.#context;
+    if (session === undefined) throw new AppError('Internal', `no migration is at hand in state ${machine.state}`);
+    return session;
+  }
+}
+
+/** A reversal takes the metadata to the source, where what another migration has left would be in its way. */
+function onReversal(existing: Finding, source: Cluster, db: string): Finding {
+  const remedy = `Give this migration a --migrationName of its own, or drop ${db} there if the other one is over.`;
+  const description = `a reversal would need ${db} on ${source.label}, which holds the metadata of another migration`;
+  return { ...existing, description, remedy };
+}
+
+function failed(failure: FailureRecord): AppError {
+  return new AppError('MigrationFailed', `${failure.error}: ${failure.description}`);
+}

@@ -1,0 +1,124 @@
+import type { Logger } from '../lib/logger.js';
+import type { FailureRecord, Snapshot } from './control.js';
+import type { Health } from './monitor.js';
+import type { Session } from './session.js';
+import { type SnapshotSources, takeSnapshot } from './snapshot.js';
+import type { State } from './state.js';
+import { Trends } from './trends.js';
+
+/** What a snapshot shows and somebody else decides on. */
+export interface Reported {
+  readonly state: State;
+  readonly failure: FailureRecord | undefined;
+  readonly session: Session | undefined;
+  /** What each cluster is being waited for. */
+  readonly outages: readonly string[];
+}
+
+/** What callers are told: the snapshot, its warnings, and when it changes. Decides nothing. */
+export class Reporter {
+  readonly health: Health = { sourcePingMs: undefined, destinationPingMs: undefined, oldestOplogSeconds: undefined };
+  readonly #instanceId: string;
+  readonly #logger: Logger;
+  readonly #reported: () => Reported;
+  readonly #listeners = new Set<() => void>();
+  readonly #trends = new Trends();
+  readonly #warnings = new Set<string>();
+  readonly #startedAt = new Date();
+  #heldUp: string | undefined;
+  #flags = '';
+
+  constructor(instanceId: string, logger: Logger, reported: () => Reported) {
+    this.#instanceId = instanceId;
+    this.#logger = logger;
+    this.#reported = reported;
+  }
+
+  /** What the record keeps. */
+  get warnings(): readonly string[] {
+    return [...this.#warnings];
+  }
+
+  get sources(): SnapshotSources {
+    const { state, failure, session, outages } = this.#reported();
+    return {
+      state,
+      failure,
+      run: session?.lastRun,
+      context: session?.context,
+      health: this.health,
+      rates: this.#trends.rates,
+      earlierLag: this.#trends.earlierLag,
+      warnings: [...this.#warnings, ...texts(this.#heldUp, sourceBlock(session)), ...outages],
+      instanceId: this.#instanceId,
+      startedAt: this.#startedAt,
+    };
+  }
+
+  snapshot(): Snapshot {
+    return takeSnapshot(this.sources);
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  changed(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** A warning that stays. */
+  warn(warning: string): void {
+    if (this.#warnings.has(warning)) return;
+    this.#warnings.add(warning);
+    this.#logger.warn(warning);
+    this.changed();
+  }
+
+  /** Warnings that were given before, e.g. by an earlier process. */
+  remember(warnings: readonly string[]): void {
+    for (const warning of warnings) this.#warnings.add(warning);
+  }
+
+  /** The one warning that goes again: what holds up, or has ended, the last commit or reversal. */
+  heldUp(warning: string | undefined): void {
+    if (warning === this.#heldUp) return;
+    this.#heldUp = warning;
+    if (warning !== undefined) this.#logger.warn(warning);
+    this.changed();
+  }
+
+  /** Once a second. */
+  tick(): void {
+    const snapshot = this.snapshot();
+    this.#trends.sample(this.#reported().session?.lastRun, snapshot);
+    const flags = `${snapshot.canCommit} ${snapshot.canWrite} ${snapshot.info} ${snapshot.ceaStage} ${snapshot.warnings.length}`;
+    if (flags === this.#flags) return;
+    this.#flags = flags;
+    this.changed();
+  }
+
+  logProgress(): void {
+    const { state, lag, oplogTimeRemaining, totalEventsApplied, rates } = this.snapshot();
+    this.#logger.info('Replication progress', {
+      state,
+      lagTimeSeconds: lag?.overallSeconds,
+      estimatedOplogTimeRemaining: oplogTimeRemaining,
+      totalEventsApplied,
+      eventApplicationRatePerSecond: Math.round(rates.eventsPerSecond),
+    });
+  }
+}
+
+function texts(...values: readonly (string | undefined)[]): string[] {
+  return values.filter((value): value is string => value !== undefined);
+}
+
+/** The source stays blocked, which its operator must know; lifting it costs the possibility to reverse. */
+function sourceBlock(session: Session | undefined): string | undefined {
+  if (session === undefined) return undefined;
+  const { record, source } = session.place;
+  if (!record.value.canWrite || record.value.blockedSource !== true) return undefined;
+  return `The commit has blocked writes to the source, and leaves them so; to lift that, run on ${source.label}: db.adminCommand({setUserWriteBlockMode: 1, global: false}). Writes to it make a reversal impossible`;
+}

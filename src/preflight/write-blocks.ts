@@ -1,0 +1,64 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { bypassingUsers } from '../cluster/users.js';
+import { isBlocked } from '../cluster/write-block.js';
+import { blocker, type Finding, warning } from './finding.js';
+import type { PrivilegeOptions } from './privileges.js';
+
+const UNBLOCK = 'db.adminCommand({setUserWriteBlockMode: 1, global: false})';
+const MAX_NAMED = 20;
+
+/**
+ * Blocks that are there already are somebody else's, and stay theirs. On the destination that would make canWrite a
+ * lie; on the source it only means that nobody writes there.
+ */
+export async function checkWriteBlocks(
+  source: Cluster,
+  destination: Cluster,
+  { blocksSource }: PrivilegeOptions,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  if (await isBlocked(destination, signal)) {
+    findings.push(
+      blocker(
+        'DestinationWritesBlocked',
+        `user writes on ${destination.label} are blocked already`,
+        `Find out who blocked them; then run there: ${UNBLOCK}.`,
+      ),
+    );
+  }
+  if (blocksSource && source.isAtLeast(6) && (await isBlocked(source, signal))) {
+    findings.push(
+      warning(
+        'SourceWritesBlocked',
+        `user writes on ${source.label} are blocked already; this block is somebody else's, and the migration will not lift it`,
+        `If that is not meant, run there: ${UNBLOCK}.`,
+      ),
+    );
+  }
+  return findings;
+}
+
+/** Users whom a write block does not stop, on the sides that will be blocked; nothing where users may not be read. */
+export async function checkBypassingUsers(
+  source: Cluster,
+  destination: Cluster,
+  { blocksSource, blocksDestination }: PrivilegeOptions,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const sides = [...(blocksDestination ? [destination] : []), ...(blocksSource ? [source] : [])];
+  const findings: Finding[] = [];
+  for (const cluster of sides) {
+    const users = cluster.isAtLeast(6) ? await bypassingUsers(cluster, signal) : [];
+    if (users.length === 0) continue;
+    const more = users.length > MAX_NAMED ? ` and ${users.length - MAX_NAMED} more` : '';
+    findings.push(
+      warning(
+        'UsersBypassWriteBlock',
+        `the write block of ${cluster.label} does not stop these users, who have bypassWriteBlockingMode: ${users.slice(0, MAX_NAMED).join(', ')}${more}`,
+        'See to it that no application uses them until canWrite is true.',
+      ),
+    );
+  }
+  return findings;
+}

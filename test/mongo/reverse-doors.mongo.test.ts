@@ -1,0 +1,116 @@
+import { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { assertEqualClusters } from '../support/compare-clusters.js';
+import { CliCommand, type CliRun } from '../support/ferry-cli.js';
+import { FerryClient } from '../support/ferry-client.js';
+import { FerryProcess } from '../support/ferry-process.js';
+import { createUser, REVERSIBLE_PRIVILEGES } from '../support/ferry-users.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { RestClient } from '../support/rest-client.js';
+import { isBlocked } from '../support/stored-migration.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 120_000;
+const USER_WRITES_BLOCKED = 371;
+
+let pair: ReplicaSetPair;
+let roots: readonly [MongoClient, MongoClient];
+let applications: readonly [MongoClient, MongoClient];
+let uris: { cluster0: string; cluster1: string };
+
+test.before(async () => {
+  pair = await startPair({ auth: true });
+  roots = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+  const ferry = { name: 'ferry', privileges: REVERSIBLE_PRIVILEGES };
+  const application = { name: 'app', roles: ['readWriteAnyDatabase', 'dbAdminAnyDatabase'] };
+  uris = {
+    cluster0: await createUser(pair.source, roots[0], ferry),
+    cluster1: await createUser(pair.destination, roots[1], ferry),
+  };
+  applications = [
+    new MongoClient(await createUser(pair.source, roots[0], application)),
+    new MongoClient(await createUser(pair.destination, roots[1], application)),
+  ];
+});
+
+test.after(async () => {
+  await Promise.all(applications.map((client) => client.close()));
+  await pair[Symbol.asyncDispose]();
+});
+
+/** Which of the two applications may write: the codes of an insert on each side. */
+async function refusals(): Promise<(number | undefined)[]> {
+  const codes: (number | undefined)[] = [];
+  for (const client of applications) {
+    const insert = client.db('shop').collection('items').insertOne({ by: 'an application' });
+    codes.push(
+      await insert.then(
+        () => undefined,
+        (error: { code?: number }) => error.code,
+      ),
+    );
+  }
+  return codes;
+}
+
+const ON_SECOND = [USER_WRITES_BLOCKED, undefined];
+const ON_FIRST = [undefined, USER_WRITES_BLOCKED];
+
+test('commit and reverse over REST, gRPC and the command line, as users with the documented roles', async () => {
+  const migrate = async () => {
+    const items = roots[0].db('shop').collection<{ sku: number }>('items');
+    await items.insertMany(Array.from({ length: 100 }, (_, n) => ({ sku: n })));
+    await items.createIndex({ sku: 1 }, { unique: true, sparse: true });
+    await using ferry = await FerryProcess.start(uris);
+    using client = new FerryClient(ferry.grpcTarget);
+    const rest = new RestClient(() => ferry.httpUrl);
+    const run = (...words: string[]): Promise<CliRun> => new CliCommand([...words, '--target', ferry.grpcTarget]).ended;
+    await client.waitUntilInitialized();
+    const body =
+      '{"source": "cluster0", "destination": "cluster1", "reversible": true, "enableUserWriteBlocking": true}';
+    assert.equal(await rest.post('start', body), { status: 200, body: { success: true } });
+    const early = await rest.post('reverse');
+    assert.equal([early.status, early.body['error']], [409, 'InvalidStateTransition']);
+    await client.waitForCanCommit();
+    assert.equal(await refusals(), ON_FIRST);
+    await client.waitForCanCommit();
+    assert.is((await run('commit', '--wait')).code, 0);
+    await assertEqualClusters(roots[0], roots[1]);
+    assert.equal(await refusals(), ON_SECOND);
+
+    const reversing = await run('reverse', '--wait');
+    assert.equal([reversing.code, reversing.stderr], [0, ''], reversing.stdout);
+    assert.match(
+      reversing.stdout.trim().split('\n').at(-1) ?? '',
+      /^RUNNING, change event application.*, cluster1: .* to cluster0: /,
+    );
+    const progress = await rest.waitFor('canCommit', ({ canCommit }) => canCommit === true);
+    const mapping = progress['directionMapping'] as Record<string, string>;
+    assert.match(`${mapping['Source']} ${mapping['Destination']}`, /^cluster1: .* cluster0: /);
+    assert.equal(await refusals(), ON_SECOND, 'the applications go on where they are');
+    assert.equal(await rest.post('start', body), { status: 200, body: { success: true } }, 'as runbooks do');
+    await client.commitAndWait();
+    await assertEqualClusters(roots[0], roots[1]);
+    assert.equal(await refusals(), ON_FIRST);
+
+    assert.equal(await rest.post('reverse'), { status: 200, body: { success: true } });
+    await client.waitForCanCommit();
+    assert.equal(await rest.post('commit'), { status: 200, body: { success: true } });
+    await client.waitForState('COMMITTED');
+    assert.equal([await isBlocked(roots[0]), await isBlocked(roots[1])], [true, false]);
+    await assertEqualClusters(roots[0], roots[1]);
+
+    await roots[0].db('admin').command({ setUserWriteBlockMode: 1, global: false });
+    await items.insertOne({ sku: -1 });
+    const refused = await rest.post('reverse');
+    assert.equal([refused.status, refused.body['error']], [409, 'ReverseSourceModified']);
+    const again = await run('reverse', '--wait');
+    assert.is(again.code, 1);
+    assert.match(again.stderr, /^mongoferry: ReverseSourceModified: insert of shop\.items on cluster0/);
+    assert.is((await client.progress()).state, 'COMMITTED');
+  };
+  await within(TEST_MS, migrate(), 'the migrations');
+});
+
+test.run();
