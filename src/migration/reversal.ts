@@ -16,6 +16,7 @@ import type { Logger } from '../lib/logger.js';
 import { CollectionMap, type MigratedCollection } from '../metadata/collections.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore } from '../metadata/store.js';
+import { type VerificationRecord, VerificationStore } from '../metadata/verification-store.js';
 import { checkPrivileges } from '../preflight/privileges.js';
 import { loadOf } from './load-level.js';
 import { storedOptions } from './options.js';
@@ -101,6 +102,7 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
       signal,
     );
     for (const view of run.collections.views()) await collections.putView(view, signal);
+    if (run.verifies) await new VerificationStore(roles.store).save(equalSince(run.record.value), signal);
     await roles.store.createMigration(record, signal);
     await place.store.updateMigration({ moved: true }, signal);
     return placeOf(roles, record);
@@ -182,6 +184,19 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
     batch = [];
   }
   if (batch.length > 0) await applier.apply(batch, signal);
+}
+
+/** The commit has proven both sides equal: only what changed since has to be compared, whichever side it is on. */
+function equalSince({ commit }: MigrationRecord): VerificationRecord {
+  if (commit?.time === undefined || commit.reverseStart === undefined)
+    throw new InvariantError('the times of the commit are not stored');
+  return {
+    sourceStart: commit.reverseStart,
+    destinationStart: commit.time,
+    sourceToken: undefined,
+    destinationToken: undefined,
+    planned: true,
+  };
 }
 
 function committed(context: RunContext): CommittedContext {

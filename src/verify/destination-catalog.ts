@@ -43,9 +43,9 @@ async function compareIndexes(
   signal: AbortSignal,
 ): Promise<string[]> {
   const wanted = new Map(
-    collection.indexes
-      .filter(isBuilt)
-      .map((spec) => [indexName(spec), builtText(relaxedIndex(spec, collection.options).spec)] as const),
+    [...collection.indexes.filter(isBuilt), ...(collection.kept ?? [])].map(
+      (spec) => [indexName(spec), builtText(relaxedIndex(spec, collection.options).spec)] as const,
+    ),
   );
   const actual = await listIndexes(destination, collection.ns, signal);
   const ns = nsText(collection.ns);
