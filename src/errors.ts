@@ -64,6 +64,8 @@ export const ERRORS = {
   EncryptedCollection: preflight,
   UniqueAndNonUniqueIndex: preflight,
   NamesDifferOnlyInCase: preflight,
+  NamespacesClash: preflight,
+  DestinationNamespaceExists: preflight,
   InsufficientDestinationDiskSpace: preflight,
   DestinationWritesBlocked: preflight,
 

@@ -69,10 +69,10 @@ async function plan(
 }
 
 async function sizeOf(source: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<Size> {
-  const { db, coll } = collection.ns;
+  const { db, coll } = collection.sourceNs;
   try {
     const reply = await source.read(
-      `sizing ${nsText(collection.ns)}`,
+      `sizing ${nsText(collection.sourceNs)}`,
       db,
       { aggregate: coll, pipeline: [{ $collStats: { storageStats: {} } }], cursor: {} },
       signal,
@@ -104,8 +104,8 @@ async function sampleBounds(
     { $group: { _id: '$_id' } },
     { $sort: { _id: 1 } },
   ];
-  const command = { aggregate: collection.ns.coll, pipeline, cursor: { batchSize: 100_000 }, allowDiskUse: true };
-  const reply = await source.read(`sampling ${nsText(collection.ns)}`, collection.ns.db, command, signal, {
+  const command = { aggregate: collection.sourceNs.coll, pipeline, cursor: { batchSize: 100_000 }, allowDiskUse: true };
+  const reply = await source.read(`sampling ${nsText(collection.sourceNs)}`, collection.sourceNs.db, command, signal, {
     firstBatch: true,
   });
   const samples = (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError, safeText } from '../cluster/errors.js';
+import { Scope } from '../cluster/scope.js';
 import { AppError, ExitCode } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { aborted, linkAbort, settlesWithin } from '../lib/signals.js';
@@ -15,7 +16,13 @@ import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } fro
 import { loadOf } from './load-level.js';
 import { StateMachine } from './machine.js';
 import { type Health, monitor } from './monitor.js';
-import { type BuildIndexes, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
+import {
+  type BuildIndexes,
+  type MigrationOptions,
+  resolveStartOptions,
+  type StartOptions,
+  storedOptions,
+} from './options.js';
 import { StoredRecord } from './record.js';
 import { type Found, findMigration } from './recover.js';
 import { MigrationRun, type RunContext } from './run.js';
@@ -26,6 +33,7 @@ import {
   migrationExists,
   newRecord,
   preflightError,
+  recheck,
   refuseOtherOptions,
   storeStart,
 } from './starting.js';
@@ -42,6 +50,8 @@ export interface MigrationConfig {
   readonly migrationName: string | undefined;
   /** 1 to 4. */
   readonly loadLevel: number;
+  /** Whether the operator left it open. */
+  readonly loadLevelIsDefault?: boolean;
   readonly disableVerification: boolean;
 }
 
@@ -62,7 +72,9 @@ export function createMigration(config: MigrationConfig, logger: Logger): Migrat
 const NOT_VERIFIED =
   'The data is not verified: this version of mongoferry has no verifier. Compare the clusters by other means before relying on the destination.';
 /** Findings that a running migration causes itself. */
-const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationWritesBlocked']);
+const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationNamespaceExists', 'DestinationWritesBlocked']);
+const ATTENTION =
+  'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
 const STOP_MS = 8000;
 const CLOSE_MS = 1500;
 
@@ -218,7 +230,9 @@ class LiveMigration implements Migration {
   /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
   async #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
     const [source, destination] = this.#roles(wanted);
-    const checks = { blocksDestination: blocksDestination(wanted), skipDiskSpaceCheck };
+    const scope = new Scope(source, wanted);
+    await scope.validate(signal);
+    const checks = { blocksDestination: blocksDestination(wanted), skipDiskSpaceCheck, scope };
     const findings = await preflight(source, destination, checks, signal);
     const { state } = this.#machine;
     const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName));
@@ -302,13 +316,14 @@ class LiveMigration implements Migration {
     try {
       const record = newRecord(wanted, source, destination);
       await this.#machine.move('start', async () => {
-        await storeStart(store, record, destination, signal);
+        await storeStart(store, record, destination, () => recheck(source, destination, wanted, signal), signal);
         this.#prepare(source, destination, store, lease, record);
       });
     } catch (error) {
       await lease.release();
       throw error;
     }
+    if (wanted.preExistingDestinationData) this.#logger.warn(ATTENTION);
     this.#logger.info('Started the migration', { source: source.label, destination: destination.label });
     this.#open();
   }
@@ -346,18 +361,25 @@ class LiveMigration implements Migration {
     return { lease, store };
   }
 
+  /** With data of others on the destination a migration goes easier on it, unless the operator has set a level. */
+  #loadLevel({ preExistingDestinationData }: MigrationOptions): number {
+    return preExistingDestinationData && this.#config.loadLevelIsDefault === true ? 2 : this.#config.loadLevel;
+  }
+
   #prepare(source: Cluster, destination: Cluster, store: MetadataStore, lease: Lease, record: MigrationRecord): void {
     this.#lease = lease;
     this.#warnings.add(NOT_VERIFIED);
     for (const warning of record.warnings) this.#warnings.add(warning);
     const stored = new StoredRecord(store, record);
+    const options = storedOptions(record);
     this.#context = {
       source,
       destination,
+      scope: new Scope(source, options),
       record: stored,
       collections: new CollectionMap(store),
       lease,
-      load: loadOf(this.#config.loadLevel),
+      load: loadOf(this.#loadLevel(options)),
       logger: this.#logger,
       blocksDestination: record.options['writeBlocking'] === 'destinationOnly',
       buildIndexes: record.options['buildIndexes'] as BuildIndexes,

@@ -2,6 +2,7 @@ import { namespaceOf } from '../apply/event.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
 import type { Timestamp } from '../cluster/bson.js';
+import type { CatalogEntry } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
@@ -9,6 +10,7 @@ import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { type StreamStart, secondsOf } from '../cluster/position.js';
 import { RawWriter } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
@@ -27,7 +29,7 @@ import { traced } from '../lib/trace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
 import { metrics } from '../metrics.js';
-import { checkEmpty } from '../preflight/data.js';
+import { checkEmpty, checkPlaces } from '../preflight/places.js';
 import type { Load } from './load-level.js';
 import type { StoredRecord } from './record.js';
 
@@ -35,6 +37,7 @@ import type { StoredRecord } from './record.js';
 export interface RunContext {
   readonly source: Cluster;
   readonly destination: Cluster;
+  readonly scope: Scope;
   readonly record: StoredRecord;
   readonly collections: CollectionMap;
   readonly lease: Lease;
@@ -133,10 +136,10 @@ export class MigrationRun {
   }
 
   async #initialise(signal: AbortSignal): Promise<void> {
-    const { source, destination, record, collections, logger, blocksDestination } = this.#context;
+    const { source, destination, scope, record, collections, logger, blocksDestination } = this.#context;
     const hasStartTime = record.value.startTime !== undefined;
     if (blocksDestination) await setBlock(destination, true, signal);
-    if (!hasStartTime) await this.#mustBeEmpty(signal);
+    if (!hasStartTime && !scope.sharesDestination) await this.#mustBeEmpty(signal);
     const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
       probeRawDeltas(source, destination, record.store.db),
     );
@@ -145,11 +148,20 @@ export class MigrationRun {
         'the servers do not give or take raw update deltas; changed documents are read again instead, which is slower',
       );
     await initialise(
-      { source, destination, store: record.store, collections, logger: logger.component('initialise') },
+      {
+        source,
+        destination,
+        scope,
+        mustFit: (entries, inner) => this.#mustFit(entries, inner),
+        store: record.store,
+        collections,
+        logger: logger.component('initialise'),
+      },
       hasStartTime,
       signal,
     );
     await record.refresh(signal);
+    for (const warning of record.value.warnings) this.#context.onWarning(warning);
     await record.update({ phase: 'copy', rawDeltas }, signal);
   }
 
@@ -157,6 +169,16 @@ export class MigrationRun {
     const [finding] = await checkEmpty(this.#context.destination, signal);
     if (finding !== undefined)
       throw new AppError('DestinationModified', `${finding.description}: it was empty when the start was accepted`);
+  }
+
+  /** As the start found it, but for the catalog of T0. */
+  async #mustFit(entries: readonly CatalogEntry[], signal: AbortSignal): Promise<void> {
+    const { destination, scope } = this.#context;
+    const databases = [...new Set(entries.map((each) => each.ns.db))];
+    const [finding] = await checkPlaces({ databases, entries }, destination, scope, signal);
+    if (finding === undefined) return;
+    const name = finding.name === 'DestinationNamespaceExists' ? 'DestinationModified' : 'UnsupportedChange';
+    throw new AppError(name, `${finding.description}: it was not so when the start was accepted`);
   }
 
   async #copyAll(writer: DocumentWriter, signal: AbortSignal): Promise<void> {
@@ -254,13 +276,14 @@ export class MigrationRun {
   }
 
   #buildPipeline(writer: DocumentWriter): ApplyPipeline {
-    const { source, destination, record, collections, load, logger } = this.#context;
+    const { source, destination, scope, record, collections, load, logger } = this.#context;
     const log = logger.component('apply');
     const copyContext = this.#copyContext(writer);
     return new ApplyPipeline(
       {
         source,
         destination,
+        scope,
         store: record.store,
         collections,
         indexes: this.indexes,
@@ -329,10 +352,11 @@ export class MigrationRun {
   }
 
   #commitContext(): CommitContext {
-    const { source, destination, record, collections, logger, onChange } = this.#context;
+    const { source, destination, scope, record, collections, logger, onChange } = this.#context;
     return {
       source,
       destination,
+      scope,
       store: record.store,
       collections,
       isBuilt: (spec) => isBuilt(this.#context.buildIndexes, spec),

@@ -91,7 +91,7 @@ const NOTHING = {
 export function namespaceSnapshots(run: MigrationRun, context: RunContext): NamespaceSnapshot[] {
   const copies = new Map(run.copy.namespaces.map((each) => [each.namespace, each]));
   const rows = context.collections.live().map((each) => {
-    const namespace = nsText(each.ns);
+    const namespace = nsText(each.sourceNs);
     const copy = copies.get(namespace);
     const indexes = run.indexes.countsOf(each);
     return {

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
+import type { Scope } from '../cluster/scope.js';
 import { isBlocked } from '../cluster/write-block.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkDeployments } from './deployments.js';
@@ -10,6 +11,7 @@ import { checkPrivileges } from './privileges.js';
 export interface PreflightOptions {
   readonly blocksDestination: boolean;
   readonly skipDiskSpaceCheck: boolean;
+  readonly scope: Scope;
 }
 
 /**
@@ -27,10 +29,10 @@ export async function preflight(
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted(deployments);
   const findings = [...deployments, ...(await checkPrivileges(source, destination, options.blocksDestination, signal))];
   const checks = [
-    () => checkData(source, destination, signal),
+    () => checkData(source, destination, options.scope, signal),
     () => checkOplog(source, signal),
     () => checkWriteBlock(destination, signal),
-    ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, signal)]),
+    ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, options.scope, signal)]),
   ];
   for (const check of checks) {
     try {

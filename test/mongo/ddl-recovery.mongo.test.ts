@@ -80,6 +80,7 @@ const CASES: readonly Case[] = [
         _id: uuidText(onSource?.info?.uuid as unknown as Binary),
         db: name,
         coll: 'clone',
+        sourceDb: name,
         destinationUuid: onDestination?.info?.uuid,
         options: BSON.serialize({ capped: true, size: 65_536 }),
         indexes: [],

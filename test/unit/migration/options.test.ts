@@ -126,14 +126,10 @@ test('source and destination must differ', () => {
 const LATER: readonly [string, Partial<StartOptions>][] = [
   ['enableUserWriteBlocking', { enableUserWriteBlocking: 'sourceAndDestination' }],
   ['reversible', { reversible: true }],
-  ['includeNamespaces', { includeNamespaces: [{ database: 'a', collections: [] }] }],
-  ['excludeNamespaces', { excludeNamespaces: [{ database: 'a', collections: [] }] }],
   ['copyInNaturalOrder', { copyInNaturalOrder: [{ database: '.', collections: [] }] }],
   ['detectRandomId', { detectRandomId: true }],
-  ['preExistingDestinationData', { preExistingDestinationData: true }],
   ['sharding', { sharding: { createSupportingIndexes: false, shardingEntries: [] } }],
   ['verification.enabled', { verification: { enabled: true } }],
-  ['namespaceRemap', { namespaceRemap: [{ from: 'a', to: 'b' }] }],
   ['documentFilter', { documentFilter: { field: 'a', matchValues: [1] } }],
 ];
 
