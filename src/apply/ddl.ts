@@ -177,28 +177,31 @@ export class DdlApplier {
     if (added !== undefined) await this.#fillCapped(added, signal);
   }
 
-  /**
-   * Whether what comes into being on the source may be made on the destination: its name there must be free. A replay
-   * may find what it has made itself.
-   */
+  /** The name on the destination of what comes into being must be free. A replay may find what it has made itself. */
   async #mustBeFree(sourceNs: Namespace, isReplay: boolean, signal: AbortSignal): Promise<void> {
-    const { destination, collections, scope } = this.#context;
-    const ns = scope.target(sourceNs);
-    const other = [...collections.live(), ...collections.views()].find(
-      (each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs),
-    );
-    if (other !== undefined) {
-      throw new AppError(
-        'UnsupportedChange',
-        `${describeNs(sourceNs, ns)} came into being on the source during the migration, but ${nsText(other.sourceNs)} has that name on the destination already. Rename or drop one of them, and start anew`,
-      );
-    }
-    if (!isReplay && (await findCollection(destination, ns, signal)) !== undefined) {
+    this.#mustNotClash(sourceNs);
+    const ns = this.#context.scope.target(sourceNs);
+    if (!isReplay && (await findCollection(this.#context.destination, ns, signal)) !== undefined) {
       throw new AppError(
         'DestinationModified',
         `${nsText(ns)} on the destination was created by someone else during the migration`,
       );
     }
+  }
+
+  /** Of two databases that are one on the destination, only one may have a collection or view of a name. */
+  #mustNotClash(sourceNs: Namespace): void {
+    const { collections, scope } = this.#context;
+    if (scope.keepsNames) return;
+    const ns = scope.target(sourceNs);
+    const other = [...collections.live(), ...collections.views()].find(
+      (each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs),
+    );
+    if (other === undefined) return;
+    throw new AppError(
+      'UnsupportedChange',
+      `${describeNs(sourceNs, ns)} came into being on the source during the migration, but ${nsText(other.sourceNs)} has that name on the destination already. Rename or drop one of them, and start anew`,
+    );
   }
 
   /** cloneCollectionAsCapped looks just like the creation of a capped collection, and its documents emit no events. */
@@ -263,6 +266,7 @@ export class DdlApplier {
     if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${nsText(from)}`);
     if (collection.destinationUuid === undefined)
       throw new InvariantError(`${collection.name} has no UUID on the destination`);
+    this.#mustNotClash(sourceNs);
     const targetId = dropTargetOf(event);
     const target = targetId === undefined ? undefined : collections.get(targetId);
     const held = [collection.id, ...(target === undefined ? [] : [target.id])];
