@@ -324,7 +324,8 @@ class LiveMigration implements Migration {
       throw error;
     }
     if (wanted.preExistingDestinationData) this.#logger.warn(ATTENTION);
-    this.#logger.info('Started the migration', { source: source.label, destination: destination.label });
+    const loadLevel = this.#loadLevel(wanted);
+    this.#logger.info('Started the migration', { source: source.label, destination: destination.label, loadLevel });
     this.#open();
   }
 

@@ -1,11 +1,12 @@
 import { BSON, type Document, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MetadataStore } from '../../src/metadata/store.js';
 import type { NamespaceFilterEntry, StartOptions } from '../../src/migration/options.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { isBlocked, resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -132,6 +133,8 @@ test('the start says ATTENTION, goes at load level 2 unless told otherwise, and 
     assert.ok(
       first.logLines.some((line) => line.includes('ATTENTION! Data migration to a non-empty cluster is allowed')),
     );
+    const started = first.logLines.find((line) => line.includes('Started the migration'));
+    assert.match(started ?? '', /"loadLevel":2/);
     const skipped = /1 views are not migrated.*: shop\.view\./;
     assert.is(first.snapshot.warnings.filter((warning) => skipped.test(warning)).length, 1);
     assert.ok(first.logLines.some((line) => skipped.test(line)));
@@ -200,15 +203,16 @@ test('a name that others take between the start and the catalog fails the migrat
     await source.db('shop').collection('fresh').insertOne({ n: 1 });
     const options: StartOptions = { ...OPTIONS, namespaceRemap: [{ from: 'shop', to: 'store' }] };
     await using harness = await MigrationHarness.open(pair);
-    const [starting] = await Promise.allSettled([
-      harness.migration.start(options),
-      // Held back until the record of the migration is there: after the check, before the catalog is read.
-      (async () => {
-        while ((await destination.db(METADATA_DB).collection('migration').findOne()) === null);
-        await destination.db('store').collection('fresh').insertOne({ theirs: 1 });
-      })(),
-    ]);
-    assert.is(starting.status, 'fulfilled');
+    const { createMigration } = MetadataStore.prototype;
+    MetadataStore.prototype.createMigration = async function create(...args) {
+      await createMigration.apply(this, args);
+      await destination.db('store').collection('fresh').insertOne({ theirs: 1 });
+    };
+    try {
+      await harness.migration.start(options);
+    } finally {
+      MetadataStore.prototype.createMigration = createMigration;
+    }
     const error = await harness.failure();
     assert.is(error.code, 'DestinationModified');
     assert.match(error.message, /store\.fresh/);
