@@ -1,6 +1,7 @@
 import type { Db, MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Cluster } from '../../src/cluster/cluster.js';
 import type { NamespaceFilterEntry } from '../../src/migration/options.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
@@ -317,7 +318,24 @@ test('what would stop a migration is looked for in what is migrated only', async
   await within(TEST_MS, check(), 'the checks');
 });
 
-test('an unfollowed collection that is written to is asked about once, not at each event', async () => {
+/** How often each command went to the migration's source meanwhile. */
+async function countingCommands(uri: string, work: () => Promise<void>): Promise<Map<string, number>> {
+  const commands = new Map<string, number>();
+  const original = Cluster.prototype.command;
+  Cluster.prototype.command = function command(...args) {
+    const name = Object.keys(args[1])[0] ?? '';
+    if (uri.includes(this.facts.address)) commands.set(name, (commands.get(name) ?? 0) + 1);
+    return original.apply(this, args);
+  };
+  try {
+    await work();
+  } finally {
+    Cluster.prototype.command = original;
+  }
+  return commands;
+}
+
+test('an unfollowed collection that is written to costs no command per event', async () => {
   const migrate = async () => {
     await seedSchool();
     const filter = {
@@ -329,10 +347,19 @@ test('an unfollowed collection that is written to is asked about once, not at ea
     await harness.sync(filter);
     // Its name matches, but a temporary collection is judged by what it becomes.
     const temporary = 'tmp.agg_out.01234567-89ab-cdef-0123-456789abcdef';
-    for (let n = 0; n < 50; n++) await source.db('students').collection(temporary).insertOne({ n });
-    await source.db('students').collection(temporary).drop();
-    await source.db('students').collection('done').insertOne({ n: 1 });
-    await eventually(10_000, () => destination.db('students').collection('done').findOne(), 'the last write arriving');
+    const commands = await countingCommands(pair.source.uri, async () => {
+      for (let n = 0; n < 50; n++) await source.db('students').collection(temporary).insertOne({ n });
+      await source.db('students').collection(temporary).drop();
+      await source.db('students').collection('done').insertOne({ n: 1 });
+      await eventually(
+        10_000,
+        () => destination.db('students').collection('done').findOne(),
+        'the last write arriving',
+      );
+    });
+    assert.is(commands.get('listCollections') ?? 0, 0);
+    // Only the new name "done" was to be decided.
+    assert.ok((commands.get('aggregate') ?? 0) <= 1, `${commands.get('aggregate')} aggregates`);
     assert.ok(!(await namespacesOnDestination()).some((name) => name.includes('tmp')));
     await harness.commit();
     assert.equal(
