@@ -439,7 +439,7 @@ class LiveMigration implements Migration {
       const blocked = context.record.value.blockedDestination
         ? ` Writes to the destination are still blocked; to lift that, run there: db.adminCommand({setUserWriteBlockMode: 1, global: false}).`
         : '';
-      const description = `${error.message}.${blocked} To begin anew, drop the migrated databases and ${context.record.store.db} on the destination.`;
+      const description = `${error.message}.${blocked} To begin anew, drop what was migrated and the database ${context.record.store.db} on the destination.`;
       const failure = { error: error.code, description, at: new Date() };
       this.#failure = failure;
       this.#changed();

@@ -44,7 +44,7 @@ export async function checkMetadata(store: MetadataStore, signal: AbortSignal): 
 
 /** The finding that there is a migration already. */
 export function migrationExists(state: string, db: string): Finding {
-  const remedy = `To go on with it, restart mongoferry with the same clusters. To begin anew, drop the migrated databases and ${db} on the destination.`;
+  const remedy = `To go on with it, restart mongoferry with the same clusters. To begin anew, drop what it has migrated and the database ${db} on the destination.`;
   return blocker('MigrationExists', `the destination holds a migration that is ${state}`, remedy);
 }
 

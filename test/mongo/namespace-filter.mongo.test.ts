@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import type { Db, MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -334,6 +335,33 @@ async function countingCommands(uri: string, work: () => Promise<void>): Promise
   }
   return commands;
 }
+
+test('the disk space that is needed is that of what is migrated', async () => {
+  const check = async () => {
+    const noise = Array.from({ length: 200 }, () => ({ noise: randomBytes(10_000) }));
+    await source.db('shop').collection('large').insertMany(noise);
+    await source.db('shop').collection('small').insertOne({ n: 1 });
+    await source.db('admin').command({ fsync: 1 });
+    await using harness = await MigrationHarness.open(pair);
+    const original = Cluster.prototype.read;
+    Cluster.prototype.read = async function read(...args) {
+      const reply = await original.apply(this, args);
+      return 'dbStats' in args[2] ? { ...reply, fsTotalSize: 1e12, fsUsedSize: 1e12 - 1e6 } : reply;
+    };
+    try {
+      const names = async (...includeNamespaces: NamespaceFilterEntry[]) =>
+        (await harness.migration.check({ ...START, includeNamespaces })).map(({ name }) => name);
+      const tooSmall = ['InsufficientDestinationDiskSpace', 'ShortOplogWindow'];
+      assert.equal(await names(), tooSmall);
+      assert.equal(await names(all('shop')), tooSmall);
+      assert.equal(await names(some('shop', 'large')), tooSmall);
+      assert.equal(await names(some('shop', 'small')), ['ShortOplogWindow']);
+    } finally {
+      Cluster.prototype.read = original;
+    }
+  };
+  await within(TEST_MS, check(), 'the checks');
+});
 
 test('an unfollowed collection that is written to costs no command per event', async () => {
   const migrate = async () => {
