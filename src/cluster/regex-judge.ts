@@ -10,7 +10,7 @@ export interface RegexPattern {
 
 /** Texts of one command: their total stays far below 16 MB. */
 const TEXTS_PER_COMMAND = 2000;
-const MAX_CACHED = 200_000;
+const MAX_REMEMBERED = 500_000;
 
 /**
  * Decides regular expressions on names as the server does: JavaScript's differ from MongoDB's (PCRE) in inline options,
@@ -22,7 +22,8 @@ const MAX_CACHED = 200_000;
  */
 export class RegexJudge {
   readonly #source: Cluster;
-  readonly #known = new Map<string, boolean>();
+  /** By pattern, then by name. */
+  readonly #known = new Map<string, Map<string, boolean>>();
 
   constructor(source: Cluster) {
     this.#source = source;
@@ -30,19 +31,27 @@ export class RegexJudge {
 
   async matches(regex: RegexPattern, text: string, signal: AbortSignal): Promise<boolean> {
     await this.learn(regex, [text], signal);
-    return this.#known.get(keyOf(regex, text)) === true;
+    return this.#knownOf(regex).get(text) === true;
   }
 
   /** Decides many texts at once, for `matches` to answer from memory. */
   async learn(regex: RegexPattern, texts: Iterable<string>, signal: AbortSignal): Promise<void> {
-    const unknown = [...new Set(texts)].filter((text) => !this.#known.has(keyOf(regex, text)));
+    const known = this.#knownOf(regex);
+    const unknown = [...new Set(texts)].filter((text) => !known.has(text));
     // Names of dropped collections would pile up in a migration of weeks.
-    if (this.#known.size + unknown.length > MAX_CACHED) this.#known.clear();
+    if (unknown.length > 0 && known.size > MAX_REMEMBERED) known.clear();
     for (let from = 0; from < unknown.length; from += TEXTS_PER_COMMAND) {
       const slice = unknown.slice(from, from + TEXTS_PER_COMMAND);
       const results = await this.#ask(regex, slice, signal);
-      for (const [index, text] of slice.entries()) this.#known.set(keyOf(regex, text), results[index] === true);
+      for (const [index, text] of slice.entries()) known.set(text, results[index] === true);
     }
+  }
+
+  #knownOf({ pattern, options }: RegexPattern): Map<string, boolean> {
+    const key = `${options}/${pattern}`;
+    const known = this.#known.get(key) ?? new Map<string, boolean>();
+    this.#known.set(key, known);
+    return known;
   }
 
   /** What the server has against a pattern, or undefined. */
@@ -74,8 +83,4 @@ const INVALID_REGEX = 51111;
 /** An aggregation expression that is true when a text matches. */
 export function regexExpression(input: string, { pattern, options }: RegexPattern): Doc {
   return { $regexMatch: { input, regex: { $literal: pattern }, options: { $literal: options } } };
-}
-
-function keyOf(regex: RegexPattern, text: string): string {
-  return `${regex.options}\0${regex.pattern}\0${text}`;
 }

@@ -42,6 +42,11 @@ export class Scope {
     this.sharesDestination = options.preExistingDestinationData;
   }
 
+  /** Whether a part of the source only is migrated. */
+  get isFiltered(): boolean {
+    return !this.#filter.isEmpty;
+  }
+
   /** Whether every namespace keeps its name. */
   get keepsNames(): boolean {
     return this.#names.size === 0;

@@ -1,5 +1,5 @@
 import type { Doc, OrderedDoc } from '../cluster/bson.js';
-import { type CatalogEntry, listIndexes } from '../cluster/catalog.js';
+import { type CatalogEntry, listCollections, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { numberOf } from '../cluster/collection-spec.js';
 import { Code, codeOf } from '../cluster/errors.js';
@@ -29,8 +29,17 @@ export async function checkData(
     ...(await checkPlaces(migrated, destination, scope, signal)),
     ...checkKinds(entries),
     ...(scope.migratesViews ? [] : checkViews(entries)),
+    ...(scope.isFiltered && entries.length === 0 ? [nothingFound()] : []),
     ...(await checkIndexes(source, entries, signal)),
   ];
+}
+
+function nothingFound(): Finding {
+  return warning(
+    'FilterMatchesNothing',
+    'the source has no namespace that includeNamespaces and excludeNamespaces leave over',
+    'Compare the names in them with those of the source, unless they are yet to come.',
+  );
 }
 
 function checkViews(entries: readonly CatalogEntry[]): Finding[] {
@@ -135,23 +144,20 @@ export async function checkDiskSpace(
 /** Bytes of the files of what is migrated: of a database that is migrated in part, by collection. */
 async function sizeOnDisk(source: Cluster, scope: Scope, signal: AbortSignal): Promise<number> {
   const reply = await source.read('sizing databases', 'admin', { listDatabases: 1 }, signal);
-  const { databases, entries } = await listMigrated(source, scope, signal);
+  const sizes = new Map(
+    (reply['databases'] as { name: string; sizeOnDisk?: unknown }[]).map((each) => [each.name, each.sizeOnDisk]),
+  );
   let bytes = 0;
-  for (const each of reply['databases'] as { name: string; sizeOnDisk?: unknown }[]) {
-    if (!databases.includes(each.name)) continue;
-    if (await scope.includesAllOf(each.name, signal)) bytes += numberOf(each.sizeOnDisk ?? 0);
-    else bytes += await sizeOfCollections(source, each.name, entries, signal);
+  for (const db of await scope.databases([...sizes.keys()], signal)) {
+    if (await scope.includesAllOf(db, signal)) bytes += numberOf(sizes.get(db) ?? 0);
+    else bytes += await sizeOfCollections(source, scope, db, signal);
   }
   return bytes;
 }
 
-async function sizeOfCollections(
-  source: Cluster,
-  db: string,
-  entries: readonly CatalogEntry[],
-  signal: AbortSignal,
-): Promise<number> {
-  const collections = entries.filter((entry) => entry.ns.db === db && entry.type === 'collection');
+async function sizeOfCollections(source: Cluster, scope: Scope, db: string, signal: AbortSignal): Promise<number> {
+  const entries = await scope.select(await listCollections(source, db, signal), signal);
+  const collections = entries.filter((entry) => entry.type === 'collection');
   const sizes = await mapLimit(
     collections,
     PARALLEL,

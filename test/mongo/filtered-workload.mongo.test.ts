@@ -7,7 +7,7 @@ import { within } from '../support/within.js';
 
 const TEST_MS = 200_000;
 /** A failing seed is written here to be run again; `SEED=n` runs that one alone. */
-const SEEDS = process.env['SEED'] === undefined ? [1, 2] : [Number(process.env['SEED'])];
+const SEEDS = process.env['SEED'] === undefined ? [1] : [Number(process.env['SEED'])];
 
 const NAMES: Readonly<Record<string, string>> = { work0: 'home', work2: 'work1' };
 

@@ -312,6 +312,7 @@ test('what would stop a migration is looked for in what is migrated only', async
       (await harness.migration.check({ ...START, ...options })).map(({ name }) => name);
     assert.equal((await names({})).slice(0, 2), ['TimeSeriesCollection', 'UniqueAndNonUniqueIndex']);
     assert.equal(await names(SCHOOL), ['ShortOplogWindow']);
+    assert.equal(await names({ includeNamespaces: [all('Staff')] }), ['FilterMatchesNothing', 'ShortOplogWindow']);
     assert.equal(await names({ excludeNamespaces: [all('prospects'), some('students', 'series')] }), [
       'ShortOplogWindow',
     ]);

@@ -99,12 +99,12 @@ async function readEvents(client: MongoClient, since: Timestamp, stages: Documen
   try {
     const stream = { $changeStream: { allChangesForCluster: true, startAtOperationTime: since } };
     const command = { aggregate: 1, pipeline: [stream, ...stages], cursor: {} };
-    let { cursor } = await client.db('admin').command(command, { session });
+    let { cursor } = await client.db('admin').command(command, { session, promoteLongs: false });
     const events: Document[] = [...cursor.firstBatch];
     const reached = (token: string): boolean => BigInt(`0x${token.slice(2, 18)}`) >= until.toBigInt();
     while (!reached(cursor.postBatchResumeToken._data)) {
       const getMore = { getMore: cursor.id, collection: '$cmd.aggregate', maxTimeMS: 100 };
-      ({ cursor } = await client.db('admin').command(getMore, { session }));
+      ({ cursor } = await client.db('admin').command(getMore, { session, promoteLongs: false }));
       events.push(...cursor.nextBatch);
     }
     await client.db('admin').command({ killCursors: '$cmd.aggregate', cursors: [cursor.id] }, { session });
