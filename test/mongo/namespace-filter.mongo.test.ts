@@ -104,6 +104,8 @@ async function workInSchool(students: Db): Promise<void> {
     .collection('adjuncts')
     .aggregate([{ $out: 'elsewhere' }])
     .toArray();
+  // To another database that is not included: no more than a drop to the destination.
+  await source.db('admin').command({ renameCollection: 'staff.merged', to: 'prospects.merged' });
   await students.command({ convertToCapped: 'adjuncts', size: 65_536 });
   await students.collection('adjuncts').insertOne({ capped: true });
   await students.command({ convertToCapped: 'elsewhere', size: 65_536 });

@@ -238,6 +238,36 @@ test('a collection that comes into being under a name that others have fails the
   await within(TEST_MS, migrate(), 'the failure');
 });
 
+test('dropDatabase on the source leaves what others have in that database, under another name, too', async () => {
+  const migrate = async () => {
+    await seed();
+    await source.db('mine').collection('orders').insertOne({ n: 1 });
+    await source.db('mine').collection('items').insertOne({ n: 2 });
+    const before = await foreignBytes();
+    const options: StartOptions = {
+      ...OPTIONS,
+      includeNamespaces: [SHOP, { database: 'mine', collections: [] }],
+      namespaceRemap: [{ from: 'mine', to: 'foreign' }],
+    };
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync(options);
+    await source.db('shop').dropDatabase();
+    await source.db('mine').dropDatabase();
+    await source.db('mine').collection('again').insertOne({ n: 3 });
+    await harness.commit();
+    const after = (await foreignBytes()).filter((line) => !line.startsWith('foreign.again '));
+    assert.equal(
+      after.filter((line) => !line.includes('.again index')),
+      before,
+    );
+    assert.is(await destination.db('foreign').collection('again').countDocuments(), 1);
+    assert.is(await destination.db('foreign').collection('orders').countDocuments(), 0);
+    const left = await destination.db('shop').listCollections({}, { nameOnly: true }).toArray();
+    assert.not.ok(left.some(({ name }) => name === 'orders' || name === 'items'));
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
 test('write blocking of the destination may be asked for, and is lifted at the commit', async () => {
   const migrate = async () => {
     await seed();
