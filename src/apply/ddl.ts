@@ -1,5 +1,4 @@
 import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../cluster/bson.js';
-import { findCollection } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { carriedOptions, immediateChange, modifiedOptions } from '../cluster/collection-spec.js';
 import {
@@ -11,15 +10,7 @@ import {
   sendCreate,
 } from '../cluster/destination-catalog.js';
 import { indexName, modifiedIndex } from '../cluster/index-spec.js';
-import {
-  describeNs,
-  isConvertToCappedTemporary,
-  isOutTemporary,
-  isRenameTemporary,
-  type Namespace,
-  nsText,
-  sameNs,
-} from '../cluster/namespace.js';
+import { isConvertToCappedTemporary, isOutTemporary, type Namespace, nsText } from '../cluster/namespace.js';
 import { findField } from '../cluster/raw-document.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
@@ -30,6 +21,7 @@ import type { CollectionMap, MigratedCollection, MigratedView } from '../metadat
 import type { DdlRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { adopt } from './adopt.js';
+import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.js';
 import { type ChangeEvent, namespaceOf, parseEvent, tokenOf } from './event.js';
 
 /** What DDL needs of the index builder: its builds stand in the way of renames and drops. */
@@ -166,7 +158,7 @@ export class DdlApplier {
     const ns = scope.target(sourceNs);
     const known = collections.get(id);
     if (known?.destinationUuid !== undefined) return this.#fillCapped(known, signal);
-    await this.#mustBeFree(sourceNs, isReplay, signal);
+    await mustBeFree(this.#context, sourceNs, isReplay, signal);
     const options = carriedOptions(descriptionOf(event));
     const destinationUuid = await createCollection(destination, ns, options, true, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
@@ -175,33 +167,6 @@ export class DdlApplier {
       signal,
     );
     if (added !== undefined) await this.#fillCapped(added, signal);
-  }
-
-  /** The name on the destination of what comes into being must be free. A replay may find what it has made itself. */
-  async #mustBeFree(sourceNs: Namespace, isReplay: boolean, signal: AbortSignal): Promise<void> {
-    this.#mustNotClash(sourceNs);
-    const ns = this.#context.scope.target(sourceNs);
-    if (!isReplay && (await findCollection(this.#context.destination, ns, signal)) !== undefined) {
-      throw new AppError(
-        'DestinationModified',
-        `${nsText(ns)} on the destination was created by someone else during the migration`,
-      );
-    }
-  }
-
-  /** Of two databases that are one on the destination, only one may have a collection or view of a name. */
-  #mustNotClash(sourceNs: Namespace): void {
-    const { collections, scope } = this.#context;
-    if (scope.keepsNames) return;
-    const ns = scope.target(sourceNs);
-    const other = [...collections.live(), ...collections.views()].find(
-      (each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs),
-    );
-    if (other === undefined) return;
-    throw new AppError(
-      'UnsupportedChange',
-      `${describeNs(sourceNs, ns)} came into being on the source during the migration, but ${nsText(other.sourceNs)} has that name on the destination already. Rename or drop one of them, and start anew`,
-    );
   }
 
   /** cloneCollectionAsCapped looks just like the creation of a capped collection, and its documents emit no events. */
@@ -223,7 +188,7 @@ export class DdlApplier {
       );
     }
     if (!scope.migratesViews) return;
-    await this.#mustBeFree(sourceNs, isReplay, signal);
+    await mustBeFree(this.#context, sourceNs, isReplay, signal);
     await collections.putView({ ns, sourceNs, options }, signal);
     await sendCreate(destination, ns, options, signal);
   }
@@ -266,7 +231,7 @@ export class DdlApplier {
     if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${nsText(from)}`);
     if (collection.destinationUuid === undefined)
       throw new InvariantError(`${collection.name} has no UUID on the destination`);
-    this.#mustNotClash(sourceNs);
+    mustNotClash(this.#context, sourceNs);
     const targetId = dropTargetOf(event);
     const target = targetId === undefined ? undefined : collections.get(targetId);
     const held = [collection.id, ...(target === undefined ? [] : [target.id])];
@@ -299,7 +264,7 @@ export class DdlApplier {
     const targetId = dropTargetOf(event);
     const target = targetId === undefined ? undefined : collections.get(targetId);
     if (target !== undefined && !target.dropped) await this.#dropOne(target, signal);
-    if (collections.get(event.collection) === undefined) await this.#mustBeFree(to, isReplay, signal);
+    if (collections.get(event.collection) === undefined) await mustBeFree(this.#context, to, isReplay, signal);
     await adopt(this.#context, event.collection, to, signal);
   }
 
@@ -392,23 +357,6 @@ function isNamedBy(spec: OrderedDoc, change: OrderedDoc): boolean {
   const name = change.get('name');
   if (name !== undefined) return indexName(spec) === String(name);
   return canonicalText(spec.get('key')) === canonicalText(change.get('keyPattern'));
-}
-
-function entersFilter(from: Namespace, to: Namespace): AppError {
-  const what = isRenameTemporary(from.coll)
-    ? `a collection of another database was renamed to ${nsText(to)} on the source during the migration. Its documents were not followed, and ${to.db} is not wholly included`
-    : `${nsText(from)}, which the filter does not include, was renamed to ${nsText(to)} on the source during the migration`;
-  return new AppError(
-    'UnsupportedChange',
-    `${what}: a collection may enter the filter only by a rename into a wholly included database. Start anew, if need be with the whole database ${to.db} included`,
-  );
-}
-
-function leavesFilter(from: Namespace, to: Namespace): AppError {
-  return new AppError(
-    'UnsupportedChange',
-    `${nsText(from)} was renamed to ${nsText(to)} on the source during the migration, a name which the filter does not include. Start anew, with a filter that includes both names or the whole database`,
-  );
 }
 
 function unsupported(event: ChangeEvent): AppError {
