@@ -21,6 +21,8 @@ export interface Config {
   readonly migrationName: string | undefined;
   /** 1 to 4. */
   readonly loadLevel: number;
+  /** Whether none was given. */
+  readonly loadLevelIsDefault: boolean;
   readonly disableVerification: boolean;
   readonly bindIp: string;
   /** 0 = any free port. */
@@ -78,6 +80,7 @@ function readAll(reader: Reader): Omit<Config, 'notices'> {
       'must be 1 to 44 letters, digits and underscores',
     ),
     loadLevel: reader.integer('loadLevel', 1, 4, 3),
+    loadLevelIsDefault: !reader.isGiven('loadLevel'),
     disableVerification: reader.boolean('disableVerification'),
     bindIp,
     httpPort,
@@ -166,6 +169,10 @@ class Reader {
 
   refuse(field: FlagName, description: string): void {
     this.violations.push({ field, description });
+  }
+
+  isGiven(name: FlagName): boolean {
+    return this.#find(name) !== undefined;
   }
 
   isRefused(field: FlagName): boolean {

@@ -69,6 +69,8 @@ export const ERRORS = {
   EncryptedCollection: preflight,
   UniqueAndNonUniqueIndex: preflight,
   NamesDifferOnlyInCase: preflight,
+  NamespacesClash: preflight,
+  DestinationNamespaceExists: preflight,
   InsufficientDestinationDiskSpace: preflight,
   DestinationWritesBlocked: preflight,
   OtherMigrationExists: preflight,

@@ -1,5 +1,4 @@
 import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../cluster/bson.js';
-import { findCollection } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { carriedOptions, immediateChange, modifiedOptions } from '../cluster/collection-spec.js';
 import {
@@ -11,15 +10,18 @@ import {
   sendCreate,
 } from '../cluster/destination-catalog.js';
 import { indexName, modifiedIndex } from '../cluster/index-spec.js';
-import { isConvertToCappedTemporary, isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
+import { isConvertToCappedTemporary, isOutTemporary, type Namespace, nsText } from '../cluster/namespace.js';
 import { findField } from '../cluster/raw-document.js';
 import { uuidText } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { traced } from '../lib/trace.js';
-import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import type { CollectionMap, MigratedCollection, MigratedView } from '../metadata/collections.js';
 import type { DdlRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
+import { adopt } from './adopt.js';
+import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.js';
 import { type ChangeEvent, namespaceOf, parseEvent, tokenOf } from './event.js';
 
 /** What DDL needs of the index builder: its builds stand in the way of renames and drops. */
@@ -33,7 +35,9 @@ export interface IndexQueue {
 
 /** What DDL works with. */
 export interface DdlContext {
+  readonly source: Cluster;
   readonly destination: Cluster;
+  readonly scope: Scope;
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   readonly indexes: IndexQueue;
@@ -85,7 +89,8 @@ export class DdlApplier {
   /** The live collections whose queued events must be applied before this event is. */
   touched(event: ChangeEvent): MigratedCollection[] {
     const { collections } = this.#context;
-    if (event.operation === 'dropDatabase') return collections.live().filter((each) => sameDatabase(each.ns, event.db));
+    if (event.operation === 'dropDatabase')
+      return collections.live().filter((each) => sameDatabase(each.sourceNs, event.db));
     if (event.operation === 'createIndexes' || event.operation === 'dropIndexes') return [];
     const ids = [event.collection, dropTargetOf(event)];
     return ids
@@ -93,9 +98,19 @@ export class DdlApplier {
       .filter((each): each is MigratedCollection => each !== undefined);
   }
 
+  /** Whether an event is about anything that is migrated: a rename by either of its names. */
+  async concerns(event: ChangeEvent, signal: AbortSignal): Promise<boolean> {
+    const { collections, scope } = this.#context;
+    if (event.collection !== undefined && collections.get(event.collection) !== undefined) return true;
+    if (event.operation === 'dropDatabase')
+      return [...collections.live(), ...collections.views()].some((each) => sameDatabase(each.sourceNs, event.db));
+    if (await scope.follows(namespaceOf(event), signal)) return true;
+    return event.operation === 'rename' && (await scope.follows(targetOf(event), signal));
+  }
+
   /** Returns whether the event was carried out now (false: done before, or not ours). */
   async apply(event: ChangeEvent, signal: AbortSignal): Promise<boolean> {
-    if (isIgnored(namespaceOf(event))) return false;
+    if (!(await this.concerns(event, signal))) return false;
     const token = tokenOf(event);
     const { done, intent } = this.#record;
     if (done !== undefined && token <= done) return false;
@@ -117,12 +132,12 @@ export class DdlApplier {
     switch (event.operation) {
       case 'create':
         return event.collection === undefined
-          ? this.#createView(event, signal)
+          ? this.#createView(event, isReplay, signal)
           : this.#create(event, event.collection, isReplay, signal);
       case 'drop':
         return this.#drop(event, signal);
       case 'rename':
-        return this.#rename(event, signal);
+        return this.#rename(event, isReplay, signal);
       case 'dropDatabase':
         return this.#dropDatabase(event, signal);
       case 'modify':
@@ -138,21 +153,17 @@ export class DdlApplier {
   }
 
   async #create(event: ChangeEvent, id: string, isReplay: boolean, signal: AbortSignal): Promise<void> {
-    const { destination, collections } = this.#context;
-    const ns = namespaceOf(event);
+    const { destination, collections, scope } = this.#context;
+    const sourceNs = namespaceOf(event);
+    const ns = scope.target(sourceNs);
     const known = collections.get(id);
     if (known?.destinationUuid !== undefined) return this.#fillCapped(known, signal);
-    if (!isReplay && (await findCollection(destination, ns, signal)) !== undefined) {
-      throw new AppError(
-        'DestinationModified',
-        `${nsText(ns)} on the destination was created by someone else during the migration`,
-      );
-    }
+    await mustBeFree(this.#context, sourceNs, isReplay, signal);
     const options = carriedOptions(descriptionOf(event));
     const destinationUuid = await createCollection(destination, ns, options, true, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
     const [added] = await collections.add(
-      [{ id, ns, destinationUuid, options, indexes: [], dropped: false, copy }],
+      [{ id, ns, sourceNs, destinationUuid, options, indexes: [], dropped: false, copy }],
       signal,
     );
     if (added !== undefined) await this.#fillCapped(added, signal);
@@ -165,34 +176,41 @@ export class DdlApplier {
     }
   }
 
-  async #createView(event: ChangeEvent, signal: AbortSignal): Promise<void> {
-    const ns = namespaceOf(event);
+  async #createView(event: ChangeEvent, isReplay: boolean, signal: AbortSignal): Promise<void> {
+    const { collections, destination, scope } = this.#context;
+    const sourceNs = namespaceOf(event);
+    const ns = scope.target(sourceNs);
     const options = carriedOptions(descriptionOf(event));
     if (canonicalText(options).includes('$_internalUnpackBucket')) {
       throw new AppError(
         'UnsupportedChange',
-        `the time-series collection ${nsText(ns)} was created on the source during the migration; time-series collections cannot be migrated`,
+        `the time-series collection ${nsText(sourceNs)} was created on the source during the migration; time-series collections cannot be migrated`,
       );
     }
-    await this.#context.collections.putView({ ns, options }, signal);
-    await sendCreate(this.#context.destination, ns, options, signal);
+    if (!scope.migratesViews) return;
+    await mustBeFree(this.#context, sourceNs, isReplay, signal);
+    await collections.putView({ ns, sourceNs, options }, signal);
+    await sendCreate(destination, ns, options, signal);
   }
 
   async #drop(event: ChangeEvent, signal: AbortSignal): Promise<void> {
-    const { collections, destination } = this.#context;
-    if (event.collection === undefined) {
-      await dropView(destination, namespaceOf(event), signal);
-      await collections.deleteView(namespaceOf(event), signal);
-      return;
-    }
+    const { collections } = this.#context;
+    if (event.collection === undefined) return this.#dropView(collections.view(namespaceOf(event)), signal);
     const collection = collections.get(event.collection);
     if (collection !== undefined && !collection.dropped) await this.#dropOne(collection, signal);
+  }
+
+  /** Only what the map has: a view of that name may be somebody else's. */
+  async #dropView(view: MigratedView | undefined, signal: AbortSignal): Promise<void> {
+    if (view === undefined) return;
+    await dropView(this.#context.destination, view.ns, signal);
+    await this.#context.collections.deleteView(view.sourceNs, signal);
   }
 
   async #dropOne(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { collections, destination, indexes } = this.#context;
     if (collection.destinationUuid === undefined)
-      throw new InvariantError(`${nsText(collection.ns)} has no UUID on the destination`);
+      throw new InvariantError(`${collection.name} has no UUID on the destination`);
     await indexes.hold([collection.id], signal);
     try {
       await dropCollection(destination, collection.ns, collection.destinationUuid, signal);
@@ -202,14 +220,18 @@ export class DdlApplier {
     }
   }
 
-  async #rename(event: ChangeEvent, signal: AbortSignal): Promise<void> {
-    const { collections, destination, indexes } = this.#context;
+  async #rename(event: ChangeEvent, isReplay: boolean, signal: AbortSignal): Promise<void> {
+    const { collections, destination, indexes, scope } = this.#context;
+    const from = namespaceOf(event);
+    const sourceNs = targetOf(event);
+    const to = scope.target(sourceNs);
+    if (!(await scope.follows(from, signal)) || !(await scope.follows(sourceNs, signal)))
+      return this.#renameAcrossFilter(event, isReplay, signal);
     const collection = event.collection === undefined ? undefined : collections.get(event.collection);
-    const to = targetOf(event);
-    if (collection === undefined)
-      throw new InvariantError(`a rename of the unknown collection ${event.db}.${event.coll}`);
+    if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${nsText(from)}`);
     if (collection.destinationUuid === undefined)
-      throw new InvariantError(`${nsText(collection.ns)} has no UUID on the destination`);
+      throw new InvariantError(`${collection.name} has no UUID on the destination`);
+    mustNotClash(this.#context, sourceNs);
     const targetId = dropTargetOf(event);
     const target = targetId === undefined ? undefined : collections.get(targetId);
     const held = [collection.id, ...(target === undefined ? [] : [target.id])];
@@ -217,26 +239,41 @@ export class DdlApplier {
     try {
       await renameCollection(
         destination,
-        { from: namespaceOf(event), to, uuid: collection.destinationUuid, target: target?.destinationUuid },
+        { from: scope.target(from), to, uuid: collection.destinationUuid, target: target?.destinationUuid },
         signal,
       );
       if (target !== undefined) await collections.update(target.id, { dropped: true }, signal);
-      const renamed = await collections.update(collection.id, { ns: to }, signal);
+      const renamed = await collections.update(collection.id, { ns: to, sourceNs }, signal);
       if (isConvertToCappedTemporary(event.coll)) await this.#context.copyAgain(renamed, signal);
     } finally {
       indexes.release(held);
     }
   }
 
+  /**
+   * A rename by which a collection enters or leaves the filter. Only what `$out` has written into a temporary
+   * collection, or convertToCapped, can enter: its documents were not followed, so it is copied.
+   */
+  async #renameAcrossFilter(event: ChangeEvent, isReplay: boolean, signal: AbortSignal): Promise<void> {
+    const { collections, scope } = this.#context;
+    const from = namespaceOf(event);
+    const to = targetOf(event);
+    if (!(await scope.follows(to, signal))) throw leavesFilter(from, to);
+    const isTemporary = isOutTemporary(from.coll) || isConvertToCappedTemporary(from.coll);
+    if (event.collection === undefined || !isTemporary) throw entersFilter(from, to);
+    const targetId = dropTargetOf(event);
+    const target = targetId === undefined ? undefined : collections.get(targetId);
+    if (target !== undefined && !target.dropped) await this.#dropOne(target, signal);
+    if (collections.get(event.collection) === undefined) await mustBeFree(this.#context, to, isReplay, signal);
+    await adopt(this.#context, event.collection, to, signal);
+  }
+
   /** One by one: the command would need a privilege the documented roles lack, and take what is not ours. */
   async #dropDatabase(event: ChangeEvent, signal: AbortSignal): Promise<void> {
-    const { collections, destination } = this.#context;
-    for (const each of collections.live()) if (sameDatabase(each.ns, event.db)) await this.#dropOne(each, signal);
-    for (const view of collections.views()) {
-      if (!sameDatabase(view.ns, event.db)) continue;
-      await dropView(destination, view.ns, signal);
-      await collections.deleteView(view.ns, signal);
-    }
+    const { collections } = this.#context;
+    for (const each of collections.live()) if (sameDatabase(each.sourceNs, event.db)) await this.#dropOne(each, signal);
+    for (const view of collections.views())
+      if (sameDatabase(view.sourceNs, event.db)) await this.#dropView(view, signal);
   }
 
   async #modify(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
@@ -270,12 +307,12 @@ export class DdlApplier {
 
   async #modifyView(event: ChangeEvent, signal: AbortSignal): Promise<void> {
     const { collections, destination } = this.#context;
-    const ns = namespaceOf(event);
-    const view = collections.view(ns);
+    const view = collections.view(namespaceOf(event));
     if (view === undefined) return;
+    const { ns } = view;
     const change = descriptionOf(event);
     await changeCatalog(destination, ns.db, { collMod: ns.coll, ...Object.fromEntries(change) }, signal);
-    await collections.putView({ ns, options: new Map([...view.options, ...change]) }, signal);
+    await collections.putView({ ...view, options: new Map([...view.options, ...change]) }, signal);
   }
 
   async #changeIndexes(event: ChangeEvent, signal: AbortSignal): Promise<void> {

@@ -245,6 +245,6 @@ function targetOf(operation: Operation): WriteTarget {
 /** Where a collection's documents go. */
 export function targetOfCollection(collection: MigratedCollection): WriteTarget {
   if (collection.destinationUuid === undefined)
-    throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
+    throw new InvariantError(`${collection.name} has not been created on the destination`);
   return { ns: collection.ns, uuid: collection.destinationUuid };
 }

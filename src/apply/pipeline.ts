@@ -3,7 +3,7 @@ import { findByUuid } from '../cluster/catalog.js';
 import { type ChangeBatch, readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { isIgnored, nsText } from '../cluster/namespace.js';
+import { nsText } from '../cluster/namespace.js';
 import { type StreamStart, type Token, tokenTime } from '../cluster/position.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { AppError } from '../errors.js';
@@ -162,7 +162,8 @@ export class ApplyPipeline {
     let from = start;
     let events = eventsApplied;
     for (;;) {
-      const options = { start: from, rawDeltas: this.#rawDeltas, logger: this.#context.logger, awaitMs: AWAIT_MS };
+      const { logger, scope } = this.#context;
+      const options = { start: from, rawDeltas: this.#rawDeltas, logger, awaitMs: AWAIT_MS, stages: scope.stages() };
       try {
         for await (const batch of readChanges(this.#context.source, options, signal)) {
           events += batch.events.length;
@@ -193,8 +194,9 @@ export class ApplyPipeline {
       };
       for (const raw of batch.events) {
         const event = parseEvent(raw);
-        if (this.#fence !== undefined && isAfter(event, this.#fence)) await this.#context.onLateEvent(event, signal);
-        else if (isCrud(event.operation)) {
+        if (this.#fence !== undefined && isAfter(event, this.#fence)) {
+          if (await this.#ddl.concerns(event, signal)) await this.#context.onLateEvent(event, signal);
+        } else if (isCrud(event.operation)) {
           const collection = await this.#collectionOf(event, signal);
           if (collection === undefined) continue;
           open++;
@@ -222,13 +224,15 @@ export class ApplyPipeline {
       throw new AppError('Internal', `a ${event.operation} event without collection UUID was read`);
     const collection = this.#context.collections.get(event.collection);
     if (collection !== undefined) return collection.dropped ? undefined : collection;
-    if (isIgnored(namespaceOf(event)) || this.#unknown.has(event.collection)) return undefined;
-    await this.#judgeUnknown(event, event.collection, signal);
+    if (this.#unknown.has(event.collection)) return undefined;
+    if (await this.#context.scope.follows(namespaceOf(event), signal))
+      await this.#mustBeGone(event, event.collection, signal);
+    this.#unknown.add(event.collection);
     return undefined;
   }
 
   /** Neither the catalog nor a DDL event told of it: an earlier incarnation, unless it lives on the source now. */
-  async #judgeUnknown(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
+  async #mustBeGone(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
     const ns = namespaceOf(event);
     const found = await findByUuid(this.#context.source, uuidFrom(Buffer.from(id, 'hex')), ns.db, signal);
     if (found !== undefined)
@@ -236,7 +240,6 @@ export class ApplyPipeline {
         'UnsupportedChange',
         `${nsText(found)} came into being on the source without a change event, so its documents cannot be followed`,
       );
-    this.#unknown.add(id);
   }
 
   #advance(position: Position | undefined): void {

@@ -2,7 +2,7 @@ import { decodeOrdered, survivesDecoding } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
+import type { Namespace } from '../cluster/namespace.js';
 import { rawBatches } from '../cluster/raw-cursor.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { AppError } from '../errors.js';
@@ -26,7 +26,7 @@ export async function* refetch(
   if (first === undefined) return;
   const { collection } = first;
   metrics.refetches.add(operations.length);
-  let ns: Namespace = collection.ns;
+  let ns: Namespace = collection.sourceNs;
   for (let from = 0; from < operations.length; from += IDS_PER_READ) {
     const ids = operations.slice(from, from + IDS_PER_READ).map((each) => idOf(each));
     for (;;) {
@@ -58,7 +58,7 @@ function idOf(operation: Operation): unknown {
   if (!survivesDecoding(operation.id)) {
     throw new AppError(
       'DocumentNotCarried',
-      `a document of ${nsText(operation.collection.ns)} must be read again, but its _id cannot be sent in a query without change`,
+      `a document of ${operation.collection.name} must be read again, but its _id cannot be sent in a query without change`,
     );
   }
   return decodeOrdered(operation.id).get('_id');

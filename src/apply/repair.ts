@@ -48,8 +48,11 @@ async function repairSome(
   ids: readonly Buffer[],
   signal: AbortSignal,
 ): Promise<void> {
-  const at = { ns: collection.ns, uuid: source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined };
-  await source.attempt(`reading ${nsText(collection.ns)} again`, signal, async () => {
+  const at = {
+    ns: collection.sourceNs,
+    uuid: source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined,
+  };
+  await source.attempt(`reading ${nsText(collection.sourceNs)} again`, signal, async () => {
     // Deleted first: a document under an _id that is only equal must not stay.
     const [refused] = await writer.send(target, 'delete', ids.map(deleteStatement), false, signal);
     if (refused !== undefined) throw refusedError(target, refused);

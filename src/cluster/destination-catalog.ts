@@ -1,6 +1,6 @@
 import { AppError } from '../errors.js';
 import type { Binary, Doc, OrderedDoc } from './bson.js';
-import { findCollection } from './catalog.js';
+import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
 import type { Cluster } from './cluster.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
 import { Code, codeOf } from './errors.js';
@@ -72,7 +72,8 @@ async function createClusteredCapped(
 
 /**
  * Creates a collection and returns its UUID. When the name is taken, the collection there is taken for ours if
- * `mayAdopt` and it is empty (a create whose answer was lost); otherwise rejects with DestinationModified.
+ * `mayAdopt` and it is as a create leaves it, empty and without indexes (a create whose answer was lost); otherwise
+ * rejects with DestinationModified.
  */
 export async function createCollection(
   cluster: Cluster,
@@ -84,7 +85,7 @@ export async function createCollection(
   const created = await sendCreate(cluster, ns, options, signal);
   const found = await findCollection(cluster, ns, signal);
   if (found?.uuid === undefined) throw modified(ns, 'was dropped by someone else');
-  if (!created && !(mayAdopt && (await isEmpty(cluster, ns, signal))))
+  if (!created && !(mayAdopt && (await isUntouched(cluster, found, options, signal))))
     throw modified(ns, 'was created by someone else');
   return found.uuid;
 }
@@ -149,6 +150,16 @@ export async function emptyCollection(
     { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid },
     signal,
   );
+}
+
+async function isUntouched(
+  cluster: Cluster,
+  entry: CatalogEntry,
+  options: OrderedDoc,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (isCapped(entry.options) !== isCapped(options)) return false;
+  return (await isEmpty(cluster, entry.ns, signal)) && (await listIndexes(cluster, entry.ns, signal)).length === 0;
 }
 
 async function isEmpty(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<boolean> {

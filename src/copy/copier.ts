@@ -1,7 +1,6 @@
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { emptyCollection } from '../cluster/destination-catalog.js';
-import { nsText } from '../cluster/namespace.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
@@ -104,7 +103,7 @@ async function copyPartition(
   // An earlier process may have copied half of a capped collection: its order is only right from an empty start.
   if (collection.capped) await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
   while ((await context.ranges.copy(task, count, signal)) === 'restart') {
-    context.logger.info(`${nsText(collection.ns)} evicted documents faster than it was read; copying it again`);
+    context.logger.info(`${collection.name} evicted documents faster than it was read; copying it again`);
     await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
     count(-documents, -bytes);
   }
@@ -116,11 +115,11 @@ async function copyPartition(
 
 function rangeTask(collection: MigratedCollection, partition: PartitionRecord, afterTime: Timestamp): RangeTask {
   if (collection.destinationUuid === undefined)
-    throw new InvariantError(`${nsText(collection.ns)} has not been created on the destination`);
+    throw new InvariantError(`${collection.name} has not been created on the destination`);
   const { estimatedBytes, estimatedDocuments } = collection.copy;
   const average = estimatedDocuments > 0 ? estimatedBytes / estimatedDocuments : 0;
   return {
-    ns: collection.ns,
+    ns: collection.sourceNs,
     uuid: uuidFrom(Buffer.from(collection.id, 'hex')),
     target: { ns: collection.ns, uuid: collection.destinationUuid },
     lower: partition.lower,

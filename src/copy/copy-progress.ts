@@ -2,7 +2,7 @@ import { nsText } from '../cluster/namespace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
 
-/** The copy of one namespace; sizes in bytes. */
+/** The copy of one namespace, by its name on the source; sizes in bytes. */
 export interface NamespaceCopy {
   readonly namespace: string;
   documentsCopied: number;
@@ -23,7 +23,7 @@ export class CopyProgress {
     for (const each of collections.live()) {
       if (each.copy.status === 'none') continue;
       this.#byId.set(each.id, {
-        namespace: nsText(each.ns),
+        namespace: nsText(each.sourceNs),
         documentsCopied: 0,
         bytesCopied: 0,
         estimatedDocuments: each.copy.estimatedDocuments,

@@ -5,6 +5,7 @@ import { comparableOptions, sameUuid } from '../cluster/collection-spec.js';
 import { comparableIndex, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap } from '../metadata/collections.js';
@@ -13,11 +14,18 @@ const PARALLEL = 8;
 const MAX_NAMED = 20;
 
 /**
- * Compares the source's catalog with what the migration recorded from the catalog and the DDL events. A difference means
+ * Compares the source's catalog, as far as it is migrated, with what the migration recorded from the catalog and the DDL events. A difference means
  * that something changed without an event, so the destination cannot be right. Errors: CatalogDiffers, with what differs.
  */
-export async function checkCatalog(source: Cluster, collections: CollectionMap, signal: AbortSignal): Promise<void> {
-  const entries = await listAll(source, signal);
+export async function checkCatalog(
+  source: Cluster,
+  collections: CollectionMap,
+  scope: Scope,
+  signal: AbortSignal,
+): Promise<void> {
+  const databases = await scope.databases(await listDatabases(source, signal), signal);
+  const listed = await scope.select(await listAll(source, databases, signal), signal);
+  const entries = scope.migratesViews ? listed : listed.filter((entry) => entry.type !== 'view');
   const found = await mapLimit(
     entries,
     PARALLEL,
@@ -26,7 +34,7 @@ export async function checkCatalog(source: Cluster, collections: CollectionMap, 
   );
   const onSource = new Set(entries.map((entry) => nsText(entry.ns)));
   const missing = [...collections.live(), ...collections.views()]
-    .map((each) => nsText(each.ns))
+    .map((each) => nsText(each.sourceNs))
     .filter((ns) => !onSource.has(ns));
   const differences = [...found.flat(), ...missing.map((ns) => `${ns} is not on the source`)];
   if (differences.length > 0) {
@@ -39,21 +47,24 @@ export async function checkCatalog(source: Cluster, collections: CollectionMap, 
 
 /**
  * Compares the destination's collections and views with what the migration put there. Errors: DestinationModified when
- * somebody else dropped, renamed or created one.
+ * somebody else dropped or renamed one, or created one where no others may be.
  */
 export async function checkDestination(
   destination: Cluster,
   collections: CollectionMap,
+  scope: Scope,
   signal: AbortSignal,
 ): Promise<void> {
-  const entries = await listAll(destination, signal);
+  const entries = await listAll(destination, await listDatabases(destination, signal), signal);
   const expected = new Map<string, Binary | undefined>();
   for (const each of collections.live()) expected.set(nsText(each.ns), each.destinationUuid);
   for (const each of collections.views()) expected.set(nsText(each.ns), undefined);
   const actual = new Map(entries.map((entry) => [nsText(entry.ns), entry.uuid]));
   const differences = [
     ...[...expected.keys()].filter((ns) => !actual.has(ns)).map((ns) => `${ns} is gone`),
-    ...[...actual.keys()].filter((ns) => !expected.has(ns)).map((ns) => `${ns} was created`),
+    ...(scope.sharesDestination
+      ? []
+      : [...actual.keys()].filter((ns) => !expected.has(ns)).map((ns) => `${ns} was created`)),
     ...[...expected]
       .filter(([ns, uuid]) => actual.has(ns) && !sameUuid(uuid, actual.get(ns)))
       .map(([ns]) => `${ns} is another collection`),
@@ -66,8 +77,7 @@ export async function checkDestination(
   }
 }
 
-async function listAll(cluster: Cluster, signal: AbortSignal): Promise<CatalogEntry[]> {
-  const databases = await listDatabases(cluster, signal);
+async function listAll(cluster: Cluster, databases: readonly string[], signal: AbortSignal): Promise<CatalogEntry[]> {
   return (await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal)).flat();
 }
 
@@ -80,7 +90,8 @@ export async function checkRestored(
   collections: CollectionMap,
   signal: AbortSignal,
 ): Promise<void> {
-  const entries = new Map((await listAll(destination, signal)).map((entry) => [nsText(entry.ns), entry]));
+  const databases = [...new Set(collections.live().map((each) => each.ns.db))];
+  const entries = new Map((await listAll(destination, databases, signal)).map((entry) => [nsText(entry.ns), entry]));
   const differing = collections.live().filter((each) => {
     const entry = entries.get(nsText(each.ns));
     return entry === undefined || withoutTtl(entry.options) !== withoutTtl(each.options);
@@ -88,7 +99,7 @@ export async function checkRestored(
   if (differing.length > 0) {
     throw new AppError(
       'CatalogDiffers',
-      `collections on the destination did not get the options of the source: ${named(differing.map((each) => nsText(each.ns)))}`,
+      `collections on the destination did not get the options of the source: ${named(differing.map((each) => each.name))}`,
     );
   }
 }
@@ -118,7 +129,7 @@ async function differencesOf(
       : [`the view ${ns} is defined otherwise`];
   }
   const collection = entry.uuid === undefined ? undefined : collections.get(uuidText(entry.uuid));
-  if (collection === undefined || collection.dropped || nsText(collection.ns) !== ns)
+  if (collection === undefined || collection.dropped || nsText(collection.sourceNs) !== ns)
     return [`${ns} is another collection`];
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))

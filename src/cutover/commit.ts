@@ -1,6 +1,7 @@
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
+import type { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
@@ -20,6 +21,7 @@ export interface CommitStream {
 export interface CommitContext {
   readonly source: Cluster;
   readonly destination: Cluster;
+  readonly scope: Scope;
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   /** Whether the migration builds an index at all. */
@@ -46,7 +48,7 @@ export async function commitUpToHandover(
   stream: CommitStream,
   signal: AbortSignal,
 ): Promise<void> {
-  const { source, destination, store, collections, logger } = context;
+  const { source, destination, scope, store, collections, logger } = context;
   let time = record.commit?.time;
   // Once the time is taken, a write that a lifted block lets through is judged.
   if (time === undefined) {
@@ -57,8 +59,8 @@ export async function commitUpToHandover(
   }
   await stream.reached(time, signal);
   await context.indexesBuilt(signal);
-  await checkCatalog(source, collections, signal);
-  await checkDestination(destination, collections, signal);
+  await checkCatalog(source, collections, scope, signal);
+  await checkDestination(destination, collections, scope, signal);
   await context.verified(time, signal);
   await store.updateMigration({ commit: { step: 'restore', time } }, signal);
   await restoreBeforeHandover(destination, collections, context.isBuilt, signal);

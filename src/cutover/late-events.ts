@@ -1,7 +1,7 @@
-import { decodeOrdered, type OrderedDoc, survivesDecoding } from '../cluster/bson.js';
+import { decodeOrdered, survivesDecoding } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { collectionTtl, numberOf } from '../cluster/collection-spec.js';
 import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
+import { hasExpired, ttlRules } from '../cluster/ttl.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
@@ -49,10 +49,10 @@ async function hadExpired(
   seconds: number,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const rules = ttlRules(collection);
+  const rules = ttlRules(collection.options, collection.indexes);
   if (rules.length === 0 || !survivesDecoding(key)) return false;
   const raw = await findByKey(destination, collection.ns, key, signal);
-  return raw !== undefined && isExpired(raw, rules, seconds);
+  return raw !== undefined && hasExpired(decodeOrdered(raw), rules, seconds);
 }
 
 /** What the other copy of a document tells of its delete. */
@@ -69,11 +69,11 @@ export async function traceOfExpiry(
   seconds: number,
   signal: AbortSignal,
 ): Promise<ExpiryTrace> {
-  const rules = ttlRules(collection);
+  const rules = ttlRules(collection.options, collection.indexes);
   if (rules.length === 0 || !survivesDecoding(key)) return 'none';
   const raw = await findByKey(other, collection.ns, key, signal);
   if (raw === undefined) return 'gone';
-  return isExpired(raw, rules, seconds) ? 'expired' : 'current';
+  return hasExpired(decodeOrdered(raw), rules, seconds) ? 'expired' : 'current';
 }
 
 async function findByKey(
@@ -90,36 +90,4 @@ async function findByKey(
   };
   const reply = await cluster.read(`reading ${nsText(ns)}`, ns.db, command, signal, { firstBatch: true });
   return (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch[0];
-}
-
-function isExpired(raw: Buffer, rules: readonly TtlRule[], seconds: number): boolean {
-  const doc = decodeOrdered(raw);
-  return rules.some((rule) =>
-    datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds <= seconds),
-  );
-}
-
-interface TtlRule {
-  readonly field: string;
-  readonly afterSeconds: number;
-}
-
-function ttlRules(collection: MigratedCollection): TtlRule[] {
-  const rules: TtlRule[] = [];
-  const own = collectionTtl(collection.options);
-  if (own !== undefined) rules.push({ field: '_id', afterSeconds: numberOf(own) });
-  for (const spec of collection.indexes) {
-    const after = spec.get('expireAfterSeconds');
-    const [field] = (spec.get('key') as OrderedDoc).keys();
-    if (after !== undefined && field !== undefined) rules.push({ field, afterSeconds: numberOf(after) });
-  }
-  return rules;
-}
-
-/** The dates at a dotted path; an array expires by any of its dates. */
-function datesAt(value: unknown, path: readonly string[]): Date[] {
-  if (Array.isArray(value)) return value.flatMap((each) => datesAt(each, path));
-  const [name, ...rest] = path;
-  if (name === undefined) return value instanceof Date ? [value] : [];
-  return value instanceof Map ? datesAt(value.get(name), rest) : [];
 }

@@ -4,7 +4,6 @@ import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { type IndexRestoration, restoration } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -38,7 +37,7 @@ export async function restoreBeforeHandover(
       } catch (error) {
         const code = codeOf(error);
         if (code === undefined || !GONE.includes(code)) throw error;
-        const text = `${nsText(each.ns)} on the destination was changed by someone else during the migration`;
+        const text = `${each.name} on the destination was changed by someone else during the migration`;
         throw new AppError('DestinationModified', `${text}: ${safeText(error)}`, { cause: error });
       }
     },
@@ -75,7 +74,7 @@ async function checkUnique(
     if (codeOf(error) !== Code.CannotConvertIndexToUnique) throw error;
     throw new AppError(
       'UniqueViolation',
-      `documents of ${nsText(collection.ns)} violate the unique index ${index.name}; remove the duplicates on the source and start anew`,
+      `documents of ${collection.name} violate the unique index ${index.name}; remove the duplicates on the source and start anew`,
       { cause: error },
     );
   }
@@ -102,9 +101,9 @@ export async function restoreAfterHandover(
         const refusal = await tryCollMod(destination, collection, fields, inner);
         if (refusal !== undefined) refused.push(`${what} ${refusal}`);
       };
-      if (ttl !== undefined) await change(nsText(collection.ns), { expireAfterSeconds: ttl });
+      if (ttl !== undefined) await change(collection.name, { expireAfterSeconds: ttl });
       for (const { name, unique, expireAfterSeconds } of collection.indexes.filter(isBuilt).map(restoration)) {
-        const what = `index ${nsText(collection.ns)} ${name}`;
+        const what = `index ${collection.name} ${name}`;
         if (expireAfterSeconds !== undefined) await change(what, { index: { name, expireAfterSeconds } });
         if (unique) await change(what, { index: { name, unique: true } });
       }

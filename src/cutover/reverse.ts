@@ -172,6 +172,8 @@ function reversed(each: MigratedCollection, isBuilt: (spec: OrderedDoc) => boole
   return {
     id: uuidText(each.destinationUuid),
     ns,
+    // Names are the same on both sides: what is remapped cannot be reversed.
+    sourceNs: ns,
     destinationUuid: uuidFrom(Buffer.from(each.id, 'hex')),
     options,
     indexes: [...indexes.filter(isBuilt), ...kept],

@@ -255,7 +255,7 @@ export class IndexBuilder {
       if (now === undefined || now.dropped) return;
       const isMoving = this.#held.has(id) || !sameNs(now.ns, collection.ns);
       if (code === Code.CollectionUUIDMismatch && !isMoving) {
-        const text = `${nsText(collection.ns)} on the destination was dropped, renamed or created anew by someone else`;
+        const text = `${collection.name} on the destination was dropped, renamed or created anew by someone else`;
         throw new AppError('DestinationModified', `${text} during the migration`, { cause: error });
       }
       if (isMoving || isTransient(error) || (code !== undefined && UNCOUNTED.has(code))) {
@@ -267,11 +267,11 @@ export class IndexBuilder {
       const failures = (this.#failures.get(id) ?? 0) + 1;
       this.#failures.set(id, failures);
       metrics.indexBuilds.add(1, { outcome: 'failed' });
-      logger.warn(`Building the indexes of ${nsText(collection.ns)} failed: ${safeText(error)}`, { failures });
+      logger.warn(`Building the indexes of ${collection.name} failed: ${safeText(error)}`, { failures });
       if (failures >= MAX_FAILURES) {
         throw new AppError(
           'IndexBuildFailed',
-          `the indexes of ${nsText(collection.ns)} cannot be built on ${destination.name}: ${safeText(error)}`,
+          `the indexes of ${collection.name} cannot be built on ${destination.name}: ${safeText(error)}`,
           { cause: error },
         );
       }
@@ -355,7 +355,7 @@ export class IndexBuilder {
   #relaxed(spec: OrderedDoc, collection: MigratedCollection): OrderedDoc {
     const { spec: relaxed, warnings } = relaxedIndex(spec, collection.options);
     for (const warning of warnings) {
-      const text = `index ${indexName(spec)} of ${nsText(collection.ns)}: ${warning}`;
+      const text = `index ${indexName(spec)} of ${collection.name}: ${warning}`;
       if (!this.#warned.has(text)) {
         this.#warned.add(text);
         this.#context.onWarning(text);

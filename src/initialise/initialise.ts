@@ -6,10 +6,11 @@ import { createCollection, sendCreate } from '../cluster/destination-catalog.js'
 import { codeOf } from '../cluster/errors.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
-import type { CollectionMap, MigratedCollection, MigratedView } from '../metadata/collections.js';
+import type { CollectionMap, MigratedCollection, MigratedView, NewCollection } from '../metadata/collections.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { type ListedNamespace, readStableCatalog } from './stable-catalog.js';
 
@@ -19,6 +20,9 @@ const PARALLEL_CREATES = 8;
 export interface InitialiseContext {
   readonly source: Cluster;
   readonly destination: Cluster;
+  readonly scope: Scope;
+  /** Judges the catalog before anything of it is created; rejects when the destination cannot take it. */
+  readonly mustFit: (namespaces: readonly ListedNamespace[], signal: AbortSignal) => Promise<void>;
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   readonly logger: Logger;
@@ -39,19 +43,27 @@ export async function initialise(
 }
 
 async function recordCatalog(context: InitialiseContext, signal: AbortSignal): Promise<void> {
-  const { store, collections, logger } = context;
+  const { store, collections, scope, logger } = context;
   // Records of a run that did not come to T0 are of no use: the catalog may have changed since.
   const stale = (await store.loadCollections(signal)).map((record) => record.id);
   if (stale.length > 0) await store.deleteCollections(stale, signal);
   for (const view of await store.loadViews(signal)) await store.deleteView(view, signal);
   await collections.load(signal);
-  const catalog = await readStableCatalog(context.source, logger, signal);
+  const catalog = await readStableCatalog(context.source, scope, logger, signal);
   refuseTimeSeries(catalog.namespaces);
-  await collections.add(catalog.namespaces.filter((each) => each.uuid !== undefined).map(toCollection), signal);
-  for (const each of catalog.namespaces) {
-    if (each.type === 'view') await collections.putView({ ns: each.ns, options: carriedOptions(each.options) }, signal);
+  await context.mustFit(catalog.namespaces, signal);
+  const found = catalog.namespaces.filter((each) => each.uuid !== undefined);
+  await collections.add(
+    found.map((each) => toCollection(each, scope)),
+    signal,
+  );
+  const views = catalog.namespaces.filter((each) => each.type === 'view');
+  if (scope.migratesViews) {
+    for (const { ns, options } of views)
+      await collections.putView({ ns: scope.target(ns), sourceNs: ns, options: carriedOptions(options) }, signal);
   }
-  await store.updateMigration({ startTime: catalog.time }, signal);
+  const warnings = scope.migratesViews || views.length === 0 ? {} : { warnings: [viewsSkipped(views)] };
+  await store.updateMigration({ startTime: catalog.time, ...warnings }, signal);
   logger.info('Recorded the catalog of the source', { namespaces: catalog.namespaces.length });
 }
 
@@ -65,10 +77,17 @@ function refuseTimeSeries(namespaces: readonly ListedNamespace[]): void {
   }
 }
 
-function toCollection(each: ListedNamespace): Parameters<CollectionMap['add']>[0][number] {
+function viewsSkipped(views: readonly ListedNamespace[]): string {
+  const names = views.slice(0, 5).map((each) => nsText(each.ns));
+  const more = views.length > names.length ? ', …' : '';
+  return `${views.length} views are not migrated, since preExistingDestinationData is set: ${names.join(', ')}${more}. Create them on the destination after the commit.`;
+}
+
+function toCollection(each: ListedNamespace, scope: Scope): NewCollection {
   return {
     id: uuidText(each.uuid as Binary),
-    ns: each.ns,
+    ns: scope.target(each.ns),
+    sourceNs: each.ns,
     destinationUuid: undefined,
     options: carriedOptions(each.options),
     indexes: each.indexes,
@@ -128,7 +147,7 @@ async function createViews(context: InitialiseContext, signal: AbortSignal): Pro
     if (refused.length === remaining.length) {
       throw new AppError(
         'MigrationFailed',
-        `the destination refuses the view ${nsText(refused[0]?.ns ?? { db: '', coll: '' })}`,
+        `the destination refuses the view ${nsText(refused[0]?.sourceNs ?? { db: '', coll: '' })}`,
         { cause },
       );
     }

@@ -6,6 +6,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
 import { tokenTime } from '../cluster/position.js';
+import type { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -26,17 +27,22 @@ const MAX_ROUNDS = 1000;
 const CRUD = ['insert', 'update', 'replace', 'delete'];
 
 /**
- * Reads the source's whole catalog as of one cluster time. A listing takes a while and is of no single moment, so after
+ * Reads the source's whole catalog, as far as it is migrated, as of one cluster time. A listing takes a while and is of no single moment, so after
  * it the DDL events since it began are read and the namespaces they touch are listed again, until a round has none:
  * then every listing still holds, and the time of the round's closing note is the catalog's.
  */
-export async function readStableCatalog(source: Cluster, logger: Logger, signal: AbortSignal): Promise<StableCatalog> {
+export async function readStableCatalog(
+  source: Cluster,
+  scope: Scope,
+  logger: Logger,
+  signal: AbortSignal,
+): Promise<StableCatalog> {
   let since = await writeNote(source, 'catalog', signal);
   const listed = new Map<string, ListedNamespace>();
-  for (const each of await listAll(source, signal)) listed.set(nsText(each.ns), each);
+  for (const each of await listAll(source, scope, signal)) listed.set(nsText(each.ns), each);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const until = await writeNote(source, 'catalog', signal);
-    const touched = await touchedNamespaces(source, since, until, logger, signal);
+    const touched = await touchedNamespaces({ source, scope, logger }, since, until, signal);
     if (touched.length === 0) return { time: until, namespaces: [...listed.values()] };
     logger.debug('The catalog changed while it was read; listing the changed namespaces again', {
       round,
@@ -51,11 +57,10 @@ export async function readStableCatalog(source: Cluster, logger: Logger, signal:
   );
 }
 
-async function listAll(source: Cluster, signal: AbortSignal): Promise<ListedNamespace[]> {
-  const databases = await listDatabases(source, signal);
-  const entries = (
-    await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal)
-  ).flat();
+async function listAll(source: Cluster, scope: Scope, signal: AbortSignal): Promise<ListedNamespace[]> {
+  const databases = await scope.databases(await listDatabases(source, signal), signal);
+  const all = await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal);
+  const entries = await scope.select(all.flat(), signal);
   return mapLimit(entries, PARALLEL_LISTINGS, (entry, inner) => withIndexes(source, entry, inner), signal);
 }
 
@@ -76,10 +81,9 @@ async function listAgain(
 
 /** The namespaces of every DDL event between two notes; a dropped database counts by its collections' drop events. */
 async function touchedNamespaces(
-  source: Cluster,
+  { source, scope, logger }: { source: Cluster; scope: Scope; logger: Logger },
   since: Timestamp,
   until: Timestamp,
-  logger: Logger,
   signal: AbortSignal,
 ): Promise<Namespace[]> {
   const touched = new Map<string, Namespace>();
@@ -100,5 +104,9 @@ async function touchedNamespaces(
     }
     if (tokenTime(batch.token).greaterThanOrEqual(until)) break;
   }
-  return [...touched.values()];
+  const followed = await scope.select(
+    [...touched.values()].map((ns) => ({ ns })),
+    signal,
+  );
+  return followed.map((entry) => entry.ns);
 }

@@ -1,6 +1,6 @@
 import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../cluster/bson.js';
 import { isCapped, isCollated } from '../cluster/collection-spec.js';
-import { type Namespace, nsText, sameNs } from '../cluster/namespace.js';
+import { describeNs, type Namespace, nsText, sameNs } from '../cluster/namespace.js';
 import { InvariantError } from '../errors.js';
 import type { CollectionRecord, CopyRecord } from './records.js';
 import type { MetadataStore } from './store.js';
@@ -9,8 +9,12 @@ import type { MetadataStore } from './store.js';
 export interface MigratedCollection {
   /** Hexadecimal source UUID. */
   readonly id: string;
-  /** Its namespace on the destination now; on the source, too, unless a rename has not been applied yet. */
+  /** Its namespace on the destination now. */
   readonly ns: Namespace;
+  /** Its namespace on the source, unless a rename there has not been applied yet. */
+  readonly sourceNs: Namespace;
+  /** For messages: the source's name, and the destination's where that is another one. */
+  readonly name: string;
   readonly destinationUuid: Binary | undefined;
   readonly options: OrderedDoc;
   readonly indexes: readonly OrderedDoc[];
@@ -26,12 +30,14 @@ export interface MigratedCollection {
 
 /** A view and its options. */
 export interface MigratedView {
+  /** On the destination. */
   readonly ns: Namespace;
+  readonly sourceNs: Namespace;
   readonly options: OrderedDoc;
 }
 
 type Changes = Partial<
-  Pick<MigratedCollection, 'ns' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'copy'>
+  Pick<MigratedCollection, 'ns' | 'sourceNs' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'copy'>
 >;
 
 /**
@@ -52,7 +58,9 @@ export class CollectionMap {
     this.#views.clear();
     for (const record of await this.#store.loadCollections(signal)) this.#byId.set(record.id, fromRecord(record));
     for (const view of await this.#store.loadViews(signal)) {
-      this.#views.set(nsText(view), { ns: { db: view.db, coll: view.coll }, options: decodeOrdered(view.options) });
+      const { db, coll, sourceDb } = view;
+      const sourceNs = { db: sourceDb, coll };
+      this.#views.set(nsText(sourceNs), { ns: { db, coll }, sourceNs, options: decodeOrdered(view.options) });
     }
   }
 
@@ -69,8 +77,9 @@ export class CollectionMap {
     return [...this.#views.values()];
   }
 
-  view(ns: Namespace): MigratedView | undefined {
-    return this.#views.get(nsText(ns));
+  /** By its namespace on the source. */
+  view(sourceNs: Namespace): MigratedView | undefined {
+    return this.#views.get(nsText(sourceNs));
   }
 
   /** The live collection at a destination namespace. */
@@ -96,21 +105,27 @@ export class CollectionMap {
   }
 
   async putView(view: MigratedView, signal: AbortSignal): Promise<void> {
-    await this.#store.saveViews([{ ...view.ns, options: encode(view.options) }], signal);
-    this.#views.set(nsText(view.ns), view);
+    const record = { ...view.ns, sourceDb: view.sourceNs.db, options: encode(view.options) };
+    await this.#store.saveViews([record], signal);
+    this.#views.set(nsText(view.sourceNs), view);
   }
 
-  async deleteView(ns: Namespace, signal: AbortSignal): Promise<void> {
-    await this.#store.deleteView(ns, signal);
-    this.#views.delete(nsText(ns));
+  async deleteView(sourceNs: Namespace, signal: AbortSignal): Promise<void> {
+    await this.#store.deleteView(sourceNs, signal);
+    this.#views.delete(nsText(sourceNs));
   }
 }
 
 /** What is needed to add a collection; the rest follows from its options. */
-export type NewCollection = Omit<MigratedCollection, 'capped' | 'collated'>;
+export type NewCollection = Omit<MigratedCollection, 'name' | 'capped' | 'collated'>;
 
 function complete(collection: NewCollection): MigratedCollection {
-  return { ...collection, capped: isCapped(collection.options), collated: isCollated(collection.options) };
+  return {
+    ...collection,
+    name: describeNs(collection.sourceNs, collection.ns),
+    capped: isCapped(collection.options),
+    collated: isCollated(collection.options),
+  };
 }
 
 function toRecord(each: MigratedCollection): CollectionRecord {
@@ -118,6 +133,7 @@ function toRecord(each: MigratedCollection): CollectionRecord {
     id: each.id,
     db: each.ns.db,
     coll: each.ns.coll,
+    sourceDb: each.sourceNs.db,
     destinationUuid: each.destinationUuid,
     options: encode(each.options),
     indexes: each.indexes.map(encode),
@@ -131,6 +147,7 @@ function fromRecord(record: CollectionRecord): MigratedCollection {
   return complete({
     id: record.id,
     ns: { db: record.db, coll: record.coll },
+    sourceNs: { db: record.sourceDb, coll: record.coll },
     destinationUuid: record.destinationUuid,
     options: decodeOrdered(record.options),
     indexes: record.indexes.map(decodeOrdered),

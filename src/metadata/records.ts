@@ -2,7 +2,7 @@ import type { Binary, Timestamp } from '../cluster/bson.js';
 import type { Token } from '../cluster/position.js';
 
 /** Raised when a record changes its meaning; a process refuses metadata of another version. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** The phases of a migration's work, in order; a restart goes on in the one that is stored. */
 export type Phase = 'initialise' | 'copy' | 'apply' | 'commit' | 'done';
@@ -50,8 +50,11 @@ export interface CheckpointRecord {
 export interface CollectionRecord {
   /** Hexadecimal source UUID. */
   readonly id: string;
+  /** On the destination. */
   readonly db: string;
   readonly coll: string;
+  /** On the source. */
+  readonly sourceDb: string;
   readonly destinationUuid: Binary | undefined;
   readonly options: Buffer;
   /** The source's index specs; what the destination must have in the end. */
@@ -71,8 +74,11 @@ export interface CopyRecord {
 
 /** A view, known by its name alone: views have no UUID. */
 export interface ViewRecord {
+  /** On the destination. */
   readonly db: string;
   readonly coll: string;
+  /** On the source. */
+  readonly sourceDb: string;
   readonly options: Buffer;
 }
 

@@ -123,17 +123,23 @@ export class MetadataStore {
 
   async loadViews(signal: AbortSignal): Promise<ViewRecord[]> {
     const docs = await this.#find('views', {}, signal);
-    return docs.map((doc) => ({ db: String(doc['db']), coll: String(doc['coll']), options: bytes(doc['options']) }));
+    return docs.map((doc) => ({
+      db: String(doc['db']),
+      coll: String(doc['coll']),
+      sourceDb: String(doc['sourceDb']),
+      options: bytes(doc['options']),
+    }));
   }
 
   async saveViews(records: readonly ViewRecord[], signal: AbortSignal): Promise<void> {
     await this.#putAll(
       'views',
-      records.map((record) => ({ _id: `${record.db}.${record.coll}`, ...record })),
+      records.map((record) => ({ _id: `${record.sourceDb}.${record.coll}`, ...record })),
       signal,
     );
   }
 
+  /** By its namespace on the source. */
   async deleteView(ns: { db: string; coll: string }, signal: AbortSignal): Promise<void> {
     await this.#delete('views', { _id: `${ns.db}.${ns.coll}` }, signal);
   }
@@ -310,6 +316,7 @@ function toCollection(doc: Doc): CollectionRecord {
     id: String(doc['_id']),
     db: String(doc['db']),
     coll: String(doc['coll']),
+    sourceDb: String(doc['sourceDb']),
     destinationUuid: doc['destinationUuid'] instanceof Binary ? doc['destinationUuid'] : undefined,
     options: bytes(doc['options']),
     indexes: (doc['indexes'] as unknown[]).map(bytes),

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
+import { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { MetadataStore } from '../metadata/store.js';
@@ -21,6 +22,7 @@ import {
   migrationExists,
   newRecord,
   preflightError,
+  recheck,
   refuseOtherOptions,
   storeStart,
 } from './starting.js';
@@ -42,7 +44,14 @@ export interface CallContext {
 }
 
 /** Findings that a running migration causes itself. */
-const OUR_DOING = new Set(['DestinationNotEmpty', 'DestinationWritesBlocked', 'SourceWritesBlocked']);
+const OUR_DOING = new Set([
+  'DestinationNotEmpty',
+  'DestinationNamespaceExists',
+  'DestinationWritesBlocked',
+  'SourceWritesBlocked',
+]);
+const ATTENTION =
+  'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
 /** Warnings of the preflight that matter until the end. */
 const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
 
@@ -149,7 +158,10 @@ export class Calls {
   async #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
     const { machine, db } = this.#context;
     const [source, destination] = this.#roles(wanted);
+    const scope = new Scope(source, wanted);
+    await scope.validate(signal);
     const checks = {
+      scope,
       blocksDestination: blocksDestination(wanted),
       blocksSource: wanted.writeBlocking === 'sourceAndDestination',
       reversible: wanted.reversible,
@@ -180,14 +192,16 @@ export class Calls {
       const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
       const record = newRecord(wanted, source, destination, warnings);
       await machine.move('start', async () => {
-        await storeStart(roles.store, record, destination, signal);
+        await storeStart(roles.store, record, destination, () => recheck(source, destination, wanted, signal), signal);
         session = this.#context.enter(placeOf(roles, record));
       });
     } catch (error) {
       await roles.lease.release();
       throw error;
     }
-    logger.info('Started the migration', { source: source.label, destination: destination.label });
+    if (wanted.preExistingDestinationData) logger.warn(ATTENTION);
+    const loadLevel = session?.loadLevel;
+    logger.info('Started the migration', { source: source.label, destination: destination.label, loadLevel });
     session?.open();
   }
 

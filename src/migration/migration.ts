@@ -38,6 +38,8 @@ export interface MigrationConfig {
   readonly migrationName: string | undefined;
   /** 1 to 4. */
   readonly loadLevel: number;
+  /** Whether the operator left it open. */
+  readonly loadLevelIsDefault?: boolean;
   readonly disableVerification: boolean;
   /** How long a commit tries to block the source, in milliseconds. Default one minute. */
   readonly blockLimitMs?: number;
@@ -221,6 +223,7 @@ class LiveMigration implements Migration {
       reporter: this.#reporter,
       logger: this.#logger,
       loadLevel: this.#config.loadLevel,
+      loadLevelIsDefault: this.#config.loadLevelIsDefault === true,
       disableVerification: this.#config.disableVerification,
       hooks: this.#hooks,
       blockLimitMs: this.#config.blockLimitMs ?? BLOCK_LIMIT_MS,

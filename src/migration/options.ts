@@ -1,22 +1,12 @@
+import type { NamespaceFilterEntry } from '../cluster/namespace-filter.js';
+import type { RegexPattern } from '../cluster/regex-judge.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import { checkOptionRules, type Refuse } from './option-rules.js';
 
 /** The two clusters by the names of the process's flags. */
 export type ClusterName = 'cluster0' | 'cluster1';
 
-/** A regular expression as MongoDB's $regex takes it. */
-export interface RegexPattern {
-  readonly pattern: string;
-  readonly options: string;
-}
-
-/** Names databases or collections to include or exclude. */
-export interface NamespaceFilterEntry {
-  readonly database?: string;
-  readonly databaseRegex?: RegexPattern;
-  readonly collections: readonly string[];
-  readonly collectionsRegex?: RegexPattern;
-}
+export type { NamespaceFilterEntry, RegexPattern };
 
 export const BUILD_INDEXES = [
   'afterDataCopy',
@@ -177,12 +167,8 @@ function resolveWriteBlocking(options: StartOptions, refuse: Refuse): WriteBlock
 
 /** Options of the contract whose engine part is not built: refused by name, never ignored. */
 function refuseLaterOptions(options: StartOptions, refuse: Refuse): void {
-  if (options.includeNamespaces.length > 0) refuse('includeNamespaces', LATER);
-  if (options.excludeNamespaces.length > 0) refuse('excludeNamespaces', LATER);
   if (options.copyInNaturalOrder.length > 0) refuse('copyInNaturalOrder', LATER);
   if (options.detectRandomId === true) refuse('detectRandomId', LATER);
-  if (options.preExistingDestinationData === true) refuse('preExistingDestinationData', LATER);
   if (options.sharding !== undefined) refuse('sharding', `${LATER}, and is only for a sharded destination`);
-  if (options.namespaceRemap.length > 0) refuse('namespaceRemap', LATER);
   if (options.documentFilter !== undefined) refuse('documentFilter', LATER);
 }

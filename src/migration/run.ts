@@ -3,6 +3,7 @@ import { type LaneApplier, LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
 import { type RepairContext, repairDocuments } from '../apply/repair.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import type { CatalogEntry } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
@@ -10,6 +11,7 @@ import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { type StreamStart, secondsOf } from '../cluster/position.js';
 import { RawWriter } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
@@ -30,7 +32,7 @@ import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
 import { type MismatchRecord, VerificationStore } from '../metadata/verification-store.js';
 import { metrics } from '../metrics.js';
-import { checkEmpty } from '../preflight/data.js';
+import { checkEmpty, checkPlaces } from '../preflight/places.js';
 import { proveEqual } from '../verify/final-check.js';
 import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { Verifier } from '../verify/verifier.js';
@@ -42,6 +44,7 @@ import type { StoredRecord } from './record.js';
 export interface RunContext {
   readonly source: Cluster;
   readonly destination: Cluster;
+  readonly scope: Scope;
   readonly record: StoredRecord;
   readonly collections: CollectionMap;
   readonly lease: Lease;
@@ -156,10 +159,10 @@ export class MigrationRun {
   }
 
   async #initialise(signal: AbortSignal): Promise<void> {
-    const { source, destination, record, collections, logger, blocksDestination } = this.#context;
+    const { source, destination, scope, record, collections, logger, blocksDestination } = this.#context;
     const hasStartTime = record.value.startTime !== undefined;
     if (blocksDestination) await setBlock(destination, true, signal);
-    if (!hasStartTime) await this.#mustBeEmpty(signal);
+    if (!hasStartTime && !scope.sharesDestination) await this.#mustBeEmpty(signal);
     const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
       probeRawDeltas(source, destination, record.store.db),
     );
@@ -168,11 +171,20 @@ export class MigrationRun {
         'the servers do not give or take raw update deltas; changed documents are read again instead, which is slower',
       );
     await initialise(
-      { source, destination, store: record.store, collections, logger: logger.component('initialise') },
+      {
+        source,
+        destination,
+        scope,
+        mustFit: (entries, inner) => this.#mustFit(entries, inner),
+        store: record.store,
+        collections,
+        logger: logger.component('initialise'),
+      },
       hasStartTime,
       signal,
     );
     await record.refresh(signal);
+    for (const warning of record.value.warnings) this.#context.onWarning(warning);
     await record.update({ phase: 'copy', rawDeltas }, signal);
   }
 
@@ -180,6 +192,16 @@ export class MigrationRun {
     const [finding] = await checkEmpty(this.#context.destination, signal);
     if (finding !== undefined)
       throw new AppError('DestinationModified', `${finding.description}: it was empty when the start was accepted`);
+  }
+
+  /** As the start found it, but for the catalog of T0. */
+  async #mustFit(entries: readonly CatalogEntry[], signal: AbortSignal): Promise<void> {
+    const { destination, scope } = this.#context;
+    const databases = [...new Set(entries.map((each) => each.ns.db))];
+    const [finding] = await checkPlaces({ databases, entries }, destination, scope, signal);
+    if (finding === undefined) return;
+    const name = finding.name === 'DestinationNamespaceExists' ? 'DestinationModified' : 'UnsupportedChange';
+    throw new AppError(name, `${finding.description}: it was not so when the start was accepted`);
   }
 
   async #copyAll(writer: DocumentWriter, signal: AbortSignal): Promise<void> {
@@ -283,13 +305,14 @@ export class MigrationRun {
   }
 
   #buildPipeline(writer: DocumentWriter): ApplyPipeline {
-    const { source, destination, record, collections, load, logger, wrapApplier } = this.#context;
+    const { source, destination, scope, record, collections, load, logger, wrapApplier } = this.#context;
     const log = logger.component('apply');
     const copyContext = this.#copyContext(writer);
     return new ApplyPipeline(
       {
         source,
         destination,
+        scope,
         store: record.store,
         collections,
         indexes: this.indexes,
@@ -414,11 +437,12 @@ export class MigrationRun {
   }
 
   #commitContext(): CommitContext {
-    const { source, destination, record, collections, logger, onChange, buildIndexes } = this.#context;
+    const { source, destination, scope, record, collections, logger, onChange, buildIndexes } = this.#context;
     const wants = (spec: OrderedDoc): boolean => isBuilt(buildIndexes, spec);
     return {
       source,
       destination,
+      scope,
       store: record.store,
       collections,
       isBuilt: wants,

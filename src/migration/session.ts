@@ -1,4 +1,5 @@
 import { safeText } from '../cluster/errors.js';
+import { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError, ExitCode } from '../errors.js';
@@ -9,7 +10,7 @@ import { CollectionMap } from '../metadata/collections.js';
 import type { FailureRecord } from './control.js';
 import { loadOf } from './load-level.js';
 import type { StateMachine } from './machine.js';
-import { storedOptions } from './options.js';
+import { type MigrationOptions, storedOptions } from './options.js';
 import { keepLease, type Place } from './place.js';
 import type { Reporter } from './reporter.js';
 import { isGivenUp, moveMigration, prepareDestination, type ReversalContext } from './reversal.js';
@@ -22,6 +23,8 @@ export interface SessionContext {
   readonly logger: Logger;
   /** 1 to 4. */
   readonly loadLevel: number;
+  /** Whether the operator left it open. */
+  readonly loadLevelIsDefault: boolean;
   readonly disableVerification: boolean;
   /** What tests put in the way. */
   readonly hooks: Partial<Pick<RunContext, 'wrapApplier'>>;
@@ -61,6 +64,11 @@ export class Session {
     this.#run = runContext(place, context);
     context.reporter.remember([...(this.#run.verifies ? [] : [NOT_VERIFIED]), ...place.record.value.warnings]);
     this.#loses = keepLease(place.lease, context.onFatal, context.signal);
+  }
+
+  /** 1 to 4. */
+  get loadLevel(): number {
+    return loadLevelOf(storedOptions(this.place.record.value), this.#context);
   }
 
   get context(): RunContext {
@@ -244,23 +252,30 @@ export class Session {
       ? ` Writes to the destination are still blocked; to lift that, run there: ${UNBLOCK}.`
       : '';
     const which = (record.value.generation ?? 0) > 0 ? `, which is ${destination.label}` : '';
-    return `${blocked} To begin anew, drop the migrated databases and ${record.store.db} on the destination${which}.`;
+    return `${blocked} To begin anew, drop what was migrated and the database ${record.store.db} on the destination${which}.`;
   }
 }
 
 const UNBLOCK = 'db.adminCommand({setUserWriteBlockMode: 1, global: false})';
 
+/** With data of others on the destination a migration goes easier on it, unless the operator has set a level. */
+function loadLevelOf({ preExistingDestinationData }: MigrationOptions, context: SessionContext): number {
+  return preExistingDestinationData && context.loadLevelIsDefault ? 2 : context.loadLevel;
+}
+
 function runContext(place: Place, context: SessionContext): RunContext {
   const { source, destination, record, lease } = place;
   const { reporter, logger } = context;
-  const { writeBlocking, buildIndexes, verification } = storedOptions(record.value);
+  const options = storedOptions(record.value);
+  const { writeBlocking, buildIndexes, verification } = options;
   return {
     source,
     destination,
+    scope: new Scope(source, options),
     record,
     collections: new CollectionMap(place.store),
     lease,
-    load: loadOf(context.loadLevel),
+    load: loadOf(loadLevelOf(options, context)),
     logger,
     blocksDestination: writeBlocking !== 'none',
     blocksSource: writeBlocking === 'sourceAndDestination',

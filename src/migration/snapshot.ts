@@ -103,7 +103,7 @@ function warningsOf({ warnings, state }: SnapshotSources, run: MigrationRun): re
 export function namespaceSnapshots(run: MigrationRun, context: RunContext): NamespaceSnapshot[] {
   const copies = new Map(run.copy.namespaces.map((each) => [each.namespace, each]));
   const rows = context.collections.live().map((each) => {
-    const namespace = nsText(each.ns);
+    const namespace = nsText(each.sourceNs);
     const copy = copies.get(namespace);
     const indexes = run.indexes.countsOf(each);
     return {

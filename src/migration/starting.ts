@@ -1,10 +1,11 @@
 import type { Cluster } from '../cluster/cluster.js';
+import { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName } from '../errors.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
-import { checkEmpty } from '../preflight/data.js';
 import { blocker, type Finding } from '../preflight/finding.js';
+import { checkEmpty, checkPlaces, listMigrated } from '../preflight/places.js';
 import type { MigrationOptions } from './options.js';
 import type { State } from './state.js';
 
@@ -48,18 +49,19 @@ export async function checkMetadata(store: MetadataStore, signal: AbortSignal): 
 
 /** The finding that there is a migration already. */
 export function migrationExists(state: string, db: string): Finding {
-  const remedy = `To go on with it, restart mongoferry with the same clusters. To begin anew, drop the migrated databases and ${db} on the destination.`;
+  const remedy = `To go on with it, restart mongoferry with the same clusters. To begin anew, drop what it has migrated and the database ${db} on the destination.`;
   return blocker('MigrationExists', `the destination holds a migration that is ${state}`, remedy);
 }
 
 /**
- * Stores a new migration and blocks the destination's users. Emptiness is checked again under the block: a write that
- * slipped in before it must not be lost among ours. What was done is undone when it fails half way.
+ * Stores a new migration and blocks the destination's users. `recheck` looks for what is in the way again, under the
+ * block: a write that slipped in before it must not be lost among ours. What was done is undone when it fails half way.
  */
 export async function storeStart(
   store: MetadataStore,
   record: MigrationRecord,
   destination: Cluster,
+  recheck: () => Promise<readonly Finding[]>,
   signal: AbortSignal,
 ): Promise<void> {
   if ((await store.loadMigration(signal)) !== undefined) {
@@ -72,7 +74,7 @@ export async function storeStart(
   if (!record.blockedDestination) return;
   try {
     await setBlock(destination, true, signal);
-    const found = await checkEmpty(destination, signal);
+    const found = await recheck();
     if (found.length > 0) throw preflightError(found);
   } catch (error) {
     try {
@@ -82,6 +84,18 @@ export async function storeStart(
     }
     throw error;
   }
+}
+
+/** What of the destination's data stands against a start. */
+export async function recheck(
+  source: Cluster,
+  destination: Cluster,
+  options: MigrationOptions,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const scope = new Scope(source, options);
+  if (!scope.sharesDestination) return checkEmpty(destination, signal);
+  return checkPlaces(await listMigrated(source, scope, signal), destination, scope, signal);
 }
 
 /** Errors: OptionsDiffer, naming each option of a repeated `start` that is not as the migration has it. */

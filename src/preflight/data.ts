@@ -1,44 +1,56 @@
-import type { OrderedDoc } from '../cluster/bson.js';
-import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
+import type { Doc, OrderedDoc } from '../cluster/bson.js';
+import { type CatalogEntry, listCollections, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { numberOf } from '../cluster/collection-spec.js';
+import { Code, codeOf } from '../cluster/errors.js';
 import { builtText, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { oplogWindowSeconds } from '../cluster/oplog.js';
+import type { Scope } from '../cluster/scope.js';
 import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding, warning } from './finding.js';
+import { checkEmpty, checkPlaces, listMigrated } from './places.js';
 
 const PARALLEL = 8;
 const MAX_NAMED = 20;
 const NEEDED_SPACE = 1.25;
 
 /** What the data of the two clusters permits. Reads catalogs only. */
-export async function checkData(source: Cluster, destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const databases = await listDatabases(source, signal);
-  const entries = (
-    await mapLimit(databases, PARALLEL, (db, inner) => listCollections(source, db, inner), signal)
-  ).flat();
+export async function checkData(
+  source: Cluster,
+  destination: Cluster,
+  scope: Scope,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const migrated = await listMigrated(source, scope, signal);
+  const { entries } = migrated;
   return [
-    ...(await checkEmpty(destination, signal)),
+    ...(scope.sharesDestination ? [] : await checkEmpty(destination, signal)),
+    ...(await checkPlaces(migrated, destination, scope, signal)),
     ...checkKinds(entries),
-    ...checkNames(databases),
+    ...(scope.migratesViews ? [] : checkViews(entries)),
+    ...(scope.isFiltered && entries.length === 0 ? [nothingFound()] : []),
     ...(await checkIndexes(source, entries, signal)),
   ];
 }
 
-/** Nothing but the server's own and migration tools' databases may be on the destination. */
-export async function checkEmpty(destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const databases = await listDatabases(destination, signal);
-  const found = (await mapLimit(databases, PARALLEL, (db, inner) => listCollections(destination, db, inner), signal))
-    .flat()
-    .map((entry) => nsText(entry.ns));
-  if (found.length === 0) return [];
+function nothingFound(): Finding {
+  return warning(
+    'FilterMatchesNothing',
+    'the source has no namespace that includeNamespaces and excludeNamespaces leave over',
+    'Compare the names in them with those of the source, unless they are yet to come.',
+  );
+}
+
+function checkViews(entries: readonly CatalogEntry[]): Finding[] {
+  const views = entries.filter((entry) => entry.type === 'view').map((entry) => nsText(entry.ns));
+  if (views.length === 0) return [];
   return [
-    blocker(
-      'DestinationNotEmpty',
-      `the destination holds ${found.length} collections, for example ${found.slice(0, 3).join(', ')}`,
-      'Drop them, or migrate to an empty cluster.',
-      found.slice(0, MAX_NAMED),
+    warning(
+      'ViewsNotMigrated',
+      `${views.length} views are not migrated with preExistingDestinationData`,
+      'Create them on the destination after the commit.',
+      views.slice(0, MAX_NAMED),
     ),
   ];
 }
@@ -68,22 +80,6 @@ function checkKinds(entries: readonly CatalogEntry[]): Finding[] {
     );
   }
   return findings;
-}
-
-/** The server refuses a database whose name differs from another's in case only; two may still stand in old catalogs. */
-function checkNames(databases: readonly string[]): Finding[] {
-  const byLower = new Map<string, string[]>();
-  for (const db of databases) byLower.set(db.toLowerCase(), [...(byLower.get(db.toLowerCase()) ?? []), db]);
-  const clashes = [...byLower.values()].filter((names) => names.length > 1).flat();
-  if (clashes.length === 0) return [];
-  return [
-    blocker(
-      'NamesDifferOnlyInCase',
-      `databases differ in the case of their names only: ${clashes.join(', ')}`,
-      'Rename or drop one of them.',
-      clashes,
-    ),
-  ];
 }
 
 /** While a migration runs every index is non-unique, so a unique index and its non-unique twin would be the same. */
@@ -124,12 +120,13 @@ function twinsOf(entry: CatalogEntry, indexes: readonly OrderedDoc[]): { ns: str
 }
 
 /** Whether the destination has room for the source's files and a quarter more; nothing is found where it cannot tell. */
-export async function checkDiskSpace(source: Cluster, destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const sizes = await source.read('sizing databases', 'admin', { listDatabases: 1 }, signal);
-  const names = new Set(await listDatabases(source, signal));
-  const bytes = (sizes['databases'] as { name: string; sizeOnDisk?: unknown }[])
-    .filter((each) => names.has(each.name))
-    .reduce((sum, each) => sum + numberOf(each.sizeOnDisk ?? 0), 0);
+export async function checkDiskSpace(
+  source: Cluster,
+  destination: Cluster,
+  scope: Scope,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const bytes = await sizeOnDisk(source, scope, signal);
   const stats = await destination.read('reading disk space', 'admin', { dbStats: 1 }, signal);
   if (stats['fsTotalSize'] === undefined || stats['fsUsedSize'] === undefined) return [];
   const free = numberOf(stats['fsTotalSize']) - numberOf(stats['fsUsedSize']);
@@ -142,6 +139,44 @@ export async function checkDiskSpace(source: Cluster, destination: Cluster, sign
       'Give it at least 1.25 times the data, or start with skipDiskSpaceCheck.',
     ),
   ];
+}
+
+/** Bytes of the files of what is migrated: of a database that is migrated in part, by collection. */
+async function sizeOnDisk(source: Cluster, scope: Scope, signal: AbortSignal): Promise<number> {
+  const reply = await source.read('sizing databases', 'admin', { listDatabases: 1 }, signal);
+  const sizes = new Map(
+    (reply['databases'] as { name: string; sizeOnDisk?: unknown }[]).map((each) => [each.name, each.sizeOnDisk]),
+  );
+  let bytes = 0;
+  for (const db of await scope.databases([...sizes.keys()], signal)) {
+    if (await scope.includesAllOf(db, signal)) bytes += numberOf(sizes.get(db) ?? 0);
+    else bytes += await sizeOfCollections(source, scope, db, signal);
+  }
+  return bytes;
+}
+
+async function sizeOfCollections(source: Cluster, scope: Scope, db: string, signal: AbortSignal): Promise<number> {
+  const entries = await scope.select(await listCollections(source, db, signal), signal);
+  const collections = entries.filter((entry) => entry.type === 'collection');
+  const sizes = await mapLimit(
+    collections,
+    PARALLEL,
+    async ({ ns }, inner) => {
+      const pipeline = [{ $collStats: { storageStats: {} } }];
+      const reply = await source
+        .read(`sizing ${nsText(ns)}`, db, { aggregate: ns.coll, pipeline, cursor: {} }, inner)
+        .catch(noneIfGone);
+      const [stats] = (reply['cursor'] as { firstBatch: { storageStats: Record<string, unknown> }[] }).firstBatch;
+      return numberOf(stats?.storageStats['storageSize'] ?? 0) + numberOf(stats?.storageStats['totalIndexSize'] ?? 0);
+    },
+    signal,
+  );
+  return sizes.reduce((sum, each) => sum + each, 0);
+}
+
+function noneIfGone(error: unknown): Doc {
+  if (codeOf(error) !== Code.NamespaceNotFound) throw error;
+  return { cursor: { firstBatch: [] } };
 }
 
 /** The source's oplog must hold what is written during the copy. */

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
+import type { Scope } from '../cluster/scope.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkDeployments } from './deployments.js';
 import { type Finding, warning } from './finding.js';
@@ -10,6 +11,7 @@ import { checkBypassingUsers, checkWriteBlocks } from './write-blocks.js';
 /** Which of the start options the checks depend on. */
 export interface PreflightOptions extends PrivilegeOptions {
   readonly skipDiskSpaceCheck: boolean;
+  readonly scope: Scope;
 }
 
 /**
@@ -28,11 +30,11 @@ export async function preflight(
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
   const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
   const checks = [
-    () => checkData(source, destination, signal),
+    () => checkData(source, destination, options.scope, signal),
     () => checkOplog(source, signal),
     () => checkWriteBlocks(source, destination, options, signal),
     () => checkBypassingUsers(source, destination, options, signal),
-    ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, signal)]),
+    ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, options.scope, signal)]),
   ];
   for (const check of checks) {
     try {

@@ -12,7 +12,7 @@ const BATCH_DOCUMENTS = 2000;
  * written to: the order of what is still on its way cannot be judged.
  */
 export async function sameOrder(pair: Pair, collection: MigratedCollection, signal: AbortSignal): Promise<boolean> {
-  return pair.source.attempt(`comparing the order of ${collection.ns.coll}`, signal, async () => {
+  return pair.source.attempt(`comparing the order of ${collection.name}`, signal, async () => {
     const source = documents(pair.source, onSource(collection, pair.source), signal);
     const destination = documents(pair.destination, onDestination(collection), signal);
     try {

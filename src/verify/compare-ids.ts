@@ -23,7 +23,7 @@ export interface IdComparison {
 /** A collection as it is to be found on the source. */
 export function onSource(collection: MigratedCollection, source: Cluster): CollectionAt {
   return {
-    ns: collection.ns,
+    ns: collection.sourceNs,
     uuid: source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined,
   };
 }

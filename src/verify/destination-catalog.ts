@@ -3,7 +3,7 @@ import { findCollection, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions } from '../cluster/collection-spec.js';
 import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
+import { describeNs } from '../cluster/namespace.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection, MigratedView } from '../metadata/collections.js';
 import type { VerifiedCollections } from './context.js';
@@ -48,7 +48,7 @@ async function compareIndexes(
     ),
   );
   const actual = await listIndexes(destination, collection.ns, signal);
-  const ns = nsText(collection.ns);
+  const ns = collection.name;
   const differences: string[] = [];
   for (const spec of actual) {
     const name = indexName(spec);
@@ -63,8 +63,8 @@ async function compareIndexes(
 
 async function compareView(destination: Cluster, view: MigratedView, signal: AbortSignal): Promise<string[]> {
   const found = await findCollection(destination, view.ns, signal);
-  if (found === undefined) return [`the view ${nsText(view.ns)} is missing`];
+  if (found === undefined) return [`the view ${describeNs(view.sourceNs, view.ns)} is missing`];
   return found.type === 'view' && comparableOptions(found.options) === comparableOptions(view.options)
     ? []
-    : [`the view ${nsText(view.ns)} is defined otherwise`];
+    : [`the view ${describeNs(view.sourceNs, view.ns)} is defined otherwise`];
 }

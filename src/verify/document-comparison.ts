@@ -151,7 +151,7 @@ export class DocumentComparison {
     if (found.length === 0) return;
     await this.mismatches.add(collection, found, signal);
     this.#context.logger.error('Documents differ between the clusters', {
-      namespace: nsText(collection.ns),
+      namespace: collection.name,
       found: found.length,
       kinds: [...new Set(found.map(({ kind }) => kind))],
     });
@@ -190,7 +190,7 @@ export class DocumentComparison {
     const names = new Map<string, string>();
     for (const each of live) {
       names.set(`source:${each.id}`, each.id);
-      names.set(`source:${nsText(each.ns)}`, each.id);
+      names.set(`source:${nsText(each.sourceNs)}`, each.id);
       names.set(`destination:${hex(each.destinationUuid?.buffer)}`, each.id);
     }
     const result: DirtyIds = new Map();
@@ -205,7 +205,7 @@ export class DocumentComparison {
   }
 
   #noteUnreadable(collection: MigratedCollection, ids: readonly Buffer[]): void {
-    const ns = nsText(collection.ns);
+    const ns = collection.name;
     if (ids.length === 0 || this.#unreadable.has(ns)) return;
     this.#unreadable.add(ns);
     this.#context.onWarning(

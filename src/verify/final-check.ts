@@ -1,5 +1,4 @@
 import { idText, type OrderedDoc, type Timestamp } from '../cluster/bson.js';
-import { nsText } from '../cluster/namespace.js';
 import { ttlRules } from '../cluster/ttl.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
@@ -52,7 +51,7 @@ export async function numberAndOrder(
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const ns = nsText(collection.ns);
+  const ns = collection.name;
   if (collection.capped) {
     return (await sameOrder(pair, collection, signal))
       ? []

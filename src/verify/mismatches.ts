@@ -55,7 +55,7 @@ export class Mismatches {
 
   async add(collection: MigratedCollection, differences: readonly Difference[], signal: AbortSignal): Promise<void> {
     if (differences.length === 0) return;
-    const namespace = nsText(collection.ns);
+    const namespace = nsText(collection.sourceNs);
     const foundAt = new Date();
     const records = differences.map(({ id, kind }) => ({ collection: collection.id, id, kind, namespace, foundAt }));
     await this.#store.putMismatches(records, signal);

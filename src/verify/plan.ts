@@ -25,9 +25,9 @@ export async function planRanges(
 }
 
 async function planOne(source: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<VerifyRange[]> {
-  const size = await collectionSize(source, collection.ns, signal);
+  const size = await collectionSize(source, collection.sourceNs, signal);
   const wanted = Math.min(MAX_RANGES, Math.ceil(size.bytes / RANGE_BYTES));
-  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.ns, wanted, signal);
+  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, wanted, signal);
   const average = size.bytes / Math.max(1, size.documents);
   const batchDocuments = Math.max(1, Math.min(MAX_BATCH_DOCUMENTS, Math.floor(BATCH_BYTES / Math.max(1, average))));
   return [undefined, ...bounds].map((lower, index) => ({

@@ -1,5 +1,4 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { nsText } from '../cluster/namespace.js';
 import type { CollectionAt } from '../cluster/read-by-id.js';
 import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';
@@ -38,8 +37,7 @@ export async function scanRange(
     if ((await scanner.scan(scan, events, signal)) === 'compared') return 'compared';
     await sleep(RETRY_MS, signal);
   }
-  const ns = collections.get(range.collection)?.ns;
-  const name = ns === undefined ? 'a collection' : nsText(ns);
+  const name = collections.get(range.collection)?.name ?? 'a collection';
   throw new AppError('DestinationModified', `${name} could not be found to compare it: someone else took it away`);
 }
 

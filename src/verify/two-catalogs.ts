@@ -77,6 +77,8 @@ async function compareOne(
     {
       id: uuidText(source.uuid),
       ns: source.ns,
+      sourceNs: source.ns,
+      name: namespace,
       destinationUuid: destination.uuid,
       options,
       indexes,

@@ -3,9 +3,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { toToken } from '../../src/cluster/position.js';
 import { uuidText } from '../../src/cluster/raw-writes.js';
+import type { StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const METADATA = 'mongosync_reserved_for_internal_use';
@@ -14,12 +16,36 @@ const BYPASS = { mayBypassWriteBlocking: true, writeConcern: { w: 'majority' } }
 /** A DDL event that a process was carrying out when it died, and what it had done of it on the destination. */
 interface Case {
   readonly name: string;
+  readonly filter?: Partial<StartOptions>;
+  /** Under the filter: what is migrated. Default: everything. */
+  readonly isMigrated?: (collection: string) => boolean;
   readonly before: (db: Db) => Promise<unknown>;
   /** On the source, while the migration is paused: writes, then the one DDL command. */
   readonly during: (db: Db) => Promise<unknown>;
   /** The command's half on the destination, as the dead process had sent it. */
   readonly half: (client: MongoClient, db: string, source: MongoClient) => Promise<unknown>;
 }
+
+const DROPPED = { update: 'collections', updates: [{ q: { coll: 'result' }, u: { $set: { dropped: true } } }] };
+
+/** `$out` over a collection of the filter; its temporary collection is not in it. */
+const RESULT_ONLY: Omit<Case, 'name' | 'half'> = {
+  filter: { includeNamespaces: [{ database: 'recovery', collections: ['result'] }] },
+  isMigrated: (collection) => collection === 'result',
+  before: async (db) => {
+    await db.collection('a').insertMany([{ n: 1 }, { n: 2 }]);
+    await db.collection('result').insertOne({ n: 0 });
+    await db.collection('result').createIndex({ n: 1 }, { unique: true });
+  },
+  during: async (db) => {
+    await db.collection('a').updateMany({}, { $set: { seen: true } });
+    await db.collection('result').insertOne({ n: 9 });
+    await db
+      .collection('a')
+      .aggregate([{ $out: 'result' }])
+      .toArray();
+  },
+};
 
 const CASES: readonly Case[] = [
   {
@@ -68,28 +94,63 @@ const CASES: readonly Case[] = [
       const db = client.db(name);
       await db.command({ create: 'clone', capped: true, size: 2 ** 40, ...BYPASS });
       await db.command({ insert: 'clone', documents: [{ half: 'copied' }], ...BYPASS });
-      const [onSource, onDestination] = await Promise.all(
-        [source, client].map(
-          async (each) =>
-            (
-              await each.db(name).listCollections({ name: 'clone' }, { nameOnly: false }).toArray()
-            )[0] as CollectionInfo,
-        ),
-      );
-      const record = {
-        _id: uuidText(onSource?.info?.uuid as unknown as Binary),
-        db: name,
-        coll: 'clone',
-        destinationUuid: onDestination?.info?.uuid,
-        options: BSON.serialize({ capped: true, size: 65_536 }),
-        indexes: [],
-        dropped: false,
-        copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
-      };
-      await client.db(METADATA).command({ insert: 'collections', documents: [record], ...BYPASS });
+      await addToMap(client, name, source, 'clone', { capped: true, size: 65_536 });
+    },
+  },
+  {
+    name: '$out into the filter, over a collection of the filter, with its target dropped',
+    ...RESULT_ONLY,
+    half: (client, name) => client.db(name).command({ drop: 'result', ...BYPASS }),
+  },
+  {
+    name: '$out into the filter, with the collection created anew',
+    ...RESULT_ONLY,
+    half: async (client, name) => {
+      await client.db(name).command({ drop: 'result', ...BYPASS });
+      await client.db(METADATA).command({ ...DROPPED, ...BYPASS });
+      await client.db(name).command({ create: 'result', ...BYPASS });
+    },
+  },
+  {
+    name: '$out into the filter, whose documents were being copied',
+    ...RESULT_ONLY,
+    half: async (client, name, source) => {
+      await client.db(name).command({ drop: 'result', ...BYPASS });
+      await client.db(METADATA).command({ ...DROPPED, ...BYPASS });
+      await client.db(name).command({ insert: 'result', documents: [{ half: 'copied' }], ...BYPASS });
+      await addToMap(client, name, source, 'result', {});
     },
   },
 ];
+
+/** Adds a collection to the map as the applier does once it has created it. */
+async function addToMap(
+  client: MongoClient,
+  name: string,
+  source: MongoClient,
+  collection: string,
+  options: Document,
+): Promise<void> {
+  const [onSource, onDestination] = await Promise.all(
+    [source, client].map(
+      async (each) =>
+        (await each.db(name).listCollections({ name: collection }, { nameOnly: false }).toArray())[0] as CollectionInfo,
+    ),
+  );
+  const indexes = await source.db(name).collection(collection).indexes();
+  const record = {
+    _id: uuidText(onSource?.info?.uuid as unknown as Binary),
+    db: name,
+    coll: collection,
+    sourceDb: name,
+    destinationUuid: onDestination?.info?.uuid,
+    options: BSON.serialize(options),
+    indexes: indexes.filter((index) => index['name'] !== '_id_').map((index) => BSON.serialize(index)),
+    dropped: false,
+    copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
+  };
+  await client.db(METADATA).command({ insert: 'collections', documents: [record], ...BYPASS });
+}
 
 /** The raw event of the last DDL command, with its token, as the applier stores it before it carries it out. */
 async function lastDdlEvent(client: MongoClient, from: Document): Promise<{ token: string; event: Buffer }> {
@@ -123,7 +184,7 @@ async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half
   const db = source.db('recovery');
   await each.before(db);
   await using harness = await MigrationHarness.open(pair);
-  await harness.sync();
+  await harness.sync(each.filter);
   await harness.migration.pause();
   const { operationTime } = await source.db('admin').command({ ping: 1 });
   await each.during(db);
@@ -133,8 +194,25 @@ async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half
   await destination.db(METADATA).command({ update: 'ddl', updates: [update], ...BYPASS });
   await harness.migration.resume();
   await harness.commit();
-  return compareClusters(source, destination);
+  const isMigrated = each.isMigrated ?? (() => true);
+  return compareClusters(source, destination, {
+    target: (name, coll) => (isMigrated(coll) ? [name, coll] : undefined),
+  });
 }
+
+let pair: ReplicaSetPair;
+
+test.before(async () => {
+  pair = await startPair();
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(await pair.source.connect(), await pair.destination.connect());
+});
 
 for (const done of ['nothing', 'half'] as const) {
   for (const each of CASES) {
@@ -142,7 +220,6 @@ for (const done of ['nothing', 'half'] as const) {
       await within(
         60_000,
         async () => {
-          await using pair = await startPair();
           assert.equal(await recover(pair, each, done), []);
         },
         'the recovery',

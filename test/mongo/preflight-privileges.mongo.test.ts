@@ -2,6 +2,7 @@ import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Finding } from '../../src/preflight/finding.js';
+import { compareClusters } from '../support/compare-clusters.js';
 import {
   createUser,
   DESTINATION_PRIVILEGES,
@@ -144,6 +145,38 @@ test('a start without the privileges is refused by that name, and changes nothin
     assert.equal(databases.map(({ name }) => name).sort(), ['admin', 'config', 'local']);
   };
   await within(TEST_MS, refuse(), 'the refusal');
+});
+
+test('the documented roles are enough for a filter by expressions, other names and data of others', async () => {
+  const migrate = async () => {
+    await source
+      .db('shop')
+      .collection('orders')
+      .insertMany([{ n: 1 }, { n: 2 }]);
+    await source.db('shop').collection('log').insertOne({ n: 3 });
+    await destination.db('store').collection('theirs').insertOne({ n: 4 });
+    await using harness = await MigrationHarness.open({
+      source: { uri: goodSource },
+      destination: { uri: goodDestination },
+    });
+    await harness.sync({
+      includeNamespaces: [{ databaseRegex: { pattern: '^sh', options: '' }, collections: [] }],
+      excludeNamespaces: [{ database: 'shop', collections: [], collectionsRegex: { pattern: '^log', options: 'i' } }],
+      namespaceRemap: [{ from: 'shop', to: 'store' }],
+      preExistingDestinationData: true,
+    });
+    await source.db('shop').collection('log').rename('logs');
+    await source
+      .db('shop')
+      .collection('logs')
+      .aggregate([{ $out: 'out' }])
+      .toArray();
+    await harness.commit();
+    const target = (_: string, coll: string) => (coll === 'logs' ? undefined : (['store', coll] as const));
+    const isForeign = (_: string, coll: string) => coll === 'theirs';
+    assert.equal(await compareClusters(source, destination, { target, isForeign }), []);
+  };
+  await within(60_000, migrate(), 'the migration');
 });
 
 test.run();

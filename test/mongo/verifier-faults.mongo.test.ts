@@ -43,7 +43,7 @@ const DOCUMENT_FAULTS: readonly [what: string, kind: string, plant: (coll: strin
   ['there is a document more', 'extra', (coll) => foreign({ insert: coll, documents: [{ _id: 'more' }] })],
   ['one byte is another', 'content', (coll) => change(coll, { _id: 7 }, { $set: { text: 'somf' } })],
   ['an int stands for a long', 'type', (coll) => change(coll, { _id: 7 }, { $set: { long: new Int32(1) } })],
-  ['0.0 stands for -0.0', 'content', (coll) => change(coll, { _id: 7 }, { $set: { zero: new Double(0) } })],
+  ['0.0 stands for -0.0', 'type', (coll) => change(coll, { _id: 7 }, { $set: { zero: new Double(0) } })],
   [
     'the fields stand in another order',
     'fieldOrder',

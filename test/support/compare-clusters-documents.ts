@@ -6,8 +6,8 @@ import { RawDocuments } from './compare-clusters-read.js';
 export interface DocumentsToCompare {
   readonly source: MongoClient;
   readonly destination: MongoClient;
-  readonly db: string;
-  readonly collection: string;
+  readonly from: { readonly db: string; readonly collection: string };
+  readonly to: { readonly db: string; readonly collection: string };
   /** Whether documents are compared in natural order, in which a capped collection keeps them, and not by `_id`. */
   readonly naturalOrder: boolean;
 }
@@ -33,14 +33,14 @@ const LOOK_AHEAD_BYTES = 128 * 1024 * 1024;
  * documents or 128 MB, which bounds the memory; beyond that the rest of the collection is given up, with a line.
  */
 export async function compareDocuments(options: DocumentsToCompare): Promise<string[]> {
-  const { source, destination, db, collection, naturalOrder } = options;
+  const { source, destination, from, to, naturalOrder } = options;
   const order = naturalOrder ? { hint: { $natural: 1 } } : { sort: { _id: 1 }, hint: { _id: 1 } };
-  const command = { find: collection, ...order, batchSize: 10_000, readConcern: { level: 'majority' } };
-  await using left = new RawDocuments(source, { db, command });
-  await using right = new RawDocuments(destination, { db, command });
+  const command = { ...order, batchSize: 10_000, readConcern: { level: 'majority' } };
+  await using left = new RawDocuments(source, { db: from.db, command: { find: from.collection, ...command } });
+  await using right = new RawDocuments(destination, { db: to.db, command: { find: to.collection, ...command } });
   const found = new Differences();
   await merge(left, right, found);
-  return found.lines().map((line) => `${db}.${collection}: ${line}`);
+  return found.lines().map((line) => `${from.db}.${from.collection}: ${line}`);
 }
 
 async function merge(left: RawDocuments, right: RawDocuments, found: Differences): Promise<void> {

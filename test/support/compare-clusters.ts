@@ -10,6 +10,13 @@ export interface CompareOptions {
   readonly cappedOrder?: boolean;
   /** Whether documents are compared, and not the catalog alone. Default true. */
   readonly documents?: boolean;
+  /**
+   * What a namespace of the source is called on the destination; undefined when it is not migrated. Default: all are,
+   * by their own names.
+   */
+  readonly target?: (db: string, collection: string) => readonly [db: string, collection: string] | undefined;
+  /** Whether a namespace of the destination is somebody else's, and so left out. Default: none is. */
+  readonly isForeign?: (db: string, collection: string) => boolean;
 }
 
 /** Two clusters are not equal; `differences` tells all, the message the first fifty. */
@@ -37,9 +44,12 @@ export async function compareClusters(
 ): Promise<string[]> {
   const ignored = new Set(options.ignoreDatabases);
   const catalogs = await Promise.all([readCatalog(source, ignored), readCatalog(destination, ignored)]);
-  const [left, right] = catalogs;
+  const left = renamed(catalogs[0], options.target ?? ((db, collection) => [db, collection]));
+  const right = new Map(
+    [...catalogs[1]].filter(([, { db, collection }]) => options.isForeign?.(db, collection) !== true),
+  );
   const differences: string[] = [];
-  const common: CatalogEntry[] = [];
+  const common: { readonly a: CatalogEntry; readonly b: CatalogEntry }[] = [];
   for (const name of [...new Set([...left.keys(), ...right.keys()])].sort()) {
     const a = left.get(name);
     const b = right.get(name);
@@ -47,15 +57,28 @@ export async function compareClusters(
     else if (b === undefined) differences.push(`${name}: missing on the destination`);
     else {
       differences.push(...compareEntries(a, b));
-      if (a.type === 'collection' && b.type === 'collection') common.push(a);
+      if (a.type === 'collection' && b.type === 'collection') common.push({ a, b });
     }
   }
   if (options.documents === false) return differences;
   const inOrder = options.cappedOrder ?? true;
-  const found = await mapLimited(common, AT_A_TIME, ({ db, collection, capped }) =>
-    compareDocuments({ source, destination, db, collection, naturalOrder: capped && inOrder }),
+  const found = await mapLimited(common, AT_A_TIME, ({ a, b }) =>
+    compareDocuments({ source, destination, from: a, to: b, naturalOrder: a.capped && inOrder }),
   );
   return [...differences, ...found.flat()];
+}
+
+/** The source's catalog by the names on the destination. */
+function renamed(
+  catalog: ReadonlyMap<string, CatalogEntry>,
+  target: NonNullable<CompareOptions['target']>,
+): Map<string, CatalogEntry> {
+  const result = new Map<string, CatalogEntry>();
+  for (const entry of catalog.values()) {
+    const name = target(entry.db, entry.collection);
+    if (name !== undefined) result.set(name.join('.'), entry);
+  }
+  return result;
 }
 
 /** Throws {@link ClustersDifferError} unless {@link compareClusters} finds nothing. */

@@ -1,9 +1,9 @@
-import { compareClusters } from './compare-clusters.js';
-import { FerryClient } from './ferry-client.js';
+import { type CompareOptions, compareClusters } from './compare-clusters.js';
+import { FerryClient, type StartOptions } from './ferry-client.js';
 import { FerryProcess } from './ferry-process.js';
 import { startPair } from './replica-set.js';
 import { seedBulk } from './seed-data-bulk.js';
-import { Workload } from './workload.js';
+import { Workload, type WorkloadKind } from './workload.js';
 import { Random } from './workload-random.js';
 
 /** A migration whose process is killed again and again under a random workload. */
@@ -16,6 +16,12 @@ export interface KillPlan {
   readonly atLeastMs?: number;
   /** Documents besides the workload's, so that the copy takes a while. */
   readonly bulkDocuments: number;
+  /** Start options besides the direction. */
+  readonly start?: StartOptions;
+  /** Under these options: what a namespace is called on the destination. See CompareOptions. */
+  readonly target?: CompareOptions['target'];
+  /** Kinds of operations that are left out. */
+  readonly without?: readonly WorkloadKind[];
 }
 
 /** What came of it. */
@@ -37,13 +43,13 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
   await using pair = await startPair();
   const source = await pair.source.connect();
   await seedBulk(source, { collections: 2, documents: plan.bulkDocuments, documentBytes: 500, indexes: 1 });
-  const workload = new Workload({ client: source, seed: plan.seed });
+  const workload = new Workload({ client: source, seed: plan.seed, without: plan.without ?? [] });
   await workload.prepare();
   await workload.run({ operations: 500 });
   await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
   await withClient(ferry, async (client) => {
     await client.waitUntilInitialized();
-    await client.start();
+    await client.start(plan.start);
   });
   const phases: string[] = [];
   const began = performance.now();
@@ -63,7 +69,11 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
     await client.commitAndWait(120_000);
   });
   return {
-    differences: await compareClusters(source, await pair.destination.connect()),
+    differences: await compareClusters(
+      source,
+      await pair.destination.connect(),
+      plan.target === undefined ? {} : { target: plan.target },
+    ),
     phases,
     operations: report.operations,
     workloadMs,

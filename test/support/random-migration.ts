@@ -1,7 +1,8 @@
-import { compareClusters } from './compare-clusters.js';
-import { MigrationHarness } from './migration-harness.js';
+import type { StartOptions } from '../../src/migration/options.js';
+import { type CompareOptions, compareClusters } from './compare-clusters.js';
+import { DEFAULT_START, MigrationHarness } from './migration-harness.js';
 import { startPair } from './replica-set.js';
-import { Workload, type WorkloadReport } from './workload.js';
+import { Workload, type WorkloadKind, type WorkloadReport } from './workload.js';
 
 /** A migration under a random workload. */
 export interface RandomMigration {
@@ -12,6 +13,12 @@ export interface RandomMigration {
   /** How often the migration is paused and resumed meanwhile. Default 0. */
   readonly pauses?: number;
   readonly loadLevel?: number;
+  /** Start options besides the direction. */
+  readonly start?: Partial<StartOptions>;
+  /** Under these options: what a namespace is called on the destination. See CompareOptions. */
+  readonly target?: CompareOptions['target'];
+  /** Kinds of operations that are left out. */
+  readonly without?: readonly WorkloadKind[];
 }
 
 /** What came of it. */
@@ -29,21 +36,14 @@ export interface RandomOutcome {
 export async function migrateUnderWorkload(options: RandomMigration): Promise<RandomOutcome> {
   await using pair = await startPair();
   const source = await pair.source.connect();
-  const workload = new Workload({ client: source, seed: options.seed });
+  const workload = new Workload({ client: source, seed: options.seed, without: options.without ?? [] });
   await workload.prepare();
   await workload.run({ operations: options.before });
   await using harness = await MigrationHarness.open(pair, { loadLevel: options.loadLevel ?? 3 });
   const pauses = options.pauses ?? 0;
   const share = Math.ceil(options.during / (pauses + 1));
   const writing = workload.run({ operations: share });
-  await harness.migration.start({
-    source: 'cluster0',
-    destination: 'cluster1',
-    includeNamespaces: [],
-    excludeNamespaces: [],
-    copyInNaturalOrder: [],
-    namespaceRemap: [],
-  });
+  await harness.migration.start({ ...DEFAULT_START, ...options.start });
   await writing;
   for (let pause = 0; pause < pauses; pause++) {
     await harness.migration.pause();
@@ -54,5 +54,6 @@ export async function migrateUnderWorkload(options: RandomMigration): Promise<Ra
   const report = await workload.run({ operations: 0 });
   await harness.commit();
   const alarms = harness.logLines.filter((line) => line.includes('Documents differ'));
-  return { differences: await compareClusters(source, await pair.destination.connect()), report, alarms };
+  const compare = options.target === undefined ? {} : { target: options.target };
+  return { differences: await compareClusters(source, await pair.destination.connect(), compare), report, alarms };
 }

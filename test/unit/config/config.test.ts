@@ -38,6 +38,7 @@ test('has a default for everything but the clusters', () => {
     instanceId: 'coordinator',
     migrationName: undefined,
     loadLevel: 3,
+    loadLevelIsDefault: true,
     disableVerification: false,
     bindIp: '127.0.0.1',
     httpPort: 27_182,

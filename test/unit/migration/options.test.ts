@@ -125,13 +125,9 @@ test('source and destination must differ', () => {
 });
 
 const LATER: readonly [string, Partial<StartOptions>][] = [
-  ['includeNamespaces', { includeNamespaces: [{ database: 'a', collections: [] }] }],
-  ['excludeNamespaces', { excludeNamespaces: [{ database: 'a', collections: [] }] }],
   ['copyInNaturalOrder', { copyInNaturalOrder: [{ database: '.', collections: [] }] }],
   ['detectRandomId', { detectRandomId: true }],
-  ['preExistingDestinationData', { preExistingDestinationData: true }],
   ['sharding', { sharding: { createSupportingIndexes: false, shardingEntries: [] } }],
-  ['namespaceRemap', { namespaceRemap: [{ from: 'a', to: 'b' }] }],
   ['documentFilter', { documentFilter: { field: 'a', matchValues: [1] } }],
 ];
 

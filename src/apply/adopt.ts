@@ -1,0 +1,64 @@
+import type { Binary, OrderedDoc } from '../cluster/bson.js';
+import { findByUuid, findCollection, listIndexes } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { carriedOptions, sameUuid } from '../cluster/collection-spec.js';
+import { createCollection } from '../cluster/destination-catalog.js';
+import { type Namespace, sameNs } from '../cluster/namespace.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+
+/** What taking up a collection works with. */
+export interface AdoptContext {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly scope: Scope;
+  readonly collections: CollectionMap;
+  readonly indexes: { changed(id: string): void };
+  readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+}
+
+/**
+ * Takes up a collection of the source that was not followed and has come into the filter: creates it with its options
+ * and indexes as they are now, and copies it. What changed since the event that called for it is replayed over that,
+ * and converges. Repeatable: it is in the map before it is copied, so a replay copies it again and creates nothing.
+ *
+ * One that is gone by now is made empty: the events that follow drop it.
+ */
+export async function adopt(
+  context: AdoptContext,
+  id: string,
+  sourceNs: Namespace,
+  signal: AbortSignal,
+): Promise<void> {
+  const { destination, scope, collections } = context;
+  let collection = collections.get(id);
+  if (collection === undefined) {
+    const ns = scope.target(sourceNs);
+    const { options, indexes } = await describe(context.source, uuidFrom(Buffer.from(id, 'hex')), sourceNs.db, signal);
+    const destinationUuid = await createCollection(destination, ns, options, true, signal);
+    const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
+    const added = { id, ns, sourceNs, destinationUuid, options, indexes, dropped: false, copy };
+    [collection] = await collections.add([added], signal);
+  }
+  if (collection !== undefined) await context.copyAgain(collection, signal);
+  context.indexes.changed(id);
+}
+
+/** Options and indexes of one collection: both of the same one, though it may be renamed meanwhile. */
+async function describe(
+  source: Cluster,
+  uuid: Binary,
+  db: string,
+  signal: AbortSignal,
+): Promise<{ options: OrderedDoc; indexes: readonly OrderedDoc[] }> {
+  for (;;) {
+    const ns = await findByUuid(source, uuid, db, signal);
+    if (ns === undefined) return { options: new Map(), indexes: [] };
+    const entry = await findCollection(source, ns, signal);
+    const indexes = await listIndexes(source, ns, signal);
+    const now = await findByUuid(source, uuid, db, signal);
+    if (entry !== undefined && sameUuid(entry.uuid, uuid) && now !== undefined && sameNs(now, ns))
+      return { options: carriedOptions(entry.options), indexes };
+  }
+}

@@ -1,0 +1,69 @@
+import { findCollection } from '../cluster/catalog.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { describeNs, isRenameTemporary, type Namespace, nsText, sameNs } from '../cluster/namespace.js';
+import type { Scope } from '../cluster/scope.js';
+import { AppError } from '../errors.js';
+import type { CollectionMap } from '../metadata/collections.js';
+
+/**
+ * What DDL may not do where names meet a border: of the filter, of two databases that are one on the destination, or of
+ * what others have there. Source: docs/options.md.
+ */
+interface BorderContext {
+  readonly destination: Cluster;
+  readonly scope: Scope;
+  readonly collections: CollectionMap;
+}
+
+/**
+ * The name on the destination of what comes into being on the source must be free; a replay may find what it has made
+ * itself. Errors: UnsupportedChange, DestinationModified.
+ */
+export async function mustBeFree(
+  context: BorderContext,
+  sourceNs: Namespace,
+  isReplay: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  mustNotClash(context, sourceNs);
+  const ns = context.scope.target(sourceNs);
+  if (!isReplay && (await findCollection(context.destination, ns, signal)) !== undefined) {
+    throw new AppError(
+      'DestinationModified',
+      `${nsText(ns)} on the destination was created by someone else during the migration`,
+    );
+  }
+}
+
+/** Of two databases that are one on the destination, only one may have a collection or view of a name. */
+export function mustNotClash({ collections, scope }: BorderContext, sourceNs: Namespace): void {
+  if (scope.keepsNames) return;
+  const ns = scope.target(sourceNs);
+  const other = [...collections.live(), ...collections.views()].find(
+    (each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs),
+  );
+  if (other === undefined) return;
+  throw new AppError(
+    'UnsupportedChange',
+    `${describeNs(sourceNs, ns)} came into being on the source during the migration, but ${nsText(other.sourceNs)} has that name on the destination already. Rename or drop one of them, and start anew`,
+  );
+}
+
+/** The error of a rename that would bring in a collection whose documents were not followed. */
+export function entersFilter(from: Namespace, to: Namespace): AppError {
+  const what = isRenameTemporary(from.coll)
+    ? `a collection of another database was renamed to ${nsText(to)} on the source during the migration. Its documents were not followed, and ${to.db} is not wholly included`
+    : `${nsText(from)}, which the filter does not include, was renamed to ${nsText(to)} on the source during the migration`;
+  return new AppError(
+    'UnsupportedChange',
+    `${what}: a collection may enter the filter only by a rename into a wholly included database. Start anew, if need be with the whole database ${to.db} included`,
+  );
+}
+
+/** The error of a rename that takes a collection out of the filter. */
+export function leavesFilter(from: Namespace, to: Namespace): AppError {
+  return new AppError(
+    'UnsupportedChange',
+    `${nsText(from)} was renamed to ${nsText(to)} on the source during the migration, a name which the filter does not include. Start anew, with a filter that includes both names or the whole database`,
+  );
+}
