@@ -65,6 +65,9 @@ export const ERRORS = {
   UniqueAndNonUniqueIndex: preflight,
   NamesDifferOnlyInCase: preflight,
   InsufficientDestinationDiskSpace: preflight,
+  OptionNotSupported: preflight,
+  UnsupportedIndex: preflight,
+  CollatedDocumentFilter: preflight,
   DestinationWritesBlocked: preflight,
 
   // A cluster, or another instance.

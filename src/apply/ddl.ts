@@ -10,6 +10,7 @@ import {
   renameCollection,
   sendCreate,
 } from '../cluster/destination-catalog.js';
+import { type DocumentFilter, refuseCollated } from '../cluster/document-filter.js';
 import { indexName, modifiedIndex } from '../cluster/index-spec.js';
 import { isConvertToCappedTemporary, isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { findField } from '../cluster/raw-document.js';
@@ -39,6 +40,8 @@ export interface DdlContext {
   readonly indexes: IndexQueue;
   /** Copies a collection anew: some commands of the source write documents without events. */
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+  /** Undefined: every document is migrated. */
+  readonly filter: DocumentFilter | undefined;
   readonly logger: Logger;
 }
 
@@ -149,6 +152,7 @@ export class DdlApplier {
       );
     }
     const options = carriedOptions(descriptionOf(event));
+    refuseCollated(this.#context.filter, ns, options);
     const destinationUuid = await createCollection(destination, ns, options, true, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
     const [added] = await collections.add(

@@ -1,3 +1,4 @@
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { type DocumentKey, documentKey } from './document-key.js';
@@ -19,18 +20,20 @@ export interface Operation {
   readonly further?: readonly Buffer[];
 }
 
-/** The operation of an insert, update, replace or delete event. */
-export function operationOf(event: ChangeEvent, collection: MigratedCollection): Operation {
+/** The operation of an insert, update, replace or delete event. With a filter: what may change membership is refetched. */
+export function operationOf(event: ChangeEvent, collection: MigratedCollection, filter?: DocumentFilter): Operation {
   if (event.key === undefined)
     throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
   const common = { collection, id: event.key, key: documentKey(event.key) };
   if (event.operation === 'delete') return { ...common, kind: 'delete', content: undefined };
   if (event.operation === 'update') {
-    return event.delta === undefined
+    return event.delta === undefined || filter?.isTouchedBy(event.delta) === true
       ? { ...common, kind: 'refetch', content: undefined }
       : { ...common, kind: 'delta', content: event.delta };
   }
-  if (event.document === undefined) return { ...common, kind: 'refetch', content: undefined };
+  // Whether the new document is within the filter is the source's to say; inserts outside it are not read at all.
+  const isJudged = filter !== undefined && event.operation === 'replace';
+  if (event.document === undefined || isJudged) return { ...common, kind: 'refetch', content: undefined };
   return { ...common, kind: event.operation === 'insert' ? 'put' : 'replace', content: event.document };
 }
 

@@ -2,8 +2,10 @@ import { Timestamp } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
 import { type ChangeBatch, readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { isIgnored, nsText } from '../cluster/namespace.js';
+import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
+import { catalogChanged } from '../cluster/old-source.js';
 import { type StreamStart, type Token, tokenTime } from '../cluster/position.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { AppError } from '../errors.js';
@@ -36,6 +38,8 @@ export interface ApplyContext extends DdlContext {
   readonly windowBytes: number;
   /** Whether both sides know the server's own update deltas. */
   readonly rawDeltas: boolean;
+  /** Undefined: every document is migrated. */
+  readonly filter: DocumentFilter | undefined;
   /** Decides on a write that happened after the commit time: returns for ones that are expected, throws otherwise. */
   readonly onLateEvent: (event: ChangeEvent, signal: AbortSignal) => Promise<void>;
 }
@@ -68,6 +72,8 @@ export class ApplyPipeline {
   readonly #ddl: DdlApplier;
   readonly #window: ApplyWindow<Position>;
   readonly #unknown = new Set<string>();
+  readonly #idOf: ((ns: Namespace) => string | undefined) | undefined;
+  #lanes: Lanes | undefined;
   #rawDeltas: boolean;
   #fence: Timestamp | undefined;
   #held: { readonly released: Promise<void>; readonly release: () => void } | undefined;
@@ -84,6 +90,12 @@ export class ApplyPipeline {
     this.#window = new ApplyWindow({ limitBytes: context.windowBytes });
     this.#rawDeltas = context.rawDeltas;
     this.#fence = fence;
+    this.#idOf = context.source.isAtLeast(6) ? undefined : namesOnSource(context.collections);
+  }
+
+  /** The end of the line, once it is fixed. */
+  get fence(): Timestamp | undefined {
+    return this.#fence;
   }
 
   get status(): ApplyStatus {
@@ -101,6 +113,7 @@ export class ApplyPipeline {
     await this.#ddl.load(signal);
     const link = linkAbort(signal);
     const lanes = new Lanes(this.#context.appliers, link.signal);
+    this.#lanes = lanes;
     const reading = this.#read(start, eventsApplied, lanes, link.signal);
     try {
       await Promise.race([reading, lanes.failed]);
@@ -131,6 +144,8 @@ export class ApplyPipeline {
     this.#held = { released, release };
     try {
       if (this.#dispatching) await new Promise<void>((resolve) => this.#idle.push(resolve));
+      // What is read again from now on is read as of the time: nothing may be under way that looks further.
+      if (this.#context.filter !== undefined) await this.#drainLanes();
       this.#fence = await takeTime();
       return this.#fence;
     } finally {
@@ -139,11 +154,18 @@ export class ApplyPipeline {
     }
   }
 
+  async #drainLanes(): Promise<void> {
+    const lanes = this.#lanes;
+    if (lanes !== undefined) await Promise.race([lanes.drain(idsOf(this.#context.collections.live())), lanes.failed]);
+  }
+
   async #read(start: StreamStart, eventsApplied: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
     let from = start;
     let events = eventsApplied;
     for (;;) {
-      const options = { start: from, rawDeltas: this.#rawDeltas, logger: this.#context.logger, awaitMs: AWAIT_MS };
+      const { filter, logger } = this.#context;
+      const stages = filter === undefined ? [] : [filter.streamStage()];
+      const options = { start: from, rawDeltas: this.#rawDeltas, logger, awaitMs: AWAIT_MS, stages };
       try {
         for await (const batch of readChanges(this.#context.source, options, signal)) {
           events += batch.events.length;
@@ -173,13 +195,13 @@ export class ApplyPipeline {
         if (--open === 0) this.#advance(settle());
       };
       for (const raw of batch.events) {
-        const event = parseEvent(raw);
-        if (this.#fence !== undefined && isAfter(event, this.#fence)) await this.#context.onLateEvent(event, signal);
+        const event = parseEvent(raw, this.#idOf);
+        if (this.#fence !== undefined && isAfter(event, this.#fence)) await this.#judgeLate(event, lanes, signal);
         else if (isCrud(event.operation)) {
           const collection = await this.#collectionOf(event, signal);
           if (collection === undefined) continue;
           open++;
-          lanes.push(operationOf(event, collection), settleOne);
+          lanes.push(operationOf(event, collection, this.#context.filter), settleOne);
           this.#crudSeconds = event.seconds;
         } else await this.#applyDdl(event, lanes, signal);
       }
@@ -190,7 +212,18 @@ export class ApplyPipeline {
     }
   }
 
+  /** It is judged by the destination's copy, so what comes before it must be there. */
+  async #judgeLate(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
+    const ids = event.collection === undefined ? [] : [event.collection];
+    await Promise.race([lanes.drain(ids), lanes.failed]);
+    await this.#context.onLateEvent(event, signal);
+  }
+
   async #applyDdl(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
+    if (this.#idOf !== undefined) {
+      if (isIgnored(namespaceOf(event))) return;
+      throw catalogChanged(`${event.operation} of ${event.db}${event.coll === '' ? '' : `.${event.coll}`}`);
+    }
     await Promise.race([lanes.drain(idsOf(this.#ddl.touched(event))), lanes.failed]);
     if (!(await this.#ddl.apply(event, signal))) return;
     metrics.eventsApplied.add(1, { kind: 'ddl' });
@@ -199,6 +232,10 @@ export class ApplyPipeline {
 
   /** The target of a document change; undefined when it is not ours to apply. */
   async #collectionOf(event: ChangeEvent, signal: AbortSignal): Promise<MigratedCollection | undefined> {
+    if (event.collection === undefined && this.#idOf !== undefined) {
+      if (isIgnored(namespaceOf(event))) return undefined;
+      throw catalogChanged(`creation of ${event.db}.${event.coll}`);
+    }
     if (event.collection === undefined)
       throw new AppError('Internal', `a ${event.operation} event without collection UUID was read`);
     const collection = this.#context.collections.get(event.collection);
@@ -241,6 +278,12 @@ export class ApplyPipeline {
       if (signal.aborted) finish();
     });
   }
+}
+
+/** Collections by name, for sources before 6.0: their names do not change while such a migration goes on. */
+function namesOnSource(collections: CollectionMap): (ns: Namespace) => string | undefined {
+  const ids = new Map(collections.live().map((each) => [nsText(each.ns), each.id]));
+  return (ns) => ids.get(nsText(ns));
 }
 
 function isAfter(event: ChangeEvent, time: Timestamp): boolean {

@@ -32,7 +32,9 @@ export async function checkCatalog(source: Cluster, collections: CollectionMap, 
   if (differences.length > 0) {
     throw new AppError(
       'CatalogDiffers',
-      `the catalog of the source is not what its change events told: ${named(differences)}`,
+      source.isAtLeast(6)
+        ? `the catalog of the source is not what its change events told: ${named(differences)}`
+        : `the catalog of the source was changed during the migration, which cannot be followed before 6.0: ${named(differences)}`,
     );
   }
 }

@@ -27,6 +27,8 @@ export interface CommitContext {
   readonly logger: Logger;
   /** Resolves once every wanted index is built. */
   readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
+  /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
+  readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
   readonly onHandover: () => Promise<void>;
 }
@@ -50,6 +52,7 @@ export async function commitUpToHandover(
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
   }
   await stream.reached(time, signal);
+  await context.settleCapped(time, signal);
   await context.indexesBuilt(signal);
   await checkCatalog(source, collections, signal);
   await checkDestination(destination, collections, signal);

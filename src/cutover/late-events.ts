@@ -64,7 +64,8 @@ async function hadExpired(
   if (raw === undefined) return false;
   const doc = decodeOrdered(raw);
   return rules.some((rule) =>
-    datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds <= seconds),
+    // The event's time is cut off to whole seconds; the document may have expired later within its second.
+    datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds < seconds + 1),
   );
 }
 

@@ -15,7 +15,13 @@ import type { FailureRecord, MigrationControl, NamespaceSnapshot, Snapshot } fro
 import { loadOf } from './load-level.js';
 import { StateMachine } from './machine.js';
 import { type Health, monitor } from './monitor.js';
-import { type BuildIndexes, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
+import {
+  type BuildIndexes,
+  completeOptions,
+  type MigrationOptions,
+  resolveStartOptions,
+  type StartOptions,
+} from './options.js';
 import { StoredRecord } from './record.js';
 import { type Found, findMigration } from './recover.js';
 import { MigrationRun, type RunContext } from './run.js';
@@ -151,7 +157,7 @@ class LiveMigration implements Migration {
 
   start(options: StartOptions): Promise<void> {
     return this.#exclusive(async (signal) => {
-      const wanted = resolveStartOptions(options);
+      const wanted = this.#resolve(options);
       if (this.#machine.state !== 'IDLE') return this.#startAgain(wanted);
       this.#machine.check('start');
       await this.#start(wanted, options.skipDiskSpaceCheck === true, signal);
@@ -211,14 +217,20 @@ class LiveMigration implements Migration {
 
   check(options: StartOptions): Promise<readonly Finding[]> {
     return this.#exclusive((signal) =>
-      this.#findings(resolveStartOptions(options), options.skipDiskSpaceCheck === true, signal),
+      this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
   }
 
   /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
   async #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
     const [source, destination] = this.#roles(wanted);
-    const checks = { blocksDestination: blocksDestination(wanted), skipDiskSpaceCheck };
+    const checks = {
+      blocksDestination: blocksDestination(wanted),
+      skipDiskSpaceCheck,
+      buildIndexes: wanted.buildIndexes,
+      copyInNaturalOrder: wanted.copyInNaturalOrder,
+      documentFilter: wanted.documentFilter,
+    };
     const findings = await preflight(source, destination, checks, signal);
     const { state } = this.#machine;
     const store = new MetadataStore(destination, metadataDatabase(this.#config.migrationName));
@@ -327,6 +339,14 @@ class LiveMigration implements Migration {
       this.#machine.check('start');
     }
     refuseOtherOptions(wanted, this.#running().record.value, state);
+  }
+
+  #resolve(options: StartOptions): MigrationOptions {
+    const resolved = resolveStartOptions(options);
+    return completeOptions(
+      resolved,
+      this.#clusters.find((each) => each.name === resolved.source),
+    );
   }
 
   #roles(options: MigrationOptions): [Cluster, Cluster] {

@@ -3,8 +3,10 @@ import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { DocumentFilter, refuseCollated } from '../cluster/document-filter.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
+import { nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { type StreamStart, secondsOf } from '../cluster/position.js';
@@ -12,8 +14,11 @@ import { RawWriter } from '../cluster/raw-writes.js';
 import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
+import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
+import { checkCatalog } from '../cutover/catalog-check.js';
 import { type CommitContext, commitFromHandover, commitUpToHandover, isPastHandover } from '../cutover/commit.js';
+import { concernsFilter } from '../cutover/filtered-late-events.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
 import { AppError, InvariantError } from '../errors.js';
 import { type BuildMode, buildsBeforeCopy, isBuilt } from '../indexes/build-mode.js';
@@ -29,6 +34,7 @@ import type { Lease } from '../metadata/lease.js';
 import { metrics } from '../metrics.js';
 import { checkEmpty } from '../preflight/data.js';
 import type { Load } from './load-level.js';
+import { storedOptions } from './options.js';
 import type { StoredRecord } from './record.js';
 
 /** What one run of the phases works with; made at start or recovery, kept over pauses. */
@@ -52,6 +58,7 @@ export interface RunContext {
 const CHECKPOINT_MS = 1000;
 const NOTE_MS = 10_000;
 const OPLOG_WATCH_MS = 30_000;
+const CATALOG_WATCH_MS = 30_000;
 const POLL_MS = 100;
 
 /**
@@ -64,10 +71,13 @@ export class MigrationRun {
   readonly indexes: IndexBuilder;
   readonly #context: RunContext;
   #pipeline: ApplyPipeline | undefined;
+  readonly #filter: DocumentFilter | undefined;
   #eventsApplied: number;
 
   constructor(context: RunContext) {
     this.#context = context;
+    const { documentFilter } = storedOptions(context.record.value);
+    this.#filter = documentFilter === null ? undefined : new DocumentFilter(documentFilter);
     this.#eventsApplied = context.record.value.eventsApplied;
     this.indexes = new IndexBuilder({
       destination: context.destination,
@@ -149,6 +159,7 @@ export class MigrationRun {
       hasStartTime,
       signal,
     );
+    for (const each of collections.live()) refuseCollated(this.#filter, each.ns, each.options);
     await record.refresh(signal);
     await record.update({ phase: 'copy', rawDeltas }, signal);
   }
@@ -167,7 +178,7 @@ export class MigrationRun {
         if (buildsBeforeCopy(this.#context.buildIndexes)) await this.#buildFirst(inner);
         await copyCollections(context, this.#startTime(), inner);
       },
-      [(inner) => this.#watchOplog(inner), (inner) => this.indexes.run(inner)],
+      [(inner) => this.#watchOplog(inner), (inner) => this.#watchCatalog(inner), (inner) => this.indexes.run(inner)],
       signal,
     );
     const copyEndTime = await writeNote(source, 'copy end', signal);
@@ -197,6 +208,15 @@ export class MigrationRun {
     }
   }
 
+  /** Sources before 6.0 tell of few catalog changes: better found now than at the commit. */
+  async #watchCatalog(signal: AbortSignal): Promise<void> {
+    const { source, collections } = this.#context;
+    while (!source.isAtLeast(6)) {
+      await sleep(CATALOG_WATCH_MS, signal);
+      await checkCatalog(source, collections, signal);
+    }
+  }
+
   /** Who may not read the oplog goes without the early warning; the change stream itself still tells. */
   #withoutOplog(error: unknown, signal: AbortSignal): undefined {
     signal.throwIfAborted();
@@ -206,7 +226,9 @@ export class MigrationRun {
 
   #copyContext(writer: DocumentWriter): CopyContext {
     const { source, destination, record, collections, load, logger } = this.#context;
-    const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes));
+    const log = logger.component('copy');
+    const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes), log);
+    const { copyInNaturalOrder, detectRandomId } = storedOptions(record.value);
     return {
       source,
       destination,
@@ -214,8 +236,10 @@ export class MigrationRun {
       collections,
       ranges,
       progress: this.copy,
-      logger: logger.component('copy'),
+      logger: log,
       parallelRanges: load.parallelRanges,
+      naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: DETECT_ABOVE_BYTES },
+      filter: this.#filter,
     };
   }
 
@@ -233,7 +257,7 @@ export class MigrationRun {
     this.#pipeline = pipeline;
     const commit = async (inner: AbortSignal): Promise<void> => {
       await Promise.race([commitCalled.promise, abortion(inner)]);
-      await commitUpToHandover(this.#commitContext(), record.value, pipeline, inner);
+      await commitUpToHandover(this.#commitContext(writer), record.value, pipeline, inner);
     };
     try {
       await runWith(
@@ -244,6 +268,7 @@ export class MigrationRun {
           (inner) => this.#openIndexes(pipeline, inner),
           (inner) => this.#keepCheckpoint(pipeline, inner),
           (inner) => this.#keepNoting(inner),
+          (inner) => this.#watchCatalog(inner),
         ],
         signal,
       );
@@ -257,6 +282,9 @@ export class MigrationRun {
     const { source, destination, record, collections, load, logger } = this.#context;
     const log = logger.component('apply');
     const copyContext = this.#copyContext(writer);
+    const filter = this.#filter;
+    // With a filter, what is no longer found must have been so at the commit time, not only since.
+    const refetching = { filter, readTime: () => (filter === undefined ? undefined : this.#pipeline?.fence) };
     return new ApplyPipeline(
       {
         source,
@@ -264,25 +292,25 @@ export class MigrationRun {
         store: record.store,
         collections,
         indexes: this.indexes,
-        appliers: Array.from({ length: load.lanes }, () => new LocalLaneApplier(source, writer, log)),
+        appliers: Array.from({ length: load.lanes }, () => new LocalLaneApplier(source, writer, log, refetching)),
         logger: log,
         windowBytes: load.windowBytes,
         rawDeltas: record.value.rawDeltas,
+        filter,
         // Not before what the event that called for it has seen.
         copyAgain: (collection, signal) => copyAgain(copyContext, collection, source.now ?? this.#startTime(), signal),
-        onLateEvent: (event, signal) =>
-          judgeLateEvent(
-            destination,
-            collections,
-            {
-              operation: event.operation,
-              ns: namespaceOf(event),
-              collection: event.collection,
-              key: event.key,
-              seconds: event.seconds,
-            },
-            signal,
-          ),
+        onLateEvent: async (event, signal) => {
+          const late = {
+            operation: event.operation,
+            ns: namespaceOf(event),
+            collection: event.collection,
+            key: event.key,
+            seconds: event.seconds,
+          };
+          const clusters = { source, destination, collections };
+          if (filter !== undefined && !(await concernsFilter(clusters, filter, late, signal))) return;
+          await judgeLateEvent(destination, collections, late, signal);
+        },
       },
       record.value.commit?.time,
     );
@@ -328,7 +356,21 @@ export class MigrationRun {
     }
   }
 
-  #commitContext(): CommitContext {
+  /**
+   * Before 5.0 a capped collection evicts without events, and under a filter its order is not that of the events: such
+   * ones are copied again.
+   */
+  async #settleCapped(writer: DocumentWriter | undefined, time: Timestamp, signal: AbortSignal): Promise<void> {
+    const { source, collections, logger } = this.#context;
+    if (writer === undefined || (source.isAtLeast(5) && this.#filter === undefined)) return;
+    const context = this.#copyContext(writer);
+    for (const each of collections.live().filter(({ capped }) => capped)) {
+      logger.info(`Copying the capped collection ${nsText(each.ns)} again, as of the commit`);
+      await copyAgain(context, each, time, signal);
+    }
+  }
+
+  #commitContext(writer?: DocumentWriter): CommitContext {
     const { source, destination, record, collections, logger, onChange } = this.#context;
     return {
       source,
@@ -342,6 +384,7 @@ export class MigrationRun {
         this.indexes.checkAll();
         while (!this.indexes.settled) await sleep(POLL_MS, signal);
       },
+      settleCapped: (time, signal) => this.#settleCapped(writer, time, signal),
       onHandover: async () => {
         await record.refresh(AbortSignal.timeout(60_000));
         onChange();

@@ -4,6 +4,7 @@ import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import type { FailureRecord, NamespaceSnapshot, Snapshot } from './control.js';
 import type { Health } from './monitor.js';
 import { oplogRemainingText } from './oplog-remaining.js';
+import { storedOptions } from './options.js';
 import type { Rates } from './rates.js';
 import type { MigrationRun, RunContext } from './run.js';
 import type { State } from './state.js';
@@ -53,7 +54,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     ceaStage: stageOf(sources, run, lag?.overallSeconds),
     lag,
     totalEventsApplied: run.eventsApplied,
-    copy: { totalBytes: copy.totalBytes, copiedBytes: copy.copiedBytes },
+    // How much of the data is within a document filter is not known before it is read.
+    copy: {
+      totalBytes: storedOptions(record).documentFilter === null ? copy.totalBytes : undefined,
+      copiedBytes: copy.copiedBytes,
+    },
     indexBuilding: showsIndexes(state, record.phase, context) ? run.indexes.progress : undefined,
     direction: { source: context.source.label, destination: context.destination.label },
     sourcePingMs: pingOf(health.sourcePingMs),
@@ -62,7 +67,10 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
       state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
     warnings: sources.warnings,
-    copyRemainingSeconds: copyRemaining(common.rates.bytesPerSecond, copy, record.phase),
+    copyRemainingSeconds:
+      storedOptions(record).documentFilter === null
+        ? copyRemaining(common.rates.bytesPerSecond, copy, record.phase)
+        : undefined,
     queuedBytes: run.apply?.queuedBytes ?? 0,
     retries: context.source.retries + context.destination.retries,
   };

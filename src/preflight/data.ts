@@ -23,6 +23,7 @@ export async function checkData(source: Cluster, destination: Cluster, signal: A
     ...checkKinds(entries),
     ...checkNames(databases),
     ...(await checkIndexes(source, entries, signal)),
+    ...checkPreImages(entries),
   ];
 }
 
@@ -93,13 +94,50 @@ async function checkIndexes(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const collections = entries.filter((entry) => entry.type === 'collection');
-  const twins = await mapLimit(
+  const listed = await mapLimit(
     collections,
     PARALLEL,
-    async (entry, inner) => twinsOf(entry, await listIndexes(source, entry.ns, inner)),
+    async (entry, inner) => ({ entry, indexes: await listIndexes(source, entry.ns, inner) }),
     signal,
   );
-  const found = twins.flat();
+  return [
+    ...checkTwins(listed.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),
+    ...checkHaystacks(listed.filter(({ indexes }) => indexes.some(isHaystack)).map(({ entry }) => nsText(entry.ns))),
+  ];
+}
+
+function isHaystack(spec: OrderedDoc): boolean {
+  const key = spec.get('key');
+  return key instanceof Map && [...key.values()].includes('geoHaystack');
+}
+
+function checkHaystacks(namespaces: readonly string[]): Finding[] {
+  if (namespaces.length === 0) return [];
+  return [
+    blocker(
+      'UnsupportedIndex',
+      `there are geoHaystack indexes, which servers from 5.0 on do not have: ${namespaces.slice(0, 5).join(', ')}`,
+      'Drop them; 2d indexes serve the queries that remain.',
+      namespaces.slice(0, MAX_NAMED),
+    ),
+  ];
+}
+
+/** An option of 4.4 to 6.0 for the server's own use; its successor is set on the destination after the migration. */
+function checkPreImages(entries: readonly CatalogEntry[]): Finding[] {
+  const found = entries.filter((entry) => entry.options.get('recordPreImages') === true).map(({ ns }) => nsText(ns));
+  if (found.length === 0) return [];
+  return [
+    warning(
+      'OptionNotCarried',
+      `the option recordPreImages is not carried over: ${found.slice(0, 5).join(', ')}`,
+      'Where pre-images are needed, set changeStreamPreAndPostImages on the destination after the commit.',
+      found.slice(0, MAX_NAMED),
+    ),
+  ];
+}
+
+function checkTwins(found: readonly { readonly ns: string; readonly names: readonly string[] }[]): Finding[] {
   if (found.length === 0) return [];
   return [
     blocker(

@@ -1,15 +1,21 @@
 import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilterSpec } from '../cluster/document-filter.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
 import { isBlocked } from '../cluster/write-block.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkDeployments } from './deployments.js';
 import { blocker, type Finding, warning } from './finding.js';
+import { checkNamedData, type NaturalOrderNames } from './named-data.js';
+import { checkOptionSupport } from './option-support.js';
 import { checkPrivileges } from './privileges.js';
 
 /** Which of the start options the checks depend on. */
 export interface PreflightOptions {
   readonly blocksDestination: boolean;
   readonly skipDiskSpaceCheck: boolean;
+  readonly buildIndexes: string;
+  readonly copyInNaturalOrder: NaturalOrderNames;
+  readonly documentFilter: DocumentFilterSpec | null;
 }
 
 /**
@@ -25,9 +31,14 @@ export async function preflight(
   const deployments = await checkDeployments(source, destination, signal);
   // The other checks need replica sets of known versions.
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted(deployments);
-  const findings = [...deployments, ...(await checkPrivileges(source, destination, options.blocksDestination, signal))];
+  const findings = [
+    ...deployments,
+    ...checkOptionSupport(source, options),
+    ...(await checkPrivileges(source, destination, options.blocksDestination, signal)),
+  ];
   const checks = [
     () => checkData(source, destination, signal),
+    () => checkNamedData(source, options, signal),
     () => checkOplog(source, signal),
     () => checkWriteBlock(destination, signal),
     ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, signal)]),

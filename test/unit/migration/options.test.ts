@@ -128,13 +128,10 @@ const LATER: readonly [string, Partial<StartOptions>][] = [
   ['reversible', { reversible: true }],
   ['includeNamespaces', { includeNamespaces: [{ database: 'a', collections: [] }] }],
   ['excludeNamespaces', { excludeNamespaces: [{ database: 'a', collections: [] }] }],
-  ['copyInNaturalOrder', { copyInNaturalOrder: [{ database: '.', collections: [] }] }],
-  ['detectRandomId', { detectRandomId: true }],
   ['preExistingDestinationData', { preExistingDestinationData: true }],
   ['sharding', { sharding: { createSupportingIndexes: false, shardingEntries: [] } }],
   ['verification.enabled', { verification: { enabled: true } }],
   ['namespaceRemap', { namespaceRemap: [{ from: 'a', to: 'b' }] }],
-  ['documentFilter', { documentFilter: { field: 'a', matchValues: [1] } }],
 ];
 
 for (const [field, options] of LATER) {
