@@ -11,9 +11,10 @@ import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { clearCluster, dropDatabases } from '../support/fresh-cluster.js';
+
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { ReplicaSet, startPair } from '../support/replica-set.js';
+import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 180_000;
@@ -212,12 +213,12 @@ test('names that are not on the source are a warning; a database, and everything
   const check = async () => {
     await using pair = await startPair();
     const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
-    await dropDatabases(source);
+    await resetClusters(source);
     await fill(source.db('shop'), 'a', 500, scattered);
     await fill(source.db('shop'), 'b', 500, scattered);
     await fill(source.db('stock'), 'a', 500, scattered);
     const chosen = async (copyInNaturalOrder: { database: string; collections: string[] }[]) => {
-      await clearCluster(destination);
+      await resetClusters(destination);
       await using harness = await MigrationHarness.open(pair);
       const found = await harness.migration.check({ ...DEFAULT_START, copyInNaturalOrder });
       await harness.sync({ copyInNaturalOrder });

@@ -4,12 +4,13 @@ import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { clearCluster, dropDatabases } from '../support/fresh-cluster.js';
+
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { startPair } from '../support/replica-set.js';
 import { seedBulk } from '../support/seed-data-bulk.js';
 import { seedCollated, seedIndexes, seedNames } from '../support/seed-data-catalog.js';
 import { LARGEST_DOCUMENT_BYTES, seedLargest, seedValues } from '../support/seed-data-documents.js';
+import { resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 import { DDL_KINDS, Workload } from '../support/workload.js';
 import { COLLECTIONS } from '../support/workload-turn.js';
@@ -115,7 +116,7 @@ async function changeUntold(db: Db): Promise<void> {
 }
 
 async function seedShop(client: MongoClient): Promise<Db> {
-  await dropDatabases(client);
+  await resetClusters(client);
   const db = client.db('shop');
   await db.collection('a').insertOne({ x: 1 });
   await db.collection('b').insertOne({ x: 1 });
@@ -129,7 +130,7 @@ for (const version of ['4.4', '5.0'] as const) {
       await using pair = await startPair({ source: { version } });
       const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
       for (const [kind, change, names] of TOLD) {
-        await clearCluster(destination);
+        await resetClusters(destination);
         const db = await seedShop(source);
         await using harness = await MigrationHarness.open(pair);
         await harness.sync();
@@ -138,7 +139,7 @@ for (const version of ['4.4', '5.0'] as const) {
         assert.is(error.code, 'UnsupportedChange', kind);
         assert.match(error.message, names);
       }
-      await clearCluster(destination);
+      await resetClusters(destination);
       const db = await seedShop(source);
       await using harness = await MigrationHarness.open(pair);
       await harness.sync();

@@ -1,4 +1,4 @@
-import type { MongoClient } from 'mongodb';
+import type { Document, MongoClient } from 'mongodb';
 import { type CatalogEntry, compareEntries, readCatalog } from './compare-clusters-catalog.js';
 import { compareDocuments } from './compare-clusters-documents.js';
 
@@ -10,6 +10,8 @@ export interface CompareOptions {
   readonly cappedOrder?: boolean;
   /** Whether documents are compared, and not the catalog alone. Default true. */
   readonly documents?: boolean;
+  /** A query: only the source's documents that it finds must be on the destination. Default: all. */
+  readonly documentFilter?: Document;
 }
 
 /** Two clusters are not equal; `differences` tells all, the message the first fifty. */
@@ -53,7 +55,14 @@ export async function compareClusters(
   if (options.documents === false) return differences;
   const inOrder = options.cappedOrder ?? true;
   const found = await mapLimited(common, AT_A_TIME, ({ db, collection, capped }) =>
-    compareDocuments({ source, destination, db, collection, naturalOrder: capped && inOrder }),
+    compareDocuments({
+      source,
+      destination,
+      db,
+      collection,
+      naturalOrder: capped && inOrder,
+      filter: options.documentFilter,
+    }),
   );
   return [...differences, ...found.flat()];
 }
