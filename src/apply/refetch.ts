@@ -18,6 +18,8 @@ export interface Refetching {
   readonly filter: DocumentFilter | undefined;
   /** The time as of which they are read; undefined: now. */
   readonly readTime: () => Timestamp | undefined;
+  /** The source no longer has its state as of that time: from now on `readTime` gives none. */
+  readonly onStateGone: (signal: AbortSignal) => Promise<void>;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface Refetching {
 export async function* refetch(
   source: Cluster,
   operations: readonly Operation[],
-  { filter, readTime }: Refetching,
+  { filter, readTime, onStateGone }: Refetching,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer[] | 'gone'> {
   const first = operations[0];
@@ -53,7 +55,10 @@ export async function* refetch(
         break;
       } catch (error) {
         const code = codeOf(error);
-        if (code === Code.SnapshotTooOld || code === Code.SnapshotUnavailable) throw stateGone(error);
+        if (readTime() !== undefined && (code === Code.SnapshotTooOld || code === Code.SnapshotUnavailable)) {
+          await onStateGone(signal);
+          continue;
+        }
         if (code !== Code.CollectionUUIDMismatch && code !== Code.NamespaceNotFound && code !== Code.QueryPlanKilled)
           throw error;
         const renamed = await findByUuid(source, uuidFrom(Buffer.from(collection.id, 'hex')), ns.db, signal);
@@ -70,14 +75,6 @@ export async function* refetch(
 function readConcernOf(at: Timestamp | undefined, now: Timestamp | undefined): Doc {
   if (at !== undefined) return { level: 'snapshot', atClusterTime: at };
   return { level: 'majority', ...(now === undefined ? {} : { afterClusterTime: now }) };
-}
-
-function stateGone(cause: unknown): AppError {
-  return new AppError(
-    'MigrationFailed',
-    'the source no longer holds its state as of the commit time, which a commit with documentFilter reads; it keeps it for minSnapshotHistoryWindowInSeconds (300 by default): set that higher and start anew',
-    { cause },
-  );
 }
 
 function idOf(operation: Operation): unknown {

@@ -121,7 +121,7 @@ async function differencesOf(
   }
   const collection = entry.uuid === undefined ? undefined : collections.get(uuidText(entry.uuid));
   if (collection === undefined || collection.dropped || nsText(collection.ns) !== ns)
-    return [`${ns} is another collection`];
+    return [collections.at(entry.ns) === undefined ? `${ns} is new` : `${ns} is another collection`];
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))
     differences.push(`${ns} has other options`);

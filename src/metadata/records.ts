@@ -29,6 +29,8 @@ export interface MigrationRecord {
   readonly failure?: { readonly error: string; readonly description: string; readonly at: Date };
   readonly eventsApplied: number;
   readonly rawDeltas: boolean;
+  /** With a document filter: documents had to be read past the commit time, so no later change of one is let pass. */
+  readonly readPastCommit?: boolean;
   readonly warnings: readonly string[];
 }
 

@@ -1,6 +1,7 @@
 import { namespaceOf } from '../apply/event.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
+import type { Refetching } from '../apply/refetch.js';
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentFilter, refuseCollated } from '../cluster/document-filter.js';
@@ -283,8 +284,13 @@ export class MigrationRun {
     const log = logger.component('apply');
     const copyContext = this.#copyContext(writer);
     const filter = this.#filter;
-    // With a filter, what is no longer found must have been so at the commit time, not only since.
-    const refetching = { filter, readTime: () => (filter === undefined ? undefined : this.#pipeline?.fence) };
+    const refetching: Refetching = {
+      filter,
+      // With a filter, what is no longer found must have been so at the commit time, not only since.
+      readTime: () =>
+        filter === undefined || record.value.readPastCommit === true ? undefined : this.#pipeline?.fence,
+      onStateGone: (signal) => record.update({ readPastCommit: true }, signal),
+    };
     return new ApplyPipeline(
       {
         source,
@@ -308,7 +314,8 @@ export class MigrationRun {
             seconds: event.seconds,
           };
           const clusters = { source, destination, collections };
-          if (filter !== undefined && !(await concernsFilter(clusters, filter, late, signal))) return;
+          const mayPass = filter !== undefined && record.value.readPastCommit !== true;
+          if (mayPass && !(await concernsFilter(clusters, filter, late, signal))) return;
           await judgeLateEvent(destination, collections, late, signal);
         },
       },

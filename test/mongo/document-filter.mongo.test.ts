@@ -2,12 +2,12 @@ import { type Db, type Document, Long, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
-import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
+import { FAIL_POINTS, holdCommands, holdStreams, refuseCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedWhen } from '../support/stored-migration.js';
+import { resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { TENANT_FILTER, TenantWorkload } from '../support/tenant-workload.js';
 import { within } from '../support/within.js';
 import { Random } from '../support/workload-random.js';
@@ -181,7 +181,7 @@ for (const [what, write] of OURS) {
   });
 }
 
-test('a document that leaves the filter after the commit time, while an earlier change is read again, is not lost unseen', async () => {
+test('a document that goes after the commit time, while an earlier change of it is read again, does not go unseen', async () => {
   const commit = async () => {
     const db = await seedLate();
     await using harness = await MigrationHarness.open(pair);
@@ -197,6 +197,60 @@ test('a document that leaves the filter after the commit time, while an earlier 
   };
   await within(TEST_MS, commit(), 'the commit');
 });
+
+/**
+ * Commits while the stream still has to give the replacement of a document that was made before; lets it go on once
+ * `after` is done.
+ */
+async function commitBehind(harness: MigrationHarness, db: Db, after: () => Promise<unknown>): Promise<void> {
+  await harness.sync(RED);
+  await harness.caughtUp();
+  const release = await holdStreams(source);
+  try {
+    await c(db).replaceOne({ _id: 1 }, { tenant: 'red', n: 1 } as never);
+    await harness.migration.commit();
+    await storedWhen(destination, 'the commit time', ({ commit }) => commit?.time !== undefined);
+    await after();
+  } finally {
+    await release();
+  }
+}
+
+for (const [what, go] of [
+  ['is deleted', (db) => c(db).deleteOne({ _id: 1 })],
+  ['moves out', (db) => c(db).updateOne({ _id: 1 }, { $set: { tenant: 'blue' } })],
+] as const satisfies readonly Late[]) {
+  test(`the same where its event is read only after the commit time, and it ${what}`, async () => {
+    const commit = async () => {
+      const db = await seedLate();
+      await using harness = await MigrationHarness.open(pair);
+      await commitBehind(harness, db, () => go(db));
+      assert.is((await harness.failure()).code, 'SourceModifiedAfterCommit');
+    };
+    await within(TEST_MS, commit(), 'the commit');
+  });
+}
+
+for (const others of [false, true]) {
+  test(`a source without its state of the commit time: commits ${others ? 'not when others write' : 'when nobody writes'}`, async () => {
+    const commit = async () => {
+      const db = await seedLate();
+      await using harness = await MigrationHarness.open(pair);
+      await commitBehind(harness, db, async () => {
+        // SnapshotTooOld
+        await refuseCommands(source, { commands: ['find'], times: 1, namespace: 'late.c' }, 239);
+        if (others) await c(db).updateOne({ _id: 3 }, { $set: { n: 1 } });
+      });
+      if (others) assert.is((await harness.failure()).code, 'SourceModifiedAfterCommit');
+      else {
+        await harness.until(({ state }) => state === 'COMMITTED', 'COMMITTED');
+        assert.equal(await compareClusters(source, destination, FOUND), []);
+      }
+      assert.is((await storedMigration(destination))?.['readPastCommit'], true);
+    };
+    await within(TEST_MS, commit(), 'the commit');
+  });
+}
 
 test('texts and collations do not go together: refused at the start, and when such a collection comes', async () => {
   const check = async () => {

@@ -12,6 +12,7 @@ import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-poin
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 
+import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { ReplicaSet, startPair } from '../support/replica-set.js';
 import { resetClusters } from '../support/stored-migration.js';
@@ -250,6 +251,40 @@ async function naturalOnes(destination: MongoClient): Promise<string[]> {
     .toArray();
   const names = new Map(collections.map(({ _id, db, coll }) => [_id, `${db}.${coll}`]));
   return partitions.map(({ collection }) => names.get(collection) ?? '').sort();
+}
+
+for (const version of ['4.4', '6.0'] as const) {
+  test(`the documented privileges are enough for a scan in natural order and a source of ${version}`, async () => {
+    const migrate = async () => {
+      await using pair = await startPair({ auth: true, source: { version } });
+      const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
+      await fill(source.db('shop'), 'a', 500, scattered);
+      await source.db('shop').createCollection('capped', { capped: true, size: 4096 });
+      const users = {
+        source: { uri: await createUser(pair.source, source, { name: 'ferry', privileges: SOURCE_PRIVILEGES }) },
+        destination: {
+          uri: await createUser(pair.destination, destination, { name: 'ferry', privileges: DESTINATION_PRIVILEGES }),
+        },
+      };
+      await using harness = await MigrationHarness.open(users);
+      const documentFilter = { field: 'pad', matchValues: ['x'.repeat(100)] };
+      await harness.sync({
+        copyInNaturalOrder: [{ database: '.', collections: [] }],
+        ...(version === '6.0' ? { documentFilter } : {}),
+      });
+      await source
+        .db('shop')
+        .collection('capped')
+        .insertMany(Array.from({ length: 99 }, (_, n) => ({ n, pad: 'x'.repeat(100) })));
+      await source
+        .db('shop')
+        .collection('a')
+        .updateMany({ n: { $lt: 9 } }, { $set: { n: -1 } });
+      await harness.commit();
+      assert.equal(await compareClusters(source, destination), []);
+    };
+    await within(TEST_MS, migrate(), 'the migration');
+  });
 }
 
 test.run();

@@ -151,7 +151,7 @@ for (const version of ['4.4', '5.0'] as const) {
         'shop.a has other indexes (new index)',
         'shop.b has other indexes (old index)',
         'shop.b has other options',
-        'shop.empty is another collection',
+        'shop.empty is new',
         'the view shop.seen is new',
       ])
         assert.ok(error.message.includes(name), `${name}: ${error.message}`);
