@@ -14,6 +14,8 @@ import { Random } from '../support/workload-random.js';
 
 const TEST_MS = 120_000;
 const HOLD_MS = 1500;
+/** Longer than a commit takes to come to its time, and a change after it. */
+const READ_HOLD_MS = 5000;
 const RED = { documentFilter: { field: 'tenant', matchValues: ['red'] } } as const;
 const FOUND = { documentFilter: { tenant: { $in: ['red'] } } } as const;
 
@@ -188,7 +190,7 @@ test('a document that goes after the commit time, while an earlier change of it 
     await harness.sync(RED);
     await harness.caughtUp();
     // What is applied before the commit time waits at its read, until the document has gone.
-    await holdCommands(source, { commands: ['find'], times: 1 }, HOLD_MS);
+    await holdCommands(source, { commands: ['find'], times: 1, namespace: 'late.c' }, READ_HOLD_MS);
     await c(db).replaceOne({ _id: 1 }, { tenant: 'red', n: 1 } as never);
     await harness.migration.commit();
     await storedWhen(destination, 'the commit time', ({ commit }) => commit?.time !== undefined);

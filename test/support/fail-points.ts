@@ -21,10 +21,11 @@ export interface FailedCommands {
  */
 export async function holdCommands(
   client: MongoClient,
-  { commands, times }: FailedCommands,
+  { commands, times, namespace }: FailedCommands,
   ms: number,
 ): Promise<void> {
-  const data = { failCommands: commands, appName: APP_NAME, blockConnection: true, blockTimeMS: ms };
+  const within = namespace === undefined ? {} : { namespace };
+  const data = { failCommands: commands, appName: APP_NAME, ...within, blockConnection: true, blockTimeMS: ms };
   await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
 }
 
