@@ -66,7 +66,8 @@ export class NaturalScan {
 
   /** Call once the cursor is open. Errors: ClusterUnreachable, to be tried again, when another node may have opened it. */
   async opened(): Promise<void> {
-    if (this.#isOpen) return;
+    // Without a process to tell there are no marks, and nothing depends on the node.
+    if (this.#isOpen || this.#node?.process === '') return;
     const node = await currentNode(this.#source);
     if (this.#node === undefined || !sameNode(node, this.#node)) {
       throw new AppError('ClusterUnreachable', `the primary of ${this.#source.name} changed while a scan was opened`);

@@ -2,21 +2,23 @@ import type { CreateCollectionOptions, Db, Document, MongoClient } from 'mongodb
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
+import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { startPair } from '../support/replica-set.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { seedBulk } from '../support/seed-data-bulk.js';
 import { seedCollated, seedIndexes, seedNames } from '../support/seed-data-catalog.js';
 import { LARGEST_DOCUMENT_BYTES, seedLargest, seedValues } from '../support/seed-data-documents.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { resetClusters, storedWhen } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 import { DDL_KINDS, Workload } from '../support/workload.js';
 import { COLLECTIONS } from '../support/workload-turn.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 300_000;
+const HOLD_MS = 3000;
 const DATABASES = ['work0', 'work1'] as const;
 
 /** Every collection of the workload, since creating one later is a change of the catalog. */
@@ -106,6 +108,22 @@ const TOLD: readonly (readonly [kind: string, change: (db: Db) => Promise<unknow
   ],
 ];
 
+/** A write after the commit time is found here, too: by the name of its collection. */
+async function writeLate(pair: ReplicaSetPair, source: MongoClient, destination: MongoClient): Promise<void> {
+  await resetClusters(destination);
+  const db = await seedShop(source);
+  await db.collection('b').createIndex({ z: 1 }, { hidden: true });
+  await using harness = await MigrationHarness.open(pair);
+  await harness.sync();
+  await holdCommands(destination, { commands: ['collMod'], times: 1 }, HOLD_MS);
+  await harness.migration.commit();
+  await storedWhen(destination, 'the restoring', ({ commit }) => commit?.step === 'restore');
+  await db.collection('a').updateOne({ x: 1 }, { $set: { x: 2 } });
+  const error = await harness.failure();
+  assert.is(error.code, 'SourceModifiedAfterCommit');
+  assert.match(error.message, /^update of shop\.a on the source after/);
+}
+
 /** What only the comparison of the catalogs finds, at the commit at the latest. */
 async function changeUntold(db: Db): Promise<void> {
   await db.collection('a').createIndex({ x: 1 }, { name: 'new index' });
@@ -125,9 +143,9 @@ async function seedShop(client: MongoClient): Promise<Db> {
 }
 
 for (const version of ['4.4', '5.0'] as const) {
-  test(`from ${version}: each change of the catalog is told by name`, async () => {
+  test(`from ${version}: each change of the catalog, and a late write, is told by name`, async () => {
     const migrate = async () => {
-      await using pair = await startPair({ source: { version } });
+      await using pair = await startPair({ source: { version }, destination: { setParameters: FAIL_POINTS } });
       const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
       for (const [kind, change, names] of TOLD) {
         await resetClusters(destination);
@@ -139,6 +157,7 @@ for (const version of ['4.4', '5.0'] as const) {
         assert.is(error.code, 'UnsupportedChange', kind);
         assert.match(error.message, names);
       }
+      await writeLate(pair, source, destination);
       await resetClusters(destination);
       const db = await seedShop(source);
       await using harness = await MigrationHarness.open(pair);
