@@ -72,9 +72,11 @@ export const ERRORS = {
   NamespacesClash: preflight,
   DestinationNamespaceExists: preflight,
   InsufficientDestinationDiskSpace: preflight,
+  OptionNotSupported: preflight,
+  UnsupportedIndex: preflight,
+  CollatedDocumentFilter: preflight,
   DestinationWritesBlocked: preflight,
   OtherMigrationExists: preflight,
-  OptionNotSupported: preflight,
 
   // A cluster, or another instance.
   ClusterUnreachable: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },

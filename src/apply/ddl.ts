@@ -9,6 +9,7 @@ import {
   renameCollection,
   sendCreate,
 } from '../cluster/destination-catalog.js';
+import { type DocumentFilter, refuseCollated } from '../cluster/document-filter.js';
 import { indexName, modifiedIndex } from '../cluster/index-spec.js';
 import { isConvertToCappedTemporary, isOutTemporary, type Namespace, nsText } from '../cluster/namespace.js';
 import { findField } from '../cluster/raw-document.js';
@@ -43,6 +44,8 @@ export interface DdlContext {
   readonly indexes: IndexQueue;
   /** Copies a collection anew: some commands of the source write documents without events. */
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+  /** Undefined: every document is migrated. */
+  readonly filter: DocumentFilter | undefined;
   readonly logger: Logger;
 }
 
@@ -160,6 +163,7 @@ export class DdlApplier {
     if (known?.destinationUuid !== undefined) return this.#fillCapped(known, signal);
     await mustBeFree(this.#context, sourceNs, isReplay, signal);
     const options = carriedOptions(descriptionOf(event));
+    refuseCollated(this.#context.filter, ns, options);
     const destinationUuid = await createCollection(destination, ns, options, true, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
     const [added] = await collections.add(
@@ -332,12 +336,17 @@ export class DdlApplier {
 }
 
 function descriptionOf(event: ChangeEvent): OrderedDoc {
-  const field = findField(event.raw, 'operationDescription');
-  return field === undefined ? new Map() : decodeOrdered(event.raw.subarray(field.start, field.end));
+  return fieldOf(event, 'operationDescription') ?? new Map();
+}
+
+function fieldOf(event: ChangeEvent, name: string): OrderedDoc | undefined {
+  const field = findField(event.raw, name);
+  return field === undefined ? undefined : decodeOrdered(event.raw.subarray(field.start, field.end));
 }
 
 function targetOf(event: ChangeEvent): Namespace {
-  const to = descriptionOf(event).get('to');
+  // Before 6.0 it stands beside the namespace.
+  const to = descriptionOf(event).get('to') ?? fieldOf(event, 'to');
   if (!(to instanceof Map)) throw new AppError('Internal', 'a rename event without a target was read');
   return { db: String(to.get('db')), coll: String(to.get('coll')) };
 }

@@ -63,8 +63,10 @@ class RawEvent implements ChangeEvent {
 /**
  * Reads the top level of a raw event. This runs for every event, so field names are told apart by length and first
  * letter, and made into a text only where these two fit. Errors: Internal when it is no change event.
+ *
+ * `idOf`: finds the collection where the event does not hold its UUID (servers before 6.0).
  */
-export function parseEvent(raw: Buffer): ChangeEvent {
+export function parseEvent(raw: Buffer, idOf?: (ns: Namespace) => string | undefined): ChangeEvent {
   const event = new RawEvent(raw);
   const last = raw.length - 1;
   let offset = 4;
@@ -79,6 +81,7 @@ export function parseEvent(raw: Buffer): ChangeEvent {
       readField(event, raw.toString('latin1', nameStart, nameEnd), start, end);
     offset = end;
   }
+  if (idOf !== undefined && event.collection === undefined) event.collection = idOf(namespaceOf(event));
   if (event.operation === '') throw new AppError('Internal', 'a change event without operationType was read');
   return event;
 }

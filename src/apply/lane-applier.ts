@@ -15,7 +15,7 @@ import { settleAll } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
 import { isSequential, type Operation } from './operation.js';
-import { refetch } from './refetch.js';
+import { type Refetching, refetch } from './refetch.js';
 
 /** Stages of one update; the server compiles each pipeline anew. */
 const MAX_FURTHER_DELTAS = 31;
@@ -37,8 +37,10 @@ export class LocalLaneApplier implements LaneApplier {
   readonly #source: Cluster;
   readonly #writer: DocumentWriter;
   readonly #logger: Logger;
+  readonly #refetching: Refetching;
 
-  constructor(source: Cluster, writer: DocumentWriter, logger: Logger) {
+  constructor(source: Cluster, writer: DocumentWriter, logger: Logger, refetching: Refetching) {
+    this.#refetching = refetching;
     this.#source = source;
     this.#writer = writer;
     this.#logger = logger;
@@ -159,8 +161,11 @@ export class LocalLaneApplier implements LaneApplier {
   async #refetch(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (operations.length === 0) return;
     const started = performance.now();
+    const { filter } = this.#refetching;
     await this.#source.attempt(`reading ${nsText(target.ns)} again`, signal, async () => {
-      for await (const documents of refetch(this.#source, operations, signal)) {
+      // What is outside the filter by now must go, and nothing else tells: no other event need follow.
+      if (filter !== undefined) await this.#delete(target, operations, signal);
+      for await (const documents of refetch(this.#source, operations, this.#refetching, signal)) {
         // A document that is gone by now has a delete event that follows.
         if (documents === 'gone') return;
         if (operations[0]?.collection.capped === true) await this.#replaceInPlace(target, documents, signal);

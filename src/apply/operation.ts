@@ -1,3 +1,4 @@
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { type DocumentKey, documentKey } from './document-key.js';
@@ -19,20 +20,23 @@ export interface Operation {
   readonly further?: readonly Buffer[];
 }
 
-/** The operation of an insert, update, replace or delete event. */
-export function operationOf(event: ChangeEvent, collection: MigratedCollection): Operation {
+/** The operation of an insert, update, replace or delete event. With a filter: what may change membership is refetched. */
+export function operationOf(event: ChangeEvent, collection: MigratedCollection, filter?: DocumentFilter): Operation {
   if (event.key === undefined)
     throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
-  const kind = kindOf(event);
-  const content = kind === 'delta' ? event.delta : event.document;
+  const kind = kindOf(event, filter);
+  const content = kind === 'delta' ? event.delta : kind === 'put' || kind === 'replace' ? event.document : undefined;
   return { collection, kind, id: event.key, key: documentKey(event.key), content };
 }
 
-function kindOf(event: ChangeEvent): Operation['kind'] {
+function kindOf(event: ChangeEvent, filter: DocumentFilter | undefined): Operation['kind'] {
   if (event.operation === 'delete') return 'delete';
-  if (event.operation === 'update') return event.delta === undefined ? 'refetch' : 'delta';
+  if (event.operation === 'update')
+    return event.delta === undefined || filter?.isTouchedBy(event.delta) === true ? 'refetch' : 'delta';
   if (event.document === undefined) return 'refetch';
-  return event.operation === 'insert' ? 'put' : 'replace';
+  if (event.operation === 'insert') return 'put';
+  // Whether the new document is within the filter is the source's to say; inserts outside it are not read at all.
+  return filter === undefined ? 'replace' : 'refetch';
 }
 
 /** Whether the operations of a collection on this key must be sent one after the other, in stream order. */

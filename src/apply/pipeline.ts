@@ -2,8 +2,10 @@ import { Timestamp } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
 import { type ChangeBatch, readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { nsText } from '../cluster/namespace.js';
+import { type Namespace, nsText } from '../cluster/namespace.js';
+import { catalogChanged } from '../cluster/old-source.js';
 import { type StreamStart, type Token, tokenTime } from '../cluster/position.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { AppError } from '../errors.js';
@@ -36,6 +38,8 @@ export interface ApplyContext extends DdlContext {
   readonly windowBytes: number;
   /** Whether both sides know the server's own update deltas. */
   readonly rawDeltas: boolean;
+  /** Undefined: every document is migrated. */
+  readonly filter: DocumentFilter | undefined;
   /** Decides on a write that happened after the commit time: returns for ones that are expected, throws otherwise. */
   readonly onLateEvent: (event: ChangeEvent, signal: AbortSignal) => Promise<void>;
 }
@@ -68,6 +72,7 @@ export class ApplyPipeline {
   readonly #ddl: DdlApplier;
   readonly #window: ApplyWindow<Position>;
   readonly #unknown = new Set<string>();
+  readonly #idOf: ((ns: Namespace) => string | undefined) | undefined;
   #rawDeltas: boolean;
   #fence: Timestamp | undefined;
   #held: { readonly released: Promise<void>; readonly release: () => void } | undefined;
@@ -85,6 +90,12 @@ export class ApplyPipeline {
     this.#window = new ApplyWindow({ limitBytes: context.windowBytes });
     this.#rawDeltas = context.rawDeltas;
     this.#fence = fence;
+    this.#idOf = context.source.isAtLeast(6) ? undefined : namesOnSource(context.collections);
+  }
+
+  /** The end of the line, once it is fixed. */
+  get fence(): Timestamp | undefined {
+    return this.#fence;
   }
 
   get status(): ApplyStatus {
@@ -127,6 +138,8 @@ export class ApplyPipeline {
    */
   async setFence(takeTime: () => Promise<Timestamp>): Promise<Timestamp> {
     return this.#whileHeld(async () => {
+      // What is read again from now on is read as of the time: nothing may be under way that looks further.
+      if (this.#context.filter !== undefined) await this.#drainLanes(idsOf(this.#context.collections.live()));
       this.#fence = await takeTime();
       return this.#fence;
     });
@@ -135,8 +148,7 @@ export class ApplyPipeline {
   /** Runs `work` while nothing of these collections is being applied, or begun. */
   async withoutApplying<T>(ids: readonly string[], work: () => Promise<T>): Promise<T> {
     return this.#whileHeld(async () => {
-      const lanes = this.#lanes;
-      if (lanes !== undefined) await Promise.race([lanes.drain(ids), lanes.failed]);
+      await this.#drainLanes(ids);
       return work();
     });
   }
@@ -158,12 +170,18 @@ export class ApplyPipeline {
     }
   }
 
+  async #drainLanes(ids: readonly string[]): Promise<void> {
+    const lanes = this.#lanes;
+    if (lanes !== undefined) await Promise.race([lanes.drain(ids), lanes.failed]);
+  }
+
   async #read(start: StreamStart, eventsApplied: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
     let from = start;
     let events = eventsApplied;
     for (;;) {
-      const { logger, scope } = this.#context;
-      const options = { start: from, rawDeltas: this.#rawDeltas, logger, awaitMs: AWAIT_MS, stages: scope.stages() };
+      const { logger, scope, filter } = this.#context;
+      const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()])];
+      const options = { start: from, rawDeltas: this.#rawDeltas, logger, awaitMs: AWAIT_MS, stages };
       try {
         for await (const batch of readChanges(this.#context.source, options, signal)) {
           events += batch.events.length;
@@ -193,14 +211,14 @@ export class ApplyPipeline {
         if (--open === 0) this.#advance(settle());
       };
       for (const raw of batch.events) {
-        const event = parseEvent(raw);
+        const event = parseEvent(raw, this.#idOf);
         if (this.#fence !== undefined && isAfter(event, this.#fence)) {
-          if (await this.#ddl.concerns(event, signal)) await this.#context.onLateEvent(event, signal);
+          if (await this.#ddl.concerns(event, signal)) await this.#judgeLate(event, lanes, signal);
         } else if (isCrud(event.operation)) {
           const collection = await this.#collectionOf(event, signal);
           if (collection === undefined) continue;
           open++;
-          lanes.push(operationOf(event, collection), settleOne);
+          lanes.push(operationOf(event, collection, this.#context.filter), settleOne);
           this.#crudSeconds = event.seconds;
         } else await this.#applyDdl(event, lanes, signal);
       }
@@ -211,7 +229,18 @@ export class ApplyPipeline {
     }
   }
 
+  /** It is judged by the destination's copy, so what comes before it must be there. */
+  async #judgeLate(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
+    const ids = event.collection === undefined ? [] : [event.collection];
+    await Promise.race([lanes.drain(ids), lanes.failed]);
+    await this.#context.onLateEvent(event, signal);
+  }
+
   async #applyDdl(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
+    if (this.#idOf !== undefined) {
+      if (!(await this.#ddl.concerns(event, signal))) return;
+      throw catalogChanged(`${event.operation} of ${event.db}${event.coll === '' ? '' : `.${event.coll}`}`);
+    }
     await Promise.race([lanes.drain(idsOf(this.#ddl.touched(event))), lanes.failed]);
     if (!(await this.#ddl.apply(event, signal))) return;
     metrics.eventsApplied.add(1, { kind: 'ddl' });
@@ -220,6 +249,10 @@ export class ApplyPipeline {
 
   /** The target of a document change; undefined when it is not ours to apply. */
   async #collectionOf(event: ChangeEvent, signal: AbortSignal): Promise<MigratedCollection | undefined> {
+    if (event.collection === undefined && this.#idOf !== undefined) {
+      if (!(await this.#context.scope.follows(namespaceOf(event), signal))) return undefined;
+      throw catalogChanged(`creation of ${event.db}.${event.coll}`);
+    }
     if (event.collection === undefined)
       throw new AppError('Internal', `a ${event.operation} event without collection UUID was read`);
     const collection = this.#context.collections.get(event.collection);
@@ -263,6 +296,12 @@ export class ApplyPipeline {
       if (signal.aborted) finish();
     });
   }
+}
+
+/** Collections by name, for sources before 6.0: their names do not change while such a migration goes on. */
+function namesOnSource(collections: CollectionMap): (ns: Namespace) => string | undefined {
+  const ids = new Map(collections.live().map((each) => [nsText(each.sourceNs), each.id]));
+  return (ns) => ids.get(nsText(ns));
 }
 
 function isAfter(event: ChangeEvent, time: Timestamp): boolean {

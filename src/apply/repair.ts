@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
 import { nsText } from '../cluster/namespace.js';
 import { idDocument } from '../cluster/raw-document.js';
@@ -13,6 +14,8 @@ const IDS_PER_READ = 1000;
 /** What a repair works with. */
 export interface RepairContext {
   readonly source: Cluster;
+  /** Which of its documents are migrated; undefined: all. */
+  readonly filter: DocumentFilter | undefined;
   readonly writer: DocumentWriter;
   /** Copies a whole collection anew: the order of a capped one cannot be mended document by document. */
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
@@ -42,16 +45,14 @@ export async function repairDocuments(
 }
 
 async function repairSome(
-  { source, writer }: RepairContext,
+  { source, filter, writer }: RepairContext,
   collection: MigratedCollection,
   target: WriteTarget,
   ids: readonly Buffer[],
   signal: AbortSignal,
 ): Promise<void> {
-  const at = {
-    ns: collection.sourceNs,
-    uuid: source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined,
-  };
+  const uuid = source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined;
+  const at = { ns: collection.sourceNs, uuid, filter };
   await source.attempt(`reading ${nsText(collection.sourceNs)} again`, signal, async () => {
     // Deleted first: a document under an _id that is only equal must not stay.
     const [refused] = await writer.send(target, 'delete', ids.map(deleteStatement), false, signal);

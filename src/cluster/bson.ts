@@ -29,6 +29,11 @@ export function decodeOrdered(raw: Uint8Array): OrderedDoc {
   return result;
 }
 
+/** The BSON value of an Extended JSON one, e.g. of `{"$numberLong": "1"}`. */
+export function extendedValue(value: unknown): unknown {
+  return (BSON.EJSON.deserialize({ value } as Doc, { relaxed: false }) as Doc)['value'];
+}
+
 /** Encodes a document to raw BSON; Maps keep their order at any depth. */
 export function encode(doc: OrderedDoc | Doc): Buffer {
   return Buffer.from(BSON.serialize(doc as Doc, { ignoreUndefined: true }));

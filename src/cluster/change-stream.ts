@@ -58,7 +58,7 @@ export async function* readChanges(
     try {
       const cursor = {
         db: 'admin',
-        command: aggregate(options, start, reduced),
+        command: aggregate(cluster, options, start, reduced),
         awaitMs: options.awaitMs,
         onReply: countRead,
       };
@@ -118,10 +118,10 @@ function throwIfFatal(error: unknown, cluster: Cluster, reduced: boolean): void 
   if (!isTransient(error)) throw error;
 }
 
-function aggregate(options: ChangeStreamOptions, start: StreamStart, reduced: boolean): Doc {
+function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: StreamStart, reduced: boolean): Doc {
   const changeStream: Doc = {
     allChangesForCluster: true,
-    showExpandedEvents: true,
+    ...(cluster.isAtLeast(6) ? { showExpandedEvents: true } : {}),
     ...(options.rawDeltas ? { showRawUpdateDescription: true } : {}),
     ...('token' in start ? { resumeAfter: toResumeToken(start.token) } : { startAtOperationTime: start.time }),
   };

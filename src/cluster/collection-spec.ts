@@ -6,11 +6,14 @@ const UNREACHED_CAPPED_BYTES = Long.fromNumber(2 ** 50);
 /** What the server stores for `max` once a collMod has taken a maximum away (tried on 6.0.5). */
 const NO_MAXIMUM = 2_147_483_647;
 
-/** Options that are the server's bookkeeping, or must not stay: `temp` would lose the collection at a restart. */
-const NOT_CARRIED = new Set(['uuid', 'idIndex', 'temp', 'autoIndexId', 'flags', 'info']);
+/**
+ * Options that are the server's bookkeeping, or must not stay: `temp` would lose the collection at a restart;
+ * `recordPreImages` is gone from later servers, which have `changeStreamPreAndPostImages`.
+ */
+const NOT_CARRIED = new Set(['uuid', 'idIndex', 'temp', 'autoIndexId', 'flags', 'info', 'recordPreImages']);
 
 /** Held back until the commit: they make the destination change documents by itself or write more than was asked. */
-const HELD_BACK = new Set(['expireAfterSeconds', 'changeStreamPreAndPostImages', 'recordPreImages', 'max']);
+const HELD_BACK = new Set(['expireAfterSeconds', 'changeStreamPreAndPostImages', 'max']);
 
 /** A collection's options as they are recorded: without the server's bookkeeping. */
 export function carriedOptions(options: OrderedDoc): OrderedDoc {

@@ -21,6 +21,8 @@ export const Code = {
   CommandNotSupportedOnView: 166,
   QueryPlanKilled: 175,
   KeyNotFound: 211,
+  SnapshotTooOld: 239,
+  SnapshotUnavailable: 246,
   IndexBuildAborted: 276,
   ChangeStreamFatalError: 280,
   ChangeStreamHistoryLost: 286,

@@ -42,6 +42,8 @@ const KNOWN = new Set([
   'columnstoreProjection',
 ]);
 
+const LONGEST_EXPIRY_SECONDS = 2_147_483_647;
+
 const NUMBERS = [
   'bits',
   'min',
@@ -64,6 +66,8 @@ export function relaxedIndex(
     if (KNOWN.has(name)) result.set(name, name === 'key' ? sendableKey(value as OrderedDoc, warnings) : value);
     else warnings.push(`option "${name}" is unknown to createIndexes and was dropped`);
   }
+  if (isNever(spec.get('expireAfterSeconds')))
+    warnings.push('its expiry is not a number, by which nothing expires; it became the largest that servers take');
   // Without it the index would inherit the collection's collation (docs/05-indexes.md).
   if (isCollated(collectionOptions) && !spec.has('collation')) result.set('collation', new Map([['locale', 'simple']]));
   return { spec: result, warnings };
@@ -132,6 +136,24 @@ function comparable(spec: Map<string, unknown>): string {
   return unorderedText(spec);
 }
 
+/** Old servers stored what they were given, and took every value but false, null and zero for true. */
+function isTrue(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== false && !(isNumber(value) && numberOf(value) === 0);
+}
+
+/** An expiry of NaN. Source: MongoDB manual, "TTL Indexes": servers from 5.0.14 and 6.0.2 on take it for the largest. */
+function isNever(expireAfterSeconds: unknown): boolean {
+  return expireAfterSeconds !== undefined && Number.isNaN(numberOf(expireAfterSeconds));
+}
+
+/** Seconds as collMod takes them; old servers kept fractions and NaN. */
+function sendableExpiry(value: unknown): unknown {
+  if (value === undefined) return undefined;
+  if (isNever(value)) return new Int32(LONGEST_EXPIRY_SECONDS);
+  const seconds = numberOf(value);
+  return Number.isInteger(seconds) ? value : new Int32(Math.trunc(seconds));
+}
+
 /** The spec after a collMod of it, as the change event describes it. */
 export function modifiedIndex(spec: OrderedDoc, change: OrderedDoc): OrderedDoc {
   const result = new Map(spec);
@@ -160,10 +182,10 @@ export interface IndexRestoration {
 export function restoration(spec: OrderedDoc): IndexRestoration {
   return {
     name: indexName(spec),
-    unique: spec.get('unique') === true,
-    prepareUnique: spec.get('prepareUnique') === true,
-    hidden: spec.get('hidden') === true,
-    expireAfterSeconds: spec.get('expireAfterSeconds'),
+    unique: isTrue(spec.get('unique')),
+    prepareUnique: isTrue(spec.get('prepareUnique')),
+    hidden: isTrue(spec.get('hidden')),
+    expireAfterSeconds: sendableExpiry(spec.get('expireAfterSeconds')),
   };
 }
 

@@ -9,6 +9,8 @@ export interface RawBatch {
   readonly documents: Buffer[];
   /** Of change streams: the position after this batch, also when it is empty. */
   readonly token: Token | undefined;
+  /** Of finds with `$_requestResumeToken`: what `$_resumeAfter` takes to go on after this batch. */
+  readonly resumeAfter: Doc | undefined;
 }
 
 /** How to read. */
@@ -55,7 +57,8 @@ export async function* rawBatches(
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
       options.onReply?.(performance.now() - asked, sizeOf(documents));
-      yield { documents, token: token === undefined ? undefined : toToken(token) };
+      const isStream = token?.['_data'] !== undefined;
+      yield { documents, token: isStream ? toToken(token) : undefined, resumeAfter: token };
       if (ahead === undefined) return;
       signal.throwIfAborted();
       asked = performance.now();

@@ -1,6 +1,7 @@
-import { type Binary, type Doc, decodeOrdered, survivesDecoding } from './bson.js';
+import { type Binary, decodeOrdered, type OrderedDoc, survivesDecoding } from './bson.js';
 import { findByUuid } from './catalog.js';
 import type { Cluster } from './cluster.js';
+import type { DocumentFilter } from './document-filter.js';
 import { isMoved } from './errors.js';
 import type { Namespace } from './namespace.js';
 import { rawBatches } from './raw-cursor.js';
@@ -10,6 +11,8 @@ export interface CollectionAt {
   readonly ns: Namespace;
   /** Undefined before 6.0, where reads cannot be guarded by it. */
   readonly uuid: Binary | undefined;
+  /** Only documents that it lets through count. */
+  readonly filter?: DocumentFilter | undefined;
 }
 
 /** Whether an `_id` can be sent in a query without change. Takes a raw `{_id: …}`. */
@@ -19,22 +22,21 @@ export function isQueryable(id: Buffer): boolean {
 
 /**
  * Documents with these `_id`s (raw `{_id: …}`, each queryable; at most some thousands) as they are now, in raw batches
- * and no particular order; follows a rename. `gone`: the collection was dropped. `filter`: only documents that match it, too.
+ * and no particular order; follows a rename. `gone`: the collection was dropped.
  */
 export async function* readByIds(
   cluster: Cluster,
   collection: CollectionAt,
   ids: readonly Buffer[],
   signal: AbortSignal,
-  filter: Doc = {},
 ): AsyncGenerator<Buffer[] | 'gone'> {
   let { ns } = collection;
-  const values = ids.map((id) => decodeOrdered(id).get('_id'));
+  const named: OrderedDoc = new Map([['_id', { $in: ids.map((id) => decodeOrdered(id).get('_id')) }]]);
   for (;;) {
     try {
       const command = {
         find: ns.coll,
-        filter: { _id: { $in: values }, ...filter },
+        filter: collection.filter?.query(named) ?? named,
         ...(collection.uuid === undefined ? {} : { collectionUUID: collection.uuid }),
         readConcern: { level: 'majority', ...(cluster.now === undefined ? {} : { afterClusterTime: cluster.now }) },
       };

@@ -20,10 +20,13 @@ export function ttlRules(options: OrderedDoc, indexes: readonly OrderedDoc[]): T
   return rules;
 }
 
-/** Whether a document had expired at a time (seconds since the epoch): an array expires by any of its dates. */
+/**
+ * Whether a document had expired by the end of a second (since the epoch; events' times are cut off to whole ones): an
+ * array expires by any of its dates.
+ */
 export function hasExpired(doc: OrderedDoc, rules: readonly TtlRule[], seconds: number): boolean {
   return rules.some((rule) =>
-    datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds <= seconds),
+    datesAt(doc, rule.field.split('.')).some((date) => date.getTime() / 1000 + rule.afterSeconds < seconds + 1),
   );
 }
 

@@ -1,6 +1,7 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { emptyCollection } from '../cluster/destination-catalog.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
@@ -11,8 +12,9 @@ import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { metrics } from '../metrics.js';
 import type { CopyProgress } from './copy-progress.js';
+import type { NaturalOrder } from './natural-order.js';
 import { planCopy } from './planner.js';
-import type { RangeCopier, RangeTask } from './range-copier.js';
+import type { CopyListener, RangeCopier, RangeTask } from './range-copier.js';
 
 /** What the copy works with. */
 export interface CopyContext {
@@ -25,10 +27,14 @@ export interface CopyContext {
   readonly logger: Logger;
   /** Ranges copied at the same time. */
   readonly parallelRanges: number;
+  readonly naturalOrder: NaturalOrder;
+  /** Undefined: every document is copied. */
+  readonly filter: DocumentFilter | undefined;
 }
 
 const READ_BYTES = 8 * 1024 * 1024;
 const MAX_READ_DOCUMENTS = 10_000;
+const EVERYTHING: OrderedDoc = new Map();
 
 /**
  * Copies all collections, largest first, many ranges at a time. A range is marked done only after a majority has its
@@ -36,7 +42,7 @@ const MAX_READ_DOCUMENTS = 10_000;
  */
 export async function copyCollections(context: CopyContext, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
   const { store, collections, progress, logger } = context;
-  await planCopy(context.source, store, collections, signal);
+  await planCopy(context, signal);
   const partitions = await store.loadPartitions(signal);
   progress.load(collections, partitions);
   const open = partitions.filter((each) => !each.done).sort(bySize(collections));
@@ -71,13 +77,15 @@ export async function copyAgain(
     lower: undefined,
     upper: undefined,
     natural: true,
+    resumable: false,
+    marks: [],
     done: false,
     documents: 0,
     bytes: 0,
   };
-  const task = rangeTask(collection, partition, afterTime);
+  const task = rangeTask(context, collection, partition, afterTime);
   do await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
-  while ((await context.ranges.copy(task, () => undefined, signal)) === 'restart');
+  while ((await context.ranges.copy(task, UNOBSERVED, signal)) === 'restart');
 }
 
 async function copyPartition(
@@ -89,7 +97,7 @@ async function copyPartition(
   const { store, collections, progress } = context;
   const collection = collections.get(partition.collection);
   if (collection === undefined) throw new InvariantError(`partition ${partition.id} is of no collection`);
-  const task = rangeTask(collection, partition, afterTime);
+  const task = rangeTask(context, collection, partition, afterTime);
   const started = performance.now();
   let documents = 0;
   let bytes = 0;
@@ -100,20 +108,31 @@ async function copyPartition(
     if (moreDocuments > 0) metrics.documentsCopied.add(moreDocuments);
     if (moreBytes > 0) metrics.copiedBytes.add(moreBytes);
   };
+  const listener: CopyListener = {
+    written: count,
+    marked: (marks, inner) => store.savePartitions([{ ...partition, marks }], inner),
+  };
   // An earlier process may have copied half of a capped collection: its order is only right from an empty start.
   if (collection.capped) await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
-  while ((await context.ranges.copy(task, count, signal)) === 'restart') {
+  while ((await context.ranges.copy(task, listener, signal)) === 'restart') {
     context.logger.info(`${collection.name} evicted documents faster than it was read; copying it again`);
     await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
     count(-documents, -bytes);
   }
-  await store.savePartitions([{ ...partition, done: true, documents, bytes }], signal);
+  await store.savePartitions([{ ...partition, marks: [], done: true, documents, bytes }], signal);
   progress.partitionDone(collection.id);
   metrics.partitionsCompleted.add(1);
   metrics.partitionDuration.record(performance.now() - started);
 }
 
-function rangeTask(collection: MigratedCollection, partition: PartitionRecord, afterTime: Timestamp): RangeTask {
+const UNOBSERVED: CopyListener = { written: () => undefined, marked: () => Promise.resolve() };
+
+function rangeTask(
+  context: CopyContext,
+  collection: MigratedCollection,
+  partition: PartitionRecord,
+  afterTime: Timestamp,
+): RangeTask {
   if (collection.destinationUuid === undefined)
     throw new InvariantError(`${collection.name} has not been created on the destination`);
   const { estimatedBytes, estimatedDocuments } = collection.copy;
@@ -125,6 +144,9 @@ function rangeTask(collection: MigratedCollection, partition: PartitionRecord, a
     lower: partition.lower,
     upper: partition.upper,
     natural: partition.natural,
+    resumable: partition.resumable,
+    marks: partition.marks,
+    filter: context.filter?.query() ?? EVERYTHING,
     ordered: collection.capped,
     batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
     afterTime,

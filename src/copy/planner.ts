@@ -4,24 +4,34 @@ import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
+import { isNatural, type NaturalOrder } from './natural-order.js';
 
 const PARTITION_BYTES = 64 * 1024 * 1024;
 const MAX_PARTITIONS = 2000;
 const PARALLEL_PLANS = 8;
 
+/** What the planning works with. */
+export interface PlanContext {
+  readonly source: Cluster;
+  readonly store: MetadataStore;
+  readonly collections: CollectionMap;
+  readonly naturalOrder: NaturalOrder;
+}
+
 /**
  * Cuts every collection whose copy is pending into partitions and stores them. A partition is a half-open range of
  * `_id`s in the server's own order, so that every type and collation is covered (docs/03-copy.md); a small or capped
- * collection is one.
+ * collection, and one that is to be copied in natural order, is one.
  */
-export async function planCopy(
-  source: Cluster,
-  store: MetadataStore,
-  collections: CollectionMap,
-  signal: AbortSignal,
-): Promise<void> {
+export async function planCopy(context: PlanContext, signal: AbortSignal): Promise<void> {
+  const { source, store, collections, naturalOrder } = context;
   const pending = collections.live().filter((each) => each.copy.status === 'pending');
-  const plans = await mapLimit(pending, PARALLEL_PLANS, (each, inner) => plan(source, each, inner), signal);
+  const plans = await mapLimit(
+    pending,
+    PARALLEL_PLANS,
+    (each, inner) => plan(source, each, naturalOrder, inner),
+    signal,
+  );
   await store.savePartitions(
     plans.flatMap((each) => each.partitions),
     signal,
@@ -38,11 +48,13 @@ export async function planCopy(
 async function plan(
   source: Cluster,
   collection: MigratedCollection,
+  naturalOrder: NaturalOrder,
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
-  const size = await collectionSize(source, collection.ns, signal);
-  const wanted = collection.capped ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / PARTITION_BYTES));
-  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.ns, wanted, signal);
+  const size = await collectionSize(source, collection.sourceNs, signal);
+  const resumable = await isNatural(source, collection, size.bytes, naturalOrder, signal);
+  const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / PARTITION_BYTES));
+  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, wanted, signal);
   const natural = bounds.length === 0;
   const partitions = [undefined, ...bounds].map((lower, index) => ({
     id: `${collection.id}:${index}`,
@@ -50,6 +62,8 @@ async function plan(
     lower,
     upper: bounds[index],
     natural,
+    resumable,
+    marks: [],
     done: false,
     documents: 0,
     bytes: 0,

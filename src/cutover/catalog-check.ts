@@ -40,7 +40,9 @@ export async function checkCatalog(
   if (differences.length > 0) {
     throw new AppError(
       'CatalogDiffers',
-      `the catalog of the source is not what its change events told: ${named(differences)}`,
+      source.isAtLeast(6)
+        ? `the catalog of the source is not what its change events told: ${named(differences)}`
+        : `the catalog of the source was changed during the migration, which cannot be followed before 6.0: ${named(differences)}`,
     );
   }
 }
@@ -129,8 +131,10 @@ async function differencesOf(
       : [`the view ${ns} is defined otherwise`];
   }
   const collection = entry.uuid === undefined ? undefined : collections.get(uuidText(entry.uuid));
-  if (collection === undefined || collection.dropped || nsText(collection.sourceNs) !== ns)
-    return [`${ns} is another collection`];
+  if (collection === undefined || collection.dropped || nsText(collection.sourceNs) !== ns) {
+    const isNew = collections.live().every((each) => nsText(each.sourceNs) !== ns);
+    return [isNew ? `${ns} is new` : `${ns} is another collection`];
+  }
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))
     differences.push(`${ns} has other options`);

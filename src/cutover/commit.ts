@@ -33,6 +33,8 @@ export interface CommitContext {
   readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
   /** Resolves once the destination has been proven equal as of the commit time; rejects when it is not. */
   readonly verified: (time: Timestamp, signal: AbortSignal) => Promise<void>;
+  /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
+  readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
   readonly onHandover: () => Promise<void>;
 }
@@ -58,6 +60,7 @@ export async function commitUpToHandover(
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
   }
   await stream.reached(time, signal);
+  await context.settleCapped(time, signal);
   await context.indexesBuilt(signal);
   await checkCatalog(source, collections, scope, signal);
   await checkDestination(destination, collections, scope, signal);

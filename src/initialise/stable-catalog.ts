@@ -1,5 +1,4 @@
-import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
-import { decodePlain } from '../cluster/bson.js';
+import { canonicalText, decodePlain, type OrderedDoc, type Timestamp } from '../cluster/bson.js';
 import { type CatalogEntry, findCollection, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -37,6 +36,7 @@ export async function readStableCatalog(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<StableCatalog> {
+  if (!source.isAtLeast(6)) return readTwice(source, scope, logger, signal);
   let since = await writeNote(source, 'catalog', signal);
   const listed = new Map<string, ListedNamespace>();
   for (const each of await listAll(source, scope, signal)) listed.set(nsText(each.ns), each);
@@ -51,7 +51,44 @@ export async function readStableCatalog(
     since = until;
     for (const ns of touched) await listAgain(source, ns, listed, signal);
   }
-  throw new AppError(
+  throw neverStable();
+}
+
+/**
+ * As above, for servers before 6.0, whose events tell of few catalog changes: the catalog is listed until two listings
+ * in a row agree. The note between them is its time: what was changed and changed back around it leaves nothing to
+ * follow, or a drop or rename event after it, which ends the migration.
+ */
+async function readTwice(source: Cluster, scope: Scope, logger: Logger, signal: AbortSignal): Promise<StableCatalog> {
+  let earlier = textOf(await listAll(source, scope, signal));
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const time = await writeNote(source, 'catalog', signal);
+    const namespaces = await listAll(source, scope, signal);
+    const text = textOf(namespaces);
+    if (text === earlier) return { time, namespaces };
+    logger.debug('The catalog changed while it was read; listing it again', { round });
+    earlier = text;
+  }
+  throw neverStable();
+}
+
+function textOf(namespaces: readonly ListedNamespace[]): string {
+  return namespaces
+    .map(({ ns, type, uuid, options, indexes }) =>
+      JSON.stringify([
+        nsText(ns),
+        type,
+        uuid?.toString('hex'),
+        canonicalText(options),
+        indexes.map(canonicalText).sort(),
+      ]),
+    )
+    .sort()
+    .join();
+}
+
+function neverStable(): AppError {
+  return new AppError(
     'ClusterUnreachable',
     `the catalog of the source changed during each of ${MAX_ROUNDS} listings in a row; start the migration when fewer collections are created and dropped`,
   );

@@ -37,6 +37,8 @@ export interface MigrationRecord {
   readonly failure?: { readonly error: string; readonly description: string; readonly at: Date };
   readonly eventsApplied: number;
   readonly rawDeltas: boolean;
+  /** With a document filter: documents had to be read past the commit time, so no later change of one is let pass. */
+  readonly readPastCommit?: boolean;
   readonly warnings: readonly string[];
 }
 
@@ -91,7 +93,21 @@ export interface PartitionRecord {
   readonly lower: Buffer | undefined;
   readonly upper: Buffer | undefined;
   readonly natural: boolean;
+  /** Natural order, taken up after an interruption where it stopped. */
+  readonly resumable: boolean;
+  /** Of a resumable one: where to go on, oldest first. */
+  readonly marks: readonly NaturalMark[];
   readonly done: boolean;
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** A point of a scan in natural order: a majority of the destination has everything before it. */
+export interface NaturalMark {
+  /** The server's own resume token, raw: it names a record id, which means something on one node only. */
+  readonly resumeAfter: Buffer;
+  /** The server process that gave it. */
+  readonly process: string;
   readonly documents: number;
   readonly bytes: number;
 }

@@ -7,6 +7,7 @@ import {
   type CollectionRecord,
   type DdlRecord,
   type MigrationRecord,
+  type NaturalMark,
   type PartitionRecord,
   SCHEMA_VERSION,
   type ViewRecord,
@@ -337,7 +338,18 @@ function toPartition(doc: Doc): PartitionRecord {
     lower: optionalBytes(doc['lower']),
     upper: optionalBytes(doc['upper']),
     natural: doc['natural'] === true,
+    resumable: doc['resumable'] === true,
+    marks: ((doc['marks'] ?? []) as Doc[]).map(toMark),
     done: doc['done'] === true,
+    documents: Number(doc['documents']),
+    bytes: Number(doc['bytes']),
+  };
+}
+
+function toMark(doc: Doc): NaturalMark {
+  return {
+    resumeAfter: bytes(doc['resumeAfter']),
+    process: String(doc['process']),
     documents: Number(doc['documents']),
     bytes: Number(doc['bytes']),
   };

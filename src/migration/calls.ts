@@ -9,7 +9,7 @@ import { preflight } from '../preflight/preflight.js';
 import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
 import type { StateMachine } from './machine.js';
 import { readMismatches } from './mismatch-list.js';
-import { type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
+import { completeOptions, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
 import { checkOtherMigrations } from './other-migrations.js';
 import { type Place, placeOf, rolesOf } from './place.js';
 import type { Reporter } from './reporter.js';
@@ -34,6 +34,7 @@ export interface CallContext {
   readonly logger: Logger;
   /** The metadata database. */
   readonly db: string;
+  readonly disableVerification: boolean;
   /** Those connected so far. */
   readonly clusters: readonly Cluster[];
   readonly session: Session | undefined;
@@ -67,7 +68,7 @@ export class Calls {
   start(options: StartOptions): Promise<void> {
     return this.#exclusive(async (signal) => {
       const { machine } = this.#context;
-      const wanted = resolveStartOptions(options);
+      const wanted = this.#resolve(options);
       if (machine.state !== 'IDLE') return this.#startAgain(wanted);
       machine.check('start');
       await this.#start(wanted, options.skipDiskSpaceCheck === true, signal);
@@ -150,7 +151,7 @@ export class Calls {
 
   check(options: StartOptions): Promise<readonly Finding[]> {
     return this.#exclusive((signal) =>
-      this.#findings(resolveStartOptions(options), options.skipDiskSpaceCheck === true, signal),
+      this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
   }
 
@@ -165,7 +166,11 @@ export class Calls {
       blocksDestination: blocksDestination(wanted),
       blocksSource: wanted.writeBlocking === 'sourceAndDestination',
       reversible: wanted.reversible,
+      verifies: wanted.verification && !this.#context.disableVerification,
       skipDiskSpaceCheck,
+      buildIndexes: wanted.buildIndexes,
+      copyInNaturalOrder: wanted.copyInNaturalOrder,
+      documentFilter: wanted.documentFilter,
     };
     const findings = await preflight(source, destination, checks, signal);
     const { state } = machine;
@@ -220,6 +225,12 @@ export class Calls {
       machine.check('start');
     }
     refuseOtherOptions(wanted, this.#session().place.record.value, state);
+  }
+
+  #resolve(options: StartOptions): MigrationOptions {
+    const resolved = resolveStartOptions(options);
+    const source = this.#context.clusters.find((each) => each.name === resolved.source);
+    return completeOptions(resolved, source);
   }
 
   #roles(options: MigrationOptions): [Cluster, Cluster] {

@@ -100,6 +100,7 @@ class LiveMigration implements Migration {
       reporter: this.#reporter,
       logger,
       db: this.#db,
+      disableVerification: config.disableVerification,
       get clusters() {
         return migration.#clusters;
       },

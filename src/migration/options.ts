@@ -92,25 +92,31 @@ export interface MigrationOptions {
   readonly documentFilter: DocumentFilter | null;
 }
 
+/** Options whose defaults do not depend on the clusters, before `completeOptions` fills in the others. */
+export type ResolvedOptions = Omit<MigrationOptions, 'buildIndexes'> & {
+  readonly buildIndexes: BuildIndexes | undefined;
+};
+
 const CLUSTERS: readonly string[] = ['cluster0', 'cluster1'];
 const LATER = 'is not available in this version of mongoferry';
 
 /**
- * The options a migration will run with. Errors: InvalidRequest with every violation at once.
- * Source: docs/options.md.
+ * The options a migration will run with, those apart that depend on the source's version. Errors: InvalidRequest with
+ * every violation at once. Source: docs/options.md.
  */
-export function resolveStartOptions(options: StartOptions): MigrationOptions {
+export function resolveStartOptions(options: StartOptions): ResolvedOptions {
   const violations: FieldViolation[] = [];
   const refuse: Refuse = (field, description) => {
     violations.push({ field, description });
   };
   checkClusters(options, refuse);
-  const buildIndexes = oneOf(BUILD_INDEXES, options.buildIndexes ?? 'afterDataCopy', 'buildIndexes', refuse);
+  const buildIndexes =
+    options.buildIndexes === undefined ? undefined : oneOf(BUILD_INDEXES, options.buildIndexes, 'buildIndexes', refuse);
   const writeBlocking = resolveWriteBlocking(options, refuse);
-  const resolved: MigrationOptions = {
+  const resolved: ResolvedOptions = {
     source: options.source as ClusterName,
     destination: options.destination as ClusterName,
-    buildIndexes: buildIndexes ?? 'afterDataCopy',
+    buildIndexes,
     writeBlocking: writeBlocking ?? 'destinationOnly',
     reversible: options.reversible === true,
     includeNamespaces: options.includeNamespaces,
@@ -122,10 +128,22 @@ export function resolveStartOptions(options: StartOptions): MigrationOptions {
     namespaceRemap: options.namespaceRemap,
     documentFilter: options.documentFilter ?? null,
   };
-  checkOptionRules(resolved, refuse);
+  checkOptionRules({ ...resolved, buildIndexes: buildIndexes ?? 'afterDataCopy' }, refuse);
   refuseLaterOptions(options, refuse);
   if (violations.length > 0) throw invalidRequest(violations);
   return resolved;
+}
+
+/**
+ * Fills in what depends on the source's version: indexes are built after the copy where the source has the events that
+ * tell of new ones (6.0 and later), before it elsewhere. `source`: undefined while it is not connected.
+ */
+export function completeOptions(
+  options: ResolvedOptions,
+  source: { isAtLeast(major: number): boolean } | undefined,
+): MigrationOptions {
+  const usual = source === undefined || source.isAtLeast(6) ? 'afterDataCopy' : 'beforeDataCopy';
+  return { ...options, buildIndexes: options.buildIndexes ?? usual };
 }
 
 /** The options that a migration was started with, as its record keeps them. */
@@ -167,8 +185,5 @@ function resolveWriteBlocking(options: StartOptions, refuse: Refuse): WriteBlock
 
 /** Options of the contract whose engine part is not built: refused by name, never ignored. */
 function refuseLaterOptions(options: StartOptions, refuse: Refuse): void {
-  if (options.copyInNaturalOrder.length > 0) refuse('copyInNaturalOrder', LATER);
-  if (options.detectRandomId === true) refuse('detectRandomId', LATER);
   if (options.sharding !== undefined) refuse('sharding', `${LATER}, and is only for a sharded destination`);
-  if (options.documentFilter !== undefined) refuse('documentFilter', LATER);
 }

@@ -2,6 +2,7 @@ import { documentKey } from '../apply/document-key.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import type { Operation } from '../apply/operation.js';
 import { probeRawDeltas } from '../apply/pipeline.js';
+import type { Refetching } from '../apply/refetch.js';
 import type { Timestamp } from '../cluster/bson.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
@@ -27,6 +28,12 @@ import { blockOf, type RunContext } from './run.js';
 import { preflightError } from './starting.js';
 
 const BATCH = 500;
+/** A reversible migration has no filter. */
+const AS_IT_IS_NOW: Refetching = {
+  filter: undefined,
+  readTime: () => undefined,
+  onStateGone: () => Promise.resolve(),
+};
 
 /** Errors of a reversal that come before anything has changed. */
 const GIVEN_UP: ReadonlySet<ErrorName> = new Set([
@@ -50,7 +57,7 @@ export async function checkReverse(context: RunContext, signal: AbortSignal): Pr
     throw new AppError('InvalidStateTransition', text, { metadata });
   }
   await collections.load(signal);
-  const needs = { blocksDestination: true, blocksSource: true, reversible: true };
+  const needs = { blocksDestination: true, blocksSource: true, reversible: true, verifies: context.verifies };
   const reversedRoles = { source: destination, destination: source };
   const findings = await checkPrivileges(destination, source, needs, signal);
   const blockers = findings.filter((each) => each.severity === 'blocker');
@@ -173,7 +180,7 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
     onWarning: run.onWarning,
   });
   const writer = new DocumentWriter(destination, raw, (target, inner) => indexes.remove(target.uuid, inner));
-  const applier = new LocalLaneApplier(source, writer, logger);
+  const applier = new LocalLaneApplier(source, writer, logger, AS_IT_IS_NOW);
   let batch: Operation[] = [];
   for await (const { collection: id, key } of deletesBetween(destination, times, logger, signal)) {
     const collection = id === undefined ? undefined : byUuid.get(id);

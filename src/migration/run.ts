@@ -1,10 +1,12 @@
 import { namespaceOf } from '../apply/event.js';
 import { type LaneApplier, LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline, type ApplyStatus, probeRawDeltas } from '../apply/pipeline.js';
+import type { Refetching } from '../apply/refetch.js';
 import { type RepairContext, repairDocuments } from '../apply/repair.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { CatalogEntry } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { DocumentFilter, refuseCollated } from '../cluster/document-filter.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
 import { writeNote } from '../cluster/notes.js';
@@ -15,9 +17,12 @@ import type { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
+import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
 import { blockSource } from '../cutover/block-source.js';
+import { checkCatalog } from '../cutover/catalog-check.js';
 import { type CommitContext, commitFromHandover, commitUpToHandover, isPastHandover } from '../cutover/commit.js';
+import { concernsFilter } from '../cutover/filtered-late-events.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
 import { AppError, InvariantError } from '../errors.js';
 import { type BuildMode, buildsBeforeCopy, isBuilt } from '../indexes/build-mode.js';
@@ -38,6 +43,7 @@ import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { Verifier } from '../verify/verifier.js';
 import { WorkerRangeScanner } from '../verify/worker-range-scanner.js';
 import type { Load } from './load-level.js';
+import { storedOptions } from './options.js';
 import type { StoredRecord } from './record.js';
 
 /** What one run of the phases works with; made at start or recovery, kept over pauses. */
@@ -72,6 +78,7 @@ export interface RunContext {
 const CHECKPOINT_MS = 1000;
 const NOTE_MS = 10_000;
 const OPLOG_WATCH_MS = 30_000;
+const CATALOG_WATCH_MS = 30_000;
 const POLL_MS = 100;
 /** Comparing so many documents is worth a thread and its connections. */
 const THREAD_DOCUMENTS = 20_000;
@@ -88,11 +95,14 @@ export class MigrationRun {
   readonly verifier: Verifier | undefined;
   readonly #context: RunContext;
   #pipeline: ApplyPipeline | undefined;
+  readonly #filter: DocumentFilter | undefined;
   #repairTools: { readonly pipeline: ApplyPipeline; readonly context: RepairContext } | undefined;
   #eventsApplied: number;
 
   constructor(context: RunContext) {
     this.#context = context;
+    const { documentFilter } = storedOptions(context.record.value);
+    this.#filter = documentFilter === null ? undefined : new DocumentFilter(documentFilter);
     this.#eventsApplied = context.record.value.eventsApplied;
     this.indexes = new IndexBuilder({
       destination: context.destination,
@@ -183,6 +193,7 @@ export class MigrationRun {
       hasStartTime,
       signal,
     );
+    for (const each of collections.live()) refuseCollated(this.#filter, each.sourceNs, each.options);
     await record.refresh(signal);
     for (const warning of record.value.warnings) this.#context.onWarning(warning);
     await record.update({ phase: 'copy', rawDeltas }, signal);
@@ -212,7 +223,7 @@ export class MigrationRun {
         if (buildsBeforeCopy(this.#context.buildIndexes)) await this.#buildFirst(inner);
         await copyCollections(context, this.#startTime(), inner);
       },
-      [(inner) => this.#watchOplog(inner), (inner) => this.indexes.run(inner)],
+      [(inner) => this.#watchOplog(inner), (inner) => this.#watchCatalog(inner), (inner) => this.indexes.run(inner)],
       signal,
     );
     const copyEndTime = await writeNote(source, 'copy end', signal);
@@ -242,6 +253,15 @@ export class MigrationRun {
     }
   }
 
+  /** Sources before 6.0 tell of few catalog changes: better found now than at the commit. */
+  async #watchCatalog(signal: AbortSignal): Promise<void> {
+    const { source, collections, scope } = this.#context;
+    while (!source.isAtLeast(6)) {
+      await sleep(CATALOG_WATCH_MS, signal);
+      await checkCatalog(source, collections, scope, signal);
+    }
+  }
+
   /** Who may not read the oplog goes without the early warning; the change stream itself still tells. */
   #withoutOplog(error: unknown, signal: AbortSignal): undefined {
     signal.throwIfAborted();
@@ -251,7 +271,9 @@ export class MigrationRun {
 
   #copyContext(writer: DocumentWriter): CopyContext {
     const { source, destination, record, collections, load, logger } = this.#context;
-    const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes));
+    const log = logger.component('copy');
+    const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes), log);
+    const { copyInNaturalOrder, detectRandomId } = storedOptions(record.value);
     return {
       source,
       destination,
@@ -259,8 +281,10 @@ export class MigrationRun {
       collections,
       ranges,
       progress: this.copy,
-      logger: logger.component('copy'),
+      logger: log,
       parallelRanges: load.parallelRanges,
+      naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: DETECT_ABOVE_BYTES },
+      filter: this.#filter,
     };
   }
 
@@ -278,11 +302,16 @@ export class MigrationRun {
     this.#pipeline = pipeline;
     this.#repairTools = {
       pipeline,
-      context: { source: this.#context.source, writer, copyAgain: this.#copyAgain(this.#copyContext(writer)) },
+      context: {
+        source: this.#context.source,
+        filter: this.#filter,
+        writer,
+        copyAgain: this.#copyAgain(this.#copyContext(writer)),
+      },
     };
     const commit = async (inner: AbortSignal): Promise<void> => {
       await Promise.race([commitCalled.promise, abortion(inner)]);
-      await commitUpToHandover(this.#commitContext(), record.value, pipeline, inner);
+      await commitUpToHandover(this.#commitContext(writer), record.value, pipeline, inner);
     };
     try {
       await runWith(
@@ -294,6 +323,7 @@ export class MigrationRun {
           (inner) => this.#keepCheckpoint(pipeline, inner),
           (inner) => this.#keepNoting(inner),
           (inner) => this.#verify(pipeline, inner),
+          (inner) => this.#watchCatalog(inner),
         ],
         signal,
       );
@@ -308,6 +338,14 @@ export class MigrationRun {
     const { source, destination, scope, record, collections, load, logger, wrapApplier } = this.#context;
     const log = logger.component('apply');
     const copyContext = this.#copyContext(writer);
+    const filter = this.#filter;
+    const refetching: Refetching = {
+      filter,
+      // With a filter, what is no longer found must have been so at the commit time, not only since.
+      readTime: () =>
+        filter === undefined || record.value.readPastCommit === true ? undefined : this.#pipeline?.fence,
+      onStateGone: (signal) => record.update({ readPastCommit: true }, signal),
+    };
     return new ApplyPipeline(
       {
         source,
@@ -316,24 +354,27 @@ export class MigrationRun {
         store: record.store,
         collections,
         indexes: this.indexes,
-        appliers: Array.from({ length: load.lanes }, () => wrapApplier(new LocalLaneApplier(source, writer, log))),
+        appliers: Array.from({ length: load.lanes }, () =>
+          wrapApplier(new LocalLaneApplier(source, writer, log, refetching)),
+        ),
         logger: log,
         windowBytes: load.windowBytes,
         rawDeltas: record.value.rawDeltas,
+        filter,
         copyAgain: this.#copyAgain(copyContext),
-        onLateEvent: (event, signal) =>
-          judgeLateEvent(
-            destination,
-            collections,
-            {
-              operation: event.operation,
-              ns: namespaceOf(event),
-              collection: event.collection,
-              key: event.key,
-              seconds: event.seconds,
-            },
-            signal,
-          ),
+        onLateEvent: async (event, signal) => {
+          const late = {
+            operation: event.operation,
+            ns: namespaceOf(event),
+            collection: event.collection,
+            key: event.key,
+            seconds: event.seconds,
+          };
+          const clusters = { source, destination, collections };
+          const mayPass = filter !== undefined && record.value.readPastCommit !== true;
+          if (mayPass && !(await concernsFilter(clusters, filter, late, signal))) return;
+          await judgeLateEvent(destination, collections, late, signal);
+        },
       },
       record.value.commit?.time,
     );
@@ -359,6 +400,8 @@ export class MigrationRun {
     return new Verifier({
       source,
       destination,
+      filter: this.#filter,
+      buildsNoIndexes: this.#context.buildIndexes === 'never',
       store: new VerificationStore(record.store),
       collections,
       mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
@@ -436,7 +479,21 @@ export class MigrationRun {
     }
   }
 
-  #commitContext(): CommitContext {
+  /**
+   * Before 5.0 a capped collection evicts without events, and under a filter its order is not that of the events: such
+   * ones are copied again.
+   */
+  async #settleCapped(writer: DocumentWriter | undefined, time: Timestamp, signal: AbortSignal): Promise<void> {
+    const { source, collections, logger } = this.#context;
+    if (writer === undefined || (source.isAtLeast(5) && this.#filter === undefined)) return;
+    const context = this.#copyContext(writer);
+    for (const each of collections.live().filter(({ capped }) => capped)) {
+      logger.info(`Copying the capped collection ${each.name} again, as of the commit`);
+      await copyAgain(context, each, time, signal);
+    }
+  }
+
+  #commitContext(writer?: DocumentWriter): CommitContext {
     const { source, destination, scope, record, collections, logger, onChange, buildIndexes } = this.#context;
     const wants = (spec: OrderedDoc): boolean => isBuilt(buildIndexes, spec);
     return {
@@ -459,9 +516,10 @@ export class MigrationRun {
       verified: async (time, signal) => {
         const { verifier } = this;
         if (verifier === undefined) return;
-        const check = { pair: { source, destination }, verifier, collections, isBuilt: wants };
+        const check = { pair: { source, destination, filter: this.#filter }, verifier, collections, isBuilt: wants };
         await traced('verify the end', {}, () => proveEqual(check, time, signal));
       },
+      settleCapped: (time, signal) => this.#settleCapped(writer, time, signal),
       onHandover: async () => {
         await record.refresh(AbortSignal.timeout(60_000));
         onChange();

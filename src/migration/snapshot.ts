@@ -54,7 +54,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     ceaStage: stageOf(sources, run, lag?.overallSeconds),
     lag,
     totalEventsApplied: run.eventsApplied,
-    copy: { totalBytes: copy.totalBytes, copiedBytes: copy.copiedBytes },
+    // How much of the data is within a document filter is not known before it is read.
+    copy: {
+      totalBytes: storedOptions(record).documentFilter === null ? copy.totalBytes : undefined,
+      copiedBytes: copy.copiedBytes,
+    },
     indexBuilding: showsIndexes(state, record.phase, context) ? run.indexes.progress : undefined,
     direction: { source: context.source.label, destination: context.destination.label },
     sourcePingMs: pingOf(health.sourcePingMs),
@@ -64,7 +68,10 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
     verification: run.verifier && { ...run.verifier.progress, mismatches: run.verifier.mismatches.counts },
     warnings: warningsOf(sources, run),
-    copyRemainingSeconds: copyRemaining(common.rates.bytesPerSecond, copy, record.phase),
+    copyRemainingSeconds:
+      storedOptions(record).documentFilter === null
+        ? copyRemaining(common.rates.bytesPerSecond, copy, record.phase)
+        : undefined,
     queuedBytes: run.apply?.queuedBytes ?? 0,
     retries: context.source.retries + context.destination.retries,
   };

@@ -85,6 +85,8 @@ async function verifyPair(
   const { collections } = await compareCatalogs(pair, signal);
   const verifier = new Verifier({
     ...pair,
+    filter: undefined,
+    buildsNoIndexes: false,
     store: new MemoryVerificationState(),
     collections: fixedCollections(collections),
     mark,

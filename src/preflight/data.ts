@@ -7,6 +7,7 @@ import { builtText, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { oplogWindowSeconds } from '../cluster/oplog.js';
 import type { Scope } from '../cluster/scope.js';
+import { ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding, warning } from './finding.js';
 import { checkEmpty, checkPlaces, listMigrated } from './places.js';
@@ -15,13 +16,21 @@ const PARALLEL = 8;
 const MAX_NAMED = 20;
 const NEEDED_SPACE = 1.25;
 
+/** What of the start options the data meets. */
+export interface DataOptions {
+  readonly scope: Scope;
+  readonly buildIndexes: string;
+  readonly verifies: boolean;
+}
+
 /** What the data of the two clusters permits. Reads catalogs only. */
 export async function checkData(
   source: Cluster,
   destination: Cluster,
-  scope: Scope,
+  options: DataOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
+  const { scope } = options;
   const migrated = await listMigrated(source, scope, signal);
   const { entries } = migrated;
   return [
@@ -30,7 +39,8 @@ export async function checkData(
     ...checkKinds(entries),
     ...(scope.migratesViews ? [] : checkViews(entries)),
     ...(scope.isFiltered && entries.length === 0 ? [nothingFound()] : []),
-    ...(await checkIndexes(source, entries, signal)),
+    ...(await checkIndexes(source, entries, options, signal)),
+    ...checkPreImages(entries),
   ];
 }
 
@@ -86,16 +96,73 @@ function checkKinds(entries: readonly CatalogEntry[]): Finding[] {
 async function checkIndexes(
   source: Cluster,
   entries: readonly CatalogEntry[],
+  { buildIndexes, verifies }: DataOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const collections = entries.filter((entry) => entry.type === 'collection');
-  const twins = await mapLimit(
+  const listed = await mapLimit(
     collections,
     PARALLEL,
-    async (entry, inner) => twinsOf(entry, await listIndexes(source, entry.ns, inner)),
+    async (entry, inner) => ({ entry, indexes: await listIndexes(source, entry.ns, inner) }),
     signal,
   );
-  const found = twins.flat();
+  return [
+    ...checkTwins(listed.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),
+    ...checkHaystacks(listed.filter(({ indexes }) => indexes.some(isHaystack)).map(({ entry }) => nsText(entry.ns))),
+    ...(buildIndexes === 'never' && verifies ? checkExpiring(listed) : []),
+  ];
+}
+
+/** mongosync's rule: what expires by an index that is not built cannot be compared. */
+function checkExpiring(
+  listed: readonly { readonly entry: CatalogEntry; readonly indexes: readonly OrderedDoc[] }[],
+): Finding[] {
+  const found = listed
+    .filter(({ entry, indexes }) => ttlRules(entry.options, indexes).length > 0)
+    .map(({ entry }) => nsText(entry.ns));
+  if (found.length === 0) return [];
+  return [
+    blocker(
+      'OptionNotSupported',
+      `buildIndexes "never" with verification does not permit TTL collections: ${found.slice(0, 5).join(', ')}`,
+      'Start with another mode of buildIndexes, or with verification.enabled false.',
+      found.slice(0, MAX_NAMED),
+    ),
+  ];
+}
+
+function isHaystack(spec: OrderedDoc): boolean {
+  const key = spec.get('key');
+  return key instanceof Map && [...key.values()].includes('geoHaystack');
+}
+
+function checkHaystacks(namespaces: readonly string[]): Finding[] {
+  if (namespaces.length === 0) return [];
+  return [
+    blocker(
+      'UnsupportedIndex',
+      `there are geoHaystack indexes, which servers from 5.0 on do not have: ${namespaces.slice(0, 5).join(', ')}`,
+      'Drop them; 2d indexes serve the queries that remain.',
+      namespaces.slice(0, MAX_NAMED),
+    ),
+  ];
+}
+
+/** An option of 4.4 to 6.0 for the server's own use; its successor is set on the destination after the migration. */
+function checkPreImages(entries: readonly CatalogEntry[]): Finding[] {
+  const found = entries.filter((entry) => entry.options.get('recordPreImages') === true).map(({ ns }) => nsText(ns));
+  if (found.length === 0) return [];
+  return [
+    warning(
+      'OptionNotCarried',
+      `the option recordPreImages is not carried over: ${found.slice(0, 5).join(', ')}`,
+      'Where pre-images are needed, set changeStreamPreAndPostImages on the destination after the commit.',
+      found.slice(0, MAX_NAMED),
+    ),
+  ];
+}
+
+function checkTwins(found: readonly { readonly ns: string; readonly names: readonly string[] }[]): Finding[] {
   if (found.length === 0) return [];
   return [
     blocker(

@@ -2,13 +2,18 @@ import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import { blocker, type Finding, warning } from './finding.js';
 
+type Release = readonly [major: number, minor: number];
+
+const MIN_SOURCE: Release = [4, 4];
+const MIN_DESTINATION: Release = [6, 0];
+
 /** What the versions, topologies and identities of the two clusters permit. No commands besides the FCV reads. */
 export async function checkDeployments(source: Cluster, destination: Cluster, signal: AbortSignal): Promise<Finding[]> {
   const findings = [
     ...checkTopology(source),
     ...checkTopology(destination),
-    ...checkVersion(source),
-    ...checkVersion(destination),
+    ...checkVersion(source, MIN_SOURCE),
+    ...checkVersion(destination, MIN_DESTINATION),
     ...checkPair(source, destination),
   ];
   if (source.facts.setId !== '' && source.facts.setId === destination.facts.setId) {
@@ -21,8 +26,9 @@ export async function checkDeployments(source: Cluster, destination: Cluster, si
     );
   }
   for (const cluster of [source, destination]) {
-    if (cluster.facts.topology === 'replicaSet' && cluster.isAtLeast(6))
-      findings.push(...(await checkFcv(cluster, signal)));
+    const minimum = cluster === source ? MIN_SOURCE : MIN_DESTINATION;
+    if (cluster.facts.topology === 'replicaSet' && cluster.isAtLeast(...minimum))
+      findings.push(...(await checkFcv(cluster, minimum, signal)));
   }
   return findings;
 }
@@ -49,13 +55,13 @@ function checkTopology(cluster: Cluster): Finding[] {
   return [];
 }
 
-function checkVersion(cluster: Cluster): Finding[] {
-  if (cluster.isAtLeast(6)) return [];
+function checkVersion(cluster: Cluster, minimum: Release): Finding[] {
+  if (cluster.isAtLeast(...minimum)) return [];
   return [
     blocker(
       'UnsupportedVersion',
       `${cluster.label} runs MongoDB ${cluster.facts.versionText}`,
-      'This version of mongoferry needs MongoDB 6.0 or later on both sides; upgrade it first.',
+      'mongoferry needs a source of MongoDB 4.4 or later and a destination of 6.0 or later; upgrade it first.',
     ),
   ];
 }
@@ -84,9 +90,9 @@ function checkPair(source: Cluster, destination: Cluster): Finding[] {
   return [];
 }
 
-async function checkFcv(cluster: Cluster, signal: AbortSignal): Promise<Finding[]> {
+async function checkFcv(cluster: Cluster, minimum: Release, signal: AbortSignal): Promise<Finding[]> {
   const version = await readFcv(cluster, signal);
-  if (version === undefined || Number.parseFloat(version) >= 6) return [];
+  if (version === undefined || Number.parseFloat(version) >= Number(minimum.join('.'))) return [];
   return [
     blocker(
       'UnsupportedVersion',

@@ -1,34 +1,35 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { blocker, type Finding } from './finding.js';
-import type { PrivilegeOptions } from './privileges.js';
 
-/** What the servers' versions have against a block of the source and a reversal. Source: docs/options.md. */
-export function checkBlockingSupport(
-  source: Cluster,
-  destination: Cluster,
-  { blocksSource, reversible }: PrivilegeOptions,
-): Finding[] {
-  const findings: Finding[] = [];
+/** The options that not every pair of servers has what they need for. */
+export interface OptionsToSupport {
+  readonly buildIndexes: string;
+  readonly documentFilter: object | null;
+  readonly blocksSource: boolean;
+  readonly reversible: boolean;
+}
+
+interface Rule {
+  readonly given: boolean;
+  readonly option: string;
+  /** The source's version. */
+  readonly needs: readonly [number, number];
+  readonly instead: string;
+}
+
+/** Options that the servers' versions do not permit. Source: docs/options.md. */
+export function checkOptionSupport(source: Cluster, destination: Cluster, options: OptionsToSupport): Finding[] {
   const { versionText } = source.facts;
-  if (blocksSource && !source.isAtLeast(6)) {
-    findings.push(
+  const findings = rules(options)
+    .filter(({ given, needs }) => given && !source.isAtLeast(...needs))
+    .map(({ option, needs, instead }) =>
       blocker(
         'OptionNotSupported',
-        `enableUserWriteBlocking "sourceAndDestination" needs MongoDB 6.0 or later on the source, which runs ${versionText}`,
-        'Start with "destinationOnly", and stop the applications before the commit.',
+        `${option} needs MongoDB ${needs.join('.')} or later on the source; ${source.label} runs ${versionText}`,
+        instead,
       ),
     );
-  }
-  if (reversible && !source.isAtLeast(6)) {
-    findings.push(
-      blocker(
-        'OptionNotSupported',
-        `reversible needs MongoDB 6.0 or later on the source, which runs ${versionText}`,
-        'Start without it.',
-      ),
-    );
-  }
-  if (reversible && release(source) !== release(destination)) {
+  if (options.reversible && release(source) !== release(destination)) {
     findings.push(
       blocker(
         'OptionNotSupported',
@@ -38,6 +39,31 @@ export function checkBlockingSupport(
     );
   }
   return findings;
+}
+
+function rules({ buildIndexes, documentFilter, blocksSource, reversible }: OptionsToSupport): Rule[] {
+  return [
+    {
+      given: buildIndexes === 'afterDataCopy' || buildIndexes === 'excludeHashedAfterCopy',
+      option: `buildIndexes "${buildIndexes}"`,
+      needs: [6, 0],
+      instead: 'Use "beforeDataCopy", "excludeHashed" or "never".',
+    },
+    {
+      given: blocksSource,
+      option: 'enableUserWriteBlocking "sourceAndDestination"',
+      needs: [6, 0],
+      instead: 'Start with "destinationOnly", and stop the applications before the commit.',
+    },
+    { given: reversible, option: 'reversible', needs: [6, 0], instead: 'Start without it.' },
+    {
+      // Its commit reads the source as of the commit time, which 4.4 cannot do.
+      given: documentFilter !== null,
+      option: 'documentFilter',
+      needs: [5, 0],
+      instead: 'Leave it out, or upgrade the source first.',
+    },
+  ];
 }
 
 function release({ facts }: Cluster): string {

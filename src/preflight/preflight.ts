@@ -1,10 +1,12 @@
 import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilterSpec } from '../cluster/document-filter.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
 import type { Scope } from '../cluster/scope.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkDeployments } from './deployments.js';
 import { type Finding, warning } from './finding.js';
-import { checkBlockingSupport } from './option-support.js';
+import { checkNamedData, type NaturalOrderNames } from './named-data.js';
+import { checkOptionSupport } from './option-support.js';
 import { checkPrivileges, type PrivilegeOptions } from './privileges.js';
 import { checkBypassingUsers, checkWriteBlocks } from './write-blocks.js';
 
@@ -12,6 +14,9 @@ import { checkBypassingUsers, checkWriteBlocks } from './write-blocks.js';
 export interface PreflightOptions extends PrivilegeOptions {
   readonly skipDiskSpaceCheck: boolean;
   readonly scope: Scope;
+  readonly buildIndexes: string;
+  readonly copyInNaturalOrder: NaturalOrderNames;
+  readonly documentFilter: DocumentFilterSpec | null;
 }
 
 /**
@@ -25,12 +30,13 @@ export async function preflight(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const deployments = await checkDeployments(source, destination, signal);
-  const support = checkBlockingSupport(source, destination, options);
+  const support = checkOptionSupport(source, destination, options);
   // The other checks need replica sets of known versions.
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
   const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
   const checks = [
-    () => checkData(source, destination, options.scope, signal),
+    () => checkData(source, destination, options, signal),
+    () => checkNamedData(source, options, signal),
     () => checkOplog(source, signal),
     () => checkWriteBlocks(source, destination, options, signal),
     () => checkBypassingUsers(source, destination, options, signal),

@@ -42,7 +42,7 @@ export async function checkPrivileges(
   options: PrivilegeOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const { blocksDestination, blocksSource, reversible } = options;
+  const { blocksDestination, blocksSource, reversible, verifies } = options;
   const both = [...new Set([...SOURCE_CLUSTER, ...DESTINATION_CLUSTER, ...BLOCKING])];
   const bothData = [...new Set([...SOURCE_DATA, ...DESTINATION_DATA])];
   if (reversible)
@@ -52,9 +52,10 @@ export async function checkPrivileges(
     ];
   const onSource = blocksSource ? [...SOURCE_CLUSTER, 'setUserWriteBlockMode'] : SOURCE_CLUSTER;
   const onDestination = blocksDestination ? [...DESTINATION_CLUSTER, ...BLOCKING] : DESTINATION_CLUSTER;
+  const onDestinationData = verifies ? [...DESTINATION_DATA, 'changeStream'] : DESTINATION_DATA;
   return [
     ...(await missing(source, onSource, SOURCE_DATA, signal)),
-    ...(await missing(destination, onDestination, DESTINATION_DATA, signal)),
+    ...(await missing(destination, onDestination, onDestinationData, signal)),
   ];
 }
 
@@ -64,6 +65,8 @@ export interface PrivilegeOptions {
   readonly blocksSource: boolean;
   /** Either cluster may then become the other. */
   readonly reversible: boolean;
+  /** The destination's changes are then followed, too. */
+  readonly verifies: boolean;
 }
 
 async function missing(

@@ -13,7 +13,7 @@ const BATCH_DOCUMENTS = 2000;
  */
 export async function sameOrder(pair: Pair, collection: MigratedCollection, signal: AbortSignal): Promise<boolean> {
   return pair.source.attempt(`comparing the order of ${collection.name}`, signal, async () => {
-    const source = documents(pair.source, onSource(collection, pair.source), signal);
+    const source = documents(pair.source, onSource(collection, pair), signal);
     const destination = documents(pair.destination, onDestination(collection), signal);
     try {
       for (;;) {
@@ -30,7 +30,7 @@ export async function sameOrder(pair: Pair, collection: MigratedCollection, sign
 async function* documents(cluster: Cluster, at: CollectionAt, signal: AbortSignal): AsyncGenerator<Buffer> {
   const command: Doc = {
     find: at.ns.coll,
-    filter: {},
+    filter: at.filter?.query() ?? {},
     hint: { $natural: 1 },
     batchSize: BATCH_DOCUMENTS,
     ...(at.uuid === undefined ? {} : { collectionUUID: at.uuid }),

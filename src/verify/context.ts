@@ -1,5 +1,6 @@
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { VerificationState } from '../metadata/verification-store.js';
@@ -13,9 +14,13 @@ export type VerifiedCollections = Pick<CollectionMap, 'get' | 'live' | 'views'>;
 export interface VerifyContext {
   readonly source: Cluster;
   readonly destination: Cluster;
+  /** Which of the source's documents are migrated; undefined: all. */
+  readonly filter: DocumentFilter | undefined;
   readonly store: VerificationState;
   /** Which source collection is which on the destination, as far as applied. */
   readonly collections: VerifiedCollections;
+  /** Whether no index is built: what expires by one could not be told from what is missing. */
+  readonly buildsNoIndexes: boolean;
   /** A time of a cluster that its change stream passes, with everything acknowledged before the call at or before it. */
   readonly mark: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
   /** Resolves once everything up to a time of the source is on the destination. */

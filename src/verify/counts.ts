@@ -9,7 +9,7 @@ import { onDestination, onSource, type Pair } from './compare-ids.js';
  * count may be wrong after a crash, so a difference counts only when the documents themselves are counted, too.
  */
 export async function sameCount(pair: Pair, collection: MigratedCollection, signal: AbortSignal): Promise<boolean> {
-  const source = onSource(collection, pair.source);
+  const source = onSource(collection, pair);
   const destination = onDestination(collection);
   if ((await quick(pair.source, source, signal)) === (await quick(pair.destination, destination, signal))) return true;
   return (await exact(pair.source, source, signal)) === (await exact(pair.destination, destination, signal));

@@ -5,7 +5,7 @@ import { secondsOf } from '../cluster/position.js';
 import { hasExpired, ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { compareIds, differenceOf } from './compare-ids.js';
+import { compareIds, differenceOf, isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import type { Difference } from './difference.js';
 import { type DirtyIds, DirtySet } from './dirty-set.js';
@@ -186,7 +186,7 @@ export class DocumentComparison {
 
   /** From the streams' names of collections to the map's; what is in neither is not part of the migration. */
   #byCollection(taken: DirtyIds): DirtyIds {
-    const live = this.#context.collections.live();
+    const live = this.#context.collections.live().filter((each) => isFollowed(each, this.#context));
     const names = new Map<string, string>();
     for (const each of live) {
       names.set(`source:${each.id}`, each.id);

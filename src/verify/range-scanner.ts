@@ -1,5 +1,6 @@
-import { Binary, type Doc, decodeOrdered, Timestamp } from '../cluster/bson.js';
+import { Binary, type Doc, decodeOrdered, type OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { DocumentFilter, type DocumentFilterSpec } from '../cluster/document-filter.js';
 import { isMoved } from '../cluster/errors.js';
 import { type RawBatch, rawBatches } from '../cluster/raw-cursor.js';
 import type { Pair } from './compare-ids.js';
@@ -23,6 +24,8 @@ export interface RangeScan {
   readonly lower: Uint8Array | undefined;
   readonly upper: Uint8Array | undefined;
   readonly batchDocuments: number;
+  /** Which of the source's documents count; undefined: all. */
+  readonly filter: DocumentFilterSpec | undefined;
 }
 
 /** Compares ranges. */
@@ -73,8 +76,9 @@ export class LocalRangeScanner implements RangeScanner {
 }
 
 async function scanOnce(pair: Pair, scan: RangeScan, events: MatchEvents, signal: AbortSignal): Promise<void> {
-  const source = readRange(pair.source, scan.source, scan, signal);
-  const destination = readRange(pair.destination, scan.destination, scan, signal);
+  const filter = scan.filter === undefined ? {} : new DocumentFilter(scan.filter).query();
+  const source = readRange(pair.source, scan.source, { ...scan, filter }, signal);
+  const destination = readRange(pair.destination, scan.destination, { ...scan, filter: {} }, signal);
   try {
     await matchDocuments(source, destination, events);
   } finally {
@@ -85,14 +89,14 @@ async function scanOnce(pair: Pair, scan: RangeScan, events: MatchEvents, signal
 function readRange(
   cluster: Cluster,
   side: RangeSide,
-  { lower, upper, batchDocuments }: RangeScan,
+  { lower, upper, batchDocuments, filter }: Omit<RangeScan, 'filter'> & { readonly filter: Doc | OrderedDoc },
   signal: AbortSignal,
 ): AsyncGenerator<RawBatch> {
   const after =
     side.after === undefined ? {} : { afterClusterTime: new Timestamp({ t: side.after[0], i: side.after[1] }) };
   const command: Doc = {
     find: side.coll,
-    filter: {},
+    filter,
     hint: { _id: 1 },
     ...(lower === undefined ? {} : { min: decodeOrdered(lower) }),
     ...(upper === undefined ? {} : { max: decodeOrdered(upper) }),

@@ -28,11 +28,12 @@ export async function scanRange(
     const collection = collections.get(range.collection);
     if (collection === undefined || collection.dropped) return 'gone';
     const scan = {
-      source: sideOf(source, onSource(collection, source)),
+      source: sideOf(source, onSource(collection, context)),
       destination: sideOf(destination, onDestination(collection)),
       lower: range.lower,
       upper: range.upper,
       batchDocuments: range.batchDocuments,
+      filter: context.filter?.spec,
     };
     if ((await scanner.scan(scan, events, signal)) === 'compared') return 'compared';
     await sleep(RETRY_MS, signal);

@@ -1,12 +1,14 @@
 import type { Timestamp } from '../cluster/bson.js';
 import { type StreamStart, secondsOf, type Token } from '../cluster/position.js';
-import { InvariantError } from '../errors.js';
+import { ttlRules } from '../cluster/ttl.js';
+import { AppError, InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { VerificationRecord, VerifyRange } from '../metadata/verification-store.js';
 import { ChangeReader } from './change-reader.js';
+import { isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import { DocumentComparison } from './document-comparison.js';
 import type { Mismatches } from './mismatches.js';
@@ -121,6 +123,7 @@ export class Verifier {
    * source, and all that anyone has written to the destination. What differs then is in `mismatches`.
    */
   async settle(time: Timestamp, signal: AbortSignal): Promise<void> {
+    this.#refuseExpiry();
     await Promise.race([this.#scanned.promise, rejection(signal)]);
     const readers = this.#mustRead();
     const end = await this.#context.mark(this.#context.destination, signal);
@@ -170,7 +173,8 @@ export class Verifier {
   async #scanAll(signal: AbortSignal): Promise<void> {
     const { store, source, collections, parallelRanges, logger } = this.#context;
     if (this.#record?.planned !== true) {
-      await store.saveRanges(await planRanges(source, collections.live(), signal), signal);
+      const followed = collections.live().filter((each) => isFollowed(each, this.#context));
+      await store.saveRanges(await planRanges(source, followed, signal), signal);
       await this.#exclusively(() => this.#save({ planned: true }, signal));
     }
     const ranges = await store.loadRanges(signal);
@@ -224,10 +228,22 @@ export class Verifier {
 
   async #keepComparing(signal: AbortSignal): Promise<void> {
     for (;;) {
+      this.#refuseExpiry();
       await sleep(ROUND_MS, signal);
       const isIdle = this.#comparison.isIdle && performance.now() - this.#checkedAt < IDLE_CHECKPOINT_MS;
       if (!isIdle) await this.#exclusively(() => this.#round(signal));
     }
+  }
+
+  /** mongosync's rule: with `buildIndexes: "never"`, verification fails as soon as there is a TTL collection. */
+  #refuseExpiry(): void {
+    if (!this.#context.buildsNoIndexes) return;
+    const found = this.#context.collections.live().find((each) => ttlRules(each.options, each.indexes).length > 0);
+    if (found === undefined) return;
+    throw new AppError(
+      'UnsupportedChange',
+      `${found.name} has become a TTL collection, which verification does not permit with buildIndexes "never"`,
+    );
   }
 
   async #round(signal: AbortSignal): Promise<void> {

@@ -139,7 +139,6 @@ const ROWS: readonly Row[] = [
         'documentFilter.matchValues[1]',
         'documentFilter.matchValues[2]',
         'documentFilter.matchValues[3]',
-        'documentFilter',
       ],
       /\{"\$numberLong": "…"\}/,
     ),

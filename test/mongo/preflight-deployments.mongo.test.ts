@@ -46,16 +46,30 @@ async function checkBetween(source: { uri: string }, destination: { uri: string 
 
 const namesOf = (found: readonly Finding[]): string[] => found.map(({ name }) => name);
 
-test('UnsupportedVersion: sources of 4.4 and 5.0 are told what this version needs', async () => {
+test('sources of 4.4 and 5.0 are accepted, with a featureCompatibilityVersion of 4.4 at least', async () => {
   const check = async () => {
     for (const version of ['4.4', '5.0'] as const) {
       await using old = await ReplicaSet.start({ version });
+      assert.equal(namesOf(await checkBetween(old, set)), [], version);
+      if (version === '5.0') continue;
+      await (await old.connect()).db('admin').command({ setFeatureCompatibilityVersion: '4.2' });
       const [found, ...more] = await checkBetween(old, set);
-      assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0], version);
-      assert.match(found?.description ?? '', new RegExp(`cluster0: 127.0.0.1:\\d+ runs MongoDB ${old.version}`));
+      assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0]);
+      assert.match(found?.description ?? '', /cluster0: .*featureCompatibilityVersion 4\.2/);
     }
   };
   await within(TEST_MS, check(), 'the checks');
+});
+
+test('UnsupportedVersion: a destination before 6.0 is told what this version needs', async () => {
+  const check = async () => {
+    await using older = await ReplicaSet.start({ version: '4.4' });
+    await using old = await ReplicaSet.start({ version: '5.0' });
+    const [found, ...more] = await checkBetween(older, old);
+    assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0]);
+    assert.match(found?.description ?? '', new RegExp(`cluster1: 127.0.0.1:\\d+ runs MongoDB ${old.version}`));
+  };
+  await within(TEST_MS, check(), 'the check');
 });
 
 test('UnsupportedVersionPair: a destination older than the source; a later patch release on the source is none', async () => {
@@ -121,8 +135,8 @@ function clusterLike(facts: { version: readonly [number, number, number]; topolo
     name: setId,
     label: `${setId}: h:1`,
     facts: { version, versionText: version.join('.'), topology, setId, address: 'h:1' },
-    isAtLeast: (major: number) => version[0] >= major,
-    read: async () => ({ featureCompatibilityVersion: { version: `${version[0]}.0` } }),
+    isAtLeast: (major: number, minor = 0) => version[0] > major || (version[0] === major && version[1] >= minor),
+    read: async () => ({ featureCompatibilityVersion: { version: `${version[0]}.${version[1]}` } }),
   };
   return fake as unknown as Cluster;
 }
@@ -137,6 +151,12 @@ test('versions far apart, older destinations and sharded clusters, as no server 
     const six = { version: [6, 0, 5], setId: 'a' } as const;
     assert.equal(await namesBetween(six, { version: [8, 0, 0], setId: 'b' }), []);
     assert.equal(await namesBetween(six, { version: [9, 0, 0], setId: 'b' }), ['UnusualVersionPair']);
+    const old = { version: [4, 4, 29], setId: 'a' } as const;
+    assert.equal(await namesBetween(old, { ...six, setId: 'b' }), []);
+    assert.equal(await namesBetween(old, { version: [7, 0, 0], setId: 'b' }), ['UnusualVersionPair']);
+    assert.equal(await namesBetween({ version: [4, 2, 0], setId: 'a' }, { ...six, setId: 'b' }), [
+      'UnsupportedVersion',
+    ]);
     assert.equal(await namesBetween({ version: [7, 0, 0], setId: 'a' }, { ...six, setId: 'b' }), [
       'UnsupportedVersionPair',
     ]);

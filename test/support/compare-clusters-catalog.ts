@@ -24,7 +24,7 @@ export interface CatalogEntry {
 type Properties = ReadonlyMap<string, RawValue>;
 
 /** Options whose value is one number; which type it has may depend on the command that set it. */
-const NUMBERS = new Set(['expireAfterSeconds', 'size', 'max', 'v', '2dsphereIndexVersion', 'textIndexVersion']);
+const NUMBERS = new Set(['expireAfterSeconds', 'size', 'min', 'max', 'v', '2dsphereIndexVersion', 'textIndexVersion']);
 
 const SYSTEM = /^system\./;
 const OWN_DATABASES = /^(admin|local|config|mongosync_.*|__mdb_internal.*)$/;
@@ -100,6 +100,8 @@ function propertiesOf(doc: Buffer | undefined): Properties {
     // Before 4.4 indexes held their namespace.
     if (field.name !== 'ns') properties.set(field.name, field);
   }
+  // Some patch releases list the expiry of a clustered collection here, too.
+  if (properties.has('clustered')) properties.delete('expireAfterSeconds');
   return properties;
 }
 

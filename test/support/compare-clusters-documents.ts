@@ -1,4 +1,4 @@
-import type { MongoClient } from 'mongodb';
+import type { Document, MongoClient } from 'mongodb';
 import { fieldOf, numberOf, orderlessText, type RawValue, renderValue } from './compare-clusters-bson.js';
 import { RawDocuments } from './compare-clusters-read.js';
 
@@ -10,6 +10,8 @@ export interface DocumentsToCompare {
   readonly to: { readonly db: string; readonly collection: string };
   /** Whether documents are compared in natural order, in which a capped collection keeps them, and not by `_id`. */
   readonly naturalOrder: boolean;
+  /** Which of the source's documents there should be; undefined: all. */
+  readonly filter?: Document | undefined;
 }
 
 type Kind =
@@ -33,10 +35,11 @@ const LOOK_AHEAD_BYTES = 128 * 1024 * 1024;
  * documents or 128 MB, which bounds the memory; beyond that the rest of the collection is given up, with a line.
  */
 export async function compareDocuments(options: DocumentsToCompare): Promise<string[]> {
-  const { source, destination, from, to, naturalOrder } = options;
+  const { source, destination, from, to, naturalOrder, filter } = options;
   const order = naturalOrder ? { hint: { $natural: 1 } } : { sort: { _id: 1 }, hint: { _id: 1 } };
   const command = { ...order, batchSize: 10_000, readConcern: { level: 'majority' } };
-  await using left = new RawDocuments(source, { db: from.db, command: { find: from.collection, ...command } });
+  const own = { find: from.collection, ...command, ...(filter === undefined ? {} : { filter }) };
+  await using left = new RawDocuments(source, { db: from.db, command: own });
   await using right = new RawDocuments(destination, { db: to.db, command: { find: to.collection, ...command } });
   const found = new Differences();
   await merge(left, right, found);

@@ -1,4 +1,4 @@
-import type { MongoClient } from 'mongodb';
+import type { Document, MongoClient } from 'mongodb';
 import { type CatalogEntry, compareEntries, readCatalog } from './compare-clusters-catalog.js';
 import { compareDocuments } from './compare-clusters-documents.js';
 
@@ -17,6 +17,8 @@ export interface CompareOptions {
   readonly target?: (db: string, collection: string) => readonly [db: string, collection: string] | undefined;
   /** Whether a namespace of the destination is somebody else's, and so left out. Default: none is. */
   readonly isForeign?: (db: string, collection: string) => boolean;
+  /** A query: only the source's documents that it finds must be on the destination. Default: all. */
+  readonly documentFilter?: Document;
 }
 
 /** Two clusters are not equal; `differences` tells all, the message the first fifty. */
@@ -63,7 +65,14 @@ export async function compareClusters(
   if (options.documents === false) return differences;
   const inOrder = options.cappedOrder ?? true;
   const found = await mapLimited(common, AT_A_TIME, ({ a, b }) =>
-    compareDocuments({ source, destination, from: a, to: b, naturalOrder: a.capped && inOrder }),
+    compareDocuments({
+      source,
+      destination,
+      from: a,
+      to: b,
+      naturalOrder: a.capped && inOrder,
+      filter: options.documentFilter,
+    }),
   );
   return [...differences, ...found.flat()];
 }

@@ -1,4 +1,5 @@
 import type { Document, MongoClient } from 'mongodb';
+import { eventually } from './within.js';
 
 /** `setParameters` of a set whose commands are to be held or refused: the server's own switch for tests. */
 export const FAIL_POINTS = { enableTestCommands: '1' } as const;
@@ -10,6 +11,8 @@ const APP_NAME = 'mongoferry';
 export interface FailedCommands {
   readonly commands: readonly string[];
   readonly times?: number;
+  /** Only those of this collection. */
+  readonly namespace?: string;
 }
 
 /**
@@ -18,10 +21,11 @@ export interface FailedCommands {
  */
 export async function holdCommands(
   client: MongoClient,
-  { commands, times }: FailedCommands,
+  { commands, times, namespace }: FailedCommands,
   ms: number,
 ): Promise<void> {
-  const data = { failCommands: commands, appName: APP_NAME, blockConnection: true, blockTimeMS: ms };
+  const within = namespace === undefined ? {} : { namespace };
+  const data = { failCommands: commands, appName: APP_NAME, ...within, blockConnection: true, blockTimeMS: ms };
   await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
 }
 
@@ -31,11 +35,12 @@ export async function holdCommands(
  */
 export async function refuseCommands(
   client: MongoClient,
-  { commands, times }: FailedCommands,
+  { commands, times, namespace }: FailedCommands,
   error: number | { readonly errorCode: number; readonly errorExtraInfo: Document },
 ): Promise<void> {
   const codes = typeof error === 'number' ? { errorCode: error } : error;
-  const data = { failCommands: commands, appName: APP_NAME, ...codes };
+  const within = namespace === undefined ? {} : { namespace };
+  const data = { failCommands: commands, appName: APP_NAME, ...within, ...codes };
   await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
 }
 
@@ -48,4 +53,24 @@ async function configure(client: MongoClient, mode: unknown, data: unknown): Pro
   await client
     .db('admin')
     .command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
+}
+
+const STREAM_WAIT = 'waitAfterPinningCursorBeforeGetMoreBatch';
+
+/**
+ * Makes every getMore of a server wait, change streams' first of all, until the function it resolves with is called.
+ * Resolves once one waits: what was asked for before can no longer bring anything.
+ */
+export async function holdStreams(client: MongoClient): Promise<() => Promise<void>> {
+  const admin = client.db('admin');
+  const entered = async () => {
+    const reply = await admin.command({ getParameter: 1, [`failpoint.${STREAM_WAIT}`]: 1 });
+    return Number(reply[`failpoint.${STREAM_WAIT}`]?.timesEntered ?? 0);
+  };
+  const before = await entered();
+  await admin.command({ configureFailPoint: STREAM_WAIT, mode: 'alwaysOn' });
+  await eventually(10_000, async () => (await entered()) > before, 'a getMore being held');
+  return async () => {
+    await admin.command({ configureFailPoint: STREAM_WAIT, mode: 'off' });
+  };
 }

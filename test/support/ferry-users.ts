@@ -37,6 +37,7 @@ export const DESTINATION_PRIVILEGES: readonly Privilege[] = [
       'listCollections',
       'listIndexes',
       'renameCollectionSameDB',
+      'changeStream',
       'convertToCapped',
     ],
   },

@@ -20,6 +20,8 @@ export interface FillerOptions {
   readonly count: number;
   /** Size of each, in bytes. */
   readonly bytes: number;
+  /** Whether names that begin with `$` are among the fields' names; before 5.0 servers refuse them. Default true. */
+  readonly dollarNames?: boolean;
 }
 
 /** Fills database `values`: every BSON type as value and as `_id`, odd field names, empty timestamps. */
@@ -40,7 +42,7 @@ export async function seedValues(client: MongoClient, fillers: FillerOptions): P
   const decimalNaN = everyValue().filter(({ name }) => ['decimal NaN', '-0.0', 'decimal 1.0', 'symbol'].includes(name));
   const others = decimalNaN.map((id) => rawDocument([{ ...id, name: '_id' }, part('name', id.name)]));
   await rawInsert(client, 'values', 'other ids', others);
-  await seedOddNames(client);
+  await seedOddNames(client, fillers.dollarNames ?? true);
 }
 
 /** Documents with `_id`s of many types, spread over their ranges, so that ranges of `_id` have borders within each. */
@@ -66,7 +68,7 @@ function mixedIds({ count, bytes }: FillerOptions): Buffer[] {
   });
 }
 
-async function seedOddNames(client: MongoClient): Promise<void> {
+async function seedOddNames(client: MongoClient, dollarNames: boolean): Promise<void> {
   const empty = { type: 0x11, bytes: int64(0n) };
   const names: RawPart[][] = [
     [part('10', 1), part('9', 2), part('b', 3), part('0', 4)],
@@ -78,13 +80,14 @@ async function seedOddNames(client: MongoClient): Promise<void> {
   ];
   const plain = names.map((parts, index) => rawDocument([part('_id', index), ...parts]));
   await rawInsert(client, 'values', 'names', plain);
-  const special: RawPart[][] = [
+  const all: RawPart[][] = [
     [part('$x', 1), part('$set', { a: 1 }), part('y', 2)],
     [part('$v', 2), part('diff', { i: { a: 1 } })],
     [part('a', 1), { ...empty, name: 'ts' }, part('b', 2)],
     [{ ...empty, name: 'ts' }, { ...empty, name: 'ts2' }, nested('n', [{ ...empty, name: 'ts' }])],
     [part('d', 1), part('d', 2), { ...empty, name: 'd' }, part('$d', 3)],
   ];
+  const special = all.filter((parts) => dollarNames || !parts.some(({ name }) => `${name}`.startsWith('$')));
   await rawReplace(
     client,
     'values',

@@ -32,6 +32,9 @@ function problemOf(value: unknown): string | undefined {
   return check(entry[1]) ? undefined : `is not a valid Extended JSON ${entry[0]}`;
 }
 
+/** Beyond it JavaScript has no dates, so the value could not be kept. */
+const MAX_DATE_MS = 8.64e15;
+
 const unsupported = 'must be a number, string, boolean, date, ObjectId or binary, as Extended JSON';
 
 /** JSON's numbers pass through a double: a large integer has lost its last digits before we could see it. */
@@ -43,7 +46,8 @@ function problemOfNumber(value: number): string | undefined {
 
 function isDate(value: unknown): boolean {
   if (typeof value === 'string') return /^\d{4}-\d\d-\d\dT/.test(value) && !Number.isNaN(Date.parse(value));
-  return isObjectWith(value, ['$numberLong']) && isText(value['$numberLong'], /^-?\d{1,19}$/);
+  if (!isObjectWith(value, ['$numberLong']) || !isText(value['$numberLong'], /^-?\d{1,19}$/)) return false;
+  return Math.abs(Number(value['$numberLong'])) <= MAX_DATE_MS;
 }
 
 function isBinary(value: unknown): boolean {

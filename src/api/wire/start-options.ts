@@ -184,7 +184,7 @@ function readDocumentFilter(
   const filter = request.documentFilter;
   if (filter === undefined) return undefined;
   if (filter.field === '') violations.add(`${path}.field`, 'is required');
-  if (/[.$]/.test(filter.field)) violations.add(`${path}.field`, 'must be a top-level field, without "." and "$"');
+  if (/[.$\0]/.test(filter.field)) violations.add(`${path}.field`, 'must be a top-level field, without "." and "$"');
   const values: readonly unknown[] = filter.matchValues;
   if (values.length === 0) violations.add(`${path}.matchValues`, 'must hold at least one value');
   checkMatchValues(values, `${path}.matchValues`, violations);

@@ -130,4 +130,18 @@ test('a collMod of an index changes its recorded spec', () => {
   assert.is(comparableIndex(modifiedIndex(unique, ordered({ name: 'a_1', hidden: false }))), comparableIndex(unique));
 });
 
+test('what old servers stored is given back as it worked there', () => {
+  const unique = (value: unknown) => restoration(ordered({ key: { a: 1 }, name: 'a_1', unique: value })).unique;
+  assert.equal([true, 1, 'yes', {}].map(unique), [true, true, true, true]);
+  assert.equal([false, 0, null].map(unique), [false, false, false]);
+  const expiry = (value: unknown) => {
+    const spec = ordered({ key: { a: 1 }, name: 'a_1', expireAfterSeconds: value });
+    return Number(restoration(spec).expireAfterSeconds);
+  };
+  assert.equal([60, 1.5, Number.NaN].map(expiry), [60, 1, 2_147_483_647]);
+  const never = ordered({ key: { a: 1 }, name: 'a_1', expireAfterSeconds: Number.NaN });
+  assert.match(relaxedIndex(never, new Map()).warnings.join(), /not a number/);
+  assert.is(restoration(ordered({ key: { a: 1 }, name: 'a_1' })).expireAfterSeconds, undefined);
+});
+
 test.run();

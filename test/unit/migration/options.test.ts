@@ -2,7 +2,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../../src/errors.js';
 import { oplogRemainingText } from '../../../src/migration/oplog-remaining.js';
-import { BUILD_INDEXES, resolveStartOptions, type StartOptions } from '../../../src/migration/options.js';
+import {
+  BUILD_INDEXES,
+  completeOptions,
+  resolveStartOptions,
+  type StartOptions,
+} from '../../../src/migration/options.js';
 import { DEFAULT_START } from '../../support/migration-harness.js';
 
 function violationsOf(options: Partial<StartOptions>): string[] {
@@ -18,7 +23,7 @@ function violationsOf(options: Partial<StartOptions>): string[] {
 
 test('defaults are filled in', () => {
   const options = resolveStartOptions(DEFAULT_START);
-  assert.is(options.buildIndexes, 'afterDataCopy');
+  assert.is(options.buildIndexes, undefined);
   assert.is(options.writeBlocking, 'destinationOnly');
 });
 
@@ -125,10 +130,7 @@ test('source and destination must differ', () => {
 });
 
 const LATER: readonly [string, Partial<StartOptions>][] = [
-  ['copyInNaturalOrder', { copyInNaturalOrder: [{ database: '.', collections: [] }] }],
-  ['detectRandomId', { detectRandomId: true }],
   ['sharding', { sharding: { createSupportingIndexes: false, shardingEntries: [] } }],
-  ['documentFilter', { documentFilter: { field: 'a', matchValues: [1] } }],
 ];
 
 for (const [field, options] of LATER) {
@@ -144,6 +146,16 @@ test('the remaining oplog time is told in mongosync’s words', () => {
   assert.is(oplogRemainingText(3600), '1 hour');
   assert.is(oplogRemainingText(12 * 3600), '12 hours');
   assert.is(oplogRemainingText(80 * 3600), 'more than 72 hours');
+});
+
+test('indexes are built before the copy by default where the source tells of no new ones', () => {
+  const resolved = resolveStartOptions(DEFAULT_START);
+  const version = (major: number) => ({ isAtLeast: (wanted: number) => major >= wanted });
+  assert.is(completeOptions(resolved, version(5)).buildIndexes, 'beforeDataCopy');
+  assert.is(completeOptions(resolved, version(6)).buildIndexes, 'afterDataCopy');
+  assert.is(completeOptions(resolved, undefined).buildIndexes, 'afterDataCopy');
+  const given = resolveStartOptions({ ...DEFAULT_START, buildIndexes: 'never' });
+  assert.is(completeOptions(given, version(5)).buildIndexes, 'never');
 });
 
 test.run();

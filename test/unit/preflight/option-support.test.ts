@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../../../src/cluster/cluster.js';
-import { checkBlockingSupport } from '../../../src/preflight/option-support.js';
+import { checkOptionSupport } from '../../../src/preflight/option-support.js';
 
 function clusterOf(major: number, minor = 0): Cluster {
   const facts = { version: [major, minor, 1], versionText: `${major}.${minor}.1` };
@@ -9,7 +9,7 @@ function clusterOf(major: number, minor = 0): Cluster {
 }
 
 function namesOf(from: Cluster, to: Cluster, options: { blocksSource: boolean; reversible: boolean }): string[] {
-  const found = checkBlockingSupport(from, to, { blocksDestination: true, ...options });
+  const found = checkOptionSupport(from, to, { buildIndexes: 'beforeDataCopy', documentFilter: null, ...options });
   return found.map(({ name, severity }) => `${name} ${severity}`);
 }
 
