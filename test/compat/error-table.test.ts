@@ -82,17 +82,13 @@ const ROWS: readonly Row[] = [
       ...GOOD,
       includeNamespaces: [{ collections: ['a'] }, { database: 'a', databaseRegex: { pattern: '^a' } }],
     },
-    expect: invalid(['includeNamespaces[0]', 'includeNamespaces[1]', 'includeNamespaces']),
+    expect: invalid(['includeNamespaces[0]', 'includeNamespaces[1]']),
   },
   {
     name: 'a bad regular expression',
     method: 'Start',
     request: { ...GOOD, excludeNamespaces: [{ databaseRegex: { pattern: '', options: 'ig' } }] },
-    expect: invalid([
-      'excludeNamespaces[0].databaseRegex.pattern',
-      'excludeNamespaces[0].databaseRegex.options',
-      'excludeNamespaces',
-    ]),
+    expect: invalid(['excludeNamespaces[0].databaseRegex.pattern', 'excludeNamespaces[0].databaseRegex.options']),
   },
   {
     name: 'shard keys of the wrong shape',
@@ -147,7 +143,7 @@ const ROWS: readonly Row[] = [
     name: 'a remap without names',
     method: 'Start',
     request: { ...GOOD, namespaceRemap: [{ from: { database: 'a' } }] },
-    expect: invalid(['namespaceRemap[0].to.database', 'namespaceRemap']),
+    expect: invalid(['namespaceRemap[0].to.database']),
   },
   {
     name: 'an interval that is too short',
@@ -318,7 +314,7 @@ test('gRPC: unknown fields are refused, at the top and nested, with their paths'
   assert.is(failure?.code, status.INVALID_ARGUMENT);
   assert.equal(
     failure?.violations.map(({ field }) => field),
-    ['#99', 'includeNamespaces[0].#77', 'includeNamespaces'],
+    ['#99', 'includeNamespaces[0].#77'],
   );
   assert.equal(doors.control.calls, []);
 });

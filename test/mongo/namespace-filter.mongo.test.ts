@@ -276,6 +276,37 @@ test('a write to what is migrated after the commit time still fails the commit',
   await within(TEST_MS, migrate(), 'the failure');
 });
 
+test('what is created elsewhere while the catalog is read is not taken up', async () => {
+  const migrate = async () => {
+    await seedSchool();
+    await using harness = await MigrationHarness.open(pair);
+    const original = Cluster.prototype.command;
+    let created: Promise<unknown> | undefined;
+    Cluster.prototype.command = async function command(...args) {
+      const reply = await original.apply(this, args);
+      const isListing = 'listIndexes' in args[1] && harness.snapshot.state === 'RUNNING';
+      if (isListing)
+        created ??= Promise.all([
+          source.db('prospects').collection('late').insertOne({ n: 1 }),
+          source.db('students').collection('late').insertOne({ n: 1 }),
+          source.db('staff').collection('late').insertOne({ n: 1 }),
+        ]);
+      await created;
+      return reply;
+    };
+    try {
+      await harness.sync(SCHOOL);
+    } finally {
+      Cluster.prototype.command = original;
+    }
+    assert.ok(created !== undefined);
+    await harness.commit();
+    assert.equal(await compareClusters(source, destination, { target: inSchool }), []);
+    assert.ok((await namespacesOnDestination()).includes('staff.late'));
+  };
+  await within(TEST_MS, migrate(), 'the filtered migration');
+});
+
 test('a pattern that the server refuses is refused at start and check, with its text', async () => {
   const refuse = async () => {
     await seedSchool();
