@@ -15,10 +15,12 @@ test('describes every path that is served, with the comments of proto/', async (
   assert.equal(Object.keys(at(json, 'paths')).sort(), [
     '/api/v1/check',
     '/api/v1/commit',
+    '/api/v1/mismatches',
     '/api/v1/namespaces',
     '/api/v1/pause',
     '/api/v1/progress',
     '/api/v1/progress/stream',
+    '/api/v1/repair',
     '/api/v1/resume',
     '/api/v1/reverse',
     '/api/v1/start',

@@ -96,7 +96,7 @@ test('writes up to the commit time are all there, and none is judged late', asyn
 test('duplicates under a unique index fail the commit before canWrite, naming collection and index', async () => {
   const commit = async () => {
     await using harness = await MigrationHarness.open(pair);
-    await harness.sync({ enableUserWriteBlocking: 'none' });
+    await harness.sync({ enableUserWriteBlocking: 'none', verification: { enabled: false } });
     await destination.db('shop').collection('items').insertOne({ sku: 1, by: 'somebody' });
     await harness.migration.commit();
     const error = await harness.failure();

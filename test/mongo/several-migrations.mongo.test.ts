@@ -2,6 +2,7 @@ import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CheckResponse } from '../../gen/mongoferry/v1/sync_service.js';
+import { SCHEMA_VERSION } from '../../src/metadata/records.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FerryClient, type StartOptions } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
@@ -216,7 +217,7 @@ test('a reversal is refused while another migration, of whatever name, is in its
     ] as const) {
       const write = (coll: string, doc: object) =>
         a.db(db).command({ insert: coll, documents: [doc], mayBypassWriteBlocking: true });
-      await write('schema', { _id: 'schema', product: 'mongoferry', version: 1 });
+      await write('schema', { _id: 'schema', product: 'mongoferry', version: SCHEMA_VERSION });
       await write('migration', { _id: 'migration', ...other });
       const text = await withClient(first, (client) =>
         client.reverse().then(
