@@ -32,7 +32,7 @@ export interface CopyContext {
   readonly filter: DocumentFilter | undefined;
 }
 
-const READ_BYTES = 8 * 1024 * 1024;
+const READ_BYTES = 4 * 1024 * 1024;
 const MAX_READ_DOCUMENTS = 10_000;
 const EVERYTHING: OrderedDoc = new Map();
 

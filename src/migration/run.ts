@@ -408,10 +408,14 @@ export class MigrationRun {
       applied: async (time, signal) => this.#pipeline?.reached(time, signal),
       startScanner: async (documents) => {
         if (documents < THREAD_DOCUMENTS) return new LocalRangeScanner({ source, destination });
-        const data = { source: source.access, destination: destination.access, maxPoolSize: load.parallelRanges * 2 };
+        const data = {
+          source: source.access,
+          destination: destination.access,
+          maxPoolSize: load.parallelComparisons * 2,
+        };
         return WorkerRangeScanner.start(data, logger.component('verifier'));
       },
-      parallelRanges: load.parallelRanges,
+      parallelRanges: load.parallelComparisons,
       logger: logger.component('verifier'),
       onWarning,
       onChange,

@@ -92,7 +92,7 @@ async function verifyPair(
     mark,
     applied: (_time, inner) => sleep(COOL_DOWN_MS, inner),
     startScanner: async () => new LocalRangeScanner(pair),
-    parallelRanges: loadOf(options.config.loadLevel).parallelRanges,
+    parallelRanges: loadOf(options.config.loadLevel).parallelComparisons,
     logger: options.logger.component('verifier'),
     onWarning: (warning) => options.logger.warn(warning),
     onChange: () => options.onProgress(verifier.progress),

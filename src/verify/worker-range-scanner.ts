@@ -10,6 +10,8 @@ import type { RangeScan, RangeScanner } from './range-scanner.js';
 import type { FromScanWorker, ScanWorkerData, ToScanWorker } from './scan-worker.js';
 
 const CLOSE_MS = 3000;
+/** Documents are outside of the heap; without a limit it would take what it is given. */
+const LIMITS = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 };
 
 interface Pending extends Deferred<'compared' | 'moved'> {
   readonly events: MatchEvents;
@@ -26,7 +28,7 @@ export class WorkerRangeScanner implements RangeScanner {
 
   private constructor(data: ScanWorkerData, logger: Logger) {
     this.#logger = logger;
-    this.#worker = new Worker(threadEntry(), { workerData: data, argv: [], stdin: false });
+    this.#worker = new Worker(threadEntry(), { workerData: data, argv: [], resourceLimits: LIMITS });
     this.#worker.on('message', (message: FromScanWorker) => this.#take(message));
     this.#worker.on('error', (error) => this.#fail(AppError.from(error)));
     this.#exited = once(this.#worker, 'exit').catch(() => undefined);
