@@ -128,7 +128,7 @@ test('docs/states.md tells of every state, docs/security.md of every privilege t
   const actions = asked.match(/(?<=')[a-zA-Z]+(?=')/g) ?? [];
   assert.ok(actions.length > 20);
   const page = read('docs/security.md');
-  for (const action of actions) assert.ok(page.includes(`'${action}'`), action);
+  for (const action of actions) assert.ok(page.includes(`"${action}"`), action);
 });
 
 test('every make target that is named is there, and CONTRIBUTING.md names them all', () => {
