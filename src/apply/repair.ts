@@ -5,11 +5,14 @@ import { nsText } from '../cluster/namespace.js';
 import { idDocument } from '../cluster/raw-document.js';
 import { deleteStatement } from '../cluster/raw-statements.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
-import { isQueryable, readByIds } from '../cluster/read-by-id.js';
+import { readByIds } from '../cluster/read-by-id.js';
+import { inPortions } from '../lib/portions.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { targetOfCollection } from './lane-applier.js';
 
 const IDS_PER_READ = 1000;
+/** Of their ids. */
+const BYTES_PER_READ = 4 * 1024 * 1024;
 
 /** What a repair works with. */
 export interface RepairContext {
@@ -24,7 +27,7 @@ export interface RepairContext {
 /**
  * Makes documents of the destination what they are on the source now: copied again, or deleted where the source has
  * none. Call while nothing is applied to the collection; whatever changed since is replayed over it.
- * `ids`: raw `{_id: …}`. Resolves with how many it could ask for.
+ * `ids`: raw `{_id: …}`. Resolves with how many they are.
  */
 export async function repairDocuments(
   context: RepairContext,
@@ -37,11 +40,9 @@ export async function repairDocuments(
     return ids.length;
   }
   const target = targetOfCollection(collection);
-  const readable = ids.filter(isQueryable);
-  for (let from = 0; from < readable.length; from += IDS_PER_READ) {
-    await repairSome(context, collection, target, readable.slice(from, from + IDS_PER_READ), signal);
-  }
-  return readable.length;
+  for (const portion of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length))
+    await repairSome(context, collection, target, portion, signal);
+  return ids.length;
 }
 
 async function repairSome(

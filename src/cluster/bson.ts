@@ -39,6 +39,11 @@ export function encode(doc: OrderedDoc | Doc): Buffer {
   return Buffer.from(BSON.serialize(doc as Doc, { ignoreUndefined: true }));
 }
 
+/** Bytes of a document once encoded. */
+export function sizeOf(doc: Doc): number {
+  return BSON.calculateObjectSize(doc, { ignoreUndefined: true });
+}
+
 /** Decodes with the driver's ordinary promotions; for replies and records of ours, never for user documents. */
 export function decodePlain(raw: Uint8Array): Doc {
   return BSON.deserialize(raw, { validation: { utf8: false } });

@@ -1,4 +1,4 @@
-import { decodeOrdered, encode, survivesDecoding } from './bson.js';
+import { type Doc, decodeOrdered, encode, survivesDecoding } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { numberOf } from './collection-spec.js';
 import { Code, codeOf } from './errors.js';
@@ -29,8 +29,7 @@ export async function collectionSize(cluster: Cluster, ns: Namespace, signal: Ab
       bytes: numberOf(stats?.storageStats['size'] ?? 0),
     };
   } catch (error) {
-    // Dropped since it was listed: the copy will find it gone, and its drop event follows.
-    if (codeOf(error) === Code.NamespaceNotFound) return { documents: 0, bytes: 0 };
+    if (isGone(error)) return { documents: 0, bytes: 0 };
     throw error;
   }
 }
@@ -51,14 +50,27 @@ export async function sampleBounds(
     { $sort: { _id: 1 } },
   ];
   const command = { aggregate: ns.coll, pipeline, cursor: { batchSize: 100_000 }, allowDiskUse: true };
-  const reply = await cluster.read(`sampling ${nsText(ns)}`, ns.db, command, signal, {
-    firstBatch: true,
-  });
-  const samples = (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;
+  const samples = await sample(cluster, ns, command, signal);
   const step = samples.length / partitions;
   const bounds = Array.from({ length: partitions - 1 }, (_, index) => samples[Math.round((index + 1) * step)]);
   const usable = bounds.filter((each): each is Buffer => each !== undefined && survivesDecoding(each));
   return distinct(usable.map((each) => idDocument(each) ?? encode(decodeOrdered(each))));
+}
+
+async function sample(cluster: Cluster, ns: Namespace, command: Doc, signal: AbortSignal): Promise<Buffer[]> {
+  try {
+    const reply = await cluster.read(`sampling ${nsText(ns)}`, ns.db, command, signal, { firstBatch: true });
+    return (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;
+  } catch (error) {
+    if (isGone(error)) return [];
+    throw error;
+  }
+}
+
+/** Dropped since it was listed, with a view of its name at most: its reader will find it gone, its drop event follows. */
+function isGone(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === Code.NamespaceNotFound || code === Code.CommandNotSupportedOnView;
 }
 
 function distinct(bounds: readonly Buffer[]): Buffer[] {

@@ -1,9 +1,11 @@
-import { type Binary, decodeOrdered, type OrderedDoc, survivesDecoding } from './bson.js';
+import { AppError } from '../errors.js';
+import type { Binary, OrderedDoc } from './bson.js';
+import { queryValue } from './carried-value.js';
 import { findByUuid } from './catalog.js';
 import type { Cluster } from './cluster.js';
 import type { DocumentFilter } from './document-filter.js';
 import { isMoved } from './errors.js';
-import type { Namespace } from './namespace.js';
+import { type Namespace, nsText } from './namespace.js';
 import { rawBatches } from './raw-cursor.js';
 
 /** A collection of a cluster: by UUID, and where it was last seen. */
@@ -15,14 +17,9 @@ export interface CollectionAt {
   readonly filter?: DocumentFilter | undefined;
 }
 
-/** Whether an `_id` can be sent in a query without change. Takes a raw `{_id: …}`. */
-export function isQueryable(id: Buffer): boolean {
-  return survivesDecoding(id);
-}
-
 /**
- * Documents with these `_id`s (raw `{_id: …}`, each queryable; at most some thousands) as they are now, in raw batches
- * and no particular order; follows a rename. `gone`: the collection was dropped.
+ * Documents with these `_id`s (raw `{_id: …}`; at most some thousands, and a few MB) as they are now, in raw batches
+ * and no particular order; follows a rename. `gone`: the collection was dropped. Errors: DocumentNotCarried.
  */
 export async function* readByIds(
   cluster: Cluster,
@@ -31,7 +28,7 @@ export async function* readByIds(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer[] | 'gone'> {
   let { ns } = collection;
-  const named: OrderedDoc = new Map([['_id', { $in: ids.map((id) => decodeOrdered(id).get('_id')) }]]);
+  const named: OrderedDoc = new Map([['_id', { $in: ids.map((id) => valueInQuery(id, ns)) }]]);
   for (;;) {
     try {
       const command = {
@@ -52,4 +49,13 @@ export async function* readByIds(
       ns = renamed;
     }
   }
+}
+
+function valueInQuery(id: Buffer, ns: Namespace): unknown {
+  const value = queryValue(id);
+  if (value !== undefined) return value;
+  throw new AppError(
+    'DocumentNotCarried',
+    `a document of ${nsText(ns)} has an _id that this driver cannot send in a query`,
+  );
 }

@@ -31,8 +31,12 @@ export interface CommitContext {
   readonly blockSource: (signal: AbortSignal) => Promise<void>;
   /** Resolves once every wanted index is built. */
   readonly indexesBuilt: (signal: AbortSignal) => Promise<void>;
+  /** Whether the data is verified. */
+  readonly verifies: boolean;
   /** Resolves once the destination has been proven equal as of the commit time; rejects when it is not. */
   readonly verified: (time: Timestamp, signal: AbortSignal) => Promise<void>;
+  /** Resolves once it is proven that nobody has written to the destination since, up to `end`; rejects otherwise. */
+  readonly untouched: (time: Timestamp, end: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
   readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
@@ -71,7 +75,11 @@ export async function commitUpToHandover(
   // Whatever was written to the source until now has been judged once the stream has passed this note.
   await stream.reached(await writeNote(source, 'handover', signal), signal);
   const reverseStart = await writeNote(destination, 'handover', signal);
-  await store.updateMigration({ commit: { step: 'handover', time, reverseStart } }, signal);
+  // Restoring takes its time, and who may pass the block could have written meanwhile.
+  await context.untouched(time, reverseStart, signal);
+  await checkDestination(destination, collections, scope, signal);
+  const { verifies: verified } = context;
+  await store.updateMigration({ commit: { step: 'handover', time, reverseStart, verified } }, signal);
 }
 
 /** The second half, from the point of no return on: the destination is unblocked, then its expiry and uniqueness return. */

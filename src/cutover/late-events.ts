@@ -52,7 +52,7 @@ async function hadExpired(
   const rules = ttlRules(collection.options, collection.indexes);
   if (rules.length === 0 || !survivesDecoding(key)) return false;
   const raw = await findByKey(destination, collection.ns, key, signal);
-  return raw !== undefined && hasExpired(decodeOrdered(raw), rules, seconds);
+  return raw !== undefined && hasExpired({ cluster: destination, ns: collection.ns }, raw, rules, seconds, signal);
 }
 
 /** What the other copy of a document tells of its delete. */
@@ -73,7 +73,8 @@ export async function traceOfExpiry(
   if (rules.length === 0 || !survivesDecoding(key)) return 'none';
   const raw = await findByKey(other, collection.ns, key, signal);
   if (raw === undefined) return 'gone';
-  return hasExpired(decodeOrdered(raw), rules, seconds) ? 'expired' : 'current';
+  const at = { cluster: other, ns: collection.ns };
+  return (await hasExpired(at, raw, rules, seconds, signal)) ? 'expired' : 'current';
 }
 
 async function findByKey(

@@ -10,6 +10,15 @@ export type Phase = 'initialise' | 'copy' | 'apply' | 'commit' | 'done';
 /** The steps of a commit, in order; each is repeatable (docs/07-cutover.md). */
 export type CommitStep = 'drain' | 'restore' | 'handover' | 'finalise';
 
+/** How far a commit is, and the times that a reversal begins at. */
+export interface CommitRecord {
+  readonly step: CommitStep;
+  readonly time?: Timestamp;
+  readonly reverseStart?: Timestamp;
+  /** Whether both sides were proven equal. Absent: no. */
+  readonly verified?: boolean;
+}
+
 /** The one record of a migration: all that is not per collection. */
 export interface MigrationRecord {
   readonly state: string;
@@ -22,7 +31,7 @@ export interface MigrationRecord {
   readonly startTime?: Timestamp;
   /** After the last copied document; before it, applied states are mixed. */
   readonly copyEndTime?: Timestamp;
-  readonly commit?: { readonly step: CommitStep; readonly time?: Timestamp; readonly reverseStart?: Timestamp };
+  readonly commit?: CommitRecord;
   /** Whether we set the destination's write block, and so must lift it. */
   readonly blockedDestination: boolean;
   /** Whether we set the source's, or were about to. Absent: no. */

@@ -1,7 +1,8 @@
-import { Binary, type Doc } from '../cluster/bson.js';
+import { Binary, type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
+import { inPortions } from '../lib/portions.js';
 import {
   type CheckpointRecord,
   type CollectionRecord,
@@ -19,6 +20,10 @@ export function metadataDatabase(migrationName: string | undefined): string {
 }
 
 const PRODUCT = 'mongoferry';
+const IDS_PER_COMMAND = 10_000;
+const STATEMENTS_PER_COMMAND = 1000;
+/** Well below what a command may hold, which is some 48 MB; a document alone may be larger. */
+const BYTES_PER_COMMAND = 16 * 1024 * 1024;
 
 /** Fields of the migration's record to set; `undefined` removes one. */
 export type RecordChanges = { [Name in keyof Omit<MigrationRecord, 'options'>]?: MigrationRecord[Name] | undefined };
@@ -93,7 +98,7 @@ export class MetadataStore {
   async dropAll(signal: AbortSignal): Promise<void> {
     const names = [...(await this.#collectionNames(signal))].filter((name) => name !== 'lease' && name !== 'schema');
     for (const name of [...names, 'schema']) {
-      await this.#write('removing metadata', { drop: name }, signal, [Code.NamespaceNotFound]);
+      await this.dropCollection(name, signal);
     }
   }
 
@@ -186,14 +191,20 @@ export class MetadataStore {
 
   /** For stores of further records in this database: documents of a collection, in `_id` order from `after` on. */
   async readPage(coll: string, after: string, limit: number, signal: AbortSignal): Promise<Doc[]> {
-    const find = { find: coll, filter: { _id: { $gt: after } }, sort: { _id: 1 }, limit, batchSize: limit };
-    const reply = await this.#cluster.read(
-      'reading metadata',
-      this.db,
-      { ...find, readConcern: { level: 'majority' } },
-      signal,
-    );
-    return (reply['cursor'] as { firstBatch: Doc[] }).firstBatch;
+    return this.#find(coll, { _id: { $gt: after } }, signal, { sort: { _id: 1 }, limit });
+  }
+
+  /** Documents by their `_id`, those that are there. */
+  async readDocuments(coll: string, ids: readonly string[], signal: AbortSignal): Promise<Doc[]> {
+    const found: Doc[] = [];
+    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
+      found.push(...(await this.#find(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal)));
+    return found;
+  }
+
+  /** Removes a collection of further records. */
+  async dropCollection(coll: string, signal: AbortSignal): Promise<void> {
+    await this.#write('removing metadata', { drop: coll }, signal, [Code.NamespaceNotFound]);
   }
 
   /** Puts documents by their `_id`. */
@@ -202,7 +213,8 @@ export class MetadataStore {
   }
 
   async deleteDocuments(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
-    if (ids.length > 0) await this.#delete(coll, { _id: { $in: ids } }, signal);
+    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
+      await this.#delete(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal);
   }
 
   /** The documents of a small collection. */
@@ -215,11 +227,11 @@ export class MetadataStore {
     return new Set((reply['cursor'] as { firstBatch: { name: string }[] }).firstBatch.map((each) => each.name));
   }
 
-  async #find(coll: string, filter: Doc, signal: AbortSignal): Promise<Doc[]> {
+  async #find(coll: string, filter: Doc, signal: AbortSignal, more: Doc = {}): Promise<Doc[]> {
     return this.#cluster.attempt('reading metadata', signal, async () => {
       const session = this.#cluster.startSession();
       try {
-        const find = { find: coll, filter, batchSize: 10_000, readConcern: { level: 'majority' } };
+        const find = { find: coll, filter, ...more, batchSize: 10_000, readConcern: { level: 'majority' } };
         const docs: Doc[] = [];
         let reply = await this.#cluster.command(this.db, find, { session });
         for (;;) {
@@ -239,14 +251,9 @@ export class MetadataStore {
   }
 
   async #putAll(coll: string, docs: readonly Doc[], signal: AbortSignal): Promise<void> {
-    for (let from = 0; from < docs.length; from += 1000) {
-      const slice = docs.slice(from, from + 1000);
-      await this.#update(
-        coll,
-        slice.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true })),
-        signal,
-      );
-    }
+    const updates = docs.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true }));
+    for (const slice of inPortions(updates, STATEMENTS_PER_COMMAND, BYTES_PER_COMMAND, sizeOf))
+      await this.#update(coll, slice, signal);
   }
 
   async #update(coll: string, updates: readonly Doc[], signal: AbortSignal): Promise<void> {

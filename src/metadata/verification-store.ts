@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Binary, type Doc, type Timestamp } from '../cluster/bson.js';
+import { Binary, type Doc, Timestamp } from '../cluster/bson.js';
 import type { Token } from '../cluster/position.js';
 import { AppError } from '../errors.js';
 import type { MetadataStore } from './store.js';
@@ -12,22 +12,37 @@ export interface VerificationRecord {
   readonly destinationToken: Token | undefined;
   /** Whether all ranges have been stored. */
   readonly planned: boolean;
+  /** The number of the next chunk of the backlog; those that are stored under it and above do not count. Absent: 0. */
+  readonly backlogNext?: number;
 }
 
 /** A range of `_id`s, compared as one; a restart repeats those that are not done. */
 export interface VerifyRange {
-  /** `<collection id>:<number>`. */
+  /** `<collection id>:<series><number>`. */
   readonly id: string;
   readonly collection: string;
   /** `{_id: …}` raw; undefined at the ends. Lower is inclusive, upper exclusive. */
   readonly lower: Buffer | undefined;
   readonly upper: Buffer | undefined;
   readonly estimatedDocuments: number;
+  readonly estimatedBytes: number;
   /** Documents per read. */
   readonly batchDocuments: number;
   readonly done: boolean;
   readonly sourceDocuments: number;
   readonly destinationDocuments: number;
+}
+
+/** Documents that the streams have named and that are compared once the applier has passed `time`. */
+export interface BacklogRecord {
+  readonly number: number;
+  /** Of the source. */
+  readonly time: Timestamp;
+  /** By collection as the streams name it: raw `{_id: …}` documents, one after the other. */
+  readonly ids: readonly { readonly name: string; readonly ids: Buffer }[];
+  /** How far the streams have been read, everything up to there being in this chunk or in one before; absent: unknown. */
+  readonly sourceTime: Timestamp | undefined;
+  readonly destinationTime: Timestamp | undefined;
 }
 
 /** A document to be compared again. */
@@ -68,7 +83,18 @@ export interface VerificationState {
   mismatches(after: string, limit: number, signal: AbortSignal): Promise<StoredMismatch[]>;
   putMismatches(records: readonly MismatchRecord[], signal: AbortSignal): Promise<void>;
   deleteMismatches(keys: readonly string[], signal: AbortSignal): Promise<void>;
+  /** Those of these keys that are stored. */
+  findMismatches(keys: readonly string[], signal: AbortSignal): Promise<StoredMismatch[]>;
+  /** The first chunk of the backlog. */
+  firstBacklog(signal: AbortSignal): Promise<BacklogRecord | undefined>;
+  putBacklog(record: BacklogRecord, signal: AbortSignal): Promise<void>;
+  deleteBacklog(number: number, signal: AbortSignal): Promise<void>;
+  /** Forgets everything. */
+  clear(signal: AbortSignal): Promise<void>;
 }
+
+/** All that is stored, the position first: without it a process begins anew. */
+const COLLECTIONS = ['verification', 'verifyRanges', 'verifyRecheck', 'verifyBacklog', 'mismatches'] as const;
 
 /** Keeps it in the metadata database, beside the migration's own records and under the same lease. */
 export class VerificationStore implements VerificationState {
@@ -87,6 +113,7 @@ export class VerificationStore implements VerificationState {
       sourceToken: optionalText(doc['sourceToken']),
       destinationToken: optionalText(doc['destinationToken']),
       planned: doc['planned'] === true,
+      backlogNext: Number(doc['backlogNext'] ?? 0),
     };
   }
 
@@ -122,13 +149,7 @@ export class VerificationStore implements VerificationState {
   }
 
   async mismatches(after: string, limit: number, signal: AbortSignal): Promise<StoredMismatch[]> {
-    return (await this.#store.readPage('mismatches', after, limit, signal)).map((doc) => ({
-      ...toRecheck(doc),
-      key: String(doc['_id']),
-      namespace: String(doc['namespace']),
-      kind: String(doc['kind']),
-      foundAt: doc['foundAt'] as Date,
-    }));
+    return (await this.#store.readPage('mismatches', after, limit, signal)).map(toMismatch);
   }
 
   async putMismatches(records: readonly MismatchRecord[], signal: AbortSignal): Promise<void> {
@@ -143,6 +164,34 @@ export class VerificationStore implements VerificationState {
     await this.#store.deleteDocuments('mismatches', keys, signal);
   }
 
+  async findMismatches(keys: readonly string[], signal: AbortSignal): Promise<StoredMismatch[]> {
+    return (await this.#store.readDocuments('mismatches', keys, signal)).map(toMismatch);
+  }
+
+  async firstBacklog(signal: AbortSignal): Promise<BacklogRecord | undefined> {
+    const [doc] = await this.#store.readPage('verifyBacklog', '', 1, signal);
+    if (doc === undefined) return undefined;
+    return {
+      number: Number(doc['_id']),
+      time: doc['time'] as Timestamp,
+      ids: (doc['ids'] as Doc[]).map((each) => ({ name: String(each['name']), ids: bytes(each['ids']) })),
+      sourceTime: optionalTime(doc['sourceTime']),
+      destinationTime: optionalTime(doc['destinationTime']),
+    };
+  }
+
+  async putBacklog({ number, ...rest }: BacklogRecord, signal: AbortSignal): Promise<void> {
+    await this.#store.putDocuments('verifyBacklog', [{ _id: backlogName(number), ...rest }], signal);
+  }
+
+  async deleteBacklog(number: number, signal: AbortSignal): Promise<void> {
+    await this.#store.deleteDocuments('verifyBacklog', [backlogName(number)], signal);
+  }
+
+  async clear(signal: AbortSignal): Promise<void> {
+    for (const name of COLLECTIONS) await this.#store.dropCollection(name, signal);
+  }
+
   async *#all(coll: string, signal: AbortSignal): AsyncGenerator<Doc> {
     for (let after = ''; ; ) {
       const page = await this.#store.readPage(coll, after, PAGE, signal);
@@ -152,6 +201,25 @@ export class VerificationStore implements VerificationState {
       after = String(last['_id']);
     }
   }
+}
+
+/** In the order of the numbers. */
+function backlogName(number: number): string {
+  return String(number).padStart(12, '0');
+}
+
+function toMismatch(doc: Doc): StoredMismatch {
+  return {
+    ...toRecheck(doc),
+    key: String(doc['_id']),
+    namespace: String(doc['namespace']),
+    kind: String(doc['kind']),
+    foundAt: doc['foundAt'] as Date,
+  };
+}
+
+function optionalTime(value: unknown): Timestamp | undefined {
+  return value instanceof Timestamp ? value : undefined;
 }
 
 function optionalText(value: unknown): string | undefined {
@@ -165,6 +233,7 @@ function toRange(doc: Doc): VerifyRange {
     lower: optionalBytes(doc['lower']),
     upper: optionalBytes(doc['upper']),
     estimatedDocuments: Number(doc['estimatedDocuments']),
+    estimatedBytes: Number(doc['estimatedBytes'] ?? 0),
     batchDocuments: Number(doc['batchDocuments']),
     done: doc['done'] === true,
     sourceDocuments: Number(doc['sourceDocuments']),
@@ -173,10 +242,14 @@ function toRange(doc: Doc): VerifyRange {
 }
 
 function toRecheck(doc: Doc): RecheckRecord {
-  const id = optionalBytes(doc['id']);
-  if (id === undefined)
+  return { collection: String(doc['collection']), id: bytes(doc['id']) };
+}
+
+function bytes(value: unknown): Buffer {
+  const found = optionalBytes(value);
+  if (found === undefined)
     throw new AppError('MetadataUnreadable', 'a record of the verifier is not of the form this program wrote');
-  return { collection: String(doc['collection']), id };
+  return found;
 }
 
 function optionalBytes(value: unknown): Buffer | undefined {

@@ -109,7 +109,8 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
       signal,
     );
     for (const view of run.collections.views()) await collections.putView(view, signal);
-    if (run.verifies) await new VerificationStore(roles.store).save(equalSince(run.record.value), signal);
+    const equal = equalSince(run.record.value);
+    if (run.verifies && equal !== undefined) await new VerificationStore(roles.store).save(equal, signal);
     await roles.store.createMigration(record, signal);
     await place.store.updateMigration({ moved: true }, signal);
     return placeOf(roles, record);
@@ -193,9 +194,13 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
   if (batch.length > 0) await applier.apply(batch, signal);
 }
 
-/** The commit has proven both sides equal: only what changed since has to be compared, whichever side it is on. */
-function equalSince({ commit }: MigrationRecord): VerificationRecord {
-  if (commit?.time === undefined || commit.reverseStart === undefined)
+/**
+ * Once the commit has proven both sides equal, only what changed since has to be compared, whichever side it is on.
+ * Undefined when it has not: the verifier then compares everything.
+ */
+function equalSince({ commit }: MigrationRecord): VerificationRecord | undefined {
+  if (commit?.verified !== true) return undefined;
+  if (commit.time === undefined || commit.reverseStart === undefined)
     throw new InvariantError('the times of the commit are not stored');
   return {
     sourceStart: commit.reverseStart,

@@ -33,15 +33,15 @@ import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { type Deferred, runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
-import type { CollectionMap } from '../metadata/collections.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
 import { type MismatchRecord, VerificationStore } from '../metadata/verification-store.js';
 import { metrics } from '../metrics.js';
 import { checkEmpty, checkPlaces } from '../preflight/places.js';
-import { proveEqual } from '../verify/final-check.js';
+import { type FinalCheck, proveEqual, proveUntouched } from '../verify/final-check.js';
 import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { Verifier } from '../verify/verifier.js';
-import { WorkerRangeScanner } from '../verify/worker-range-scanner.js';
+import { startThread } from '../verify/worker-range-scanner.js';
 import type { Load } from './load-level.js';
 import { storedOptions } from './options.js';
 import type { StoredRecord } from './record.js';
@@ -82,6 +82,7 @@ const CATALOG_WATCH_MS = 30_000;
 const POLL_MS = 100;
 /** Comparing so many documents is worth a thread and its connections. */
 const THREAD_DOCUMENTS = 20_000;
+const THREAD_BYTES = 64 * 1024 * 1024;
 
 /**
  * The work of a migration, from wherever its record says it is, to the end of the commit or until `signal` aborts.
@@ -382,8 +383,11 @@ export class MigrationRun {
 
   /** Not before what the event that calls for it has seen. */
   #copyAgain(context: CopyContext): RepairContext['copyAgain'] {
-    return (collection, signal) =>
-      copyAgain(context, collection, this.#context.source.now ?? this.#startTime(), signal);
+    return async (collection, signal) => {
+      const copy = (): Promise<void> =>
+        copyAgain(context, collection, this.#context.source.now ?? this.#startTime(), signal);
+      await (this.verifier === undefined ? copy() : this.verifier.whileCopied(collection, copy, signal));
+    };
   }
 
   /** Builds begin when everything written during the copy is applied: replayed states before may not be indexable. */
@@ -406,20 +410,38 @@ export class MigrationRun {
       collections,
       mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
       applied: async (time, signal) => this.#pipeline?.reached(time, signal),
-      startScanner: async (documents) => {
-        if (documents < THREAD_DOCUMENTS) return new LocalRangeScanner({ source, destination });
-        const data = {
-          source: source.access,
-          destination: destination.access,
-          maxPoolSize: load.parallelComparisons * 2,
-        };
-        return WorkerRangeScanner.start(data, logger.component('verifier'));
+      startScanner: async ({ documents, bytes }, signal) => {
+        const pair = { source, destination };
+        if (documents < THREAD_DOCUMENTS && bytes < THREAD_BYTES) return new LocalRangeScanner(pair);
+        const maxPoolSize = load.parallelComparisons * 2;
+        const data = { source: source.access, destination: destination.access, maxPoolSize };
+        return startThread(
+          data,
+          new LocalRangeScanner(pair),
+          { logger: logger.component('verifier'), onWarning },
+          signal,
+        );
       },
+      onTakenAway: ({ name }) => {
+        throw new AppError(
+          'DestinationModified',
+          `${name} could not be found to compare it: someone else took it away`,
+        );
+      },
+      expiresOnBoth: false,
+      copyAgain: (collection, signal) => this.#copyHeld(collection, signal),
       parallelRanges: load.parallelComparisons,
       logger: logger.component('verifier'),
       onWarning,
       onChange,
     });
+  }
+
+  /** Copies a collection again while nothing is applied to it. */
+  async #copyHeld(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+    const tools = this.#repairTools;
+    if (tools === undefined) throw new InvariantError('a collection is to be copied again while nothing is applied');
+    await tools.pipeline.withoutApplying([collection.id], () => tools.context.copyAgain(collection, signal));
   }
 
   /** Copies mismatches again, those of `ids` or all, and compares them. Resolves with how many were copied. */
@@ -517,17 +539,36 @@ export class MigrationRun {
         this.indexes.checkAll();
         while (!this.indexes.settled) await sleep(POLL_MS, signal);
       },
-      verified: async (time, signal) => {
-        const { verifier } = this;
-        if (verifier === undefined) return;
-        const check = { pair: { source, destination, filter: this.#filter }, verifier, collections, isBuilt: wants };
-        await traced('verify the end', {}, () => proveEqual(check, time, signal));
-      },
+      ...this.#proofs(wants),
       settleCapped: (time, signal) => this.#settleCapped(writer, time, signal),
       onHandover: async () => {
         await record.refresh(AbortSignal.timeout(60_000));
         onChange();
       },
+    };
+  }
+
+  /** What a commit proves, where the data is verified. */
+  #proofs(isBuilt: (spec: OrderedDoc) => boolean): Pick<CommitContext, 'verifies' | 'verified' | 'untouched'> {
+    const { source, destination, collections, blocksSource } = this.#context;
+    const { verifier } = this;
+    if (verifier === undefined)
+      return { verifies: false, verified: () => Promise.resolve(), untouched: () => Promise.resolve() };
+    const check: FinalCheck = {
+      pair: { source, destination, filter: this.#filter },
+      verifier,
+      collections,
+      isBuilt,
+      sourceExpires: !blocksSource,
+      copyAgain: (collection, signal) => this.#copyHeld(collection, signal),
+    };
+    return {
+      verifies: true,
+      verified: async (time, signal) => {
+        const ends = { source: time, destination: await writeNote(destination, 'verification', signal) };
+        await traced('verify the end', {}, () => proveEqual(check, ends, signal));
+      },
+      untouched: (time, end, signal) => proveUntouched(check, { source: time, destination: end }, signal),
     };
   }
 

@@ -81,7 +81,7 @@ async function verifyPair(
   report: (difference: ClusterDifference) => void,
   signal: AbortSignal,
 ): Promise<ClustersVerified> {
-  const { source } = pair;
+  const { source, destination } = pair;
   const { collections } = await compareCatalogs(pair, signal);
   const verifier = new Verifier({
     ...pair,
@@ -92,6 +92,10 @@ async function verifyPair(
     mark,
     applied: (_time, inner) => sleep(COOL_DOWN_MS, inner),
     startScanner: async () => new LocalRangeScanner(pair),
+    // The catalogs tell, at the end.
+    onTakenAway: () => undefined,
+    expiresOnBoth: true,
+    copyAgain: undefined,
     parallelRanges: loadOf(options.config.loadLevel).parallelComparisons,
     logger: options.logger.component('verifier'),
     onWarning: (warning) => options.logger.warn(warning),
@@ -99,7 +103,8 @@ async function verifyPair(
   });
   const work = async (inner: AbortSignal): Promise<void> => {
     await options.writesStopped;
-    await verifier.settle(await mark(source, inner), inner);
+    const ends = await Promise.all([mark(source, inner), mark(destination, inner)]);
+    await verifier.settle(...ends, inner);
     const changes = await compareCatalogs(pair, inner);
     for (const each of changes.differences) report(each);
     for (const each of unseen(collections, changes.collections)) report(each);
@@ -140,16 +145,19 @@ async function keepTelling(tell: () => void, signal: AbortSignal): Promise<void>
   }
 }
 
-/** Collections that came into being, or became others, while the clusters were compared. */
+/** Collections that came into being, or became others, while the clusters were compared: not all of them was. */
 function unseen(before: readonly MigratedCollection[], now: readonly MigratedCollection[]): CatalogDifference[] {
-  const known = new Set(before.map((each) => each.id));
-  return now
-    .filter((each) => !known.has(each.id))
-    .map((each) => ({
-      namespace: nsText(each.ns),
-      kind: 'missing',
-      detail: 'was created meanwhile, and is not compared: run the comparison again',
-    }));
+  const known = new Map(before.map((each) => [each.id, each]));
+  return now.flatMap((each) => {
+    const earlier = known.get(each.id);
+    const namespace = nsText(each.ns);
+    const isSame = earlier?.destinationUuid?.toString('hex') === each.destinationUuid?.toString('hex');
+    if (earlier !== undefined && isSame && nsText(earlier.ns) === namespace) return [];
+    const what = earlier === undefined || !isSame ? 'was created' : `was renamed from ${nsText(earlier.ns)}`;
+    return [
+      { namespace, kind: 'unverified', detail: `${what} meanwhile, and is not compared: run the comparison again` },
+    ];
+  });
 }
 
 function fixedCollections(collections: readonly MigratedCollection[]): VerifiedCollections {

@@ -29,10 +29,10 @@ export class ChangeReader {
   readonly #side: 'source' | 'destination';
   readonly #dirty: DirtySet;
   readonly #logger: Logger;
-  readonly #listeners = new Set<() => void>();
   #start: StreamStart;
   #token: Token | undefined;
   #events = 0;
+  #isBetween = false;
 
   constructor(
     cluster: Cluster,
@@ -70,14 +70,15 @@ export class ChangeReader {
       this.#events += batch.events.length;
       this.#token = batch.token;
       this.#start = { token: batch.token };
-      for (const wake of [...this.#listeners]) wake();
+      this.#isBetween = batch.events.length === 0;
       await this.#dirty.room(signal);
     }
   }
 
-  /** Whether every change up to `time` has been read. */
+  /** Whether every change up to `time` has been read: those of a transaction share a time and may come in parts. */
   hasReached(time: Timestamp): boolean {
-    return this.time?.greaterThanOrEqual(time) === true;
+    const read = this.time;
+    return read !== undefined && (read.greaterThan(time) || (this.#isBetween && read.equals(time)));
   }
 
   #add(event: Buffer): void {

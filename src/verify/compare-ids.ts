@@ -2,11 +2,15 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import { idDocument } from '../cluster/raw-document.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
-import { type CollectionAt, isQueryable, readByIds } from '../cluster/read-by-id.js';
+import { type CollectionAt, readByIds } from '../cluster/read-by-id.js';
+import { inPortions } from '../lib/portions.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { type DifferenceKind, fingerprint, kindOf } from './difference.js';
+import { idKey } from './dirty-set.js';
 
 const IDS_PER_READ = 500;
+/** Of their ids, which may be megabytes each. */
+const BYTES_PER_READ = 4 * 1024 * 1024;
 
 /** The two clusters to compare, and which of the source's documents count. */
 export interface Pair {
@@ -14,13 +18,6 @@ export interface Pair {
   readonly destination: Cluster;
   /** Undefined: all of them. */
   readonly filter?: DocumentFilter | undefined;
-}
-
-/** The outcome of comparing some documents. Ids are raw `{_id: …}`. */
-export interface IdComparison {
-  readonly differing: Buffer[];
-  /** Their `_id` would change in a query (invalid UTF-8 and the like), so they cannot be asked for. */
-  readonly unreadable: Buffer[];
 }
 
 /** A collection as it is to be found on the source. */
@@ -37,20 +34,18 @@ export function onDestination(collection: MigratedCollection): CollectionAt {
 }
 
 /**
- * Reads documents by `_id` on both sides, as they are now, and compares their bytes. `gone`: the collection is not on
- * one of the sides (any more), which the catalog's own comparison judges.
+ * Reads documents by `_id` on both sides, as they are now, and compares their bytes. Resolves with those that differ
+ * (raw `{_id: …}`). `gone`: the collection is not on one of the sides (any more), which the catalog's own comparison
+ * judges.
  */
 export async function compareIds(
   pair: Pair,
   collection: MigratedCollection,
   ids: readonly Buffer[],
   signal: AbortSignal,
-): Promise<IdComparison | 'gone'> {
-  const readable = ids.filter(isQueryable);
-  const unreadable = ids.filter((id) => !isQueryable(id));
+): Promise<Buffer[] | 'gone'> {
   const differing: Buffer[] = [];
-  for (let from = 0; from < readable.length; from += IDS_PER_READ) {
-    const slice = readable.slice(from, from + IDS_PER_READ);
+  for (const slice of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
     const [source, destination] = await Promise.all([
       fingerprints(pair.source, onSource(collection, pair), slice, signal),
       fingerprints(pair.destination, onDestination(collection), slice, signal),
@@ -62,7 +57,7 @@ export async function compareIds(
     }
     for (const { id } of destination.values()) differing.push(id);
   }
-  return { differing, unreadable };
+  return differing;
 }
 
 type Prints = Map<string, { readonly id: Buffer; readonly print: Buffer }>;
@@ -79,7 +74,7 @@ async function fingerprints(
       if (documents === 'gone') return 'gone';
       for (const doc of documents) {
         const id = Buffer.from(idDocument(doc) ?? doc);
-        prints.set(id.toString('latin1'), { id, print: fingerprint(doc) });
+        prints.set(idKey(id), { id, print: fingerprint(doc) });
       }
     }
     return prints;
@@ -94,19 +89,26 @@ export function isFollowed(collection: MigratedCollection, { source, filter }: P
   return !collection.capped || (source.isAtLeast(5) && filter === undefined);
 }
 
+/** How a document differs, and what it is on both sides. */
+export interface FoundDifference {
+  readonly kind: DifferenceKind;
+  readonly source: Buffer | undefined;
+  readonly destination: Buffer | undefined;
+}
+
 /** Reads one document on both sides again and tells how it differs; undefined when it does not any more. */
 export async function differenceOf(
   pair: Pair,
   collection: MigratedCollection,
   id: Buffer,
   signal: AbortSignal,
-): Promise<{ readonly kind: DifferenceKind; readonly destination: Buffer | undefined } | undefined> {
+): Promise<FoundDifference | undefined> {
   const [source, destination] = await Promise.all([
     readOne(pair.source, onSource(collection, pair), id, signal),
     readOne(pair.destination, onDestination(collection), id, signal),
   ]);
   if (source === destination || (source !== undefined && destination?.equals(source) === true)) return undefined;
-  return { kind: kindOf(source, destination), destination };
+  return { kind: kindOf(source, destination), source, destination };
 }
 
 /** The document whose `_id` has just these bytes: one that is only equal to it is another document. */

@@ -1,10 +1,10 @@
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
+import type { CollectionSize } from '../cluster/partition.js';
 import type { Logger } from '../lib/logger.js';
-import type { CollectionMap } from '../metadata/collections.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { VerificationState } from '../metadata/verification-store.js';
-
 import type { RangeScanner } from './range-scanner.js';
 
 /** The collections that are compared, by source UUID. */
@@ -25,8 +25,17 @@ export interface VerifyContext {
   readonly mark: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
   /** Resolves once everything up to a time of the source is on the destination. */
   readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
-  /** Begins what compares ranges of so many documents, about; it is closed once all are done. */
-  readonly startScanner: (documents: number) => Promise<RangeScanner>;
+  /** Begins what compares ranges of so much data, about; it is closed once all are done. */
+  readonly startScanner: (size: CollectionSize, signal: AbortSignal) => Promise<RangeScanner>;
+  /** Told of a collection that is gone from the destination though it was not dropped on the source; may throw. */
+  readonly onTakenAway: (collection: MigratedCollection) => void;
+  /** Whether both clusters delete what has expired, not the source alone. */
+  readonly expiresOnBoth: boolean;
+  /**
+   * Copies a collection anew while nothing is applied to it: the order of a capped one cannot be mended otherwise.
+   * Undefined where nothing may be written.
+   */
+  readonly copyAgain: ((collection: MigratedCollection, signal: AbortSignal) => Promise<void>) | undefined;
   /** Ranges compared at the same time. */
   readonly parallelRanges: number;
   readonly logger: Logger;

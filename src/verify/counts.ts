@@ -5,14 +5,26 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import { onDestination, onSource, type Pair } from './compare-ids.js';
 
 /**
- * Whether a collection has as many documents on both sides, which finds what came without a change event. The quick
- * count may be wrong after a crash, so a difference counts only when the documents themselves are counted, too.
+ * Whether a collection has as many documents on both sides, which finds what came without a change event. `surplus`: so
+ * many more are known to be on the destination, since they have expired. The quick count may be wrong after a crash, so
+ * a difference counts only when the documents themselves are counted, too.
  */
-export async function sameCount(pair: Pair, collection: MigratedCollection, signal: AbortSignal): Promise<boolean> {
+export async function sameCount(
+  pair: Pair,
+  collection: MigratedCollection,
+  surplus: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   const source = onSource(collection, pair);
   const destination = onDestination(collection);
-  if ((await quick(pair.source, source, signal)) === (await quick(pair.destination, destination, signal))) return true;
-  return (await exact(pair.source, source, signal)) === (await exact(pair.destination, destination, signal));
+  for (const count of [quick, exact]) {
+    const [a, b] = await Promise.all([
+      count(pair.source, source, signal),
+      count(pair.destination, destination, signal),
+    ]);
+    if (a + surplus === b) return true;
+  }
+  return false;
 }
 
 async function quick(cluster: Cluster, { ns }: CollectionAt, signal: AbortSignal): Promise<number> {

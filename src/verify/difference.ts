@@ -17,7 +17,7 @@ export interface Difference {
 }
 
 /** Above it a document is remembered by a digest, so that what is held for comparing stays small. Bytes. */
-const MAX_HELD_BYTES = 4096;
+const MAX_HELD_BYTES = 64;
 
 /**
  * What is held of one side's document until the other side's is read: its bytes, or a SHA-256 of them. Equal for equal

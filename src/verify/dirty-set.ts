@@ -1,18 +1,36 @@
-/** Documents to be compared, by collection; each once. Ids are raw `{_id: …}`. */
+import { createHash } from 'node:crypto';
+
+/** Documents to be compared, by collection; each once, under its `idKey`. Ids are raw `{_id: …}`. */
 export type DirtyIds = Map<string, Map<string, Buffer>>;
+
+/** A key as long as the largest common `_id`s; longer ones are told apart by a digest, which is longer still. */
+const MAX_KEY_BYTES = 64;
+
+/** A document's key in maps: different for different bytes. Takes a raw `{_id: …}`. */
+export function idKey(id: Buffer): string {
+  return id.length <= MAX_KEY_BYTES ? id.toString('latin1') : `#${createHash('sha256').update(id).digest('hex')}`;
+}
+
+/** How much may wait in memory. */
+export interface IdLimits {
+  readonly documents: number;
+  /** Of their ids. */
+  readonly bytes: number;
+}
 
 /**
  * Collects the documents that change streams name, each once however often it changes, until they are taken to be
  * compared. Bounded: who adds waits while it is full, which holds the readers up, not the memory.
  */
 export class DirtySet {
-  readonly #limit: number;
+  readonly #limits: IdLimits;
   #ids: DirtyIds = new Map();
   #size = 0;
+  #bytes = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(limit: number) {
-    this.#limit = limit;
+  constructor(limits: IdLimits) {
+    this.#limits = limits;
   }
 
   get size(): number {
@@ -20,18 +38,19 @@ export class DirtySet {
   }
 
   get isFull(): boolean {
-    return this.#size >= this.#limit;
+    return this.#size >= this.#limits.documents || this.#bytes >= this.#limits.bytes;
   }
 
   /** Adds without waiting, so that a batch goes in as a whole; wait for `room` before the next one. */
   add(collection: string, id: Buffer): void {
     const ids = this.#ids.get(collection) ?? new Map<string, Buffer>();
     this.#ids.set(collection, ids);
-    const key = id.toString('latin1');
+    const key = idKey(id);
     if (ids.has(key)) return;
     // A copy: a slice would keep the whole reply in memory.
     ids.set(key, Buffer.from(id));
     this.#size++;
+    this.#bytes += id.length;
   }
 
   async room(signal: AbortSignal): Promise<void> {
@@ -54,6 +73,7 @@ export class DirtySet {
     const ids = this.#ids;
     this.#ids = new Map();
     this.#size = 0;
+    this.#bytes = 0;
     for (const wake of this.#waiting.splice(0)) wake();
     return ids;
   }
@@ -64,4 +84,18 @@ export function countIds(ids: DirtyIds): number {
   let count = 0;
   for (const each of ids.values()) count += each.size;
   return count;
+}
+
+/** Both together. */
+export function mergedIds(a: DirtyIds, b: DirtyIds): DirtyIds {
+  const result: DirtyIds = new Map([...a].map(([collection, ids]) => [collection, new Map(ids)]));
+  for (const [collection, ids] of b) addIds(result, collection, ids);
+  return result;
+}
+
+/** Adds documents of one collection. */
+export function addIds(to: DirtyIds, collection: string, ids: ReadonlyMap<string, Buffer>): void {
+  const own = to.get(collection) ?? new Map<string, Buffer>();
+  to.set(collection, own);
+  for (const [key, id] of ids) own.set(key, id);
 }

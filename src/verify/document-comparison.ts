@@ -1,36 +1,40 @@
 import type { Timestamp } from '../cluster/bson.js';
-import { decodeOrdered } from '../cluster/bson.js';
 import { nsText } from '../cluster/namespace.js';
 import { secondsOf } from '../cluster/position.js';
-import { hasExpired, ttlRules } from '../cluster/ttl.js';
+import { hasExpired, type TtlRule, ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { compareIds, differenceOf, isFollowed } from './compare-ids.js';
+import { compareIds, differenceOf, type FoundDifference, isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import type { Difference } from './difference.js';
-import { type DirtyIds, DirtySet } from './dirty-set.js';
+import { addIds, type DirtyIds, type IdLimits, idKey, mergedIds } from './dirty-set.js';
 import { Mismatches } from './mismatches.js';
 import { RecheckQueue } from './recheck-queue.js';
 
-/** Documents that wait for their comparison because a stream named them. */
-const MAX_DIRTY = 50_000;
+/** Documents that wait in memory to be compared again. */
+const QUEUE_LIMITS: IdLimits = { documents: 50_000, bytes: 16 * 1024 * 1024 };
 const PARALLEL_COLLECTIONS = 4;
 const PARALLEL_DOCUMENTS = 8;
+
+/** What differs, and what only expiry tells apart. */
+interface Judged {
+  readonly found: Difference[];
+  readonly pending: Buffer[];
+}
 
 /**
  * The comparison of single documents: of those that a change stream has named, of those that differed, and of known
  * mismatches. Calls must not overlap.
  */
 export class DocumentComparison {
-  readonly dirty = new DirtySet(MAX_DIRTY);
   readonly queue: RecheckQueue;
   readonly mismatches: Mismatches;
   readonly #context: VerifyContext;
-  readonly #unreadable = new Set<string>();
+  readonly #pending = new Map<string, number>();
 
   constructor(context: VerifyContext) {
     this.#context = context;
-    this.queue = new RecheckQueue(context.store);
+    this.queue = new RecheckQueue(context.store, QUEUE_LIMITS);
     this.mismatches = new Mismatches(context.store);
   }
 
@@ -39,54 +43,59 @@ export class DocumentComparison {
     await this.mismatches.load(signal);
   }
 
-  get isIdle(): boolean {
-    return this.dirty.size === 0 && this.queue.size === 0;
+  /** Documents that the last `judge` found on the destination only, as they had expired. By collection id. */
+  get pending(): ReadonlyMap<string, number> {
+    return this.#pending;
   }
 
   /**
-   * Compares what the streams have named since the last call, and what differed then. A document that has differed
-   * several times, with nothing changing it, is a mismatch. `readUpTo`: how far the source's stream has been read.
+   * Compares documents that the streams have named, and what differed earlier, after the applier has passed what was
+   * named. A document that has differed several times, with nothing changing it, is a mismatch. `readUpTo`: how far the
+   * source's stream has been read, with all that it named compared by now. Resolves with those that differ and for
+   * which the queue has no room, by collection as the streams would name it.
    */
-  async compareChanged(readUpTo: Timestamp | undefined, signal: AbortSignal): Promise<void> {
-    const { source, applied } = this.#context;
-    const taken = this.dirty.take();
-    // What differs before the applier is there says nothing; and a collection may not be known before.
-    if (source.now !== undefined) await applied(source.now, signal);
+  async compare(taken: DirtyIds, readUpTo: Timestamp | undefined, signal: AbortSignal): Promise<DirtyIds> {
     const changed = this.#byCollection(taken);
+    const overflow: DirtyIds = new Map();
     await mapLimit(
-      merged(changed, this.queue.ids()),
+      mergedIds(changed, this.queue.ids()),
       PARALLEL_COLLECTIONS,
-      ([id, ids], inner) => this.#compare(id, ids, changed.get(id) ?? new Map(), readUpTo, inner),
+      async ([id, ids], inner) => {
+        const left = await this.#compare(id, ids, changed.get(id) ?? new Map(), readUpTo, inner);
+        if (left.length > 0) addIds(overflow, `source:${id}`, new Map(left.map((each) => [idKey(each), each])));
+      },
       signal,
     );
+    await this.#forgetDropped(signal);
+    return overflow;
   }
 
   /**
    * Compares everything that is not known to be equal, when nothing moves any more: what differs is a mismatch at once.
-   * Expiry goes on at an unblocked source, so a document that had expired may be gone there already.
+   * `taken`: what the streams have named since the last comparison. Expiry goes on at an unblocked source, so a document
+   * that had expired may be gone there already.
    */
-  async judge(signal: AbortSignal): Promise<void> {
+  async judge(taken: DirtyIds, signal: AbortSignal): Promise<void> {
     const { source, applied } = this.#context;
     // A forbidden write to the source is the applier's to name.
     if (source.now !== undefined) await applied(source.now, signal);
-    for (const [id, ids] of merged(this.#byCollection(this.dirty.take()), this.queue.ids())) {
+    this.#pending.clear();
+    for (const [id, ids] of mergedIds(this.#byCollection(taken), this.queue.ids())) {
       await this.#judge(id, [...ids.values()], signal);
     }
     for await (const page of this.mismatches.pages(signal)) {
       for (const [id, ids] of grouped(page)) await this.#judge(id, ids, signal);
     }
+    await this.queue.store(signal);
   }
 
   /** Compares the known mismatches again; those that are equal by now are mismatches no longer. */
   async recheckMismatches(signal: AbortSignal): Promise<void> {
     for await (const page of this.mismatches.pages(signal)) {
       for (const [id, ids] of grouped(page)) {
-        const collection = this.#context.collections.get(id);
-        const outcome =
-          collection === undefined || collection.dropped
-            ? { differing: [] }
-            : await compareIds(this.#context, collection, ids, signal);
-        if (outcome !== 'gone') await this.mismatches.resolve(id, without(ids, outcome.differing), signal);
+        const collection = this.#live(id);
+        const differing = collection === undefined ? [] : await compareIds(this.#context, collection, ids, signal);
+        if (differing !== 'gone') await this.mismatches.resolve(id, without(ids, differing), signal);
       }
     }
   }
@@ -97,50 +106,56 @@ export class DocumentComparison {
     changed: ReadonlyMap<string, Buffer>,
     readUpTo: Timestamp | undefined,
     signal: AbortSignal,
-  ): Promise<void> {
-    const collection = this.#context.collections.get(id);
-    if (collection === undefined || collection.dropped) {
+  ): Promise<readonly Buffer[]> {
+    const collection = this.#live(id);
+    if (collection === undefined) {
       this.queue.forget(id);
-      return;
+      return [];
     }
     const all = [...ids.values()];
-    const outcome = await compareIds(this.#context, collection, all, signal);
-    if (outcome === 'gone') {
-      this.queue.add(id, all);
-      return;
+    const differing = await compareIds(this.#context, collection, all, signal);
+    if (differing === 'gone') {
+      // Its drop is still to be applied; what is in the queue leaves it then.
+      return this.queue.note(id, { compared: ids, differing: all, changed: ids, readUpTo, now: undefined }).overflow;
     }
-    this.#noteUnreadable(collection, outcome.unreadable);
-    const { differing } = outcome;
-    const confirmed = this.queue.note(id, {
-      compared: ids,
-      differing,
-      changed,
-      readUpTo,
-      now: this.#context.source.now,
-    });
+    const now = this.#context.source.now;
+    const { confirmed, overflow } = this.queue.note(id, { compared: ids, differing, changed, readUpTo, now });
     await this.mismatches.resolve(id, without(all, differing), signal);
-    const found = await this.#differences(collection, confirmed, signal);
+    const { found, pending } = await this.#differences(collection, confirmed, signal);
     await this.#addMismatches(collection, found, signal);
+    this.queue.remove(id, without(confirmed, pending));
+    this.queue.keepPending(id, pending);
+    return overflow;
   }
 
   async #judge(id: string, ids: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const collection = this.#context.collections.get(id);
-    if (collection === undefined || collection.dropped) {
+    const collection = this.#live(id);
+    if (collection === undefined) {
       await this.mismatches.resolve(id, ids, signal);
       return;
     }
-    const outcome = await compareIds(this.#context, collection, ids, signal);
-    if (outcome === 'gone') return;
-    const found = await this.#differences(collection, outcome.differing, signal);
-    await this.mismatches.resolve(
-      id,
-      without(
-        ids,
-        found.map((each) => each.id),
-      ),
-      signal,
-    );
+    const differing = await compareIds(this.#context, collection, ids, signal);
+    if (differing === 'gone') return;
+    const { found, pending } = await this.#differences(collection, differing, signal);
+    const mismatching = found.map((each) => each.id);
+    await this.mismatches.resolve(id, without(ids, mismatching), signal);
     await this.#addMismatches(collection, found, signal);
+    this.queue.keepPending(id, pending);
+    this.#pending.set(id, (this.#pending.get(id) ?? 0) + pending.length);
+  }
+
+  /** The collection if it is there to be compared. */
+  #live(id: string): MigratedCollection | undefined {
+    const collection = this.#context.collections.get(id);
+    return collection === undefined || collection.dropped ? undefined : collection;
+  }
+
+  async #forgetDropped(signal: AbortSignal): Promise<void> {
+    for (const id of this.mismatches.collections) {
+      if (this.#live(id) !== undefined) continue;
+      await this.mismatches.forget(id, signal);
+      this.#context.onChange();
+    }
   }
 
   async #addMismatches(
@@ -158,30 +173,40 @@ export class DocumentComparison {
     this.#context.onChange();
   }
 
-  async #differences(
-    collection: MigratedCollection,
-    ids: readonly Buffer[],
-    signal: AbortSignal,
-  ): Promise<Difference[]> {
+  async #differences(collection: MigratedCollection, ids: readonly Buffer[], signal: AbortSignal): Promise<Judged> {
     const rules = ttlRules(collection.options, collection.indexes);
-    const found = await mapLimit(
+    const found: Difference[] = [];
+    const pending: Buffer[] = [];
+    await mapLimit(
       ids,
       PARALLEL_DOCUMENTS,
       async (id, inner) => {
         const difference = await differenceOf(this.#context, collection, id, inner);
-        if (difference === undefined) return [];
-        const { kind, destination } = difference;
-        const now = this.#context.source.now;
-        const expired =
-          kind === 'extra' &&
-          destination !== undefined &&
-          now !== undefined &&
-          hasExpired(decodeOrdered(destination), rules, secondsOf(now));
-        return expired ? [] : [{ collection: collection.id, id, kind }];
+        if (difference === undefined) return;
+        if (await this.#isExpiry(collection, difference, rules, inner)) pending.push(id);
+        else found.push({ collection: collection.id, id, kind: difference.kind });
       },
       signal,
     );
-    return found.flat();
+    return { found, pending };
+  }
+
+  /** Whether a document is on one side only since it has expired on the other. */
+  async #isExpiry(
+    collection: MigratedCollection,
+    { kind, source, destination }: FoundDifference,
+    rules: readonly TtlRule[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { expiresOnBoth, ...clusters } = this.#context;
+    const { now } = clusters.source;
+    if (now === undefined || rules.length === 0) return false;
+    if (kind === 'extra' && destination !== undefined) {
+      const at = { cluster: clusters.destination, ns: collection.ns };
+      return hasExpired(at, destination, rules, secondsOf(now), signal);
+    }
+    if (kind !== 'missing' || source === undefined || !expiresOnBoth) return false;
+    return hasExpired({ cluster: clusters.source, ns: collection.sourceNs }, source, rules, secondsOf(now), signal);
   }
 
   /** From the streams' names of collections to the map's; what is in neither is not part of the migration. */
@@ -196,43 +221,25 @@ export class DocumentComparison {
     const result: DirtyIds = new Map();
     for (const [name, ids] of taken) {
       const id = names.get(name);
-      if (id === undefined) continue;
-      const own = result.get(id) ?? new Map<string, Buffer>();
-      for (const [text, each] of ids) own.set(text, each);
-      result.set(id, own);
+      if (id !== undefined) addIds(result, id, ids);
     }
     return result;
   }
-
-  #noteUnreadable(collection: MigratedCollection, ids: readonly Buffer[]): void {
-    const ns = collection.name;
-    if (ids.length === 0 || this.#unreadable.has(ns)) return;
-    this.#unreadable.add(ns);
-    this.#context.onWarning(
-      `${ns} holds documents whose _id no query can name; only their first state is verified, not their changes`,
-    );
-  }
-}
-
-function merged(a: DirtyIds, b: DirtyIds): DirtyIds {
-  const result: DirtyIds = new Map([...a].map(([collection, ids]) => [collection, new Map(ids)]));
-  for (const [collection, ids] of b) {
-    const own = result.get(collection) ?? new Map<string, Buffer>();
-    for (const [key, id] of ids) own.set(key, id);
-    result.set(collection, own);
-  }
-  return result;
 }
 
 function grouped(records: readonly { readonly collection: string; readonly id: Buffer }[]): Map<string, Buffer[]> {
   const result = new Map<string, Buffer[]>();
-  for (const { collection, id } of records) result.set(collection, [...(result.get(collection) ?? []), id]);
+  for (const { collection, id } of records) {
+    const own = result.get(collection) ?? [];
+    result.set(collection, own);
+    own.push(id);
+  }
   return result;
 }
 
 function without(ids: readonly Buffer[], others: readonly Buffer[]): Buffer[] {
-  const keys = new Set(others.map((each) => each.toString('latin1')));
-  return ids.filter((each) => !keys.has(each.toString('latin1')));
+  const keys = new Set(others.map(idKey));
+  return ids.filter((each) => !keys.has(idKey(each)));
 }
 
 function hex(buffer: Uint8Array | undefined): string {

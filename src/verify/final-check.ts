@@ -5,7 +5,7 @@ import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { sameOrder } from './capped-order.js';
 import type { Pair } from './compare-ids.js';
-import type { VerifiedCollections } from './context.js';
+import type { VerifiedCollections, VerifyContext } from './context.js';
 import { sameCount } from './counts.js';
 import { compareCatalog } from './destination-catalog.js';
 import type { Verifier } from './verifier.js';
@@ -20,28 +20,60 @@ export interface FinalCheck {
   readonly collections: VerifiedCollections;
   /** Whether the migration builds an index at all. */
   readonly isBuilt: (spec: OrderedDoc) => boolean;
+  /** Whether documents may expire on the source: a block of its writes stops that. */
+  readonly sourceExpires: boolean;
+  /** As in `VerifyContext`. */
+  readonly copyAgain: VerifyContext['copyAgain'];
+}
+
+/** Cluster times up to which changes are compared: the source's commit time, and one of the destination's own. */
+export interface Ends {
+  readonly source: Timestamp;
+  readonly destination: Timestamp;
 }
 
 /**
- * Proves, with everything up to `time` applied and the source at rest, that the destination is the source: documents,
- * numbers of documents, the order of capped collections, indexes and views. Errors: VerificationFailed, which names what
- * differs; all documents that do are stored as mismatches.
+ * Proves, with everything up to the commit time applied and the source at rest, that the destination is the source:
+ * documents, numbers of documents, the order of capped collections, indexes and views. A capped collection that is not
+ * is copied again first. Errors: VerificationFailed, which names what differs; all documents that do are stored as
+ * mismatches.
  */
-export async function proveEqual(check: FinalCheck, time: Timestamp, signal: AbortSignal): Promise<void> {
+export async function proveEqual(check: FinalCheck, ends: Ends, signal: AbortSignal): Promise<void> {
   const { pair, verifier, collections } = check;
-  await verifier.settle(time, signal);
+  await verifier.settle(ends.source, ends.destination, signal);
   const live = collections.live();
+  const capped = live.filter((each) => each.capped);
+  const others = live.filter((each) => !each.capped);
+  const orders = await mapLimit(capped, PARALLEL, (each, inner) => mendedOrder(check, each, inner), signal);
+  if (capped.length > 0) await verifier.recheckMismatches(signal);
+  const numbers = await mapLimit(others, PARALLEL, (each, inner) => number(check, each, inner), signal);
   const problems = [
-    ...(verifier.mismatches.total > 0 ? [verifier.mismatches.text, await firstIds(verifier, signal)] : []),
-    ...(await mapLimit(live, PARALLEL, (each, inner) => numberAndOrder(pair, each, inner), signal)).flat(),
+    ...orders.flat(),
+    ...numbers.flat(),
     ...(await compareCatalog(pair.destination, collections, check.isBuilt, signal)),
   ];
+  await refuse(verifier, problems, signal);
+}
+
+/**
+ * Proves that nobody has written to the destination since `proveEqual`, up to a later time of it. Errors: as there.
+ */
+export async function proveUntouched(check: FinalCheck, ends: Ends, signal: AbortSignal): Promise<void> {
+  const { pair, verifier, collections } = check;
+  await verifier.settle(ends.source, ends.destination, signal);
+  await refuse(verifier, await compareCatalog(pair.destination, collections, check.isBuilt, signal), signal);
+}
+
+async function refuse(verifier: Verifier, others: readonly string[], signal: AbortSignal): Promise<void> {
+  const { mismatches } = verifier;
+  const problems = [...(mismatches.total > 0 ? [mismatches.text, await firstIds(verifier, signal)] : []), ...others];
   if (problems.length === 0) return;
   const more = problems.length > MAX_NAMED ? `; and ${problems.length - MAX_NAMED} more differences` : '';
+  const counts = [...mismatches.counts].slice(0, MAX_NAMED).map(([namespace, count]) => `${namespace}: ${count}`);
   throw new AppError(
     'VerificationFailed',
     `the destination is not the source: ${problems.slice(0, MAX_NAMED).join('; ')}${more}. "mongoferry mismatches" lists the documents`,
-    { metadata: { documents: String(verifier.mismatches.total) } },
+    { metadata: { documents: String(mismatches.total), namespaces: counts.join(', ') } },
   );
 }
 
@@ -51,17 +83,40 @@ export async function numberAndOrder(
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const ns = collection.name;
-  if (collection.capped) {
-    return (await sameOrder(pair, collection, signal))
-      ? []
-      : [`the capped collection ${ns} has not the same documents in the same order`];
-  }
+  if (!collection.capped) return number({ pair, sourceExpires: true, verifier: undefined }, collection, signal);
+  return (await sameOrder(pair, collection, signal)) ? [] : [otherOrder(collection)];
+}
+
+async function mendedOrder(
+  { pair, copyAgain }: FinalCheck,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<string[]> {
+  if (await sameOrder(pair, collection, signal)) return [];
+  await copyAgain?.(collection, signal);
+  return (await sameOrder(pair, collection, signal)) ? [] : [otherOrder(collection)];
+}
+
+function otherOrder({ name }: MigratedCollection): string {
+  return `the capped collection ${name} has not the same documents in the same order`;
+}
+
+async function number(
+  {
+    pair,
+    sourceExpires,
+    verifier,
+  }: Pick<FinalCheck, 'pair' | 'sourceExpires'> & { readonly verifier: Verifier | undefined },
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<string[]> {
   // With a filter, counting would read the whole collection.
   if (pair.filter !== undefined) return [];
-  // Expiry may go on at the source.
-  if (ttlRules(collection.options, collection.indexes).length > 0) return [];
-  return (await sameCount(pair, collection, signal)) ? [] : [`${ns} has another number of documents`];
+  if (sourceExpires && ttlRules(collection.options, collection.indexes).length > 0) return [];
+  const surplus = verifier?.pending.get(collection.id) ?? 0;
+  return (await sameCount(pair, collection, surplus, signal))
+    ? []
+    : [`${collection.name} has another number of documents`];
 }
 
 /** The first of them by `_id`, as Extended JSON. */

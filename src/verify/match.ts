@@ -1,8 +1,11 @@
 import { idDocument } from '../cluster/raw-document.js';
 import { fingerprint } from './difference.js';
+import { idKey } from './dirty-set.js';
 
 /** Documents of one side that wait for the other side's, at most; beyond it they are given up as differing. */
 const MAX_UNMATCHED = 20_000;
+/** Of their ids. */
+const MAX_UNMATCHED_BYTES = 8 * 1024 * 1024;
 
 /** The documents of one side, in the order of the side's index, raw and in batches. */
 export type DocumentBatches = AsyncIterator<{ readonly documents: Buffer[] }>;
@@ -34,7 +37,7 @@ export async function matchDocuments(
     while (a.isFilled && b.isFilled) pairHeads(a, b, differing);
     if (!hasA) while (b.isFilled) take(b, a, differing);
     if (!hasB) while (a.isFilled) take(a, b, differing);
-    if (a.unmatched.size > MAX_UNMATCHED || b.unmatched.size > MAX_UNMATCHED) giveUp(a, b, differing);
+    if (a.unmatched.isFull || b.unmatched.isFull) giveUp(a, b, differing);
     if (differing.length > 0) await events.onDiffering(differing.splice(0));
   }
   giveUp(a, b, differing);
@@ -57,24 +60,54 @@ function pairHeads(a: Side, b: Side, differing: Buffer[]): void {
 function take(from: Side, other: Side, differing: Buffer[]): void {
   const { head, headId: id, headKey: key } = from;
   from.skip();
-  const counterpart = other.unmatched.get(key);
-  if (counterpart === undefined) from.unmatched.set(key, { id: Buffer.from(id), print: fingerprint(head) });
-  else {
-    other.unmatched.delete(key);
-    if (!counterpart.print.equals(fingerprint(head))) differing.push(counterpart.id);
-  }
+  const counterpart = other.unmatched.take(key);
+  if (counterpart === undefined) from.unmatched.add(key, Buffer.from(id), fingerprint(head));
+  else if (!counterpart.print.equals(fingerprint(head))) differing.push(counterpart.id);
 }
 
 function giveUp(a: Side, b: Side, differing: Buffer[]): void {
   for (const side of [a, b]) {
-    for (const { id } of side.unmatched.values()) differing.push(id);
-    side.unmatched.clear();
+    differing.push(...side.unmatched.takeAll());
+  }
+}
+
+/** What waits for the other side's documents. */
+class Unmatched {
+  readonly #waiting = new Map<string, { readonly id: Buffer; readonly print: Buffer }>();
+  #bytes = 0;
+
+  get isFull(): boolean {
+    return this.#waiting.size > MAX_UNMATCHED || this.#bytes > MAX_UNMATCHED_BYTES;
+  }
+
+  has(key: string): boolean {
+    return this.#waiting.has(key);
+  }
+
+  add(key: string, id: Buffer, print: Buffer): void {
+    this.#waiting.set(key, { id, print });
+    this.#bytes += id.length;
+  }
+
+  take(key: string): { readonly id: Buffer; readonly print: Buffer } | undefined {
+    const found = this.#waiting.get(key);
+    if (found === undefined) return undefined;
+    this.#waiting.delete(key);
+    this.#bytes -= found.id.length;
+    return found;
+  }
+
+  takeAll(): Buffer[] {
+    const ids = [...this.#waiting.values()].map(({ id }) => id);
+    this.#waiting.clear();
+    this.#bytes = 0;
+    return ids;
   }
 }
 
 /** One of the two streams: the batch at hand, and what still waits for the other stream. */
 class Side {
-  readonly unmatched = new Map<string, { readonly id: Buffer; readonly print: Buffer }>();
+  readonly unmatched = new Unmatched();
   readonly #batches: DocumentBatches;
   #batch: Buffer[] = [];
   #index = 0;
@@ -98,7 +131,7 @@ class Side {
   }
 
   get headKey(): string {
-    return this.headId.toString('latin1');
+    return idKey(this.headId);
   }
 
   skip(): void {

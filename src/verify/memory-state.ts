@@ -1,5 +1,6 @@
 import { AppError } from '../errors.js';
 import {
+  type BacklogRecord,
   type MismatchRecord,
   type RecheckRecord,
   recheckKey,
@@ -20,6 +21,7 @@ export class MemoryVerificationState implements VerificationState {
   #record: VerificationRecord | undefined;
   readonly #ranges = new Map<string, VerifyRange>();
   readonly #mismatches = new Map<string, StoredMismatch>();
+  readonly #backlog = new Map<number, BacklogRecord>();
 
   async load(): Promise<VerificationRecord | undefined> {
     return this.#record;
@@ -69,5 +71,27 @@ export class MemoryVerificationState implements VerificationState {
 
   async deleteMismatches(keys: readonly string[]): Promise<void> {
     for (const key of keys) this.#mismatches.delete(key);
+  }
+
+  async findMismatches(keys: readonly string[]): Promise<StoredMismatch[]> {
+    return keys.flatMap((key) => this.#mismatches.get(key) ?? []);
+  }
+
+  async firstBacklog(): Promise<BacklogRecord | undefined> {
+    const [first] = this.#backlog.values();
+    return first;
+  }
+
+  async putBacklog(record: BacklogRecord): Promise<void> {
+    this.#backlog.set(record.number, record);
+  }
+
+  async deleteBacklog(number: number): Promise<void> {
+    this.#backlog.delete(number);
+  }
+
+  async clear(): Promise<void> {
+    this.#record = undefined;
+    for (const each of [this.#ranges, this.#mismatches, this.#backlog]) each.clear();
   }
 }

@@ -5,17 +5,21 @@ import type { Difference } from './difference.js';
 
 const PAGE = 1000;
 const MAX_NAMED = 20;
-/** Beyond it mismatches are stored, but their keys are not kept in memory: counts are of at least so many then. */
+/** Keys kept in memory; beyond it the store is asked which of some documents are mismatches. */
 const MAX_KNOWN = 50_000;
 
-/** The documents known to differ: all of them in the metadata, their number by namespace in memory. */
+/** The documents known to differ: all of them in the metadata, their exact number by namespace in memory. */
 export class Mismatches {
   readonly #store: VerificationState;
-  readonly #known = new Map<string, string>();
+  readonly #maxKnown: number;
+  readonly #known = new Set<string>();
   readonly #counts = new Map<string, number>();
+  readonly #collections = new Map<string, number>();
+  #total = 0;
 
-  constructor(store: VerificationState) {
+  constructor(store: VerificationState, maxKnown = MAX_KNOWN) {
     this.#store = store;
+    this.#maxKnown = maxKnown;
   }
 
   /** "db.coll" → how many documents differ. */
@@ -24,13 +28,16 @@ export class Mismatches {
   }
 
   get total(): number {
-    return this.#known.size;
+    return this.#total;
+  }
+
+  /** The ids of the collections that have some. */
+  get collections(): string[] {
+    return [...this.#collections.keys()];
   }
 
   async load(signal: AbortSignal): Promise<void> {
-    for await (const page of this.pages(signal)) {
-      for (const { key, namespace } of page) this.#remember(key, namespace);
-    }
+    for await (const page of this.pages(signal)) this.#count(page, 1);
   }
 
   /** "3 documents differ: shop.orders 2, shop.carts 1". */
@@ -53,39 +60,85 @@ export class Mismatches {
     }
   }
 
+  /** Calls must not overlap with each other, nor with those of `resolve`. */
   async add(collection: MigratedCollection, differences: readonly Difference[], signal: AbortSignal): Promise<void> {
     if (differences.length === 0) return;
     const namespace = nsText(collection.sourceNs);
     const foundAt = new Date();
-    const records = differences.map(({ id, kind }) => ({ collection: collection.id, id, kind, namespace, foundAt }));
-    await this.#store.putMismatches(records, signal);
-    for (const each of records) this.#remember(recheckKey(each), namespace);
+    const records = differences.map(({ id, kind }) => {
+      const record = { collection: collection.id, id, kind, namespace, foundAt };
+      return { ...record, key: recheckKey(record) };
+    });
+    const known = new Map(
+      (
+        await this.#find(
+          records.map(({ key }) => key),
+          signal,
+        )
+      ).map((each) => [each.key, each]),
+    );
+    await this.#store.putMismatches(
+      records.map(({ key: _, ...record }) => record),
+      signal,
+    );
+    // Those that were known are counted under the name they have now.
+    this.#count([...known.values()], -1);
+    this.#count([...new Map(records.map((each) => [each.key, each])).values()], 1);
   }
 
   /** Documents that were compared and are equal: they are no mismatches, or no longer. */
   async resolve(collection: string, ids: Iterable<Buffer>, signal: AbortSignal): Promise<void> {
-    if (this.#known.size === 0) return;
-    const keys: string[] = [];
-    for (const id of ids) {
-      const key = recheckKey({ collection, id });
-      if (this.#known.has(key)) keys.push(key);
+    if (!this.#collections.has(collection)) return;
+    await this.#delete(
+      await this.#find(
+        [...ids].map((id) => recheckKey({ collection, id })),
+        signal,
+      ),
+      signal,
+    );
+  }
+
+  /** All mismatches of a collection that is gone. */
+  async forget(collection: string, signal: AbortSignal): Promise<void> {
+    // Keys begin with the collection.
+    for (let after = `${collection}:`; this.#collections.has(collection); ) {
+      const page = await this.#store.mismatches(after, PAGE, signal);
+      const own = page.filter((each) => each.collection === collection);
+      await this.#delete(own, signal);
+      if (own.length < PAGE) return;
+      after = own.at(-1)?.key ?? after;
     }
-    await this.#store.deleteMismatches(keys, signal);
-    for (const key of keys) this.#forget(key);
   }
 
-  #remember(key: string, namespace: string): void {
-    if (this.#known.has(key) || this.#known.size >= MAX_KNOWN) return;
-    this.#known.set(key, namespace);
-    this.#counts.set(namespace, (this.#counts.get(namespace) ?? 0) + 1);
+  async #delete(records: readonly StoredMismatch[], signal: AbortSignal): Promise<void> {
+    if (records.length === 0) return;
+    await this.#store.deleteMismatches(
+      records.map(({ key }) => key),
+      signal,
+    );
+    this.#count(records, -1);
   }
 
-  #forget(key: string): void {
-    const namespace = this.#known.get(key);
-    if (namespace === undefined) return;
-    this.#known.delete(key);
-    const left = (this.#counts.get(namespace) ?? 1) - 1;
-    if (left > 0) this.#counts.set(namespace, left);
-    else this.#counts.delete(namespace);
+  /** Those of the keys that are stored. */
+  async #find(keys: readonly string[], signal: AbortSignal): Promise<StoredMismatch[]> {
+    const isWhole = this.#known.size === this.#total;
+    const wanted = isWhole ? keys.filter((key) => this.#known.has(key)) : keys;
+    return wanted.length === 0 ? [] : this.#store.findMismatches(wanted, signal);
   }
+
+  #count(records: readonly Pick<StoredMismatch, 'key' | 'namespace' | 'collection'>[], by: 1 | -1): void {
+    for (const { key, namespace, collection } of records) {
+      this.#total += by;
+      addTo(this.#counts, namespace, by);
+      addTo(this.#collections, collection, by);
+      if (by === -1) this.#known.delete(key);
+      else if (this.#known.size < this.#maxKnown) this.#known.add(key);
+    }
+  }
+}
+
+function addTo(counts: Map<string, number>, name: string, by: number): void {
+  const count = (counts.get(name) ?? 0) + by;
+  if (count > 0) counts.set(name, count);
+  else counts.delete(name);
 }

@@ -18,24 +18,32 @@ const PARALLEL = 8;
 export async function planRanges(
   source: Cluster,
   collections: readonly MigratedCollection[],
+  /** Distinguishes these ranges from others of the same collections. */
+  series: string,
   signal: AbortSignal,
 ): Promise<VerifyRange[]> {
-  const plans = await mapLimit(collections, PARALLEL, (each, inner) => planOne(source, each, inner), signal);
+  const plans = await mapLimit(collections, PARALLEL, (each, inner) => planOne(source, each, series, inner), signal);
   return plans.flat();
 }
 
-async function planOne(source: Cluster, collection: MigratedCollection, signal: AbortSignal): Promise<VerifyRange[]> {
+async function planOne(
+  source: Cluster,
+  collection: MigratedCollection,
+  series: string,
+  signal: AbortSignal,
+): Promise<VerifyRange[]> {
   const size = await collectionSize(source, collection.sourceNs, signal);
   const wanted = Math.min(MAX_RANGES, Math.ceil(size.bytes / RANGE_BYTES));
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, wanted, signal);
   const average = size.bytes / Math.max(1, size.documents);
   const batchDocuments = Math.max(1, Math.min(MAX_BATCH_DOCUMENTS, Math.floor(BATCH_BYTES / Math.max(1, average))));
   return [undefined, ...bounds].map((lower, index) => ({
-    id: `${collection.id}:${index}`,
+    id: `${collection.id}:${series}${index}`,
     collection: collection.id,
     lower,
     upper: bounds[index],
     estimatedDocuments: Math.ceil(size.documents / (bounds.length + 1)),
+    estimatedBytes: Math.ceil(size.bytes / (bounds.length + 1)),
     batchDocuments,
     done: false,
     sourceDocuments: 0,

@@ -1,15 +1,34 @@
 import type { Timestamp } from '../cluster/bson.js';
+import { Turns } from '../lib/turns.js';
 import { type RecheckRecord, recheckKey, type VerificationState } from '../metadata/verification-store.js';
-import type { DirtyIds } from './dirty-set.js';
+import { type DirtyIds, type IdLimits, idKey } from './dirty-set.js';
 
 /** Times a document must differ, with no change of it in between, until it counts as a mismatch. */
 const CONFIRMED_AFTER = 3;
 
 interface Entry extends RecheckRecord {
+  /** Its name in the store. */
+  readonly name: string;
   /** Comparisons in a row that found it differing while nothing changed it. */
-  readonly times: number;
-  /** The source's time when it was compared last: the next comparison counts once the stream has been read up to it. */
-  readonly seenAt: Timestamp | undefined;
+  times: number;
+  /** The source's time when `times` was counted last: the next comparison counts once the stream has been read up to it. */
+  seenAt: Timestamp | undefined;
+  /** Found by the initial hashing, and not compared since. */
+  isNew: boolean;
+  /** Expiry explains it, as far as anyone can tell. */
+  isPending: boolean;
+}
+
+/** What a comparison of some documents of one collection found. Keys are `idKey`s. */
+export interface Compared {
+  readonly compared: ReadonlyMap<string, Buffer>;
+  readonly differing: readonly Buffer[];
+  /** Those that a change stream has named since the last comparison. */
+  readonly changed: ReadonlyMap<string, Buffer>;
+  /** How far the source's stream has been read, all that it named up to there being among the compared by now. */
+  readonly readUpTo: Timestamp | undefined;
+  /** The source's time. */
+  readonly now: Timestamp | undefined;
 }
 
 /**
@@ -18,24 +37,46 @@ interface Entry extends RecheckRecord {
  */
 export class RecheckQueue {
   readonly #store: VerificationState;
+  readonly #limits: IdLimits;
+  readonly #turns = new Turns();
   readonly #entries = new Map<string, Map<string, Entry>>();
   readonly #stored = new Set<string>();
-  readonly #unstored = new Set<string>();
+  readonly #unstored = new Map<string, Entry>();
+  readonly #obsolete = new Set<string>();
   #size = 0;
+  #bytes = 0;
+  #newcomers = 0;
+  #suspects = 0;
 
-  constructor(store: VerificationState) {
+  constructor(store: VerificationState, limits: IdLimits) {
     this.#store = store;
+    this.#limits = limits;
   }
 
   get size(): number {
     return this.#size;
   }
 
+  /** Whether another document would be one too many. */
+  get isFull(): boolean {
+    return this.#size >= this.#limits.documents || this.#bytes >= this.#limits.bytes;
+  }
+
+  /** Documents that the initial hashing has added and that have not been compared since. */
+  get newcomers(): number {
+    return this.#newcomers;
+  }
+
+  /** Documents that have differed again although nothing changed them: mismatches soon, most likely. */
+  get suspects(): number {
+    return this.#suspects;
+  }
+
   /** What an earlier process left. */
   async load(signal: AbortSignal): Promise<void> {
     for await (const record of this.#store.loadRechecks(signal)) {
-      this.#put({ ...record, times: 0, seenAt: undefined });
       this.#stored.add(recheckKey(record));
+      this.#put(record.collection, record.id, {});
     }
   }
 
@@ -45,80 +86,132 @@ export class RecheckQueue {
   }
 
   /**
-   * Notes one collection's comparison. `compared`: all that were; `differing`: those that differ; `changed`: those that a
-   * change stream has named since the last comparison; `readUpTo`: how far the source's stream has been read; `now`: the
-   * source's time. Resolves with the documents that are mismatches by now; they are in the queue no longer.
+   * Notes one collection's comparison. Resolves with the documents that are mismatches by now, which stay until
+   * `remove`, and those for which there is no room.
    */
-  note(
-    collection: string,
-    outcome: {
-      readonly compared: ReadonlyMap<string, Buffer>;
-      readonly differing: readonly Buffer[];
-      readonly changed: ReadonlyMap<string, Buffer>;
-      readonly readUpTo: Timestamp | undefined;
-      readonly now: Timestamp | undefined;
-    },
-  ): Buffer[] {
+  note(collection: string, outcome: Compared): { readonly confirmed: Buffer[]; readonly overflow: Buffer[] } {
     const confirmed: Buffer[] = [];
-    const differing = new Map(outcome.differing.map((id) => [id.toString('latin1'), id]));
-    for (const [key, id] of outcome.compared) if (!differing.has(key)) this.#remove(collection, key, id);
+    const overflow: Buffer[] = [];
+    const differing = new Map(outcome.differing.map((id) => [idKey(id), id]));
+    for (const key of outcome.compared.keys()) if (!differing.has(key)) this.#remove(collection, key);
     for (const [key, id] of differing) {
-      const earlier = this.#entries.get(collection)?.get(key);
-      const counts =
-        earlier?.seenAt !== undefined &&
-        !outcome.changed.has(key) &&
-        outcome.readUpTo?.greaterThanOrEqual(earlier.seenAt) === true;
-      const times = outcome.changed.has(key) ? 0 : (earlier?.times ?? 0) + (counts ? 1 : 0);
-      if (times >= CONFIRMED_AFTER) {
-        confirmed.push(id);
-        this.#remove(collection, key, id);
-      } else this.#put({ collection, id, times, seenAt: outcome.now });
+      const entry = this.#entries.get(collection)?.get(key);
+      if (entry === undefined && this.isFull) overflow.push(id);
+      else if (entry === undefined) this.#put(collection, id, { seenAt: outcome.now });
+      else {
+        this.#count(entry, outcome.changed.has(key), outcome);
+        if (entry.times >= CONFIRMED_AFTER) confirmed.push(id);
+      }
     }
-    return confirmed;
+    return { confirmed, overflow };
   }
 
-  /** Adds documents, e.g. those that a range's comparison could not pair. */
+  /** Adds documents that the initial hashing could not pair. */
   add(collection: string, ids: readonly Buffer[]): void {
-    for (const id of ids) this.#put({ collection, id, times: 0, seenAt: undefined });
+    for (const id of ids) this.#put(collection, id, { isNew: true });
+  }
+
+  /** Keeps documents that expiry explains: a longer expiry would make them mismatches. */
+  keepPending(collection: string, ids: readonly Buffer[]): void {
+    for (const id of ids) {
+      this.#put(collection, id, {});
+      const entry = this.#entries.get(collection)?.get(idKey(id));
+      if (entry !== undefined) this.#change(entry, { times: 0, isPending: true });
+    }
+  }
+
+  /** Removes documents that are judged, once that is stored. */
+  remove(collection: string, ids: readonly Buffer[]): void {
+    for (const id of ids) this.#remove(collection, idKey(id));
   }
 
   /** Forgets a collection that was dropped. */
   forget(collection: string): void {
-    for (const [key, entry] of this.#entries.get(collection) ?? []) this.#remove(collection, key, entry.id);
+    for (const key of [...(this.#entries.get(collection)?.keys() ?? [])]) this.#remove(collection, key);
   }
 
-  /** Stores what is in it now; call before the positions that rely on it are stored. */
-  async store(signal: AbortSignal): Promise<void> {
-    const records: Entry[] = [];
-    for (const entries of this.#entries.values()) {
-      for (const entry of entries.values()) if (!this.#stored.has(recheckKey(entry))) records.push(entry);
+  /** Stores what is in it now; call before what relies on it is stored. */
+  store(signal: AbortSignal): Promise<void> {
+    return this.#turns.take(async () => {
+      const fresh = [...this.#unstored.values()];
+      this.#unstored.clear();
+      if (fresh.length > 0) await this.#store.putRechecks(fresh, signal);
+      for (const entry of fresh) {
+        this.#stored.add(entry.name);
+        // It may have left meanwhile.
+        if (!this.#has(entry)) this.#obsolete.add(entry.name);
+      }
+      const gone = [...this.#obsolete];
+      this.#obsolete.clear();
+      for (const name of gone) this.#stored.delete(name);
+      if (gone.length > 0) await this.#store.deleteRechecks(gone, signal);
+    });
+  }
+
+  #count(entry: Entry, hasChanged: boolean, { readUpTo, now }: Compared): void {
+    const counts = entry.seenAt !== undefined && readUpTo?.greaterThanOrEqual(entry.seenAt) === true;
+    if (hasChanged || entry.seenAt === undefined)
+      this.#change(entry, { times: 0, seenAt: now, isNew: false, ...(hasChanged ? { isPending: false } : {}) });
+    else if (counts) this.#change(entry, { times: entry.times + 1, seenAt: now, isNew: false });
+    // Otherwise changes of it may be unread still: it is as it was.
+    else this.#change(entry, { isNew: false });
+  }
+
+  #put(collection: string, id: Buffer, state: Partial<Pick<Entry, 'seenAt' | 'isNew'>>): void {
+    const entries = this.#entries.get(collection) ?? new Map<string, Entry>();
+    this.#entries.set(collection, entries);
+    const key = idKey(id);
+    const known = entries.get(key);
+    if (known !== undefined) {
+      // It was found to differ anew: what was counted before may be of another state.
+      if (state.isNew === true) this.#change(known, { times: 0, seenAt: undefined });
+      return;
     }
-    if (records.length > 0) await this.#store.putRechecks(records, signal);
-    for (const each of records) this.#stored.add(recheckKey(each));
-    const gone = [...this.#unstored];
-    this.#unstored.clear();
-    await this.#store.deleteRechecks(gone, signal);
-  }
-
-  #put(entry: Entry): void {
-    const entries = this.#entries.get(entry.collection) ?? new Map<string, Entry>();
-    this.#entries.set(entry.collection, entries);
-    const key = entry.id.toString('latin1');
-    if (!entries.has(key)) {
-      this.#size++;
-      const name = recheckKey(entry);
-      if (this.#unstored.delete(name)) this.#stored.add(name);
-    }
-    entries.set(key, entry);
-  }
-
-  #remove(collection: string, key: string, id: Buffer): void {
-    const entries = this.#entries.get(collection);
-    if (entries?.delete(key) !== true) return;
-    this.#size--;
-    if (entries.size === 0) this.#entries.delete(collection);
     const name = recheckKey({ collection, id });
-    if (this.#stored.delete(name)) this.#unstored.add(name);
+    // A copy: a slice would keep all that it was read with.
+    const entry: Entry = {
+      collection,
+      id: Buffer.from(id),
+      name,
+      times: 0,
+      seenAt: undefined,
+      isNew: false,
+      isPending: false,
+    };
+    entries.set(key, entry);
+    this.#size++;
+    this.#bytes += id.length;
+    this.#change(entry, state);
+    if (!this.#obsolete.delete(name) && !this.#stored.has(name)) this.#unstored.set(name, entry);
+  }
+
+  /** The one place that changes an entry's state, since some of it is counted. */
+  #change(entry: Entry, state: Partial<Pick<Entry, 'times' | 'seenAt' | 'isNew' | 'isPending'>>): void {
+    this.#tally(entry, -1);
+    Object.assign(entry, state);
+    this.#tally(entry, 1);
+  }
+
+  #tally(entry: Entry, by: 1 | -1): void {
+    if (entry.isNew) this.#newcomers += by;
+    if (entry.times > 0 && !entry.isPending) this.#suspects += by;
+  }
+
+  #has(entry: Entry): boolean {
+    return this.#entries.get(entry.collection)?.get(idKey(entry.id)) !== undefined;
+  }
+
+  #remove(collection: string, key: string): void {
+    const entries = this.#entries.get(collection);
+    const entry = entries?.get(key);
+    if (entries === undefined || entry === undefined) return;
+    this.#tally(entry, -1);
+    entries.delete(key);
+    if (entries.size === 0) this.#entries.delete(collection);
+    this.#size--;
+    this.#bytes -= entry.id.length;
+    this.#unstored.delete(entry.name);
+    if (this.#stored.has(entry.name)) this.#obsolete.add(entry.name);
   }
 }
 

@@ -1,30 +1,29 @@
+import { findByUuid } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { CollectionAt } from '../cluster/read-by-id.js';
-import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';
+import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
-import { onDestination, onSource, type Pair } from './compare-ids.js';
-import type { VerifiedCollections } from './context.js';
+import { onDestination, onSource } from './compare-ids.js';
+import type { VerifyContext } from './context.js';
 import type { MatchEvents } from './match.js';
 import type { RangeScanner, RangeSide } from './range-scanner.js';
 
 const RETRY_MS = 100;
-/** A rename is applied within moments; what is not found for this long has been taken away by someone else. */
-const MAX_TRIES = 600;
 
 /**
- * Compares one range of a collection wherever it is by now: one that is renamed meanwhile is begun again. `gone`: it was
- * dropped. Errors: DestinationModified when it is missing although it was not dropped on the source.
+ * Compares one range of a collection wherever it is by now: one that is renamed meanwhile is begun again, once the
+ * applier has got there. `gone`: it was dropped. Errors: those of `onTakenAway`.
  */
 export async function scanRange(
-  context: Pair & { readonly collections: VerifiedCollections },
+  context: VerifyContext,
   scanner: RangeScanner,
   range: VerifyRange,
   events: MatchEvents,
   signal: AbortSignal,
 ): Promise<'compared' | 'gone'> {
   const { source, destination, collections } = context;
-  for (let tries = 0; tries < MAX_TRIES; tries++) {
+  for (;;) {
     const collection = collections.get(range.collection);
     if (collection === undefined || collection.dropped) return 'gone';
     const scan = {
@@ -36,10 +35,29 @@ export async function scanRange(
       filter: context.filter?.spec,
     };
     if ((await scanner.scan(scan, events, signal)) === 'compared') return 'compared';
+    if (await isTakenAway(context, collection, signal)) {
+      context.onTakenAway(collection);
+      return 'gone';
+    }
     await sleep(RETRY_MS, signal);
   }
-  const name = collections.get(range.collection)?.name ?? 'a collection';
-  throw new AppError('DestinationModified', `${name} could not be found to compare it: someone else took it away`);
+}
+
+/**
+ * Whether a collection that was not found where the map has it is gone although nothing that was applied since tells
+ * why. Awaits the applier, which may be long in getting to the rename or drop.
+ */
+async function isTakenAway(
+  { source, destination, collections, applied }: VerifyContext,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<boolean> {
+  await source.read('asking for the time', 'admin', { ping: 1 }, signal);
+  if (source.now !== undefined) await applied(source.now, signal);
+  const now = collections.get(collection.id);
+  if (now === undefined || now.dropped) return false;
+  const { destinationUuid: uuid, ns } = now;
+  return uuid !== undefined && (await findByUuid(destination, uuid, ns.db, signal)) === undefined;
 }
 
 function sideOf(cluster: Cluster, { ns, uuid }: CollectionAt): RangeSide {

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { Cluster } from '../cluster/cluster.js';
-import { clusterError } from '../cluster/errors.js';
+import { clusterError, isTransient, safeText } from '../cluster/errors.js';
 import { AppError, InvariantError } from '../errors.js';
+import { retry } from '../lib/backoff.js';
 import { createLogger } from '../lib/logger.js';
 import { LocalRangeScanner, type RangeScan } from './range-scanner.js';
 
@@ -21,6 +22,7 @@ export type ToScanWorker =
 /** From the thread. Ids are raw `{_id: …}`. */
 export type FromScanWorker =
   | { readonly type: 'ready' }
+  | { readonly type: 'unconnected'; readonly code: AppError['code']; readonly message: string }
   | { readonly type: 'warning'; readonly text: string }
   | { readonly type: 'read'; readonly id: number; readonly source: number; readonly destination: number }
   | { readonly type: 'differing'; readonly id: number; readonly ids: Uint8Array[] }
@@ -40,18 +42,39 @@ export async function runScanWorker(): Promise<void> {
   const { source, destination, maxPoolSize } = workerData as ScanWorkerData;
   const sink = { write: (text: string) => tell({ type: 'warning', text }) };
   const logger = createLogger({ level: 'WARN', mongosyncId: 'scan', sink });
-  const connect = (side: { name: string; uri: string }) => Cluster.connect({ ...side, logger, maxPoolSize });
-  const pair = { source: await connect(source), destination: await connect(destination) };
-  const scanner = new LocalRangeScanner(pair);
+  const closing = new AbortController();
+  const clusters: Cluster[] = [];
+  const close = (): void => {
+    closing.abort(new AppError('ShuttingDown', 'the thread was closed'));
+    void Promise.all(clusters.map((each) => each.close())).then(() => port.close());
+  };
   const running = new Map<number, Running>();
+  let scanner: LocalRangeScanner | undefined;
   port.on('message', (message: ToScanWorker) => {
-    if (message.type === 'scan') void scanOne(scanner, message, running, tell);
-    else if (message.type === 'continue') running.get(message.id)?.proceed();
+    if (message.type === 'scan') {
+      if (scanner !== undefined) void scanOne(scanner, message, running, tell);
+    } else if (message.type === 'continue') running.get(message.id)?.proceed();
     else if (message.type === 'abort')
       running.get(message.id)?.controller.abort(new AppError('ShuttingDown', 'the scan was stopped'));
-    else void Promise.all([pair.source.close(), pair.destination.close()]).then(() => port.close());
+    else close();
   });
-  tell({ type: 'ready' });
+  // As everywhere else, an election is waited for.
+  const connect = async (side: { name: string; uri: string }): Promise<Cluster> => {
+    const connected = await retry(() => Cluster.connect({ ...side, logger, maxPoolSize }), {
+      isRetryable: isTransient,
+      signal: closing.signal,
+      onRetry: ({ error, level }) => logger[level](`Connecting to ${side.name} again: ${safeText(error)}`),
+    });
+    clusters.push(connected);
+    return connected;
+  };
+  try {
+    scanner = new LocalRangeScanner({ source: await connect(source), destination: await connect(destination) });
+    tell({ type: 'ready' });
+  } catch (error) {
+    const { code, message } = clusterError(error, 'a cluster', 'connecting to compare documents', 'Internal');
+    tell({ type: 'unconnected', code, message });
+  }
 }
 
 async function scanOne(

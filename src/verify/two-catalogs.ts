@@ -14,7 +14,7 @@ const PARALLEL = 8;
 /** A namespace that is not the same in both catalogs. */
 export interface CatalogDifference {
   readonly namespace: string;
-  readonly kind: 'missing' | 'extra' | 'type' | 'options' | 'index';
+  readonly kind: 'missing' | 'extra' | 'type' | 'options' | 'index' | 'unverified';
   readonly detail: string;
 }
 
@@ -67,6 +67,12 @@ async function compareOne(
   const options = carriedOptions(source.options);
   if (comparableOptions(options) !== comparableOptions(destination.options))
     differences.push({ namespace, kind: 'options', detail: 'the options differ' });
+  if (source.type === 'timeseries')
+    differences.push({
+      namespace,
+      kind: 'unverified',
+      detail: 'the measurements of a time-series collection are not compared',
+    });
   if (source.type !== 'collection' || source.uuid === undefined || destination.uuid === undefined) return [];
   const [indexes, others] = await Promise.all([
     listIndexes(pair.source, source.ns, signal),

@@ -7,6 +7,7 @@ import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { RecheckQueue } from '../../../src/verify/recheck-queue.js';
 
 const C = 'a'.repeat(32);
+const LIMITS = { documents: 100, bytes: 10_000 };
 const ID = encode({ _id: 7 });
 const KEY = ID.toString('latin1');
 const at = (seconds: number): Timestamp => new Timestamp({ t: seconds, i: 1 });
@@ -47,30 +48,32 @@ function compare(
       readUpTo: at(readUpTo),
       now: at(seconds),
     })
-    .map((id) => idText(id));
+    .confirmed.map((id) => idText(id));
 }
 
 test('a document that keeps differing with nothing changing it is a mismatch after some comparisons', () => {
-  const queue = new RecheckQueue(new Recorded());
+  const queue = new RecheckQueue(new Recorded(), LIMITS);
   const outcomes = [1, 2, 3, 4].map((seconds) => compare(queue, { differs: true, seconds }));
   assert.equal(outcomes, [[], [], [], ['7']]);
-  assert.is(queue.size, 0);
+  assert.equal([queue.size, queue.suspects], [1, 1]);
+  queue.remove(C, [ID]);
+  assert.equal([queue.size, queue.suspects], [0, 0]);
 });
 
 test('each change of a document begins the count anew', () => {
-  const queue = new RecheckQueue(new Recorded());
+  const queue = new RecheckQueue(new Recorded(), LIMITS);
   for (let seconds = 1; seconds < 20; seconds++)
     assert.equal(compare(queue, { differs: true, changed: seconds % 2 === 0, seconds }), []);
 });
 
 test('a comparison does not count until the stream has been read up to the one before', () => {
-  const queue = new RecheckQueue(new Recorded());
+  const queue = new RecheckQueue(new Recorded(), LIMITS);
   for (let seconds = 10; seconds < 20; seconds++)
     assert.equal(compare(queue, { differs: true, seconds, readUpTo: 5 }), []);
 });
 
 test('what is equal leaves the queue', () => {
-  const queue = new RecheckQueue(new Recorded());
+  const queue = new RecheckQueue(new Recorded(), LIMITS);
   compare(queue, { differs: true, seconds: 1 });
   assert.is(queue.size, 1);
   compare(queue, { differs: false, seconds: 2 });
@@ -79,12 +82,12 @@ test('what is equal leaves the queue', () => {
 
 test('another process finds what was stored, and nothing that was equal by then', async () => {
   const state = new Recorded();
-  const queue = new RecheckQueue(state);
+  const queue = new RecheckQueue(state, LIMITS);
   queue.add(C, [ID, encode({ _id: 8 })]);
   await queue.store(signal);
   compare(queue, { differs: false, seconds: 1 });
   await queue.store(signal);
-  const next = new RecheckQueue(state);
+  const next = new RecheckQueue(state, LIMITS);
   await next.load(signal);
   assert.equal(
     [...(next.ids().get(C)?.values() ?? [])].map((id) => idText(id)),
@@ -94,7 +97,7 @@ test('another process finds what was stored, and nothing that was equal by then'
 
 test('one that differs again before the queue is stored stays stored', async () => {
   const state = new Recorded();
-  const queue = new RecheckQueue(state);
+  const queue = new RecheckQueue(state, LIMITS);
   queue.add(C, [ID]);
   await queue.store(signal);
   compare(queue, { differs: false, seconds: 1 });

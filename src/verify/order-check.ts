@@ -1,0 +1,44 @@
+import { Code, codeOf, isMoved } from '../cluster/errors.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { sameRelativeOrder } from './capped-order.js';
+import { isFollowed } from './compare-ids.js';
+import type { VerifyContext } from './context.js';
+
+/** A document that is deleted and inserted again while both sides are read may be met in two places. */
+const TRIES = 3;
+
+/**
+ * Compares the order of capped collections while they are written to, and copies those again whose order is another:
+ * events that are replayed over a later copy may leave a document behind one that was inserted after it. What differs
+ * even then is the commit's to judge.
+ */
+export async function mendOrder(context: VerifyContext, signal: AbortSignal): Promise<void> {
+  const { collections, copyAgain, logger } = context;
+  if (copyAgain === undefined) return;
+  for (const { id } of collections.live().filter((each) => each.capped && isFollowed(each, context))) {
+    if (await isInOrder(context, id, signal)) continue;
+    const collection = collections.get(id) as MigratedCollection;
+    logger.info(`${collection.name} has not the order of the source; copying it again`);
+    await copyAgain(collection, signal);
+    if (!(await isInOrder(context, id, signal)))
+      logger.warn(`${collection.name} has not the order of the source even after it was copied again`);
+  }
+}
+
+/** Also when it was dropped meanwhile. */
+async function isInOrder(context: VerifyContext, id: string, signal: AbortSignal): Promise<boolean> {
+  const { source, collections, applied } = context;
+  for (let tries = 0; tries < TRIES; tries++) {
+    if (source.now !== undefined) await applied(source.now, signal);
+    const collection = collections.get(id);
+    if (collection === undefined || collection.dropped) return true;
+    try {
+      if (await sameRelativeOrder(context, collection, signal)) return true;
+    } catch (error) {
+      // It was renamed or dropped, or evicts faster than it is read: the commit looks at it when it is at rest.
+      if (!isMoved(error) && codeOf(error) !== Code.CappedPositionLost) throw error;
+      if (tries === TRIES - 1) return true;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,236 @@
+import type { Timestamp } from '../cluster/bson.js';
+import { type StreamStart, secondsOf, type Token } from '../cluster/position.js';
+import { InvariantError } from '../errors.js';
+import { linkAbort, settlesWithin, sleep } from '../lib/signals.js';
+import { runWith } from '../lib/tasks.js';
+import { traced } from '../lib/trace.js';
+import { Turns } from '../lib/turns.js';
+import type { VerificationRecord } from '../metadata/verification-store.js';
+import { Backlog, type ReadUpTo } from './backlog.js';
+import { ChangeReader } from './change-reader.js';
+import type { VerifyContext } from './context.js';
+import { countIds, DirtySet, type IdLimits } from './dirty-set.js';
+import { DocumentComparison } from './document-comparison.js';
+import { InitialHashing } from './initial-hashing.js';
+import { mendOrder } from './order-check.js';
+
+const ROUND_MS = 500;
+const IDLE_CHECKPOINT_MS = 10_000;
+/** How long a round waits for the applier before what it has taken goes to the backlog. */
+const PATIENCE_MS = 1500;
+const BACKLOG_PATIENCE_MS = 100;
+/** What the streams have named and no round has taken yet. */
+const DIRTY_LIMITS: IdLimits = { documents: 50_000, bytes: 16 * 1024 * 1024 };
+
+/** The two clusters' sides of it. */
+export type SideName = 'source' | 'destination';
+
+/**
+ * One verification, from its positions in the streams on: the initial hashing, the two readers, and round after round
+ * the comparison of what they named. It lives until one of the streams loses its position.
+ *
+ * The readers never wait for the applier: what it has not reached is stored in the backlog. A position is stored after
+ * what it has led to, which is equal, in the stored queue, or in the backlog.
+ */
+export class VerificationPass {
+  readonly comparison: DocumentComparison;
+  readonly hashing: InitialHashing;
+  readonly #context: VerifyContext;
+  readonly #dirty = new DirtySet(DIRTY_LIMITS);
+  readonly #backlog: Backlog;
+  readonly #readers: Readonly<Record<SideName, ChangeReader>>;
+  readonly #rounds = new Turns();
+  readonly #saves = new Turns();
+  #record: VerificationRecord;
+  #compared: ReadUpTo | undefined;
+  #checkedAt = 0;
+  #orderIsMended = false;
+
+  private constructor(context: VerifyContext, record: VerificationRecord) {
+    this.#context = context;
+    this.#record = record;
+    this.comparison = new DocumentComparison(context);
+    this.hashing = new InitialHashing(context, this.comparison.queue);
+    this.#backlog = new Backlog(context.store);
+    const { source, destination, logger } = context;
+    const common = { dirty: this.#dirty, logger };
+    this.#readers = {
+      source: new ChangeReader(source, 'source', startOf(record.sourceToken, record.sourceStart), common),
+      destination: new ChangeReader(
+        destination,
+        'destination',
+        startOf(record.destinationToken, record.destinationStart),
+        common,
+      ),
+    };
+  }
+
+  /** Takes the positions an earlier process stored, or new ones. */
+  static async begin(context: VerifyContext, signal: AbortSignal): Promise<VerificationPass> {
+    const { store, source, destination, mark } = context;
+    let record = await store.load(signal);
+    if (record === undefined) {
+      // What is left of an earlier one would be taken for this one's.
+      await store.clear(signal);
+      record = {
+        sourceStart: await mark(source, signal),
+        destinationStart: await mark(destination, signal),
+        sourceToken: undefined,
+        destinationToken: undefined,
+        planned: false,
+      };
+      await store.save(record, signal);
+    }
+    const pass = new VerificationPass(context, record);
+    await pass.comparison.load(signal);
+    await pass.#backlog.load(record.backlogNext ?? 0, signal);
+    return pass;
+  }
+
+  /** Seconds between a cluster's time and that up to which all its changes have been compared. */
+  lagOf(side: SideName): number | undefined {
+    const now = this.#context[side].now;
+    const time = this.#backlog.isEmpty ? this.#readers[side].time : this.#compared?.[side];
+    return now === undefined || time === undefined ? undefined : Math.max(0, secondsOf(now) - secondsOf(time));
+  }
+
+  /** Whether everything has been compared once, and capped collections have the source's order. */
+  get isComplete(): boolean {
+    return this.hashing.isDone && this.#orderIsMended;
+  }
+
+  /** Documents compared again, those that wait included. */
+  get waiting(): number {
+    return this.#dirty.size + this.comparison.queue.size;
+  }
+
+  /** Verifies until `signal` aborts. Errors: OplogRolledOver when a stream has lost its position. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { sourceStart, planned } = this.#record;
+    const onPlanned = (inner: AbortSignal): Promise<void> => this.#save({ planned: true }, inner);
+    await runWith(
+      (inner) => this.#keepComparing(inner),
+      [
+        (inner) => this.#readers.source.run(inner),
+        (inner) => this.#readers.destination.run(inner),
+        (inner) =>
+          traced('initial hashing', {}, () => this.hashing.run({ sourceStart, isPlanned: planned, onPlanned }, inner)),
+        (inner) => this.#mendOrder(inner),
+      ],
+      signal,
+    );
+  }
+
+  /**
+   * Compares all that is still to be compared, when the source is written to no longer: everything up to `time` on the
+   * source, and all that anyone has written to the destination up to `end`.
+   */
+  async settle(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
+    do {
+      while (!this.isComplete) await sleep(ROUND_MS, signal);
+      while (!this.#hasRead(time, end) || !this.#backlog.isEmpty) {
+        await this.#rounds.take(() => this.#round(signal));
+        await sleep(20, signal);
+      }
+    } while (!this.isComplete);
+    await this.#rounds.take(() => this.comparison.judge(this.#dirty.take(), signal));
+  }
+
+  /** Compares the known mismatches again. */
+  recheckMismatches(signal: AbortSignal): Promise<void> {
+    return this.#rounds.take(() => this.comparison.recheckMismatches(signal));
+  }
+
+  #hasRead(time: Timestamp, end: Timestamp): boolean {
+    return this.#readers.source.hasReached(time) && this.#readers.destination.hasReached(end);
+  }
+
+  async #mendOrder(signal: AbortSignal): Promise<void> {
+    await this.hashing.done(signal);
+    await mendOrder(this.#context, signal);
+    this.#orderIsMended = true;
+    this.#context.onChange();
+  }
+
+  async #keepComparing(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await sleep(ROUND_MS, signal);
+      const isIdle = this.waiting === 0 && this.#backlog.isEmpty && this.comparison.mismatches.total === 0;
+      if (!isIdle || performance.now() - this.#checkedAt >= IDLE_CHECKPOINT_MS)
+        await this.#rounds.take(() => this.#round(signal));
+    }
+  }
+
+  /** Compares what was named since the last round, or stores it to be compared once the applier has got there. */
+  async #round(signal: AbortSignal): Promise<void> {
+    // Taken before the documents are: what is read meanwhile belongs to the next round.
+    const { source, destination } = this.#readers;
+    const tokens = { sourceToken: source.token, destinationToken: destination.token };
+    const readUpTo: ReadUpTo = { source: source.time, destination: destination.time };
+    const taken = this.#dirty.take();
+    const now = this.#context.source.now;
+    if (this.#backlog.isEmpty && (now === undefined || (await this.#isApplied(now, PATIENCE_MS, signal)))) {
+      const overflow = await this.comparison.compare(taken, readUpTo.source, signal);
+      await this.#store(overflow, undefined, signal);
+      this.#compared = readUpTo;
+    } else await this.#store(taken, readUpTo, signal);
+    await this.#save({ ...tokens, backlogNext: this.#backlog.next }, signal);
+    await this.#work(signal);
+    this.#checkedAt = performance.now();
+  }
+
+  /** Compares what is in the backlog, as far as the applier is, until there is new work for the next round. */
+  async #work(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const chunk = await this.#backlog.first(signal);
+      if (chunk === undefined || !(await this.#isApplied(chunk.time, BACKLOG_PATIENCE_MS, signal))) return;
+      const readUpTo = chunk.readUpTo ?? this.#compared;
+      const overflow = await this.comparison.compare(chunk.ids, readUpTo?.source, signal);
+      await this.#store(overflow, undefined, signal);
+      await this.#save({ backlogNext: this.#backlog.next }, signal);
+      await this.#backlog.dropFirst(signal);
+      this.#compared = readUpTo;
+      if (this.#dirty.isFull) return;
+    }
+  }
+
+  /** Stores the queue, and these documents in the backlog. */
+  async #store(ids: ReturnType<DirtySet['take']>, readUpTo: ReadUpTo | undefined, signal: AbortSignal): Promise<void> {
+    await this.comparison.queue.store(signal);
+    if (countIds(ids) === 0) return;
+    const { now } = this.#context.source;
+    if (now === undefined) throw new InvariantError('a change was read before the time was known');
+    await this.#backlog.add(ids, now, readUpTo, signal);
+  }
+
+  async #isApplied(time: Timestamp, ms: number, signal: AbortSignal): Promise<boolean> {
+    const link = linkAbort(signal);
+    try {
+      const applied = this.#context.applied(time, link.signal);
+      const isThere = await settlesWithin(applied, ms);
+      // Its failure, if it was one.
+      if (isThere) await applied;
+      return isThere;
+    } finally {
+      link.abort(new Error('waited long enough'));
+      link.dispose();
+    }
+  }
+
+  #save(changes: Partial<VerificationRecord>, signal: AbortSignal): Promise<void> {
+    return this.#saves.take(async () => {
+      const next = { ...this.#record, ...changes };
+      if (textOf(next) === textOf(this.#record)) return;
+      await this.#context.store.save(next, signal);
+      this.#record = next;
+    });
+  }
+}
+
+function textOf({ sourceToken, destinationToken, planned, backlogNext = 0 }: VerificationRecord): string {
+  return `${sourceToken} ${destinationToken} ${planned} ${backlogNext}`;
+}
+
+function startOf(token: Token | undefined, time: Timestamp): StreamStart {
+  return token === undefined ? { time } : { token };
+}
