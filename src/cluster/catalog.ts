@@ -42,7 +42,7 @@ export async function findCollection(
   return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw)))[0];
 }
 
-/** The namespace that a collection has now, or undefined when it is gone. Searches its last known database first. */
+/** The namespace that a collection has now, or undefined when it is gone: no rename takes its UUID to another database. */
 export async function findByUuid(
   cluster: Cluster,
   uuid: Binary,

@@ -1,9 +1,11 @@
 import type { Doc, OrderedDoc } from '../cluster/bson.js';
+import { findByUuid } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { type IndexRestoration, restoration } from '../cluster/index-spec.js';
+import { sameNs } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -82,7 +84,7 @@ async function checkUnique(
 
 /**
  * What may only happen when applications may write: expiry (its deletes are theirs) and uniqueness. The owner may have
- * dropped or replaced an index or collection by then; that is no error. Nothing else that the server refuses fails the
+ * dropped or replaced an index or collection by then; that is no error. One that was renamed gets it under its new name. Nothing else that the server refuses fails the
  * migration either, since the data is its owner's by now: resolves with one line for each.
  */
 export async function restoreAfterHandover(
@@ -121,7 +123,7 @@ async function tryCollMod(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   try {
-    await collMod(destination, collection, fields, signal, GONE);
+    await collModByUuid(destination, collection, fields, signal);
     return undefined;
   } catch (error) {
     const code = codeOf(error);
@@ -132,14 +134,31 @@ async function tryCollMod(
   }
 }
 
-async function collMod(
+/** Changes the collection wherever it is by now; nothing when it, or the index, is gone. */
+async function collModByUuid(
   destination: Cluster,
   collection: MigratedCollection,
   fields: Doc,
   signal: AbortSignal,
-  accepted: readonly number[] = [],
 ): Promise<void> {
-  const { ns, destinationUuid } = collection;
+  const { destinationUuid } = collection;
+  for (let { ns } = collection; ; ) {
+    if (await collMod(destination, { ns, destinationUuid }, fields, signal, GONE)) return;
+    const found =
+      destinationUuid === undefined ? undefined : await findByUuid(destination, destinationUuid, ns.db, signal);
+    if (found === undefined || sameNs(found, ns)) return;
+    ns = found;
+  }
+}
+
+/** False when the server answered with one of the codes `accepted`. */
+function collMod(
+  destination: Cluster,
+  { ns, destinationUuid }: Pick<MigratedCollection, 'ns' | 'destinationUuid'>,
+  fields: Doc,
+  signal: AbortSignal,
+  accepted: readonly number[] = [],
+): Promise<boolean> {
   const command = { collMod: ns.coll, collectionUUID: destinationUuid, ...fields };
-  await changeCatalog(destination, ns.db, command, signal, accepted);
+  return changeCatalog(destination, ns.db, command, signal, accepted);
 }

@@ -56,6 +56,14 @@ export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
 
+/** Rejects with the signal's reason when it aborts, at once if it has; for races with work that takes no signal. */
+export function abortion(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(asError(signal.reason));
+    else signal.addEventListener('abort', () => reject(asError(signal.reason)), { once: true });
+  });
+}
+
 /**
  * Waits for `work` at most `ms` milliseconds: true when it settled in time (its value or rejection is the caller's to
  * read from `work`), false when the time is over. Neither cancels `work` nor throws its error.

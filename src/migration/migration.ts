@@ -23,7 +23,7 @@ import type { StartOptions } from './options.js';
 import type { Place } from './place.js';
 import { findMigration } from './recover.js';
 import { Reporter } from './reporter.js';
-import type { RunContext } from './run.js';
+import type { RunContext } from './run-context.js';
 import { Session } from './session.js';
 import { namespaceSnapshots } from './snapshot.js';
 import { adopt } from './startup.js';

@@ -24,7 +24,8 @@ import { storedOptions } from './options.js';
 import { checkOtherMigrations } from './other-migrations.js';
 import { guard, keepLease, type Place, placeOf, rolesOf } from './place.js';
 import { generationOf } from './recover.js';
-import { blockOf, type RunContext } from './run.js';
+import type { RunContext } from './run-context.js';
+import { blockOf } from './source-block.js';
 import { preflightError } from './starting.js';
 
 const BATCH = 500;

@@ -14,7 +14,8 @@ import { type MigrationOptions, storedOptions } from './options.js';
 import { keepLease, type Place } from './place.js';
 import type { Reporter } from './reporter.js';
 import { isGivenUp, moveMigration, prepareDestination, type ReversalContext } from './reversal.js';
-import { MigrationRun, type RunContext } from './run.js';
+import { MigrationRun } from './run.js';
+import type { RunContext } from './run-context.js';
 
 /** What a session needs of the process it belongs to. */
 export interface SessionContext {

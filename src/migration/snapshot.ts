@@ -6,7 +6,8 @@ import type { Health } from './monitor.js';
 import { oplogRemainingText } from './oplog-remaining.js';
 import { storedOptions } from './options.js';
 import type { Rates } from './rates.js';
-import type { MigrationRun, RunContext } from './run.js';
+import type { MigrationRun } from './run.js';
+import type { RunContext } from './run-context.js';
 import type { State } from './state.js';
 
 /** Everything a snapshot is made of. */

@@ -104,4 +104,19 @@ test('a collection that its owner replaced by a view after the hand-over does no
   await within(TEST_MS, replace(), 'the view');
 });
 
+test('a collection that its owner renamed after the hand-over gets its expiry and uniqueness under the new name', async () => {
+  const rename = async () => {
+    const db = destination.db('shop');
+    await afterTheHandover(() => db.collection('items').rename('articles'));
+    const indexes = await db.collection('articles').indexes();
+    const given = indexes.map(({ name, unique, expireAfterSeconds }) => [name, unique, expireAfterSeconds]);
+    assert.equal(given, [
+      ['_id_', undefined, undefined],
+      ['sku_1', true, undefined],
+      ['at_1', undefined, 3600],
+    ]);
+  };
+  await within(TEST_MS, rename(), 'the rename');
+});
+
 test.run();

@@ -1,0 +1,106 @@
+import type { ApplyPipeline } from '../apply/pipeline.js';
+import { type RepairContext, repairDocuments } from '../apply/repair.js';
+import type { DocumentWriter } from '../cluster/document-writer.js';
+import type { StreamStart } from '../cluster/position.js';
+import { commitUpToHandover } from '../cutover/commit.js';
+import { InvariantError } from '../errors.js';
+import { abortion } from '../lib/signals.js';
+import { runWith } from '../lib/tasks.js';
+import type { MismatchRecord } from '../metadata/verification-store.js';
+import { commitContextOf } from './commit-phase.js';
+import { copyAgainOf, makePipeline, type RunParts, startTimeOf } from './run-parts.js';
+import { keepCheckpoint, keepNoting, watchCatalog } from './watchers.js';
+
+/**
+ * Change event application, with index builds and verification beside it, until the commit that is called during it has
+ * stored the point of no return.
+ */
+export class ApplyPhase {
+  readonly #parts: RunParts;
+  readonly #writer: DocumentWriter;
+  readonly #pipeline: ApplyPipeline;
+
+  constructor(parts: RunParts, writer: DocumentWriter) {
+    this.#parts = parts;
+    this.#writer = writer;
+    this.#pipeline = makePipeline(parts, writer);
+    parts.pipeline = this.#pipeline;
+    const copyAgain = copyAgainOf(parts, writer);
+    parts.copyHeld = (collection, signal) =>
+      this.#pipeline.withoutApplying([collection.id], () => copyAgain(collection, signal));
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { context, indexes } = this.#parts;
+    const { record } = context;
+    const pipeline = this.#pipeline;
+    const checkpoint = await record.store.loadCheckpoint(signal);
+    const start: StreamStart = checkpoint === undefined ? { time: startTimeOf(context) } : { token: checkpoint.token };
+    await runWith(
+      (inner) => this.#commit(inner),
+      [
+        (inner) => pipeline.run(start, checkpoint?.eventsApplied ?? 0, inner),
+        (inner) => indexes.run(inner),
+        (inner) => this.#openIndexes(inner),
+        (inner) => keepCheckpoint(context, pipeline, inner),
+        (inner) => keepNoting(context, inner),
+        (inner) => this.#verify(inner),
+        (inner) => watchCatalog(context, inner),
+      ],
+      signal,
+    );
+    await record.refresh(signal);
+  }
+
+  /** Copies documents again, which are mismatches. Resolves with how many were copied. */
+  async repair(records: readonly MismatchRecord[], signal: AbortSignal): Promise<number> {
+    const { context, filter } = this.#parts;
+    const repairing: RepairContext = {
+      source: context.source,
+      filter,
+      writer: this.#writer,
+      copyAgain: copyAgainOf(this.#parts, this.#writer),
+    };
+    let repaired = 0;
+    for (const [id, documents] of byCollection(records)) {
+      const collection = context.collections.get(id);
+      if (collection === undefined || collection.dropped) continue;
+      repaired += await this.#pipeline.withoutApplying([id], () =>
+        repairDocuments(repairing, collection, documents, signal),
+      );
+    }
+    return repaired;
+  }
+
+  async #commit(signal: AbortSignal): Promise<void> {
+    const { context } = this.#parts;
+    await Promise.race([context.commitCalled.promise, abortion(signal)]);
+    const committing = commitContextOf(this.#parts, this.#writer);
+    await commitUpToHandover(committing, context.record.value, this.#pipeline, signal);
+  }
+
+  /** Builds begin when everything written during the copy is applied: replayed states before may not be indexable. */
+  async #openIndexes(signal: AbortSignal): Promise<void> {
+    const { context, indexes } = this.#parts;
+    const { copyEndTime } = context.record.value;
+    if (copyEndTime === undefined) throw new InvariantError('the end of the copy is not stored');
+    await this.#pipeline.reached(copyEndTime, signal);
+    indexes.open();
+    context.onChange();
+  }
+
+  /** Begins when what was written during the copy is applied: before, nearly every document would be in motion. */
+  async #verify(signal: AbortSignal): Promise<void> {
+    const { context, verifier } = this.#parts;
+    const { copyEndTime } = context.record.value;
+    if (verifier === undefined || copyEndTime === undefined) return;
+    await this.#pipeline.reached(copyEndTime, signal);
+    await verifier.run(signal);
+  }
+}
+
+function byCollection(records: readonly MismatchRecord[]): Map<string, Buffer[]> {
+  const result = new Map<string, Buffer[]>();
+  for (const { collection, id } of records) result.set(collection, [...(result.get(collection) ?? []), id]);
+  return result;
+}

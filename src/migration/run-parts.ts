@@ -1,0 +1,156 @@
+import { namespaceOf } from '../apply/event.js';
+import { LocalLaneApplier } from '../apply/lane-applier.js';
+import { ApplyPipeline } from '../apply/pipeline.js';
+import type { Refetching } from '../apply/refetch.js';
+import type { RepairContext } from '../apply/repair.js';
+import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import { DocumentFilter } from '../cluster/document-filter.js';
+import type { DocumentWriter } from '../cluster/document-writer.js';
+import { type CopyContext, copyAgain } from '../copy/copier.js';
+import { CopyProgress } from '../copy/copy-progress.js';
+import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
+import { LocalRangeCopier } from '../copy/range-copier.js';
+import { concernsFilter } from '../cutover/filtered-late-events.js';
+import { judgeLateEvent } from '../cutover/late-events.js';
+import { InvariantError } from '../errors.js';
+import { isBuilt } from '../indexes/build-mode.js';
+import { IndexBuilder } from '../indexes/builder.js';
+import { ByteBudget } from '../lib/limit.js';
+import type { Verifier } from '../verify/verifier.js';
+import { storedOptions } from './options.js';
+import type { RunContext } from './run-context.js';
+import { type Applying, makeVerifier } from './verification.js';
+
+/** What the phases of a run share. */
+export interface RunParts {
+  readonly context: RunContext;
+  /** Undefined: every document is migrated. */
+  readonly filter: DocumentFilter | undefined;
+  readonly copy: CopyProgress;
+  readonly indexes: IndexBuilder;
+  /** Undefined when the migration is not verified. */
+  readonly verifier: Verifier | undefined;
+  /** Of change event application; undefined before it. */
+  pipeline: ApplyPipeline | undefined;
+  /** Copies a collection again while nothing is applied to it; undefined before change event application. */
+  copyHeld: RepairContext['copyAgain'] | undefined;
+}
+
+/** The parts of a run that begins now. */
+export function makeParts(context: RunContext): RunParts {
+  const { documentFilter } = storedOptions(context.record.value);
+  const filter = documentFilter === null ? undefined : new DocumentFilter(documentFilter);
+  const parts: RunParts = {
+    context,
+    filter,
+    copy: new CopyProgress(),
+    indexes: indexBuilder(context),
+    verifier: context.verifies ? makeVerifier(context, filter, () => applyingOf(parts)) : undefined,
+    pipeline: undefined,
+    copyHeld: undefined,
+  };
+  return parts;
+}
+
+function applyingOf({ pipeline, copyHeld }: RunParts): Applying | undefined {
+  return pipeline === undefined || copyHeld === undefined ? undefined : { pipeline, copyHeld };
+}
+
+/** Whether the migration builds an index at all. */
+export function wantsIndex({ buildIndexes }: RunContext): (spec: OrderedDoc) => boolean {
+  return (spec) => isBuilt(buildIndexes, spec);
+}
+
+/** Errors: Internal when nothing has been initialised yet. */
+export function startTimeOf({ record }: RunContext): Timestamp {
+  const { startTime } = record.value;
+  if (startTime === undefined) throw new InvariantError('the start time is not stored');
+  return startTime;
+}
+
+/** What the copy of collections works with, the first one and later ones. */
+export function copyContextOf({ context, filter, copy }: RunParts, writer: DocumentWriter): CopyContext {
+  const { source, destination, record, collections, load, logger } = context;
+  const log = logger.component('copy');
+  const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes), log);
+  const { copyInNaturalOrder, detectRandomId } = storedOptions(record.value);
+  return {
+    source,
+    destination,
+    store: record.store,
+    collections,
+    ranges,
+    progress: copy,
+    logger: log,
+    parallelRanges: load.parallelRanges,
+    naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: DETECT_ABOVE_BYTES },
+    filter,
+  };
+}
+
+/**
+ * Copies a collection anew: not before what the event that calls for it has seen. The verifier compares it as a whole
+ * then, since its documents come without change events.
+ */
+export function copyAgainOf(parts: RunParts, writer: DocumentWriter): RepairContext['copyAgain'] {
+  const copying = copyContextOf(parts, writer);
+  const { source } = parts.context;
+  const { verifier } = parts;
+  return async (collection, signal) => {
+    const copy = (): Promise<void> => copyAgain(copying, collection, source.now ?? startTimeOf(parts.context), signal);
+    await (verifier === undefined ? copy() : verifier.whileCopied(collection, copy, signal));
+  };
+}
+
+/** The pipeline of change event application. */
+export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipeline {
+  const { context, filter, indexes } = parts;
+  const { source, destination, scope, record, collections, load, logger, wrapApplier } = context;
+  const log = logger.component('apply');
+  const readsPastCommit = (): boolean => record.value.readPastCommit === true;
+  const refetching: Refetching = {
+    filter,
+    // With a filter, what is no longer found must have been so at the commit time, not only since.
+    readTime: () => (filter === undefined || readsPastCommit() ? undefined : parts.pipeline?.fence),
+    onStateGone: (signal) => record.update({ readPastCommit: true }, signal),
+  };
+  const appliers = Array.from({ length: load.lanes }, () =>
+    wrapApplier(new LocalLaneApplier(source, writer, log, refetching)),
+  );
+  return new ApplyPipeline(
+    {
+      source,
+      destination,
+      scope,
+      store: record.store,
+      collections,
+      indexes,
+      appliers,
+      logger: log,
+      windowBytes: load.windowBytes,
+      rawDeltas: record.value.rawDeltas,
+      filter,
+      copyAgain: copyAgainOf(parts, writer),
+      onLateEvent: async (event, signal) => {
+        const { operation, collection, key, seconds } = event;
+        const late = { operation, ns: namespaceOf(event), collection, key, seconds };
+        const mayPass = filter !== undefined && !readsPastCommit();
+        if (mayPass && !(await concernsFilter({ source, destination, collections }, filter, late, signal))) return;
+        await judgeLateEvent(destination, collections, late, signal);
+      },
+    },
+    record.value.commit?.time,
+  );
+}
+
+function indexBuilder(context: RunContext): IndexBuilder {
+  const { destination, collections, load, logger, onWarning } = context;
+  return new IndexBuilder({
+    destination,
+    collections,
+    logger: logger.component('indexes'),
+    wants: wantsIndex(context),
+    parallelBuilds: load.parallelBuilds,
+    onWarning,
+  });
+}

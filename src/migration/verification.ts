@@ -1,0 +1,95 @@
+import type { ApplyPipeline } from '../apply/pipeline.js';
+import type { RepairContext } from '../apply/repair.js';
+import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
+import { writeNote } from '../cluster/notes.js';
+import type { CommitContext } from '../cutover/commit.js';
+import { AppError, InvariantError } from '../errors.js';
+import { traced } from '../lib/trace.js';
+import { VerificationStore } from '../metadata/verification-store.js';
+import { type FinalCheck, proveEqual, proveUntouched } from '../verify/final-check.js';
+import { LocalRangeScanner } from '../verify/range-scanner.js';
+import { Verifier } from '../verify/verifier.js';
+import { startThread } from '../verify/worker-range-scanner.js';
+import type { RunContext } from './run-context.js';
+
+/** Comparing so much is worth a thread and its connections. */
+const THREAD_DOCUMENTS = 20_000;
+const THREAD_BYTES = 64 * 1024 * 1024;
+
+/** What the verifier needs of change event application, while that goes on. */
+export interface Applying {
+  readonly pipeline: Pick<ApplyPipeline, 'reached'>;
+  /** Copies a collection again while nothing is applied to it. */
+  readonly copyHeld: RepairContext['copyAgain'];
+}
+
+/** The verifier of a run. */
+export function makeVerifier(
+  context: RunContext,
+  filter: DocumentFilter | undefined,
+  applying: () => Applying | undefined,
+): Verifier {
+  const { source, destination, record, collections, load, logger, onWarning, onChange } = context;
+  const log = logger.component('verifier');
+  return new Verifier({
+    source,
+    destination,
+    filter,
+    buildsNoIndexes: context.buildIndexes === 'never',
+    store: new VerificationStore(record.store),
+    collections,
+    mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
+    applied: async (time, signal) => applying()?.pipeline.reached(time, signal),
+    startScanner: async ({ documents, bytes }, signal) => {
+      const local = new LocalRangeScanner({ source, destination });
+      if (documents < THREAD_DOCUMENTS && bytes < THREAD_BYTES) return local;
+      const maxPoolSize = load.parallelComparisons * 2;
+      const data = { source: source.access, destination: destination.access, maxPoolSize };
+      return startThread(data, local, { logger: log, onWarning }, signal);
+    },
+    onTakenAway: ({ name }) => {
+      throw new AppError('DestinationModified', `${name} could not be found to compare it: someone else took it away`);
+    },
+    expiresOnBoth: false,
+    copyAgain: (collection, signal) => held(applying())(collection, signal),
+    parallelRanges: load.parallelComparisons,
+    logger: log,
+    onWarning,
+    onChange,
+  });
+}
+
+function held(applying: Applying | undefined): RepairContext['copyAgain'] {
+  if (applying === undefined) throw new InvariantError('a collection is to be copied again while nothing is applied');
+  return applying.copyHeld;
+}
+
+/** What a commit proves, where the data is verified. */
+export function proofsOf(
+  { context, filter, verifier }: VerifiedRun,
+  isBuilt: (spec: OrderedDoc) => boolean,
+  copyAgain: FinalCheck['copyAgain'],
+): Pick<CommitContext, 'verifies' | 'verified' | 'untouched'> {
+  if (verifier === undefined)
+    return { verifies: false, verified: () => Promise.resolve(), untouched: () => Promise.resolve() };
+  const { source, destination, collections, blocksSource } = context;
+  const pair = { source, destination, filter };
+  const check: FinalCheck = { pair, verifier, collections, isBuilt, sourceExpires: !blocksSource, copyAgain };
+  return {
+    verifies: true,
+    verified: async (time: Timestamp, signal: AbortSignal) => {
+      const ends = { source: time, destination: await writeNote(destination, 'verification', signal) };
+      await traced('verify the end', {}, () => proveEqual(check, ends, signal));
+    },
+    untouched: (time, end, signal) => proveUntouched(check, { source: time, destination: end }, signal),
+  };
+}
+
+/** The parts of a run that matter here. */
+export interface VerifiedRun {
+  readonly context: RunContext;
+  readonly filter: DocumentFilter | undefined;
+  /** Undefined when the migration is not verified. */
+  readonly verifier: Verifier | undefined;
+}
