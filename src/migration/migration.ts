@@ -191,6 +191,8 @@ class LiveMigration implements Migration {
       await settlesWithin(this.#session?.stop() ?? Promise.resolve(), STOP_MS);
       link.abort(new AppError('ShuttingDown', 'the process is stopping'));
       link.dispose();
+      // A start that is broken off undoes what it has done.
+      await settlesWithin(this.#calls.ended(), STOP_MS);
       await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), CLOSE_MS);
       await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
     }
