@@ -19,6 +19,8 @@ import { type Refetching, refetch } from './refetch.js';
 
 /** Stages of one update; the server compiles each pipeline anew. */
 const MAX_FURTHER_DELTAS = 31;
+/** Deltas sent as one update: a statement must stay below 16 MB, and what is refused is read again as a whole. */
+const MAX_JOINED_BYTES = 1024 * 1024;
 
 /** Applies operations so that all on one document take effect in the order given. */
 export interface LaneApplier {
@@ -224,6 +226,8 @@ function join(earlier: Operation, each: Operation): Operation | undefined {
     const further = earlier.further ?? [];
     if (earlier.kind !== 'delta' || each.content === undefined || further.length >= MAX_FURTHER_DELTAS)
       return undefined;
+    const deltas = [earlier.content, ...further, each.content];
+    if (deltas.reduce((sum, delta) => sum + (delta?.length ?? 0), 0) > MAX_JOINED_BYTES) return undefined;
     return { ...earlier, further: [...further, each.content] };
   }
   // What replaces a put stays one: it may have been preceded by a delete, so the key's old bytes must go.

@@ -60,12 +60,30 @@ export async function findByUuid(
  * The `_id` index and the index of a clustered collection belong to the collection and are left out.
  */
 export async function listIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {
+  const all = await listAllIndexes(cluster, ns, signal);
+  return all.filter((spec) => !spec.has('buildUUID') && !isOwnIndex(spec));
+}
+
+/** The names of the indexes that are being built on a collection, by build: only all of one together can be dropped. */
+export async function listIndexBuilds(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<string[][]> {
+  const builds = new Map<string, string[]>();
+  for (const entry of await listAllIndexes(cluster, ns, signal)) {
+    const build = entry.get('buildUUID');
+    if (build === undefined) continue;
+    const spec = entry.get('spec');
+    const id = String(build);
+    builds.set(id, [...(builds.get(id) ?? []), String((spec instanceof Map ? spec : entry).get('name'))]);
+  }
+  return [...builds.values()];
+}
+
+async function listAllIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {
   // Before 5.0 the option is unknown; unfinished builds are not listed there at all.
   const unfinished = cluster.isAtLeast(5) ? { includeBuildUUIDs: true } : {};
   const command = { listIndexes: ns.coll, cursor: {}, ...unfinished };
   try {
     const documents = await readAll(cluster, `listing indexes of ${nsText(ns)}`, ns.db, command, signal);
-    return documents.map(decodeOrdered).filter((spec) => !spec.has('buildUUID') && !isOwnIndex(spec));
+    return documents.map(decodeOrdered);
   } catch (error) {
     if (codeOf(error) === Code.NamespaceNotFound) return [];
     throw error;

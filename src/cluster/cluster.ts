@@ -204,11 +204,18 @@ export class Cluster {
 
   /**
    * Runs `work` until it succeeds, waiting after transient errors (network, elections, write concern) for up to 30
-   * minutes in all; other errors come at once. `what` names the work in logs and in the error.
+   * minutes in a row; other errors come at once. `what` names the work in logs and in the error. Long work that goes on
+   * where it stopped tells of each step with `progressed`: hours without an error count for nothing, and what was an
+   * outage is over.
    */
-  async attempt<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  async attempt<T>(what: string, signal: AbortSignal, work: (progressed: () => void) => Promise<T>): Promise<T> {
+    const tryOnce = (_: number, progressed: () => void): Promise<T> =>
+      work(() => {
+        progressed();
+        this.#outage = undefined;
+      });
     try {
-      const result = await retry(work, {
+      const result = await retry(tryOnce, {
         isRetryable: isTransient,
         signal,
         onRetry: (notice) => {

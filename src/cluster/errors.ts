@@ -54,6 +54,11 @@ export function codeOf(error: unknown): number | undefined {
   return error instanceof MongoServerError && typeof error.code === 'number' ? error.code : undefined;
 }
 
+/** Whether what a server refused with this code it may take when it is tried again. */
+export function isTransientCode(code: number): boolean {
+  return TRANSIENT_CODES.has(code);
+}
+
 /** Whether the same command may succeed when it is tried again. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof AppError) return error.code === 'ClusterUnreachable';

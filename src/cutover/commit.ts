@@ -36,7 +36,7 @@ export interface CommitContext {
   /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
   readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
-  readonly onHandover: () => Promise<void>;
+  readonly onHandover: (signal: AbortSignal) => Promise<void>;
 }
 
 /**
@@ -83,7 +83,7 @@ export async function commitFromHandover(
   const { destination, store, collections, logger } = context;
   if (record.blockedDestination) await setBlock(destination, false, signal);
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
-  await context.onHandover();
+  await context.onHandover(signal);
   logger.info('The destination accepts writes');
   return await restoreAfterHandover(destination, collections, context.isBuilt, signal);
 }

@@ -524,8 +524,8 @@ export class MigrationRun {
         await traced('verify the end', {}, () => proveEqual(check, time, signal));
       },
       settleCapped: (time, signal) => this.#settleCapped(writer, time, signal),
-      onHandover: async () => {
-        await record.refresh(AbortSignal.timeout(60_000));
+      onHandover: async (signal) => {
+        await record.refresh(signal);
         onChange();
       },
     };
