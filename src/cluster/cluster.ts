@@ -131,6 +131,11 @@ export class Cluster {
     return this.#outage;
   }
 
+  /** For what retries by itself: what is being waited for, or that it goes on. */
+  tellOutage(text: string | undefined): void {
+    this.#outage = text;
+  }
+
   /** The newest cluster time seen in any reply. */
   get now(): Timestamp | undefined {
     return this.#now;
@@ -220,7 +225,7 @@ export class Cluster {
         signal,
         onRetry: (notice) => {
           this.#retries++;
-          metrics.retries.add(1, { operation: what });
+          metrics.retries.add(1, { operation: kindOf(what) });
           const text = `${what} on ${this.name}: ${safeText(notice.error)}`;
           if (notice.elapsedMs > 3000)
             this.#outage = `${text}; trying again for ${Math.round(notice.elapsedMs / 1000)} s`;
@@ -301,6 +306,11 @@ function makeClients({ name, uri, maxPoolSize }: ConnectOptions, common: MongoCl
     const description = `the driver does not take the connection string: ${safeText(error)}`;
     throw invalidRequest([{ field: name, description }]);
   }
+}
+
+/** The kind of a work: its first word. The others may name namespaces, of which there may be any number. */
+function kindOf(what: string): string {
+  return what.split(' ', 1)[0] ?? what;
 }
 
 function connectError(name: string, cause: unknown): AppError {

@@ -1,5 +1,6 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
 import { AppError, type ErrorName } from '../errors.js';
+import { redactDocuments } from '../lib/redact.js';
 
 /** Server error codes the engine reads, by the names of the server's error_codes.yml. */
 export const Code = {
@@ -89,10 +90,15 @@ export function isMoved(error: unknown): boolean {
   return code === Code.CollectionUUIDMismatch || code === Code.NamespaceNotFound || code === Code.QueryPlanKilled;
 }
 
-/** Text of an error without anything a document may hold: the server quotes key values after these words. */
+/**
+ * Text of an error without anything a document may hold: the server quotes key values after some words, and whole
+ * documents and arrays. Takes the error, or a text of a server's. The connection's errors name hosts in brackets.
+ */
 export function safeText(error: unknown): string {
+  if (error instanceof Error && !(error instanceof MongoServerError)) return error.message;
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/(dup key:|with value|violat\w+ document|found value|to execute command).*/is, '$1 …');
+  const cut = text.replace(/(dup key:|with value|violat\w+ document|found value|to execute command).*/is, '$1 …');
+  return redactDocuments(cut);
 }
 
 const origins = new WeakMap<Error, string>();
