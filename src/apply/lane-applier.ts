@@ -2,7 +2,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import { nsText } from '../cluster/namespace.js';
-import { idDocument, needsLiteralReplacement } from '../cluster/raw-document.js';
+import { needsLiteralReplacement } from '../cluster/raw-document.js';
 import {
   deleteStatement,
   deltaStatement,
@@ -170,22 +170,11 @@ export class LocalLaneApplier implements LaneApplier {
       for await (const documents of refetch(this.#source, operations, this.#refetching, signal)) {
         // A document that is gone by now has a delete event that follows.
         if (documents === 'gone') return;
-        if (operations[0]?.collection.capped === true) await this.#replaceInPlace(target, documents, signal);
+        if (operations[0]?.collection.capped === true) await this.#writer.replaceInPlace(target, documents, signal);
         else await this.#writer.putSurely(target, documents, signal);
       }
     });
     metrics.refetchDuration.record(performance.now() - started);
-  }
-
-  async #replaceInPlace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const [error] = await this.#writer.send(
-      target,
-      'update',
-      documents.map((doc) => literalReplaceStatement(idDocument(doc) ?? doc, doc)),
-      true,
-      signal,
-    );
-    if (error !== undefined) throw refusedError(target, error);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
-import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
+import { type DocumentWriter, refusedError } from '../cluster/document-writer.js';
 import { nsText } from '../cluster/namespace.js';
 import { idDocument } from '../cluster/raw-document.js';
 import { deleteStatement } from '../cluster/raw-statements.js';
@@ -8,8 +8,6 @@ import { uuidFrom } from '../cluster/raw-writes.js';
 import { isQueryable, readByIds } from '../cluster/read-by-id.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { targetOfCollection } from './lane-applier.js';
-
-const IDS_PER_READ = 1000;
 
 /** What a repair works with. */
 export interface RepairContext {
@@ -36,28 +34,16 @@ export async function repairDocuments(
     await context.copyAgain(collection, signal);
     return ids.length;
   }
+  const { source, filter, writer } = context;
   const target = targetOfCollection(collection);
   const readable = ids.filter(isQueryable);
-  for (let from = 0; from < readable.length; from += IDS_PER_READ) {
-    await repairSome(context, collection, target, readable.slice(from, from + IDS_PER_READ), signal);
-  }
-  return readable.length;
-}
-
-async function repairSome(
-  { source, filter, writer }: RepairContext,
-  collection: MigratedCollection,
-  target: WriteTarget,
-  ids: readonly Buffer[],
-  signal: AbortSignal,
-): Promise<void> {
   const uuid = source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined;
   const at = { ns: collection.sourceNs, uuid, filter };
   await source.attempt(`reading ${nsText(collection.sourceNs)} again`, signal, async () => {
     // Deleted first: a document under an _id that is only equal must not stay.
-    const [refused] = await writer.send(target, 'delete', ids.map(deleteStatement), false, signal);
+    const [refused] = await writer.send(target, 'delete', readable.map(deleteStatement), false, signal);
     if (refused !== undefined) throw refusedError(target, refused);
-    for await (const documents of readByIds(source, at, ids, signal)) {
+    for await (const documents of readByIds(source, at, readable, signal)) {
       if (documents === 'gone') return;
       await writer.putSurely(
         target,
@@ -66,4 +52,5 @@ async function repairSome(
       );
     }
   });
+  return readable.length;
 }

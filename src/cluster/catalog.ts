@@ -2,6 +2,7 @@ import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from '.
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
+import { writeNote } from './notes.js';
 
 /** A collection, view or time-series collection as the catalog has it. */
 export interface CatalogEntry {
@@ -42,13 +43,23 @@ export async function findCollection(
   return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw)))[0];
 }
 
-/** The namespace that a collection has now, or undefined when it is gone. Searches its last known database first. */
+/**
+ * The namespace that a collection has now in its last known database, or undefined when it is gone. A primary that is
+ * being replaced may have dropped it in vain: so it is looked for once more after a majority has stored a note.
+ */
 export async function findByUuid(
   cluster: Cluster,
   uuid: Binary,
   db: string,
   signal: AbortSignal,
 ): Promise<Namespace | undefined> {
+  const found = await lookUp(cluster, uuid, db, signal);
+  if (found !== undefined) return found;
+  await writeNote(cluster, 'gone', signal);
+  return lookUp(cluster, uuid, db, signal);
+}
+
+async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortSignal): Promise<Namespace | undefined> {
   const command = { listCollections: 1, filter: { 'info.uuid': uuid }, cursor: {} };
   const documents = await readAll(cluster, `looking up a collection of ${db}`, db, command, signal);
   const name = documents.map((raw) => decodePlain(raw)['name'])[0];

@@ -99,7 +99,8 @@ export async function* readChanges(
       const text = `the change stream of ${cluster.name} could not be read`;
       if (failingMs > RETRY_LIMIT_MS)
         throw new AppError('ClusterUnreachable', `${text} for 30 minutes: ${safeText(error)}`, { cause: error });
-      if (failingMs > OUTAGE_MS) cluster.tellOutage(`${text} for ${Math.round(failingMs / 1000)} s: ${safeText(error)}`);
+      if (failingMs > OUTAGE_MS)
+        cluster.tellOutage(`${text} for ${Math.round(failingMs / 1000)} s: ${safeText(error)}`);
       metrics.retries.add(1, { operation: 'change stream' });
       options.logger.info(`The change stream is opened again: ${safeText(error)}`);
       await sleep(backoffDelayMs(++attempt), signal);

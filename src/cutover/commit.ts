@@ -55,8 +55,12 @@ export async function commitUpToHandover(
   // Once the time is taken, a write that a lifted block lets through is judged.
   if (time === undefined) {
     await context.blockSource(signal);
-    time = await stream.setFence(() => writeNote(source, 'commit', signal));
-    await store.updateMigration({ commit: { step: 'drain', time } }, signal);
+    // Stored before anything after it is judged: a restart must judge by the same time.
+    time = await stream.setFence(async () => {
+      const taken = await writeNote(source, 'commit', signal);
+      await store.updateMigration({ commit: { step: 'drain', time: taken } }, signal);
+      return taken;
+    });
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
   }
   await stream.reached(time, signal);

@@ -151,6 +151,8 @@ export class MigrationRun {
     await record.refresh(signal);
     await collections.load(signal);
     this.copy.load(collections, await record.store.loadPartitions(signal));
+    const applied = (await record.store.loadCheckpoint(signal))?.eventsApplied ?? 0;
+    this.#eventsApplied = Math.max(this.#eventsApplied, applied);
     if (isPastHandover(record.value)) return this.#finish(signal);
     const raw = await destination.attempt('probing the raw pass-through', signal, () =>
       RawWriter.create(destination, record.store.db),

@@ -123,7 +123,12 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
       const hang = (mode: string) =>
         client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode });
       const dropping = async () =>
-        (await client.db('admin').aggregate([{ $currentOp: {} }, DROPPING]).toArray()).length;
+        (
+          await client
+            .db('admin')
+            .aggregate([{ $currentOp: {} }, DROPPING])
+            .toArray()
+        ).length;
       const builds = () => listIndexBuilds(cluster, { db: 't', coll: 'c' }, signal);
       await hang('alwaysOn');
       try {
