@@ -53,7 +53,9 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array> {
     });
     request.on('end', () => resolve(Buffer.concat(chunks)));
     request.on('error', reject);
-    request.on('close', () => reject(new Error('the connection was closed before the body was complete')));
+    // The caller's doing, and nobody is left to be told.
+    const left = { field: '', description: 'the connection was closed before the body was complete' };
+    request.on('close', () => reject(invalidRequest([left])));
   });
 }
 

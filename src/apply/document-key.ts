@@ -63,10 +63,13 @@ function numberKey(value: number): DocumentKey {
 function decimalKey(bytes: Buffer): DocumentKey {
   const text = new Decimal128(Buffer.from(bytes)).toString();
   const whole = /^(-?)(\d+)(?:\.(\d+))?(?:E([+-]?\d+))?$/.exec(text);
-  const exponent = Number(whole?.[4] ?? 0) - (whole?.[3]?.length ?? 0);
+  // Without the zeros at its end: 1.0 and 10E-1 are whole, too.
+  const written = `${whole?.[2] ?? ''}${whole?.[3] ?? ''}`;
+  const stripped = written.replace(/0+$/, '') || '0';
+  const exponent = Number(whole?.[4] ?? 0) - (whole?.[3]?.length ?? 0) + written.length - stripped.length;
   // Only decimals that are small whole numbers can equal a long beyond the doubles' precision.
-  if (whole !== null && exponent >= 0 && exponent < 40) {
-    const digits = BigInt(`${whole[2] ?? ''}${whole[3] ?? ''}`) * 10n ** BigInt(exponent);
+  if (whole !== null && (stripped === '0' || (exponent >= 0 && exponent < 40))) {
+    const digits = stripped === '0' ? 0n : BigInt(stripped) * 10n ** BigInt(exponent);
     return { text: `n${whole[1] === '-' ? -digits : digits}`, exact: true, holdsText: false };
   }
   const value = Number(text);

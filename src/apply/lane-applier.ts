@@ -2,7 +2,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import { nsText } from '../cluster/namespace.js';
-import { idDocument, needsLiteralReplacement } from '../cluster/raw-document.js';
+import { needsLiteralReplacement } from '../cluster/raw-document.js';
 import {
   deleteStatement,
   deltaStatement,
@@ -19,6 +19,8 @@ import { type Refetching, refetch } from './refetch.js';
 
 /** Stages of one update; the server compiles each pipeline anew. */
 const MAX_FURTHER_DELTAS = 31;
+/** Deltas sent as one update: a statement must stay below 16 MB, and what is refused is read again as a whole. */
+const MAX_JOINED_BYTES = 1024 * 1024;
 
 /** Applies operations so that all on one document take effect in the order given. */
 export interface LaneApplier {
@@ -168,22 +170,11 @@ export class LocalLaneApplier implements LaneApplier {
       for await (const documents of refetch(this.#source, operations, this.#refetching, signal)) {
         // A document that is gone by now has a delete event that follows.
         if (documents === 'gone') return;
-        if (operations[0]?.collection.capped === true) await this.#replaceInPlace(target, documents, signal);
+        if (operations[0]?.collection.capped === true) await this.#writer.replaceInPlace(target, documents, signal);
         else await this.#writer.putSurely(target, documents, signal);
       }
     });
     metrics.refetchDuration.record(performance.now() - started);
-  }
-
-  async #replaceInPlace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const [error] = await this.#writer.send(
-      target,
-      'update',
-      documents.map((doc) => literalReplaceStatement(idDocument(doc) ?? doc, doc)),
-      true,
-      signal,
-    );
-    if (error !== undefined) throw refusedError(target, error);
   }
 }
 
@@ -224,6 +215,8 @@ function join(earlier: Operation, each: Operation): Operation | undefined {
     const further = earlier.further ?? [];
     if (earlier.kind !== 'delta' || each.content === undefined || further.length >= MAX_FURTHER_DELTAS)
       return undefined;
+    const deltas = [earlier.content, ...further, each.content];
+    if (deltas.reduce((sum, delta) => sum + (delta?.length ?? 0), 0) > MAX_JOINED_BYTES) return undefined;
     return { ...earlier, further: [...further, each.content] };
   }
   // What replaces a put stays one: it may have been preceded by a delete, so the key's old bytes must go.

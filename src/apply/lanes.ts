@@ -1,3 +1,4 @@
+import { type Deferred, deferred } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { laneOf } from './document-key.js';
@@ -23,15 +24,18 @@ export class Lanes {
   readonly #lanes: Lane[];
   /** By collection: operations queued or being written. */
   readonly #pending = new Map<string, { count: number }>();
-  readonly #waiting: { readonly ids: readonly string[]; readonly done: () => void }[] = [];
+  readonly #waiting = new Set<{ readonly ids: readonly string[]; readonly end: Deferred<void> }>();
+  #failure: { readonly reason: unknown } | undefined;
 
   constructor(appliers: readonly LaneApplier[], signal: AbortSignal) {
-    let fail: (reason: unknown) => void = () => undefined;
-    this.failed = new Promise<never>((_, reject) => {
-      fail = reject;
-    });
-    // Read by the pipeline's race; without a handler an early failure would count as unhandled.
-    this.failed.catch(() => undefined);
+    const failed = deferred<never>();
+    this.failed = failed.promise;
+    const fail = (reason: unknown): void => {
+      this.#failure ??= { reason };
+      failed.reject(reason);
+      for (const { end } of this.#waiting) end.reject(reason);
+      this.#waiting.clear();
+    };
     // Lanes that were stopped settle nothing more: who waits for them must not wait for ever.
     if (signal.aborted) fail(signal.reason);
     else signal.addEventListener('abort', () => fail(signal.reason), { once: true });
@@ -47,10 +51,13 @@ export class Lanes {
     this.#lanes[laneOf(laneText(operation), this.#lanes.length)]?.push({ operation, settle });
   }
 
-  /** Resolves once nothing of these collections is queued or being written; the others go on. */
-  drain(ids: readonly string[]): Promise<void> {
-    if (!ids.some((id) => this.#pending.has(id))) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ ids, done: resolve }));
+  /** Resolves once nothing of these collections is queued or being written; the others go on. Rejects as `failed` does. */
+  async drain(ids: readonly string[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.reason;
+    if (!ids.some((id) => this.#pending.has(id))) return;
+    const end = deferred<void>();
+    this.#waiting.add({ ids, end });
+    await end.promise;
   }
 
   /** Resolves once the lanes have stopped after their signal aborted. */
@@ -69,11 +76,10 @@ export class Lanes {
 
   #drained(id: string): void {
     this.#pending.delete(id);
-    for (let index = this.#waiting.length - 1; index >= 0; index--) {
-      const waiter = this.#waiting[index];
-      if (waiter === undefined || waiter.ids.some((each) => this.#pending.has(each))) continue;
-      this.#waiting.splice(index, 1);
-      waiter.done();
+    for (const waiter of this.#waiting) {
+      if (waiter.ids.some((each) => this.#pending.has(each))) continue;
+      this.#waiting.delete(waiter);
+      waiter.end.resolve();
     }
   }
 }

@@ -171,8 +171,7 @@ export class ApplyPipeline {
   }
 
   async #drainLanes(ids: readonly string[]): Promise<void> {
-    const lanes = this.#lanes;
-    if (lanes !== undefined) await Promise.race([lanes.drain(ids), lanes.failed]);
+    await this.#lanes?.drain(ids);
   }
 
   async #read(start: StreamStart, eventsApplied: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
@@ -232,7 +231,7 @@ export class ApplyPipeline {
   /** It is judged by the destination's copy, so what comes before it must be there. */
   async #judgeLate(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
     const ids = event.collection === undefined ? [] : [event.collection];
-    await Promise.race([lanes.drain(ids), lanes.failed]);
+    await lanes.drain(ids);
     await this.#context.onLateEvent(event, signal);
   }
 
@@ -241,7 +240,7 @@ export class ApplyPipeline {
       if (!(await this.#ddl.concerns(event, signal))) return;
       throw catalogChanged(`${event.operation} of ${event.db}${event.coll === '' ? '' : `.${event.coll}`}`);
     }
-    await Promise.race([lanes.drain(idsOf(this.#ddl.touched(event))), lanes.failed]);
+    await lanes.drain(idsOf(this.#ddl.touched(event)));
     if (!(await this.#ddl.apply(event, signal))) return;
     metrics.eventsApplied.add(1, { kind: 'ddl' });
     this.#ddlSeconds = event.seconds;

@@ -1,18 +1,13 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
-import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
+import { type DocumentWriter, refusedError } from '../cluster/document-writer.js';
 import { nsText } from '../cluster/namespace.js';
 import { idDocument } from '../cluster/raw-document.js';
 import { deleteStatement } from '../cluster/raw-statements.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { readByIds } from '../cluster/read-by-id.js';
-import { inPortions } from '../lib/portions.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { targetOfCollection } from './lane-applier.js';
-
-const IDS_PER_READ = 1000;
-/** Of their ids. */
-const BYTES_PER_READ = 4 * 1024 * 1024;
 
 /** What a repair works with. */
 export interface RepairContext {
@@ -39,19 +34,8 @@ export async function repairDocuments(
     await context.copyAgain(collection, signal);
     return ids.length;
   }
+  const { source, filter, writer } = context;
   const target = targetOfCollection(collection);
-  for (const portion of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length))
-    await repairSome(context, collection, target, portion, signal);
-  return ids.length;
-}
-
-async function repairSome(
-  { source, filter, writer }: RepairContext,
-  collection: MigratedCollection,
-  target: WriteTarget,
-  ids: readonly Buffer[],
-  signal: AbortSignal,
-): Promise<void> {
   const uuid = source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined;
   const at = { ns: collection.sourceNs, uuid, filter };
   await source.attempt(`reading ${nsText(collection.sourceNs)} again`, signal, async () => {
@@ -67,4 +51,5 @@ async function repairSome(
       );
     }
   });
+  return ids.length;
 }

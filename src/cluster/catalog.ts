@@ -2,6 +2,7 @@ import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from '.
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
+import { writeNote } from './notes.js';
 
 /** A collection, view or time-series collection as the catalog has it. */
 export interface CatalogEntry {
@@ -42,13 +43,23 @@ export async function findCollection(
   return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw)))[0];
 }
 
-/** The namespace that a collection has now, or undefined when it is gone: no rename takes its UUID to another database. */
+/**
+ * The namespace that a collection has now in its last known database, or undefined when it is gone. A primary that is
+ * being replaced may have dropped it in vain: so it is looked for once more after a majority has stored a note.
+ */
 export async function findByUuid(
   cluster: Cluster,
   uuid: Binary,
   db: string,
   signal: AbortSignal,
 ): Promise<Namespace | undefined> {
+  const found = await lookUp(cluster, uuid, db, signal);
+  if (found !== undefined) return found;
+  await writeNote(cluster, 'gone', signal);
+  return lookUp(cluster, uuid, db, signal);
+}
+
+async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortSignal): Promise<Namespace | undefined> {
   const command = { listCollections: 1, filter: { 'info.uuid': uuid }, cursor: {} };
   const documents = await readAll(cluster, `looking up a collection of ${db}`, db, command, signal);
   const name = documents.map((raw) => decodePlain(raw)['name'])[0];
@@ -60,12 +71,30 @@ export async function findByUuid(
  * The `_id` index and the index of a clustered collection belong to the collection and are left out.
  */
 export async function listIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {
+  const all = await listAllIndexes(cluster, ns, signal);
+  return all.filter((spec) => !spec.has('buildUUID') && !isOwnIndex(spec));
+}
+
+/** The names of the indexes that are being built on a collection, by build: only all of one together can be dropped. */
+export async function listIndexBuilds(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<string[][]> {
+  const builds = new Map<string, string[]>();
+  for (const entry of await listAllIndexes(cluster, ns, signal)) {
+    const build = entry.get('buildUUID');
+    if (build === undefined) continue;
+    const spec = entry.get('spec');
+    const id = String(build);
+    builds.set(id, [...(builds.get(id) ?? []), String((spec instanceof Map ? spec : entry).get('name'))]);
+  }
+  return [...builds.values()];
+}
+
+async function listAllIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {
   // Before 5.0 the option is unknown; unfinished builds are not listed there at all.
   const unfinished = cluster.isAtLeast(5) ? { includeBuildUUIDs: true } : {};
   const command = { listIndexes: ns.coll, cursor: {}, ...unfinished };
   try {
     const documents = await readAll(cluster, `listing indexes of ${nsText(ns)}`, ns.db, command, signal);
-    return documents.map(decodeOrdered).filter((spec) => !spec.has('buildUUID') && !isOwnIndex(spec));
+    return documents.map(decodeOrdered);
   } catch (error) {
     if (codeOf(error) === Code.NamespaceNotFound) return [];
     throw error;

@@ -1,12 +1,13 @@
+import { MongoNetworkError } from 'mongodb';
 import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { metrics } from '../metrics.js';
-import type { Doc } from './bson.js';
+import type { Doc, Timestamp } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf, isHistoryLost, isTransient, safeText } from './errors.js';
-import { type StreamStart, type Token, toResumeToken } from './position.js';
+import { type StreamStart, type Token, tokenTime, toResumeToken } from './position.js';
 import { rawBatches } from './raw-cursor.js';
 
 /** What a reader of a cluster's changes wants. */
@@ -34,11 +35,15 @@ export interface ChangeBatch {
 
 const LARGE_PART_BYTES = 4 * 1024 * 1024;
 const RETRY_LIMIT_MS = 30 * 60_000;
+const OUTAGE_MS = 3000;
+/** So many times in a row may a server that answers otherwise hang up at one position before it is put down to the event. */
+const MAX_HANG_UPS = 4;
 
 /**
  * Every change of a cluster from a position on, for ever; goes on after transient errors at the last position it gave
  * out, for up to 30 minutes. An event too large for a reply is passed with its large parts left out (`reduced`), one
- * reopening each way.
+ * reopening each way. The server says so, or hangs up: when it does the latter time and again at one position, and
+ * answers otherwise, that is taken for the same.
  *
  * Errors: OplogRolledOver when the position has left the oplog (never goes on from "now"); EventTooLarge when even the
  * reduced event does not fit, i.e. its document key alone is several MB; ClusterUnreachable after 30 minutes.
@@ -52,6 +57,7 @@ export async function* readChanges(
   let start = options.start;
   let reduced = false;
   let attempt = 0;
+  let hangUps = 0;
   let failingSince: number | undefined;
   for (;;) {
     signal.throwIfAborted();
@@ -64,8 +70,11 @@ export async function* readChanges(
       };
       for await (const batch of rawBatches(cluster, cursor, signal)) {
         if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
-        attempt = 0;
-        failingSince = undefined;
+        // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
+        if (batch.documents.length > 0 || !('token' in start) || batch.token !== start.token) {
+          [attempt, hangUps, failingSince] = [0, 0, undefined];
+          cluster.tellOutage(undefined);
+        }
         metrics.eventsRead.add(batch.documents.length);
         yield { events: batch.documents, token: batch.token, reduced };
         start = { token: batch.token };
@@ -74,24 +83,38 @@ export async function* readChanges(
       reduced = false;
     } catch (error) {
       signal.throwIfAborted();
-      if (codeOf(error) === Code.BSONObjectTooLarge && !reduced) {
+      const hasHungUp = error instanceof MongoNetworkError && (await answers(cluster));
+      if (hasHungUp) hangUps++;
+      const isTooLarge = codeOf(error) === Code.BSONObjectTooLarge || (hasHungUp && hangUps >= MAX_HANG_UPS);
+      if (isTooLarge && reduced) throw await eventTooLarge(cluster, start, error, signal);
+      if (isTooLarge) {
         options.logger.info('A change event does not fit into a reply; reading it without its large parts');
         reduced = true;
+        hangUps = 0;
         continue;
       }
-      throwIfFatal(error, cluster, reduced);
+      throwIfFatal(error, cluster);
       failingSince ??= performance.now();
-      if (performance.now() - failingSince > RETRY_LIMIT_MS) {
-        throw new AppError(
-          'ClusterUnreachable',
-          `the change stream of ${cluster.name} could not be read for 30 minutes: ${safeText(error)}`,
-          { cause: error },
-        );
-      }
+      const failingMs = performance.now() - failingSince;
+      const text = `the change stream of ${cluster.name} could not be read`;
+      if (failingMs > RETRY_LIMIT_MS)
+        throw new AppError('ClusterUnreachable', `${text} for 30 minutes: ${safeText(error)}`, { cause: error });
+      if (failingMs > OUTAGE_MS)
+        cluster.tellOutage(`${text} for ${Math.round(failingMs / 1000)} s: ${safeText(error)}`);
       metrics.retries.add(1, { operation: 'change stream' });
       options.logger.info(`The change stream is opened again: ${safeText(error)}`);
       await sleep(backoffDelayMs(++attempt), signal);
     }
+  }
+}
+
+async function answers(cluster: Cluster): Promise<boolean> {
+  try {
+    await cluster.ping();
+    return true;
+  } catch (error) {
+    if (isTransient(error)) return false;
+    throw error;
   }
 }
 
@@ -100,7 +123,7 @@ function countRead(ms: number, bytes: number): void {
   metrics.eventBytesRead.add(bytes);
 }
 
-function throwIfFatal(error: unknown, cluster: Cluster, reduced: boolean): void {
+function throwIfFatal(error: unknown, cluster: Cluster): void {
   if (isHistoryLost(error)) {
     throw new AppError(
       'OplogRolledOver',
@@ -108,14 +131,48 @@ function throwIfFatal(error: unknown, cluster: Cluster, reduced: boolean): void 
       { cause: error },
     );
   }
-  if (codeOf(error) === Code.BSONObjectTooLarge && reduced) {
-    throw new AppError(
-      'EventTooLarge',
-      `a change event of ${cluster.name} does not fit into 16 MB even without its document: a document key (_id) of several MB was written. Such a document cannot be followed`,
-      { cause: error },
-    );
-  }
   if (!isTransient(error)) throw error;
+}
+
+async function eventTooLarge(
+  cluster: Cluster,
+  start: StreamStart,
+  cause: unknown,
+  signal: AbortSignal,
+): Promise<AppError> {
+  const found = await findLargeKey(cluster, 'token' in start ? tokenTime(start.token) : start.time, signal);
+  const what = found ?? 'a document';
+  return new AppError(
+    'EventTooLarge',
+    `a change event of ${cluster.name} does not fit into 16 MB even without its document: ${what} was written with a document key (_id) of several MB. Such a document cannot be followed`,
+    { cause },
+  );
+}
+
+/** The document whose key is too large for an event, from the oplog, where that may be read: the stream cannot show it. */
+async function findLargeKey(cluster: Cluster, after: Timestamp, signal: AbortSignal): Promise<string | undefined> {
+  const key = { $ifNull: ['$o2._id', '$o._id'] };
+  const start = { $cond: [{ $eq: [{ $type: '$key' }, 'string'] }, { $substrCP: ['$key', 0, 40] }, { $type: '$key' }] };
+  const command = {
+    aggregate: 'oplog.rs',
+    pipeline: [
+      { $match: { ts: { $gte: after }, op: { $in: ['i', 'u', 'd'] } } },
+      { $project: { ns: 1, key } },
+      { $match: { $expr: { $gt: [{ $bsonSize: { key: '$key' } }, LARGE_PART_BYTES] } } },
+      { $limit: 1 },
+      { $project: { ns: 1, start } },
+    ],
+    cursor: {},
+  };
+  try {
+    const reply = await cluster.read('looking for a large document key', 'local', command, signal);
+    const [entry] = (reply['cursor'] as { firstBatch: { ns: string; start: string }[] }).firstBatch;
+    return entry && `the document of ${entry.ns} whose _id begins with ${JSON.stringify(entry.start)}`;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (codeOf(error) === undefined) throw error;
+    return undefined;
+  }
 }
 
 function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: StreamStart, reduced: boolean): Doc {

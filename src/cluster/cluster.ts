@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { type ClientSession, MongoClient, type MongoClientOptions } from 'mongodb';
-import { AppError } from '../errors.js';
+import { AppError, invalidRequest } from '../errors.js';
 import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
@@ -37,7 +38,17 @@ export interface CommandOptions {
   readonly raw?: Record<string, boolean>;
   /** Uses the small pool kept for control. */
   readonly control?: boolean;
+  /** Uses the one kept for the lease and the migration's record, which nothing else may hold up. */
+  readonly record?: boolean;
+  /** Asked in the moment the command is sent: after so many milliseconds the server gives it up. May throw. */
+  readonly maxTimeMs?: () => number;
 }
+
+/** Connections for the lease and the migration's record: renewals under way, and what stores besides. */
+const RECORD_POOL = 16;
+
+/** Writes of documents: they take effect before the right to write is over, or not at all. Others may take hours. */
+const BOUNDED = new Set(['insert', 'update', 'delete']);
 
 /**
  * One deployment: commands, the facts about it, and the retry policy for transient errors. The only holder of driver
@@ -46,33 +57,39 @@ export interface CommandOptions {
 export class Cluster {
   readonly name: string;
   readonly facts: ClusterFacts;
+  /** What the server knows these connections by, besides the name that all of mongoferry's have. */
+  readonly clientTag: string;
   readonly #data: MongoClient;
   readonly #control: MongoClient;
+  readonly #record: MongoClient;
   readonly #uri: string;
   readonly #logger: Logger;
   #retries = 0;
   #outage: string | undefined;
   #bypass = false;
   #now: Timestamp | undefined;
-  #guard: () => void = () => undefined;
+  #guard: () => number = () => Number.POSITIVE_INFINITY;
 
-  private constructor(
-    { name, uri, logger }: ConnectOptions,
-    clients: { data: MongoClient; control: MongoClient },
-    facts: ClusterFacts,
-  ) {
+  private constructor({ name, uri, logger }: ConnectOptions, clients: Clients, clientTag: string, facts: ClusterFacts) {
     this.name = name;
+    this.clientTag = clientTag;
     this.#uri = uri;
     this.#data = clients.data;
     this.#control = clients.control;
+    this.#record = clients.record;
     this.facts = facts;
     this.#logger = logger;
   }
 
-  /** Connects, or rejects with ClusterUnreachable (may succeed later) or MissingPrivilege (credentials refused). */
+  /**
+   * Connects, or rejects with ClusterUnreachable (may succeed later), MissingPrivilege (credentials refused) or
+   * InvalidRequest (the driver does not take the connection string).
+   */
   static async connect(options: ConnectOptions): Promise<Cluster> {
+    const clientTag = `mongoferry/${randomUUID()}`;
     const common: MongoClientOptions = {
       appName: 'mongoferry',
+      driverInfo: { platform: clientTag },
       readPreference: 'primary',
       readConcern: { level: 'majority' },
       writeConcern: MAJORITY_WRITE,
@@ -81,22 +98,16 @@ export class Cluster {
       connectTimeoutMS: 5000,
       maxConnecting: 8,
     };
-    const data = new MongoClient(options.uri, { ...common, maxPoolSize: options.maxPoolSize });
-    const control = new MongoClient(options.uri, { ...common, maxPoolSize: 8 });
+    const clients = makeClients(options, common);
     try {
-      await Promise.all([data.connect(), control.connect()]);
-      const facts = await readFacts(control);
-      const cluster = new Cluster(options, { data, control }, facts);
+      await Promise.all(all(clients).map((each) => each.connect()));
+      const facts = await readFacts(clients.control);
+      const cluster = new Cluster(options, clients, clientTag, facts);
       await cluster.#probeBypass();
       return cluster;
     } catch (error) {
-      await Promise.allSettled([data.close(), control.close()]);
-      if (codeOf(error) === 18) {
-        throw new AppError('MissingPrivilege', `${options.name} refused the credentials of its connection string`, {
-          cause: error,
-        });
-      }
-      throw clusterError(error, options.name, 'connecting', 'ClusterUnreachable');
+      await Promise.allSettled(all(clients).map((each) => each.close()));
+      throw connectError(options.name, error);
     }
   }
 
@@ -120,6 +131,11 @@ export class Cluster {
     return this.#outage;
   }
 
+  /** For what retries by itself: what is being waited for, or that it goes on. */
+  tellOutage(text: string | undefined): void {
+    this.#outage = text;
+  }
+
   /** The newest cluster time seen in any reply. */
   get now(): Timestamp | undefined {
     return this.#now;
@@ -132,10 +148,11 @@ export class Cluster {
 
   /** Runs one command on the primary, once. */
   async command(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    const client = options.control === true ? this.#control : this.#data;
+    const client = options.record === true ? this.#record : options.control === true ? this.#control : this.#data;
     const started = performance.now();
     try {
-      const reply: Doc = await client.db(db).command(command, {
+      const sent = options.maxTimeMs === undefined ? command : withMaxTime(command, options.maxTimeMs);
+      const reply: Doc = await client.db(db).command(sent, {
         promoteLongs: false,
         ...(options.session === undefined ? {} : { session: options.session }),
         ...(options.raw === undefined ? {} : { fieldsAsRaw: options.raw }),
@@ -151,8 +168,11 @@ export class Cluster {
     }
   }
 
-  /** From now on `guard` is called before every write and may throw: the lease of the migration that writes here. */
-  guardWrites(guard: () => void): void {
+  /**
+   * From now on `guard` is called before every write: the lease of the migration that writes here. It may throw, and
+   * returns for how many milliseconds the right to write is certain.
+   */
+  guardWrites(guard: () => number): void {
     this.#guard = guard;
   }
 
@@ -161,10 +181,13 @@ export class Cluster {
     this.#guard();
   }
 
-  /** As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. */
+  /**
+   * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. A write
+   * of documents does not outlive the right to write, however long it waited for a connection or on the server.
+   */
   async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    this.#guard();
-    return this.writeUnguarded(db, command, options);
+    const isBounded = Number.isFinite(this.#guard()) && BOUNDED.has(Object.keys(command)[0] ?? '');
+    return this.writeUnguarded(db, command, isBounded ? { ...options, maxTimeMs: this.#guard } : options);
   }
 
   /** `write` for the lease itself, which is what the guard asks. */
@@ -186,16 +209,23 @@ export class Cluster {
 
   /**
    * Runs `work` until it succeeds, waiting after transient errors (network, elections, write concern) for up to 30
-   * minutes in all; other errors come at once. `what` names the work in logs and in the error.
+   * minutes in a row; other errors come at once. `what` names the work in logs and in the error. Long work that goes on
+   * where it stopped tells of each step with `progressed`: hours without an error count for nothing, and what was an
+   * outage is over.
    */
-  async attempt<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  async attempt<T>(what: string, signal: AbortSignal, work: (progressed: () => void) => Promise<T>): Promise<T> {
+    const tryOnce = (_: number, progressed: () => void): Promise<T> =>
+      work(() => {
+        progressed();
+        this.#outage = undefined;
+      });
     try {
-      const result = await retry(work, {
+      const result = await retry(tryOnce, {
         isRetryable: isTransient,
         signal,
         onRetry: (notice) => {
           this.#retries++;
-          metrics.retries.add(1, { operation: what });
+          metrics.retries.add(1, { operation: kindOf(what) });
           const text = `${what} on ${this.name}: ${safeText(notice.error)}`;
           if (notice.elapsedMs > 3000)
             this.#outage = `${text}; trying again for ${Math.round(notice.elapsedMs / 1000)} s`;
@@ -231,7 +261,7 @@ export class Cluster {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([this.#data.close(), this.#control.close()]);
+    await Promise.allSettled([this.#data, this.#control, this.#record].map((each) => each.close()));
   }
 
   #seeTime(time: Timestamp | undefined): void {
@@ -249,6 +279,48 @@ export class Cluster {
       this.#bypass = false;
     }
   }
+}
+
+/** The driver copies a command once it has a connection for it, right before it is sent: only then is the time known. */
+function withMaxTime(command: Doc, maxTimeMs: () => number): Doc {
+  const get = (): number => Math.max(1, Math.floor(maxTimeMs()));
+  return Object.defineProperty({ ...command }, 'maxTimeMS', { get, enumerable: true });
+}
+
+interface Clients {
+  readonly data: MongoClient;
+  readonly control: MongoClient;
+  readonly record: MongoClient;
+}
+
+function all({ data, control, record }: Clients): MongoClient[] {
+  return [data, control, record];
+}
+
+/** Errors: InvalidRequest; the driver's text names the option, and a value only where that is no secret. */
+function makeClients({ name, uri, maxPoolSize }: ConnectOptions, common: MongoClientOptions): Clients {
+  const make = (size: number): MongoClient => new MongoClient(uri, { ...common, maxPoolSize: size });
+  try {
+    return { data: make(maxPoolSize), control: make(8), record: make(RECORD_POOL) };
+  } catch (error) {
+    const description = `the driver does not take the connection string: ${safeText(error)}`;
+    throw invalidRequest([{ field: name, description }]);
+  }
+}
+
+/** The kind of a work: its first word. The others may name namespaces, of which there may be any number. */
+function kindOf(what: string): string {
+  return what.split(' ', 1)[0] ?? what;
+}
+
+function connectError(name: string, cause: unknown): AppError {
+  if (codeOf(cause) === Code.AuthenticationFailed) {
+    return new AppError('MissingPrivilege', `${name} refused the credentials of its connection string`, { cause });
+  }
+  // Names that do not resolve are no errors of a server's; they may the next time.
+  return codeOf(cause) === undefined && !(cause instanceof AppError)
+    ? new AppError('ClusterUnreachable', `connecting: ${name}: ${safeText(cause)}`, { cause })
+    : clusterError(cause, name, 'connecting', 'ClusterUnreachable');
 }
 
 async function readFacts(client: MongoClient): Promise<ClusterFacts> {

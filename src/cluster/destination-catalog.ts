@@ -3,7 +3,7 @@ import type { Binary, Doc, OrderedDoc } from './bson.js';
 import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
 import type { Cluster } from './cluster.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
-import { Code, codeOf } from './errors.js';
+import { Code, codeOf, isTransientCode, safeText } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 
 const INCOMPATIBLE_COLLATION_VERSION = 161;
@@ -27,9 +27,15 @@ export async function changeCatalog(
     } catch (error) {
       const code = codeOf(error);
       if (code !== undefined && accepted.includes(code)) return false;
-      throw error;
+      throw whileBuilding(error, what);
     }
   });
+}
+
+/** An index build of an earlier process goes on on the server: what it stands in the way of is tried again. */
+function whileBuilding(error: unknown, what: string): unknown {
+  if (codeOf(error) !== Code.BackgroundOperationInProgress) return error;
+  return new AppError('ClusterUnreachable', `${what} waits for an index build on the server`, { cause: error });
 }
 
 /** Sends `create`; false when the name is taken. A collation version of other server libraries is left out. */
@@ -124,7 +130,8 @@ export async function renameCollection(
     throw modified(from, 'was dropped or renamed by someone else');
   if (atTarget !== undefined && !sameUuid(atTarget.uuid, target)) throw modified(to, 'was created by someone else');
   const command = { renameCollection: nsText(from), to: nsText(to), dropTarget: atTarget !== undefined };
-  await cluster.attempt(`renaming ${nsText(from)}`, signal, async () => {
+  const what = `renaming ${nsText(from)}`;
+  await cluster.attempt(what, signal, async () => {
     try {
       await cluster.write('admin', command, { control: true });
     } catch (error) {
@@ -132,7 +139,7 @@ export async function renameCollection(
         codeOf(error) !== Code.NamespaceNotFound ||
         !sameUuid((await findCollection(cluster, to, signal))?.uuid, uuid)
       )
-        throw error;
+        throw whileBuilding(error, what);
     }
   });
 }
@@ -144,12 +151,25 @@ export async function emptyCollection(
   uuid: Binary,
   signal: AbortSignal,
 ): Promise<void> {
-  await changeCatalog(
-    cluster,
-    ns.db,
-    { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid },
-    signal,
-  );
+  const command = { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid };
+  await cluster.attempt(`emptying ${nsText(ns)}`, signal, async (progressed) => {
+    try {
+      const reply = await cluster.write(ns.db, command, { control: true });
+      const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+      if (error !== undefined) throw refusedDelete(ns, error);
+    } catch (error) {
+      // It may take longer than one write is given: what is deleted stays so.
+      if (codeOf(error) === Code.MaxTimeMSExpired) progressed();
+      throw error;
+    }
+  });
+}
+
+function refusedDelete(ns: Namespace, error: Doc): AppError {
+  const [code, text] = [Number(error['code']), safeText(String(error['errmsg']))];
+  if (code === Code.CollectionUUIDMismatch) return modified(ns, 'was dropped, renamed or created anew by someone else');
+  const name = isTransientCode(code) ? 'ClusterUnreachable' : 'WriteRefused';
+  return new AppError(name, `the destination refuses to empty ${nsText(ns)}: ${text} (code ${code})`);
 }
 
 async function isUntouched(

@@ -139,9 +139,11 @@ export class DocumentWriter {
   async #appendPlain(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
     let rest = documents;
     let withoutIndexes = false;
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       const [error] = await this.send(target, 'insert', rest, true, signal);
       if (error === undefined) return;
+      if (error.index > 0) tries = 1;
+      if (tries > MAX_REPLACE_TRIES) throw refusedError(target, error);
       rest = rest.slice(error.index);
       if (isDuplicateId(error)) await this.#delete(target, rest, signal);
       else if (withoutIndexes) throw refusedError(target, error);
@@ -149,6 +151,22 @@ export class DocumentWriter {
         await this.#removeIndexes(target, signal);
         withoutIndexes = true;
       }
+    }
+  }
+
+  /**
+   * As `putSurely`, but documents that are there keep their place, in the order given: for capped collections, too, where
+   * a document was changed and its place is data.
+   */
+  async replaceInPlace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    let rest = documents;
+    for (let withoutIndexes = false; ; withoutIndexes = true) {
+      const statements = rest.map((doc) => literalReplaceStatement(keyOf(doc), doc));
+      const [error] = await this.send(target, 'update', statements, true, signal);
+      if (error === undefined) return;
+      if (withoutIndexes) throw refusedError(target, error);
+      await this.#removeIndexes(target, signal);
+      rest = rest.slice(error.index);
     }
   }
 

@@ -1,9 +1,11 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
 import { AppError, type ErrorName } from '../errors.js';
+import { redactDocuments } from '../lib/redact.js';
 
 /** Server error codes the engine reads, by the names of the server's error_codes.yml. */
 export const Code = {
   Unauthorized: 13,
+  AuthenticationFailed: 18,
   LockTimeout: 24,
   NamespaceNotFound: 26,
   IndexNotFound: 27,
@@ -43,7 +45,7 @@ export const Code = {
  */
 const TRANSIENT_CODES = new Set<number>([
   6, 7, 24, 43, 50, 63, 64, 89, 91, 107, 112, 133, 134, 150, 189, 202, 234, 237, 244, 262, 317, 358, 384, 9001, 10058,
-  10107, 11600, 11602, 13388, 13435, 13436,
+  10107, 11600, 11601, 11602, 13388, 13435, 13436,
 ]);
 
 const TRANSIENT_LABELS = ['RetryableWriteError', 'ResumableChangeStreamError', 'TransientTransactionError'];
@@ -51,6 +53,11 @@ const TRANSIENT_LABELS = ['RetryableWriteError', 'ResumableChangeStreamError', '
 /** The server's code of an error, if it has one. */
 export function codeOf(error: unknown): number | undefined {
   return error instanceof MongoServerError && typeof error.code === 'number' ? error.code : undefined;
+}
+
+/** Whether what a server refused with this code it may take when it is tried again. */
+export function isTransientCode(code: number): boolean {
+  return TRANSIENT_CODES.has(code);
 }
 
 /** Whether the same command may succeed when it is tried again. */
@@ -83,10 +90,15 @@ export function isMoved(error: unknown): boolean {
   return code === Code.CollectionUUIDMismatch || code === Code.NamespaceNotFound || code === Code.QueryPlanKilled;
 }
 
-/** Text of an error without anything a document may hold: the server quotes key values after these words. */
+/**
+ * Text of an error without anything a document may hold: the server quotes key values after some words, and whole
+ * documents and arrays. Takes the error, or a text of a server's. The connection's errors name hosts in brackets.
+ */
 export function safeText(error: unknown): string {
+  if (error instanceof Error && !(error instanceof MongoServerError)) return error.message;
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/(dup key:|with value|violat\w+ document|found value|to execute command).*/is, '$1 …');
+  const cut = text.replace(/(dup key:|with value|violat\w+ document|found value|to execute command).*/is, '$1 …');
+  return redactDocuments(cut);
 }
 
 const origins = new WeakMap<Error, string>();
@@ -96,7 +108,16 @@ export function noteOrigin(error: unknown, origin: string): void {
   if (error instanceof Error && !origins.has(error)) origins.set(error, origin);
 }
 
-/** An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders". */
+/** The error of writes that are refused by a write block (371), until our user passes it again. */
+export function writesBlocked(cluster: string): AppError {
+  const text = `${cluster} refuses our writes while writes to it are blocked: the user lost the privilege bypassWriteBlockingMode`;
+  return new AppError('ClusterUnreachable', `${text} (code ${Code.UserWritesBlocked})`);
+}
+
+/**
+ * An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders", `otherwise` is the
+ * name of what a server refuses. What neither a server nor the connection to it has brought about is a bug of ours.
+ */
 export function clusterError(
   error: unknown,
   cluster: string,
@@ -108,6 +129,7 @@ export function clusterError(
   const text = `${what}: ${origin ?? cluster}: ${safeText(error)}`;
   if (isTransient(error)) return new AppError('ClusterUnreachable', text, { cause: error });
   const code = codeOf(error);
-  const name: ErrorName = code === Code.Unauthorized ? 'MissingPrivilege' : otherwise;
+  const isOurs = !(error instanceof MongoServerError);
+  const name: ErrorName = isOurs ? 'Internal' : code === Code.Unauthorized ? 'MissingPrivilege' : otherwise;
   return new AppError(name, code === undefined ? text : `${text} (code ${code})`, { cause: error });
 }

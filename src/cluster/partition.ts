@@ -1,12 +1,15 @@
-import { type Doc, decodeOrdered, encode, survivesDecoding } from './bson.js';
+import { type Binary, type Doc, decodeOrdered, decodePlain, encode, survivesDecoding } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { numberOf } from './collection-spec.js';
-import { Code, codeOf } from './errors.js';
+import { Code, codeOf, isMoved } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
+import { rawBatches } from './raw-cursor.js';
 import { idDocument } from './raw-document.js';
 
 /** Samples per partition: enough for even ranges, few enough for the server's random cursor. */
 const SAMPLES_PER_PARTITION = 20;
+/** Of all documents; from 5 % on the server reads them all. */
+const MAX_SAMPLED = 0.04;
 
 /** How large a collection is, estimated. */
 export interface CollectionSize {
@@ -15,62 +18,62 @@ export interface CollectionSize {
 }
 
 /** Documents and bytes as the server counts them, which is an estimate. A collection that is gone has none of either. */
-export async function collectionSize(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<CollectionSize> {
-  try {
-    const reply = await cluster.read(
-      `sizing ${nsText(ns)}`,
-      ns.db,
-      { aggregate: ns.coll, pipeline: [{ $collStats: { storageStats: {} } }], cursor: {} },
-      signal,
-    );
-    const [stats] = (reply['cursor'] as { firstBatch: { storageStats: Record<string, unknown> }[] }).firstBatch;
-    return {
-      documents: numberOf(stats?.storageStats['count'] ?? 0),
-      bytes: numberOf(stats?.storageStats['size'] ?? 0),
-    };
-  } catch (error) {
-    if (isGone(error)) return { documents: 0, bytes: 0 };
-    throw error;
-  }
+export async function collectionSize(
+  cluster: Cluster,
+  ns: Namespace,
+  uuid: Binary | undefined,
+  signal: AbortSignal,
+): Promise<CollectionSize> {
+  const pipeline = [{ $collStats: { storageStats: {} } }];
+  const [raw] = await aggregateHere(cluster, `sizing ${nsText(ns)}`, ns, uuid, pipeline, signal);
+  const stats = (raw === undefined ? undefined : decodePlain(raw)['storageStats']) as Doc | undefined;
+  return { documents: numberOf(stats?.['count'] ?? 0), bytes: numberOf(stats?.['size'] ?? 0) };
 }
 
 /**
  * `{_id: …}` bounds in ascending order. The server samples, sorts and removes equal ones itself, since only it knows
- * the order of mixed types and collations; a bound that would change in a command is left out.
+ * the order of mixed types and collations; a bound that would change in a command is left out. `documents`: how many
+ * there are. A sample of more than one in twenty would make the server read the whole collection.
  */
 export async function sampleBounds(
   cluster: Cluster,
   ns: Namespace,
-  partitions: number,
+  uuid: Binary | undefined,
+  wanted: { readonly partitions: number; readonly documents: number },
   signal: AbortSignal,
 ): Promise<Buffer[]> {
-  const pipeline = [
-    { $sample: { size: partitions * SAMPLES_PER_PARTITION } },
-    { $group: { _id: '$_id' } },
-    { $sort: { _id: 1 } },
-  ];
-  const command = { aggregate: ns.coll, pipeline, cursor: { batchSize: 100_000 }, allowDiskUse: true };
-  const samples = await sample(cluster, ns, command, signal);
+  const size = Math.min(wanted.partitions * SAMPLES_PER_PARTITION, Math.floor(wanted.documents * MAX_SAMPLED));
+  if (size < 1) return [];
+  const pipeline = [{ $sample: { size } }, { $group: { _id: '$_id' } }, { $sort: { _id: 1 } }];
+  const samples = await aggregateHere(cluster, `sampling ${nsText(ns)}`, ns, uuid, pipeline, signal);
+  const partitions = Math.min(wanted.partitions, samples.length + 1);
   const step = samples.length / partitions;
-  const bounds = Array.from({ length: partitions - 1 }, (_, index) => samples[Math.round((index + 1) * step)]);
+  const bounds = Array.from({ length: partitions - 1 }, (_, index) => samples[Math.floor((index + 1) * step)]);
   const usable = bounds.filter((each): each is Buffer => each !== undefined && survivesDecoding(each));
   return distinct(usable.map((each) => idDocument(each) ?? encode(decodeOrdered(each))));
 }
 
-async function sample(cluster: Cluster, ns: Namespace, command: Doc, signal: AbortSignal): Promise<Buffer[]> {
-  try {
-    const reply = await cluster.read(`sampling ${nsText(ns)}`, ns.db, command, signal, { firstBatch: true });
-    return (reply['cursor'] as { firstBatch: Buffer[] }).firstBatch;
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
-}
-
-/** Dropped since it was listed, with a view of its name at most: its reader will find it gone, its drop event follows. */
-function isGone(error: unknown): boolean {
-  const code = codeOf(error);
-  return code === Code.NamespaceNotFound || code === Code.CommandNotSupportedOnView;
+/** What an aggregation gives; nothing where the name no longer holds that collection: the copy finds out what became of it. */
+async function aggregateHere(
+  cluster: Cluster,
+  what: string,
+  { db, coll }: Namespace,
+  uuid: Binary | undefined,
+  pipeline: readonly Doc[],
+  signal: AbortSignal,
+): Promise<Buffer[]> {
+  const guard = uuid !== undefined && cluster.isAtLeast(6) ? { collectionUUID: uuid } : {};
+  const command = { aggregate: coll, pipeline, cursor: {}, allowDiskUse: true, ...guard };
+  return cluster.attempt(what, signal, async () => {
+    const documents: Buffer[] = [];
+    try {
+      for await (const batch of rawBatches(cluster, { db, command }, signal)) documents.push(...batch.documents);
+      return documents;
+    } catch (error) {
+      if (isMoved(error) || codeOf(error) === Code.CommandNotSupportedOnView) return [];
+      throw error;
+    }
+  });
 }
 
 function distinct(bounds: readonly Buffer[]): Buffer[] {

@@ -1,7 +1,7 @@
 import { AppError } from '../errors.js';
 import { Binary, type Doc, decodeOrdered, encode, survivesDecoding } from './bson.js';
 import type { Cluster } from './cluster.js';
-import { Code, safeText } from './errors.js';
+import { Code, isTransient, safeText } from './errors.js';
 
 /** A statement the server refused; the others of an unordered command were carried out. */
 export interface WriteError {
@@ -80,7 +80,8 @@ export class RawWriter {
       });
       return writer;
     } catch (error) {
-      if (error instanceof AppError) throw error;
+      // An outage says nothing about the driver.
+      if (error instanceof AppError || isTransient(error)) throw error;
       return new RawWriter(cluster, undefined);
     }
   }
@@ -92,7 +93,7 @@ export class RawWriter {
 
   /**
    * One command, once. Resolves with the refused statements; rejects with the driver's error when the command as a
-   * whole failed, and with ClusterUnreachable when a majority did not confirm it (both may be tried again).
+   * whole failed or a majority did not confirm it.
    */
   async write(write: RawWrite): Promise<WriteError[]> {
     const command: Doc = {
@@ -103,13 +104,6 @@ export class RawWriter {
       [FIELD[write.kind]]: this.#payload(write),
     };
     const reply = await this.#cluster.write(write.db, command);
-    const concern = reply['writeConcernError'] as { errmsg?: string } | undefined;
-    if (concern !== undefined) {
-      throw new AppError(
-        'ClusterUnreachable',
-        `a majority of ${this.#cluster.name} did not confirm a write: ${concern.errmsg ?? ''}`,
-      );
-    }
     return ((reply['writeErrors'] as Doc[] | undefined) ?? []).map(toWriteError);
   }
 

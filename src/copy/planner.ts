@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { type CollectionSize, collectionSize, sampleBounds } from '../cluster/partition.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
@@ -51,10 +52,12 @@ async function plan(
   naturalOrder: NaturalOrder,
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
-  const size = await collectionSize(source, collection.sourceNs, signal);
+  const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
+  const size = await collectionSize(source, collection.sourceNs, uuid, signal);
   const resumable = await isNatural(source, collection, size.bytes, naturalOrder, signal);
   const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / PARTITION_BYTES));
-  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, wanted, signal);
+  const sample = { partitions: wanted, documents: size.documents };
+  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);
   const natural = bounds.length === 0;
   const partitions = [undefined, ...bounds].map((lower, index) => ({
     id: `${collection.id}:${index}`,

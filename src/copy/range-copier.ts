@@ -92,15 +92,18 @@ export class LocalRangeCopier implements RangeCopier {
       listener.written(start.documents - done.documents, start.bytes - done.bytes);
       done = { documents: start.documents, bytes: start.bytes };
     };
+    let progressed = (): void => undefined;
     const onWritten = async (batch: WrittenBatch): Promise<void> => {
       const { documents, bytes, resumeAfter } = batch;
+      progressed();
       done = { documents: done.documents + documents.length, bytes: done.bytes + bytes };
       listener.written(documents.length, bytes);
       if (!task.natural) position = advance(position, documents);
       const marks = resumeAfter === undefined ? undefined : scan?.advance(resumeAfter, done);
       if (marks !== undefined) await listener.marked(marks, signal);
     };
-    return this.#source.attempt(`copying ${nsText(task.ns)}`, signal, async () => {
+    return this.#source.attempt(`copying ${nsText(task.ns)}`, signal, async (onProgress) => {
+      progressed = onProgress;
       for (;;) {
         // Plain natural order cannot be taken up where it stopped: the range is read again, and counted again.
         if (task.natural) countFrom((await scan?.begin(position.ns)) ?? NOTHING);

@@ -40,7 +40,7 @@ export interface CommitContext {
   /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
   readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
-  readonly onHandover: () => Promise<void>;
+  readonly onHandover: (signal: AbortSignal) => Promise<void>;
 }
 
 /**
@@ -59,8 +59,12 @@ export async function commitUpToHandover(
   // Once the time is taken, a write that a lifted block lets through is judged.
   if (time === undefined) {
     await context.blockSource(signal);
-    time = await stream.setFence(() => writeNote(source, 'commit', signal));
-    await store.updateMigration({ commit: { step: 'drain', time } }, signal);
+    // Stored before anything after it is judged: a restart must judge by the same time.
+    time = await stream.setFence(async () => {
+      const taken = await writeNote(source, 'commit', signal);
+      await store.updateMigration({ commit: { step: 'drain', time: taken } }, signal);
+      return taken;
+    });
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
   }
   await stream.reached(time, signal);
@@ -91,7 +95,7 @@ export async function commitFromHandover(
   const { destination, store, collections, logger } = context;
   if (record.blockedDestination) await setBlock(destination, false, signal);
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
-  await context.onHandover();
+  await context.onHandover(signal);
   logger.info('The destination accepts writes');
   return await restoreAfterHandover(destination, collections, context.isBuilt, signal);
 }

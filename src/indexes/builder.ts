@@ -1,15 +1,15 @@
 import type { Binary, OrderedDoc } from '../cluster/bson.js';
-import { listIndexes } from '../cluster/catalog.js';
+import { listIndexBuilds, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { sameUuid } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
-import { nsText, sameNs } from '../cluster/namespace.js';
+import { type Namespace, nsText, sameNs } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
-import { linkAbort, sleep } from '../lib/signals.js';
+import { linkAbort, sleep, unlessAborted } from '../lib/signals.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
@@ -36,6 +36,7 @@ export interface IndexProgress {
 }
 
 const MAX_FAILURES = 10;
+const CANCEL_MS = 30_000;
 
 /** Reasons to try again that say nothing about the index: aborted by a write block, a drop or an election. */
 const UNCOUNTED = new Set<number>([Code.IndexBuildAborted, Code.BackgroundOperationInProgress, 13388, 279]);
@@ -50,6 +51,9 @@ const UNCOUNTED = new Set<number>([Code.IndexBuildAborted, Code.BackgroundOperat
 export class IndexBuilder {
   readonly #context: IndexContext;
   readonly #queue = new Set<string>();
+  /** What is queued, the largest last; may hold what is queued no more. */
+  #order: string[] = [];
+  #isSorted = true;
   readonly #running = new Map<string, Promise<void>>();
   readonly #building = new Map<
     string,
@@ -61,6 +65,9 @@ export class IndexBuilder {
   readonly #warned = new Set<string>();
   /** Collections that are looked at again although nothing of theirs was outstanding. */
   readonly #rechecked = new Set<string>();
+  /** Collections on which nothing is being built that this process did not begin or was told the end of. */
+  readonly #ours = new Set<string>();
+  #progress: { readonly version: number; readonly value: IndexProgress } | undefined;
   #open = false;
   #wake: () => void = () => undefined;
 
@@ -70,7 +77,7 @@ export class IndexBuilder {
 
   /** Lets builds begin, for every collection; before, only drops of indexes are noted. */
   open(): void {
-    for (const each of this.#context.collections.live()) if (each.indexes.length > 0) this.#queue.add(each.id);
+    for (const each of this.#context.collections.live()) if (each.indexes.length > 0) this.#add(each.id);
     this.#open = true;
     this.#wake();
   }
@@ -79,7 +86,7 @@ export class IndexBuilder {
   checkAll(): void {
     for (const { id } of this.#context.collections.live()) {
       if (this.#queue.has(id) || this.#running.has(id)) continue;
-      this.#queue.add(id);
+      this.#add(id);
       this.#rechecked.add(id);
     }
     this.#wake();
@@ -94,16 +101,25 @@ export class IndexBuilder {
     return this.#open && this.#queue.size === 0 && this.#running.size === 0;
   }
 
+  /** Counted again only after something has changed: progress is asked for many times a second. */
   get progress(): IndexProgress {
-    const live = this.#context.collections.live().filter((each) => this.#wantedOf(each).length > 0);
-    const totalOf = (each: MigratedCollection): number => this.#wantedOf(each).length;
-    const builtOf = (each: MigratedCollection): number => Math.min(totalOf(each), this.#built.get(each.id) ?? 0);
-    return {
-      built: live.reduce((sum, each) => sum + builtOf(each), 0),
-      total: live.reduce((sum, each) => sum + totalOf(each), 0),
-      collectionsFinished: live.filter((each) => builtOf(each) === totalOf(each)).length,
-      collectionsTotal: live.length,
-    };
+    const { version } = this.#context.collections;
+    if (this.#progress === undefined || this.#progress.version !== version)
+      this.#progress = { version, value: this.#count() };
+    return this.#progress.value;
+  }
+
+  #count(): IndexProgress {
+    const sum = { built: 0, total: 0, collectionsFinished: 0, collectionsTotal: 0 };
+    for (const each of this.#context.collections.live()) {
+      const { built, total } = this.countsOf(each);
+      if (total === 0) continue;
+      sum.built += built;
+      sum.total += total;
+      sum.collectionsTotal++;
+      if (built === total) sum.collectionsFinished++;
+    }
+    return sum;
   }
 
   /** How many indexes a collection is to have, and how many it has. */
@@ -117,12 +133,12 @@ export class IndexBuilder {
   }
 
   changed(id: string): void {
-    this.#queue.add(id);
+    this.#add(id);
     const running = this.#building.get(id);
     const wanted = new Set(this.#context.collections.get(id)?.indexes.map(indexName));
     // A build that makes what is no longer wanted is not worth waiting for.
     if (running?.names.some((name) => !wanted.has(name)) === true)
-      void this.#cancel(id).catch((error: unknown) =>
+      void this.#cancel(id, AbortSignal.timeout(CANCEL_MS)).catch((error: unknown) =>
         this.#context.logger.debug(`A build was not cancelled: ${safeText(error)}`),
       );
     this.#wake();
@@ -133,12 +149,27 @@ export class IndexBuilder {
     for (const id of ids) {
       while (this.#running.has(id)) {
         // Cancelling a build that was done in the same moment drops its indexes: they are looked at again.
-        this.#queue.add(id);
-        await this.#cancel(id);
+        this.#add(id);
+        await this.#cancel(id, signal);
+        await this.#cancelOthers(id, signal);
         await Promise.race([Promise.allSettled([this.#running.get(id)]), sleep(200, signal)]);
         signal.throwIfAborted();
       }
+      await this.#cancelOthers(id, signal);
     }
+  }
+
+  /** The server goes on with a build whose process has ended, or whose answer was lost. */
+  async #cancelOthers(id: string, signal: AbortSignal): Promise<void> {
+    const collection = this.#context.collections.get(id);
+    if (collection === undefined || collection.dropped || this.#ours.has(id)) return;
+    const { ns, destinationUuid } = collection;
+    for (const names of await listIndexBuilds(this.#context.destination, ns, signal)) {
+      this.#context.logger.info(`Ending a build of ${nsText(ns)} that an earlier try has begun`, { names });
+      this.#add(id);
+      await this.#drop(ns, destinationUuid, names, signal);
+    }
+    if (!this.#building.has(id)) this.#ours.add(id);
   }
 
   release(ids: readonly string[]): void {
@@ -163,7 +194,7 @@ export class IndexBuilder {
       const command = { dropIndexes: ns.coll, index: '*', collectionUUID: uuid };
       await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
       await this.#forgetKept(collection, collection.kept ?? [], signal);
-      this.#queue.add(id);
+      this.#add(id);
     } finally {
       this.release([id]);
     }
@@ -196,7 +227,6 @@ export class IndexBuilder {
           await this.#woken(link.signal);
           continue;
         }
-        this.#queue.delete(id);
         const build = this.#bring(id, link.signal).catch((cause: unknown) => {
           failure ??= { cause };
         });
@@ -208,24 +238,37 @@ export class IndexBuilder {
       }
       throw failure.cause;
     } finally {
-      link.abort();
+      link.abort(new Error('the index builder has stopped'));
+      // None waits for the server: a build under way goes on there, and the next run's joins it.
       await Promise.allSettled(this.#running.values());
       link.dispose();
     }
   }
 
+  #add(id: string): void {
+    if (this.#queue.has(id)) return;
+    this.#queue.add(id);
+    this.#order.push(id);
+    this.#isSorted = false;
+  }
+
+  /** The largest collection that may be built. */
   #next(): string | undefined {
-    let best: MigratedCollection | undefined;
-    for (const id of this.#queue) {
-      if (this.#held.has(id) || this.#running.has(id)) continue;
-      const collection = this.#context.collections.get(id);
-      if (collection === undefined || collection.dropped) {
-        this.#queue.delete(id);
-        continue;
-      }
-      if (best === undefined || collection.copy.estimatedBytes > best.copy.estimatedBytes) best = collection;
+    const { collections } = this.#context;
+    if (!this.#isSorted) {
+      const bytes = new Map(this.#order.map((id) => [id, collections.get(id)?.copy.estimatedBytes ?? 0]));
+      this.#order = [...bytes.keys()].sort((a, b) => (bytes.get(a) ?? 0) - (bytes.get(b) ?? 0));
+      this.#isSorted = true;
     }
-    return best?.id;
+    for (let index = this.#order.length - 1; index >= 0; index--) {
+      const id = this.#order[index] as string;
+      if (this.#queue.has(id) && (this.#held.has(id) || this.#running.has(id))) continue;
+      this.#order.splice(index, 1);
+      if (!this.#queue.delete(id)) continue;
+      const collection = collections.get(id);
+      if (collection !== undefined && !collection.dropped) return id;
+    }
+    return undefined;
   }
 
   #woken(signal: AbortSignal): Promise<void> {
@@ -260,7 +303,7 @@ export class IndexBuilder {
       }
       if (isMoving || isTransient(error) || (code !== undefined && UNCOUNTED.has(code))) {
         metrics.indexBuilds.add(1, { outcome: 'cancelled' });
-        this.#queue.add(id);
+        this.#add(id);
         if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);
         return;
       }
@@ -275,7 +318,7 @@ export class IndexBuilder {
           { cause: error },
         );
       }
-      this.#queue.add(id);
+      this.#add(id);
       await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
     }
   }
@@ -296,7 +339,7 @@ export class IndexBuilder {
     const surplus = all.filter((spec) =>
       this.#context.wants(spec) ? !isUsable(spec) || !wantedTexts.has(builtText(spec)) : names.has(indexName(spec)),
     );
-    this.#built.set(collection.id, wanted.length - missing.length);
+    this.#setBuilt(collection.id, wanted.length - missing.length);
     if (this.#rechecked.delete(collection.id)) this.#warnOfForeign(collection, missing, surplus);
     const guard = { collectionUUID: collection.destinationUuid };
     if (surplus.length > 0) {
@@ -312,12 +355,16 @@ export class IndexBuilder {
     if (missing.length === 0) return;
     this.#building.set(collection.id, { collection, names: missing.map(indexName) });
     const started = performance.now();
+    this.#ours.delete(collection.id);
+    const command = { createIndexes: collection.ns.coll, indexes: missing, ...guard, commitQuorum: 'majority' };
     try {
-      await destination.write(collection.ns.db, { createIndexes: collection.ns.coll, indexes: missing, ...guard });
+      // The default quorum is all members: one that is down would hold the migration up for as long as it is.
+      await unlessAborted(destination.write(collection.ns.db, command), signal);
+      this.#ours.add(collection.id);
     } finally {
       this.#building.delete(collection.id);
     }
-    this.#built.set(collection.id, wanted.length);
+    this.#setBuilt(collection.id, wanted.length);
     metrics.indexBuilds.add(missing.length, { outcome: 'built' });
     logger.debug(`Built ${missing.length} indexes of ${nsText(collection.ns)}`, {
       ms: Math.round(performance.now() - started),
@@ -336,20 +383,29 @@ export class IndexBuilder {
     );
   }
 
-  async #cancel(id: string): Promise<void> {
+  #setBuilt(id: string, count: number): void {
+    if (this.#built.get(id) !== count) this.#progress = undefined;
+    this.#built.set(id, count);
+  }
+
+  async #cancel(id: string, signal: AbortSignal): Promise<void> {
     const running = this.#building.get(id);
     if (running === undefined) return;
     const { collection, names } = running;
-    try {
-      await this.#context.destination.write(
-        collection.ns.db,
-        { dropIndexes: collection.ns.coll, index: names, collectionUUID: collection.destinationUuid },
-        { control: true },
-      );
-    } catch (error) {
-      // Not begun yet, or finished or dropped in the same moment: whoever holds it looks again.
-      if (codeOf(error) === undefined) throw error;
-    }
+    await this.#drop(collection.ns, collection.destinationUuid, names, signal);
+  }
+
+  async #drop(ns: Namespace, uuid: Binary | undefined, names: readonly string[], signal: AbortSignal): Promise<void> {
+    const { destination } = this.#context;
+    const command = { dropIndexes: ns.coll, index: names, collectionUUID: uuid };
+    await destination.attempt(`ending an index build of ${nsText(ns)}`, signal, async () => {
+      try {
+        await destination.write(ns.db, command, { control: true });
+      } catch (error) {
+        // Not begun yet, or finished or dropped in the same moment: whoever holds it looks again.
+        if (codeOf(error) === undefined || isTransient(error)) throw error;
+      }
+    });
   }
 
   #relaxed(spec: OrderedDoc, collection: MigratedCollection): OrderedDoc {

@@ -14,7 +14,7 @@ export interface RetryNotice {
   readonly error: unknown;
   /** Milliseconds until the next try. */
   readonly delayMs: number;
-  /** Milliseconds since the first try began. */
+  /** Milliseconds since the first failure after which nothing went on. */
   readonly elapsedMs: number;
   /** Grows with the attempts: a blip is not worth a warning, an outage is. */
   readonly level: 'debug' | 'info' | 'warn';
@@ -26,7 +26,7 @@ export interface RetryOptions {
   readonly isRetryable: (error: unknown) => boolean;
   /** Ends the waiting at once. */
   readonly signal: AbortSignal;
-  /** Milliseconds from the first try after which no further try begins. Default 30 minutes. */
+  /** Milliseconds from the first failure after which no further try begins. Default 30 minutes. */
   readonly maxElapsedMs?: number;
   /** Called before each wait; the place for a log line, a metric and a visible warning. */
   readonly onRetry?: (notice: RetryNotice) => void;
@@ -38,21 +38,32 @@ export interface RetryOptions {
 
 /**
  * Tries `fn` until it resolves, with waits that double from 100 ms to 30 s, each drawn from its upper half so that
- * clients do not return in step. Rejects with the error of the last try when it is not retryable or the time is over,
+ * clients do not return in step. Work that goes on where the last try stopped calls `progressed` for every step: waits
+ * and the time limit begin anew with the failure after it. Rejects with the error of the last try when it is not retryable or the time is over,
  * and with the signal's reason when it aborts during a wait.
  */
-export async function retry<T>(fn: (attempt: number) => Promise<T>, options: RetryOptions): Promise<T> {
+export async function retry<T>(
+  fn: (attempt: number, progressed: () => void) => Promise<T>,
+  options: RetryOptions,
+): Promise<T> {
   const { isRetryable, signal, onRetry } = options;
   const clock = options.clock ?? systemClock;
   const wait = options.wait ?? sleep;
   const maxElapsedMs = options.maxElapsedMs ?? DEFAULT_MAX_ELAPSED_MS;
-  const startedMs = clock.monotonicMs();
-  for (let attempt = 1; ; attempt++) {
+  let failingSinceMs: number | undefined;
+  let attempt = 1;
+  const progressed = (): void => {
+    failingSinceMs = undefined;
+    attempt = 1;
+  };
+  for (; ; attempt++) {
     signal.throwIfAborted();
     try {
-      return await fn(attempt);
+      return await fn(attempt, progressed);
     } catch (error) {
-      const elapsedMs = clock.monotonicMs() - startedMs;
+      const now = clock.monotonicMs();
+      failingSinceMs ??= now;
+      const elapsedMs = now - failingSinceMs;
       const delayMs = backoffDelayMs(attempt, options.random);
       if (signal.aborted || !isRetryable(error) || elapsedMs + delayMs > maxElapsedMs) throw error;
       onRetry?.({ attempt, error, delayMs, elapsedMs, level: levelOf(attempt) });

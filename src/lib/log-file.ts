@@ -61,6 +61,7 @@ class LogFile implements OwnedLogSink {
   #bytes: number;
   #background: Promise<void> = Promise.resolve();
   #failing = false;
+  #closed = false;
 
   constructor(options: LogFileOptions) {
     this.#directory = options.directory;
@@ -71,6 +72,9 @@ class LogFile implements OwnedLogSink {
     fs.mkdirSync(options.directory, { recursive: true });
     this.#fd = fs.openSync(this.#current, 'a', 0o600);
     this.#bytes = fs.fstatSync(this.#fd).size;
+    // A process that was killed may have left half of a compressed file; what it is made of is there still.
+    for (const name of fs.readdirSync(options.directory))
+      if (/^mongosync-.*\.log\.gz\.partial$/.test(name)) fs.rmSync(path.join(options.directory, name), { force: true });
   }
 
   write(line: string): void {
@@ -88,7 +92,10 @@ class LogFile implements OwnedLogSink {
     });
   }
 
+  /** Lines that come later are dropped: the number of the closed file may be another one's by then. */
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     await this.#background;
     fs.closeSync(this.#fd);
   }
@@ -113,14 +120,15 @@ class LogFile implements OwnedLogSink {
   }
 
   async #compress(file: string): Promise<void> {
+    const partial = `${file}.gz.partial`;
     try {
-      const partial = `${file}.gz.partial`;
       await pipeline(fs.createReadStream(file), createGzip(), fs.createWriteStream(partial, { mode: 0o600 }));
       await fs.promises.rename(partial, `${file}.gz`);
       await fs.promises.rm(file);
       await this.#deleteOldest();
     } catch (error) {
       this.#report(error);
+      await fs.promises.rm(partial, { force: true });
     }
   }
 
@@ -132,6 +140,7 @@ class LogFile implements OwnedLogSink {
   }
 
   #guard(work: () => void): void {
+    if (this.#closed) return;
     try {
       work();
       this.#failing = false;

@@ -43,16 +43,10 @@ export function redactSecretValue(value: unknown): unknown {
 }
 
 /**
- * A server's error text without the documents it quotes: the content of every `{ … }` is cut. For errors of the
- * driver, whose messages may show whole documents.
+ * A server's error text up to the first document or array that it quotes. What follows it is lost, too: strings in it are
+ * quoted as they are, so nothing tells for sure where it ends.
  */
 export function redactDocuments(text: string): string {
-  let depth = 0;
-  let out = '';
-  for (const char of text) {
-    if (char === '{' && depth++ === 0) out += '{…';
-    if (depth === 0) out += char;
-    if (char === '}' && depth > 0 && --depth === 0) out += '}';
-  }
-  return out;
+  const start = text.search(/[{[]/);
+  return start < 0 ? text : `${text.slice(0, start + 1)}…`;
 }

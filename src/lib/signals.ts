@@ -64,6 +64,16 @@ export function abortion(signal: AbortSignal): Promise<never> {
   });
 }
 
+/** What `work` comes to, or the signal's reason as soon as it aborts: `work` itself goes on, and its end is ignored. */
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(asError(signal.reason));
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
+}
+
 /**
  * Waits for `work` at most `ms` milliseconds: true when it settled in time (its value or rejection is the caller's to
  * read from `work`), false when the time is over. Neither cancels `work` nor throws its error.

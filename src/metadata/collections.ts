@@ -48,6 +48,7 @@ export class CollectionMap {
   readonly #store: MetadataStore;
   readonly #byId = new Map<string, MigratedCollection>();
   readonly #views = new Map<string, MigratedView>();
+  #version = 0;
 
   constructor(store: MetadataStore) {
     this.#store = store;
@@ -56,6 +57,7 @@ export class CollectionMap {
   async load(signal: AbortSignal): Promise<void> {
     this.#byId.clear();
     this.#views.clear();
+    this.#version++;
     for (const record of await this.#store.loadCollections(signal)) this.#byId.set(record.id, fromRecord(record));
     for (const view of await this.#store.loadViews(signal)) {
       const { db, coll, sourceDb } = view;
@@ -66,6 +68,11 @@ export class CollectionMap {
 
   get(id: string): MigratedCollection | undefined {
     return this.#byId.get(id);
+  }
+
+  /** Another one after every change: for what is counted over all collections and asked for often. */
+  get version(): number {
+    return this.#version;
   }
 
   /** Collections that are not dropped. */
@@ -92,6 +99,7 @@ export class CollectionMap {
     const added = collections.map((each) => complete(each));
     await this.#store.saveCollections(added.map(toRecord), signal);
     for (const each of added) this.#byId.set(each.id, each);
+    this.#version++;
     return added;
   }
 
@@ -101,6 +109,7 @@ export class CollectionMap {
     const next = complete({ ...current, ...changes });
     await this.#store.saveCollections([toRecord(next)], signal);
     this.#byId.set(id, next);
+    this.#version++;
     return next;
   }
 

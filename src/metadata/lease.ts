@@ -4,160 +4,233 @@ import { hostname } from 'node:os';
 import type { Doc } from '../cluster/bson.js';
 import { isTransient, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
+import { type Clock, systemClock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
-import type { MetadataStore } from './store.js';
+import { deferred, runWith } from '../lib/tasks.js';
 
-const LEASE_MS = 15_000;
+const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
 /** A taker waits this much longer than the lease, so that the holder's own clock has run out before. */
 const GRACE_MS = 2000;
+/** Between two looks at a lease that another one holds, and between renewals once it has run out. */
+const POLL_MS = 500;
+/** Renewals that wait for a majority at the same time: as many as the lease has room for. */
+const MAX_RENEWALS = 8;
+
+/** Where the lease is kept: on the destination, beside the migration's record. */
+export interface LeaseStore {
+  /** What the server knows this process's connections by. */
+  readonly clientTag: string;
+  /** The record as a majority has it. */
+  readLease(signal: AbortSignal): Promise<Doc | undefined>;
+  /** Changes it where it is as `filter` says, or makes it; resolves with whether it was. Once; the driver's errors. */
+  changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean>;
+  /** Ends the writes of earlier holders that the server is still carrying out. `isGone`: their processes have ended. */
+  endWrites(clientTags: readonly string[], isGone: boolean, signal: AbortSignal): Promise<void>;
+}
+
+/** Time and the process, as tests set them. */
+export interface LeaseSurroundings {
+  readonly clock: Clock;
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly bootId: () => Promise<string>;
+  readonly isAlive: (pid: number) => boolean;
+}
 
 /**
  * The right to write for a migration: one process at a time. The holder renews it; every write asks `assertHeld`, which
  * compares with a monotonic deadline counted from before the renewal was sent, so a process that was stopped or cut off
  * ceases to write before another one may begin. `term` grows with every change of hands.
  *
- * A process on the same host (boot id) whose pid is gone gives it up at once; so a restart goes on within a second.
+ * A taker trusts no clock but its own: it takes what it has seen unchanged for longer than a lease lasts. A process on
+ * the same host (boot id) whose pid is gone gives it up at once; so a restart goes on within a second. What the server
+ * is still carrying out of the earlier holder's is ended before anything else is written (docs/02-lifecycle.md).
  */
 export class Lease {
   readonly #owner = randomUUID();
   readonly #logger: Logger;
-  #store: MetadataStore | undefined;
-  #deadlineMs = 0;
-  #term = 0;
+  readonly #surroundings: LeaseSurroundings;
+  #store: LeaseStore | undefined;
+  #deadlineMs = Number.NEGATIVE_INFINITY;
+  #term: number | undefined;
+  #seen: { readonly text: string; readonly sinceMs: number } | undefined;
   #lost = false;
 
-  constructor(logger: Logger) {
+  constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#logger = logger;
+    this.#surroundings = { clock: systemClock, wait: sleep, bootId, isAlive, ...surroundings };
   }
 
   /** The store the lease lives in; set once, since the store asks the lease before it writes. */
-  bind(store: MetadataStore): void {
+  bind(store: LeaseStore): void {
     this.#store = store;
   }
 
   get held(): boolean {
-    return performance.now() < this.#deadlineMs;
+    return this.#now() < this.#deadlineMs;
   }
 
-  get term(): number {
+  /** Of the last time it was taken; undefined before. */
+  get term(): number | undefined {
     return this.#term;
   }
 
   /**
-   * Throws when the right to write is not certain: LeaseLost when another process has it; ClusterUnreachable, which is
-   * tried again, while the destination is away and nobody can have taken it.
+   * For how many milliseconds the right to write is certain. Throws when it is not: LeaseLost when another process has
+   * it; ClusterUnreachable, which is tried again, while the destination is away and nobody can have taken it.
    */
-  assertHeld(): void {
+  assertHeld(): number {
     if (this.#lost) throw lost();
-    if (!this.held) throw new AppError('ClusterUnreachable', 'the lease of the migration could not be renewed in time');
-  }
-
-  /** Tries once. False when another live process holds it. */
-  async tryTake(signal: AbortSignal): Promise<boolean> {
-    if (this.held) return true;
-    const store = this.#bound();
-    const self = { owner: this.#owner, bootId: await bootId(), pid: process.pid };
-    const [current] = await store.readAll('lease', signal);
-    const sentMs = performance.now();
-    const gone = current !== undefined && current['bootId'] === self.bootId && !isAlive(Number(current['pid']));
-    const expired = { $expr: { $lt: ['$expiresAt', { $subtract: ['$$NOW', GRACE_MS] }] } };
-    // The first taker's upsert wins; another one's meets the same _id and is refused.
-    const condition = current === undefined ? { owner: this.#owner } : gone ? { term: current['term'] } : expired;
-    const filter: Doc = { _id: 'lease', ...condition };
-    const taken = await store.updateWithServerTime(
-      'lease',
-      filter,
-      [{ $set: { ...self, term: { $add: [{ $ifNull: ['$term', 0] }, 1] }, expiresAt: { $add: ['$$NOW', LEASE_MS] } } }],
-      current === undefined,
-    );
-    if (!taken) return false;
-    this.#deadlineMs = sentMs + LEASE_MS;
-    const [mine] = await store.readAll('lease', signal);
-    if (mine?.['owner'] !== this.#owner) {
-      this.#deadlineMs = 0;
-      return false;
-    }
-    this.#term = Number(mine['term']);
-    this.#logger.info('Took the lease of the migration', { term: this.#term });
-    return true;
+    const leftMs = this.#deadlineMs - this.#now();
+    if (leftMs > 0) return leftMs;
+    throw new AppError('ClusterUnreachable', 'the lease of the migration could not be renewed in time');
   }
 
   /** Waits until it is taken. */
   async take(signal: AbortSignal): Promise<void> {
-    for (let said = false; ; said = true) {
-      if (await this.tryTake(signal)) return;
+    for (let said = false; !(await this.#look(signal)).taken; said = true) {
       if (!said) this.#logger.info('Another process holds the lease of this migration; waiting for it');
-      await sleep(500, signal);
+      await this.#surroundings.wait(POLL_MS, signal);
     }
   }
 
-  /** Renews until `signal` aborts. Rejects with LeaseLost when another process took it or it ran out. */
-  async keep(signal: AbortSignal): Promise<void> {
+  /** As `take`, but resolves with false as soon as the process that holds it is known to be alive. */
+  async takeFromDead(signal: AbortSignal): Promise<boolean> {
     for (;;) {
-      await sleep(RENEW_MS, signal);
-      const sentMs = performance.now();
-      try {
-        const kept = await this.#bound().updateWithServerTime(
-          'lease',
-          { _id: 'lease', owner: this.#owner },
-          [{ $set: { expiresAt: { $add: ['$$NOW', LEASE_MS] } } }],
-          false,
-        );
-        if (!kept) this.#lose();
-        this.#deadlineMs = sentMs + LEASE_MS;
-      } catch (error) {
-        if (!isTransient(error)) throw error;
-        this.#logger.warn(`The lease could not be renewed: ${safeText(error)}`);
-        // Not lost yet, and nobody else can take it while the destination is away: taken again once it is back.
-        if (!this.held) await this.#retake(signal);
-      }
+      const { taken, holderLives } = await this.#look(signal);
+      if (taken || holderLives) return taken;
+      await this.#surroundings.wait(POLL_MS, signal);
+    }
+  }
+
+  /** Renews until `signal` aborts. Rejects with LeaseLost when another process took it. */
+  async keep(signal: AbortSignal): Promise<void> {
+    const failed = deferred<never>();
+    let underWay = 0;
+    for (;;) {
+      await Promise.race([this.#surroundings.wait(this.held ? RENEW_MS : POLL_MS, signal), failed.promise]);
+      // The next one is not held up by a majority that is slow to confirm the last one.
+      if (underWay >= MAX_RENEWALS) continue;
+      underWay++;
+      void this.#renew()
+        .catch((error: unknown) => failed.reject(error))
+        .finally(() => underWay--);
     }
   }
 
   /** Gives it back, so that another process need not wait. */
   async release(): Promise<void> {
     if (!this.held) return;
-    this.#deadlineMs = 0;
-    await this.#bound().updateWithServerTime(
-      'lease',
-      { _id: 'lease', owner: this.#owner },
-      [{ $set: { expiresAt: new Date(0), pid: 0 } }],
-      false,
-    );
+    this.#deadlineMs = Number.NEGATIVE_INFINITY;
+    await this.#bound().changeLease(this.#mine(), [{ $set: { expiresAt: new Date(0), pid: 0 } }], false);
   }
 
-  async #retake(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const sentMs = performance.now();
-      try {
-        const kept = await this.#bound().updateWithServerTime(
-          'lease',
-          { _id: 'lease', owner: this.#owner, term: this.#term },
-          [{ $set: { expiresAt: { $add: ['$$NOW', LEASE_MS] } } }],
-          false,
-        );
-        if (!kept) this.#lose();
-        this.#deadlineMs = sentMs + LEASE_MS;
-        return;
-      } catch (error) {
-        if (!isTransient(error)) throw error;
-        await sleep(500, signal);
-      }
+  /** Looks at it once, and takes it if it may. */
+  async #look(signal: AbortSignal): Promise<{ readonly taken: boolean; readonly holderLives: boolean }> {
+    if (this.held) return { taken: true, holderLives: false };
+    const askedMs = this.#now();
+    const current = await this.#bound().readLease(signal);
+    const host = await this.#surroundings.bootId();
+    const isHere = current?.['bootId'] === host;
+    const isGone = isHere && !this.#surroundings.isAlive(Number(current['pid']));
+    const isFree = current === undefined || current['owner'] === this.#owner || Number(current['pid']) === 0;
+    const wasSeen = this.#seen;
+    const unchangedMs = current === undefined ? 0 : this.#unchangedMs(current, askedMs);
+    if (!isFree && !isGone && unchangedMs < LEASE_MS + GRACE_MS) {
+      const isRenewed = wasSeen !== undefined && wasSeen !== this.#seen;
+      return { taken: false, holderLives: isRenewed || isHere };
     }
+    return { taken: await this.#takeFrom(current, host, isGone, signal), holderLives: false };
   }
 
-  #lose(): never {
-    this.#lost = true;
-    this.#deadlineMs = 0;
-    throw lost();
+  /** How long the record has been as it is, by this process's own clock. */
+  #unchangedMs(current: Doc, askedMs: number): number {
+    const text = ['owner', 'term', 'renewals', 'expiresAt'].map((name) => String(current[name])).join();
+    if (this.#seen?.text !== text) this.#seen = { text, sinceMs: this.#now() };
+    return askedMs - this.#seen.sinceMs;
   }
 
-  #bound(): MetadataStore {
+  async #takeFrom(current: Doc | undefined, host: string, isGone: boolean, signal: AbortSignal): Promise<boolean> {
+    const store = this.#bound();
+    const sentMs = this.#now();
+    const term = Number(current?.['term'] ?? 0) + 1;
+    const ending = unended(current).filter((each) => each !== store.clientTag);
+    const self = { owner: this.#owner, bootId: host, pid: process.pid, client: store.clientTag, ending };
+    // The first taker's upsert wins; another one's meets the same _id and is refused.
+    const condition =
+      current === undefined
+        ? { owner: this.#owner }
+        : { owner: current['owner'], term: current['term'], renewals: current['renewals'] ?? null };
+    try {
+      const expiresAt = { $add: ['$$NOW', LEASE_MS] };
+      const filter = { _id: 'lease', ...condition };
+      const set = { ...self, term, renewals: 0, expiresAt };
+      if (!(await store.changeLease(filter, [{ $set: set }], current === undefined))) return false;
+    } catch (error) {
+      // Whether it took effect is seen at the next look.
+      if (!isTransient(error)) throw error;
+      this.#logger.warn(`The lease could not be taken: ${safeText(error)}`);
+      return false;
+    }
+    this.#term = term;
+    this.#deadlineMs = sentMs + LEASE_MS;
+    if (ending.length > 0) {
+      await runWith((inner) => this.#endWrites(ending, isGone, inner), [(inner) => this.keep(inner)], signal);
+      this.assertHeld();
+    }
+    this.#logger.info('Took the lease of the migration', { term });
+    return true;
+  }
+
+  /** Stored as done only then: the next holder ends them if this process dies before. */
+  async #endWrites(clientTags: readonly string[], isGone: boolean, signal: AbortSignal): Promise<void> {
+    await this.#bound().endWrites(clientTags, isGone, signal);
+    await this.#bound()
+      .changeLease(this.#mine(), [{ $set: { ending: [] } }], false)
+      .catch((error: unknown) => {
+        // Then they are looked for once more by the next holder.
+        if (!isTransient(error)) throw error;
+      });
+  }
+
+  async #renew(): Promise<void> {
+    const sentMs = this.#now();
+    try {
+      const change = { expiresAt: { $add: ['$$NOW', LEASE_MS] }, renewals: { $add: ['$renewals', 1] } };
+      if (!(await this.#bound().changeLease(this.#mine(), [{ $set: change }], false))) {
+        this.#lost = true;
+        this.#deadlineMs = Number.NEGATIVE_INFINITY;
+        throw lost();
+      }
+    } catch (error) {
+      // Not lost: nobody else can take it while the destination is away.
+      if (!isTransient(error)) throw error;
+      this.#logger.warn(`The lease could not be renewed: ${safeText(error)}`);
+      return;
+    }
+    if (this.#deadlineMs > Number.NEGATIVE_INFINITY) this.#deadlineMs = Math.max(this.#deadlineMs, sentMs + LEASE_MS);
+  }
+
+  #mine(): Doc {
+    return { _id: 'lease', owner: this.#owner, term: this.#term };
+  }
+
+  #now(): number {
+    return this.#surroundings.clock.monotonicMs();
+  }
+
+  #bound(): LeaseStore {
     if (this.#store === undefined) throw new AppError('Internal', 'the lease has no store');
     return this.#store;
   }
+}
+
+/** The connections of those who held it before, as far as it is not stored that the server has nothing left of theirs. */
+function unended(current: Doc | undefined): string[] {
+  const earlier = (current?.['ending'] as string[] | undefined) ?? [];
+  const client: unknown = current?.['client'];
+  return typeof client === 'string' ? [...earlier, client] : earlier;
 }
 
 function lost(): AppError {

@@ -1,8 +1,10 @@
 import { Binary, type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf } from '../cluster/errors.js';
+import { Code, codeOf, safeText, writesBlocked } from '../cluster/errors.js';
+import { endWrites } from '../cluster/operations.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
+import type { LeaseStore } from './lease.js';
 import {
   type CheckpointRecord,
   type CollectionRecord,
@@ -41,15 +43,22 @@ export async function metadataDatabases(cluster: Cluster, signal: AbortSignal): 
 
 /**
  * All that a migration must remember, on the destination, written with majority: the process keeps nothing of its own.
- * Writes are refused by the cluster's guard when the lease is no longer certain (docs/02-lifecycle.md).
+ * Writes are refused by the cluster's guard when the lease is no longer certain, and documents carry the lease's term, so
+ * that a write of an earlier holder's, however late it comes, changes nothing (docs/02-lifecycle.md).
  */
-export class MetadataStore {
+export class MetadataStore implements LeaseStore {
   readonly db: string;
   readonly #cluster: Cluster;
+  #term: () => number | undefined = () => undefined;
 
   constructor(cluster: Cluster, db: string) {
     this.#cluster = cluster;
     this.db = db;
+  }
+
+  /** From now on what is stored carries the lease's term, and replaces nothing of a higher one. */
+  fence(term: () => number | undefined): void {
+    this.#term = term;
   }
 
   /** The migration's record, or undefined when the destination holds none. Errors: ForeignMetadata, MetadataUnreadable. */
@@ -175,18 +184,27 @@ export class MetadataStore {
     await this.#put('ddl', { _id: 'ddl', ...record }, signal);
   }
 
-  /** Pipeline update of one document with `$$NOW` at hand, upserting; resolves with whether one matched or was made. */
-  async updateWithServerTime(coll: string, filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
-    const reply = await this.#cluster.writeUnguarded(
-      this.db,
-      { update: coll, updates: [{ q: filter, u: pipeline, upsert }] },
-      { control: true },
-    );
-    const errors = reply['writeErrors'] as Doc[] | undefined;
-    if (errors !== undefined) return false;
-    if (reply['writeConcernError'] !== undefined)
-      throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm a write`);
+  get clientTag(): string {
+    return this.#cluster.clientTag;
+  }
+
+  async readLease(signal: AbortSignal): Promise<Doc | undefined> {
+    const [lease] = await this.#find('lease', {}, signal);
+    return lease;
+  }
+
+  async changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
+    const command = { update: 'lease', updates: [{ q: filter, u: pipeline, upsert }] };
+    const reply = await this.#named(this.#cluster.writeUnguarded(this.db, command, { record: true }));
+    const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+    // An upsert that meets the document of another holder.
+    if (error !== undefined && Number(error['code']) === Code.DuplicateKey) return false;
+    this.#mustBeStored(reply);
     return Number(reply['n']) > 0;
+  }
+
+  async endWrites(clientTags: readonly string[], isGone: boolean, signal: AbortSignal): Promise<void> {
+    await endWrites(this.#cluster, clientTags, isGone, signal);
   }
 
   /** For stores of further records in this database: documents of a collection, in `_id` order from `after` on. */
@@ -215,11 +233,6 @@ export class MetadataStore {
   async deleteDocuments(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
     for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
       await this.#delete(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal);
-  }
-
-  /** The documents of a small collection. */
-  async readAll(coll: string, signal: AbortSignal): Promise<Doc[]> {
-    return this.#find(coll, {}, signal);
   }
 
   async #collectionNames(signal: AbortSignal): Promise<Set<string>> {
@@ -257,31 +270,79 @@ export class MetadataStore {
   }
 
   async #update(coll: string, updates: readonly Doc[], signal: AbortSignal): Promise<void> {
-    await this.#write('writing metadata', { update: coll, updates }, signal);
+    const term = this.#term();
+    const fenced = term === undefined ? updates : updates.map((each) => withTerm(each, term));
+    await this.#write('writing metadata', { update: coll, updates: fenced }, signal);
   }
 
   async #delete(coll: string, filter: Doc, signal: AbortSignal): Promise<void> {
-    await this.#write('writing metadata', { delete: coll, deletes: [{ q: filter, limit: 0 }] }, signal);
+    const term = this.#term();
+    const q = term === undefined ? filter : { ...filter, term: notAbove(term) };
+    await this.#write('writing metadata', { delete: coll, deletes: [{ q, limit: 0 }] }, signal);
   }
 
   async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
     await this.#cluster.attempt(what, signal, async () => {
       try {
-        const reply = await this.#cluster.write(this.db, command, { control: true });
-        const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
-        if (error !== undefined)
-          throw new AppError(
-            'WriteRefused',
-            `the destination refused to store metadata: ${String(error['errmsg'])} (code ${String(error['code'])})`,
-          );
-        if (reply['writeConcernError'] !== undefined)
-          throw new AppError('ClusterUnreachable', `a majority of ${this.#cluster.name} did not confirm metadata`);
+        const reply = await this.#named(this.#cluster.write(this.db, command, { record: true }));
+        await this.#mustNotBeFenced(command, reply);
+        this.#mustBeStored(reply);
       } catch (error) {
         const code = codeOf(error);
         if (code === undefined || !accepted.includes(code)) throw error;
       }
     });
   }
+
+  /** Errors: LeaseLost when a document of a higher term stands where one was to be put. */
+  async #mustNotBeFenced(command: Doc, reply: Doc): Promise<void> {
+    const term = this.#term();
+    const [first, ...others] = (command['updates'] as Doc[] | undefined) ?? [];
+    if (term === undefined || first === undefined) return;
+    const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+    const isMet = Number(error?.['code']) === Code.DuplicateKey;
+    const isPassedOver = first['upsert'] !== true && Number(reply['n']) < 1 + others.length;
+    if (!isMet && !isPassedOver) return;
+    const { q } = (isMet ? ([first, ...others][Number(error?.['index'])] ?? first) : first) as { q: Doc };
+    const find = { find: command['update'], filter: { _id: q['_id'], term: { $gt: term } }, limit: 1 };
+    const found = await this.#cluster.command(this.db, find, { record: true });
+    if ((found['cursor'] as { firstBatch: Doc[] }).firstBatch.length > 0)
+      throw new AppError('LeaseLost', 'another process has taken over this migration');
+    if (isMet) throw new AppError('ClusterUnreachable', 'two of our own writes of one document have met');
+  }
+
+  /** A write block is an outage with a name. */
+  async #named(writing: Promise<Doc>): Promise<Doc> {
+    try {
+      return await writing;
+    } catch (error) {
+      throw codeOf(error) === Code.UserWritesBlocked ? writesBlocked(this.#cluster.name) : error;
+    }
+  }
+
+  #mustBeStored(reply: Doc): void {
+    const { name } = this.#cluster;
+    const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+    const code = Number(error?.['code']);
+    if (code === Code.UserWritesBlocked) throw writesBlocked(name);
+    if (error !== undefined) {
+      const text = safeText(String(error['errmsg']));
+      throw new AppError('WriteRefused', `the destination refused to store metadata: ${text} (code ${code})`);
+    }
+  }
+}
+
+/** An update statement that passes over a document of a higher term; as an upsert it then meets that one's `_id`. */
+function withTerm({ q, u, ...rest }: Doc, term: number): Doc {
+  const isOperators = Object.keys(u as Doc).every((name) => name.startsWith('$'));
+  const { $set, ...others } = u as { $set?: Doc };
+  const content = isOperators ? { ...others, $set: { ...$set, term } } : { ...(u as Doc), term };
+  return { ...rest, q: { ...(q as Doc), term: notAbove(term) }, u: content };
+}
+
+/** Also matches documents without a term. */
+function notAbove(term: number): Doc {
+  return { $not: { $gt: term } };
 }
 
 function onlyLease(names: ReadonlySet<string>): boolean {
@@ -310,7 +371,7 @@ function optionalBytes(value: unknown): Buffer | undefined {
 }
 
 function toMigration(doc: Doc): MigrationRecord {
-  const { _id, ...record } = doc;
+  const { _id, term, ...record } = doc;
   return {
     ...(record as unknown as MigrationRecord),
     options: JSON.parse(String(doc['options'])) as MigrationRecord['options'],

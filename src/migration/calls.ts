@@ -1,8 +1,9 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { clusterError } from '../cluster/errors.js';
+import { clusterError, safeText } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { linkAbort } from '../lib/signals.js';
 import { MetadataStore } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
 import { preflight } from '../preflight/preflight.js';
@@ -11,7 +12,7 @@ import type { StateMachine } from './machine.js';
 import { readMismatches } from './mismatch-list.js';
 import { completeOptions, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
 import { checkOtherMigrations } from './other-migrations.js';
-import { type Place, placeOf, rolesOf } from './place.js';
+import { keepLease, type Place, placeOf, rolesOf } from './place.js';
 import type { Reporter } from './reporter.js';
 import { checkReverse } from './reversal.js';
 import type { Session } from './session.js';
@@ -43,6 +44,9 @@ export interface CallContext {
   /** Makes a place, whose lease is held, the migration's. */
   readonly enter: (place: Place) => Session;
 }
+
+/** How long a call goes on trying while a cluster does not answer. */
+const PATIENCE_MS = 8000;
 
 /** Findings that a running migration causes itself. */
 const OUR_DOING = new Set([
@@ -129,9 +133,11 @@ export class Calls {
     });
   }
 
-  async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
-    const { session, signal } = this.#context;
-    return session === undefined ? [] : readMismatches(session.place.store, after, limit, signal);
+  mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
+    return this.#carryOut(async (signal) => {
+      const { session } = this.#context;
+      return session === undefined ? [] : readMismatches(session.place.store, after, limit, signal);
+    });
   }
 
   repair(ids: readonly string[]): Promise<RepairOutcome> {
@@ -149,10 +155,16 @@ export class Calls {
     });
   }
 
+  /** Changes nothing, so it waits for no other call. */
   check(options: StartOptions): Promise<readonly Finding[]> {
-    return this.#exclusive((signal) =>
+    return this.#carryOut((signal) =>
       this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
+  }
+
+  /** Resolves once the calls so far have ended, well or not. */
+  async ended(): Promise<void> {
+    await this.#last;
   }
 
   /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
@@ -190,8 +202,10 @@ export class Calls {
     const blockers = findings.filter((each) => each.severity === 'blocker');
     if (blockers[0] !== undefined) throw preflightError(blockers);
     const roles = rolesOf(source, destination, db, logger);
-    if (!(await roles.lease.tryTake(signal)))
+    if (!(await roles.lease.takeFromDead(signal)))
       throw new AppError('LeaseHeld', 'another process is migrating into this destination');
+    // Until the session does: reading what stands against the start may take longer than a lease lasts.
+    const stopKeeping = keepLease(roles.lease, () => undefined, signal);
     let session: Session | undefined;
     try {
       const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
@@ -201,8 +215,12 @@ export class Calls {
         session = this.#context.enter(placeOf(roles, record));
       });
     } catch (error) {
-      await roles.lease.release();
+      await roles.lease.release().catch((reason: unknown) => {
+        logger.warn(`The lease was not given back: ${safeText(reason)}`);
+      });
       throw error;
+    } finally {
+      stopKeeping();
     }
     if (wanted.preExistingDestinationData) logger.warn(ATTENTION);
     const loadLevel = session?.loadLevel;
@@ -242,20 +260,36 @@ export class Calls {
     return [find(options.source), find(options.destination)];
   }
 
-  /** One call after the other; rejected while the process cannot serve it. Driver errors become ours. */
+  /** One call after the other. */
   #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const turn = this.#last.then(async () => {
-      const { failure, signal } = this.#context;
-      if (failure !== undefined) throw failed(failure);
-      if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
-      try {
-        return await call(signal);
-      } catch (error) {
-        throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
-      }
-    });
+    const turn = this.#last.then(() => this.#carryOut(call));
     this.#last = turn.catch(() => undefined);
     return turn;
+  }
+
+  /**
+   * Rejected while the process cannot serve it. Driver errors become ours. A call is not tried for as long as the
+   * migration's own work: whoever waits for its answer is told after some seconds that a cluster is away.
+   */
+  async #carryOut<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { failure, signal } = this.#context;
+    if (failure !== undefined) throw failed(failure);
+    if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
+    const link = linkAbort(signal);
+    const started = performance.now();
+    const timer = setInterval(() => {
+      const outage = this.#context.clusters.find((each) => each.outage !== undefined)?.outage;
+      if (outage !== undefined && performance.now() - started > PATIENCE_MS)
+        link.abort(new AppError('ClusterUnreachable', outage));
+    }, 500);
+    try {
+      return await call(link.signal);
+    } catch (error) {
+      throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
+    } finally {
+      clearInterval(timer);
+      link.dispose();
+    }
   }
 
   #session(): Session {

@@ -33,8 +33,8 @@ export function commitContextOf(parts: RunParts, writer?: DocumentWriter): Commi
     settleCapped: async (time, signal) => {
       if (writer !== undefined) await settleCapped(parts, writer, time, signal);
     },
-    onHandover: async () => {
-      await record.refresh(AbortSignal.timeout(60_000));
+    onHandover: async (signal) => {
+      await record.refresh(signal);
       onChange();
     },
   };

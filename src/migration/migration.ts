@@ -23,6 +23,7 @@ import type { StartOptions } from './options.js';
 import type { Place } from './place.js';
 import { findMigration } from './recover.js';
 import { Reporter } from './reporter.js';
+import type { MigrationRun } from './run.js';
 import type { RunContext } from './run-context.js';
 import { Session } from './session.js';
 import { namespaceSnapshots } from './snapshot.js';
@@ -65,6 +66,7 @@ export function createMigration(config: MigrationConfig, logger: Logger, hooks: 
 const STOP_MS = 8000;
 const CLOSE_MS = 1500;
 const BLOCK_LIMIT_MS = 60_000;
+const NAMESPACES_MS = 900;
 
 /**
  * The one migration of a process, from its connections to its end. Calls are carried out one at a time by `Calls`, the
@@ -81,6 +83,9 @@ class LiveMigration implements Migration {
   readonly #clusters: Cluster[] = [];
   #session: Session | undefined;
   #failure: FailureRecord | undefined;
+  #namespaces:
+    | { readonly run: MigrationRun; readonly atMs: number; readonly rows: readonly NamespaceSnapshot[] }
+    | undefined;
   #signal: AbortSignal = AbortSignal.abort();
 
   constructor(config: MigrationConfig, logger: Logger, hooks: MigrationHooks) {
@@ -130,9 +135,14 @@ class LiveMigration implements Migration {
     return this.#reporter.snapshot();
   }
 
+  /** Made once a second at most, whoever asks: there may be 50,000, and any number of streams. */
   namespaces(): readonly NamespaceSnapshot[] {
     const run = this.#session?.lastRun;
-    return run === undefined || this.#session === undefined ? [] : namespaceSnapshots(run, this.#session.context);
+    if (run === undefined || this.#session === undefined) return [];
+    const now = performance.now();
+    if (this.#namespaces?.run !== run || now - this.#namespaces.atMs > NAMESPACES_MS)
+      this.#namespaces = { run, atMs: now, rows: namespaceSnapshots(run, this.#session.context) };
+    return this.#namespaces.rows;
   }
 
   onChange(listener: () => void): () => void {
@@ -191,6 +201,8 @@ class LiveMigration implements Migration {
       await settlesWithin(this.#session?.stop() ?? Promise.resolve(), STOP_MS);
       link.abort(new AppError('ShuttingDown', 'the process is stopping'));
       link.dispose();
+      // A start that is broken off undoes what it has done.
+      await settlesWithin(this.#calls.ended(), STOP_MS);
       await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), CLOSE_MS);
       await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
     }

@@ -34,6 +34,7 @@ export async function monitor(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
+  const background = new Background();
   let nextPing = 0;
   let nextOplog = 0;
   let nextLog = performance.now() + PROGRESS_LOG_MS;
@@ -42,14 +43,18 @@ export async function monitor(
     const clusters = roles();
     if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
-      [health.sourcePingMs, health.destinationPingMs] = await Promise.all([
-        ping(clusters.source, logger),
-        ping(clusters.destination, logger),
-      ]);
+      background.run('source', async () => {
+        health.sourcePingMs = await ping(clusters.source, logger);
+      });
+      background.run('destination', async () => {
+        health.destinationPingMs = await ping(clusters.destination, logger);
+      });
     }
     if (clusters !== undefined && now >= nextOplog) {
       nextOplog = now + OPLOG_MS;
-      health.oldestOplogSeconds = await oldestOplog(clusters.source, logger, signal);
+      background.run('oplog', async () => {
+        health.oldestOplogSeconds = await oldestOplog(clusters.source, logger, signal);
+      });
     }
     if (now >= nextLog) {
       nextLog = now + PROGRESS_LOG_MS;
@@ -57,6 +62,20 @@ export async function monitor(
     }
     hooks.onTick();
     await sleep(TICK_MS, signal);
+  }
+}
+
+/** Looks that take their time, one of a name at once: a cluster that is away must hold up nothing else. */
+class Background {
+  readonly #running = new Set<string>();
+
+  run(name: string, look: () => Promise<void>): void {
+    if (this.#running.has(name)) return;
+    this.#running.add(name);
+    // What a look rejects with is the end of the monitor itself.
+    void look()
+      .catch(() => undefined)
+      .finally(() => this.#running.delete(name));
   }
 }
 

@@ -24,6 +24,7 @@ export function rolesOf(source: Cluster, destination: Cluster, db: string, logge
   const lease = new Lease(logger.component('lease'));
   const store = new MetadataStore(destination, db);
   lease.bind(store);
+  store.fence(() => lease.term);
   const roles = { source, destination, store, lease };
   guard(roles);
   return roles;

@@ -15,6 +15,9 @@ export interface Reported {
   readonly outages: readonly string[];
 }
 
+/** Each is logged; so many are shown and kept. */
+const MAX_WARNINGS = 100;
+
 /** What callers are told: the snapshot, its warnings, and when it changes. Decides nothing. */
 export class Reporter {
   readonly health: Health = { sourcePingMs: undefined, destinationPingMs: undefined, oldestOplogSeconds: undefined };
@@ -25,6 +28,7 @@ export class Reporter {
   readonly #trends = new Trends();
   readonly #warnings = new Set<string>();
   readonly #startedAt = new Date();
+  #unshown = 0;
   #heldUp: string | undefined;
   #flags = '';
 
@@ -49,7 +53,7 @@ export class Reporter {
       health: this.health,
       rates: this.#trends.rates,
       earlierLag: this.#trends.earlierLag,
-      warnings: [...this.#warnings, ...texts(this.#heldUp, sourceBlock(session)), ...outages],
+      warnings: [...this.#warnings, ...this.#more, ...texts(this.#heldUp, sourceBlock(session)), ...outages],
       instanceId: this.#instanceId,
       startedAt: this.#startedAt,
     };
@@ -71,9 +75,14 @@ export class Reporter {
   /** A warning that stays. */
   warn(warning: string): void {
     if (this.#warnings.has(warning)) return;
-    this.#warnings.add(warning);
+    if (this.#warnings.size < MAX_WARNINGS) this.#warnings.add(warning);
+    else this.#unshown++;
     this.#logger.warn(warning);
     this.changed();
+  }
+
+  get #more(): string[] {
+    return this.#unshown === 0 ? [] : [`and ${this.#unshown} more warnings, which are in the log`];
   }
 
   /** Warnings that were given before, e.g. by an earlier process. */

@@ -98,6 +98,8 @@ export class MigrationRun {
     await record.refresh(signal);
     await collections.load(signal);
     parts.copy.load(collections, await record.store.loadPartitions(signal));
+    const applied = (await record.store.loadCheckpoint(signal))?.eventsApplied ?? 0;
+    this.#eventsApplied = Math.max(this.#eventsApplied, applied);
     if (!isPastHandover(record.value)) {
       const writer = await this.#makeWriter(signal);
       if (record.value.phase === 'initialise') await traced('initialise', {}, () => initialisePhase(parts, signal));

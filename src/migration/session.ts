@@ -212,8 +212,30 @@ export class Session {
 
   /** A failure for good is stored, so that a restart does not run into it again; others end the process only. */
   async #fail(error: AppError): Promise<void> {
-    if (error.row.exit === ExitCode.failed) await this.#storeFailure(error);
-    this.#context.onFatal(error);
+    // What a preflight would have found and has come up since is there at the next try, too; a privilege can be given.
+    const isUnfit = error.row.exit === ExitCode.preflight && error.code !== 'MissingPrivilege';
+    const isForGood = isUnfit || error.row.exit === ExitCode.failed;
+    if (isForGood && (await this.#isHandedOver())) {
+      // The destination is in use: what is left to do is done by a restart.
+      const text = `the commit could not be completed: ${error.code}: ${error.message}`;
+      this.#context.onFatal(new AppError('Internal', text, { cause: error }));
+      return;
+    }
+    if (isForGood) await this.#storeFailure(error);
+    const text = `${error.code}: ${error.message}`;
+    this.#context.onFatal(isUnfit ? new AppError('MigrationFailed', text, { cause: error }) : error);
+  }
+
+  /** By the stored record: the steps of a commit are stored past the copy in memory. */
+  async #isHandedOver(): Promise<boolean> {
+    const { record } = this.place;
+    if (record.value.commit === undefined || record.value.state === 'REVERSING') return false;
+    try {
+      await record.refresh(AbortSignal.timeout(STORE_MS));
+    } catch (cause) {
+      this.#context.logger.warn(`The record could not be read: ${safeText(cause)}`);
+    }
+    return record.value.state === 'COMMITTING' && isPastHandover(record.value);
   }
 
   async #storeFailure(error: AppError): Promise<void> {

@@ -9,6 +9,8 @@ import { checkEmpty, checkPlaces, listMigrated } from '../preflight/places.js';
 import type { MigrationOptions } from './options.js';
 import type { State } from './state.js';
 
+const UNDO_MS = 8000;
+
 /** The record of a migration that begins now. */
 export function newRecord(
   options: MigrationOptions,
@@ -70,17 +72,19 @@ export async function storeStart(
       `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
     );
   }
-  await store.createMigration(record, signal);
-  if (!record.blockedDestination) return;
   try {
+    await store.createMigration(record, signal);
+    if (!record.blockedDestination) return;
     await setBlock(destination, true, signal);
     const found = await recheck();
     if (found.length > 0) throw preflightError(found);
   } catch (error) {
+    // Whatever has ended the start, the process being told to stop included: half a start would block every later one.
+    const undoing = AbortSignal.timeout(UNDO_MS);
     try {
-      await setBlock(destination, false, signal);
+      if (record.blockedDestination) await setBlock(destination, false, undoing);
     } finally {
-      await store.dropAll(signal);
+      await store.dropAll(undoing);
     }
     throw error;
   }

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { collectionSize, sampleBounds } from '../cluster/partition.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
@@ -32,9 +33,11 @@ async function planOne(
   series: string,
   signal: AbortSignal,
 ): Promise<VerifyRange[]> {
-  const size = await collectionSize(source, collection.sourceNs, signal);
+  const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
+  const size = await collectionSize(source, collection.sourceNs, uuid, signal);
   const wanted = Math.min(MAX_RANGES, Math.ceil(size.bytes / RANGE_BYTES));
-  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, wanted, signal);
+  const sample = { partitions: wanted, documents: size.documents };
+  const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);
   const average = size.bytes / Math.max(1, size.documents);
   const batchDocuments = Math.max(1, Math.min(MAX_BATCH_DOCUMENTS, Math.floor(BATCH_BYTES / Math.max(1, average))));
   return [undefined, ...bounds].map((lower, index) => ({

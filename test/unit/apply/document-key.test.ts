@@ -58,6 +58,19 @@ test('property: different integers, strings and object ids have different keys',
   );
 });
 
+test('property: a whole number is one key in every type, however many zeros a decimal is written with', async () => {
+  const whole = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+  await fc.assert(
+    fc.property(whole, fc.integer({ min: 0, max: 12 }), (value, zeros) => {
+      const { text } = keyOf(Long.fromBigInt(value));
+      assert.is(keyOf(Decimal128.fromString(`${value}.${'0'.repeat(zeros)}`)).text, text);
+      assert.is(keyOf(Decimal128.fromString(`${value}${'0'.repeat(zeros)}E-${zeros}`)).text, text);
+      const double = Number(value);
+      if (BigInt(double) === value) assert.is(keyOf(new Double(double)).text, text);
+    }),
+  );
+});
+
 test('property: a lane is in range and depends on the text alone', async () => {
   await fc.assert(
     fc.property(fc.string(), fc.integer({ min: 1, max: 16 }), (text, lanes) => {

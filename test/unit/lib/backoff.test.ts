@@ -66,6 +66,27 @@ test('gives up after the time limit with the last error', async () => {
   assert.ok(time.clock.monotonicMs() > 29 * 60_000);
 });
 
+test('hours without a failure do not count, nor failures before the last progress', async () => {
+  const time = fakeTime();
+  const pass = (minutes: number): Promise<void> => time.wait(minutes * 60_000, forever);
+  const notices: RetryNotice[] = [];
+  const result = await retry(
+    async (_, progressed) => {
+      // Goes on for two hours, then fails: time and again, but never for half an hour in a row.
+      await pass(120);
+      progressed();
+      if (notices.length < 5) throw new Error('cut off');
+      return 'done';
+    },
+    { isRetryable: () => true, signal: forever, onRetry: (notice) => notices.push(notice), ...time },
+  );
+  assert.is(result, 'done');
+  assert.equal(
+    notices.map(({ attempt, elapsedMs }) => [attempt, elapsedMs]),
+    Array.from({ length: 5 }, () => [1, 0]),
+  );
+});
+
 test('ends at once when aborted while waiting', async () => {
   const controller = new AbortController();
   const reason = new Error('shutting down');

@@ -1,0 +1,241 @@
+import { BSON, type MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Doc } from '../../src/cluster/bson.js';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { isTransient } from '../../src/cluster/errors.js';
+import { endWrites } from '../../src/cluster/operations.js';
+import { RawWriter } from '../../src/cluster/raw-writes.js';
+import { AppError } from '../../src/errors.js';
+import type { MigrationRecord } from '../../src/metadata/records.js';
+import { MetadataStore } from '../../src/metadata/store.js';
+import { recordingLogger } from '../support/api-doors.js';
+import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
+import { ReplicaSet } from '../support/replica-set.js';
+import { eventually, within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+const HELD_MS = 20_000;
+const { signal } = new AbortController();
+
+let set: ReplicaSet;
+let client: MongoClient;
+/** As two processes have them. */
+let earlier: Cluster;
+let later: Cluster;
+
+test.before(async () => {
+  set = await ReplicaSet.start({ setParameters: FAIL_POINTS });
+  client = await set.connect();
+  const connect = (): Promise<Cluster> =>
+    Cluster.connect({ name: 'cluster1', uri: set.uri, logger: recordingLogger([]), maxPoolSize: 4 });
+  [earlier, later] = await Promise.all([connect(), connect()]);
+});
+
+test.after.each(() => releaseCommands(client));
+
+test.after(async () => {
+  await Promise.all([earlier.close(), later.close()]);
+  await set.remove();
+});
+
+async function operationsOf({ clientTag }: Cluster, name: string): Promise<Doc[]> {
+  const operations = await client
+    .db('admin')
+    .aggregate([{ $currentOp: { allUsers: true } }, { $match: { 'clientMetadata.platform': { $regex: clientTag } } }])
+    .toArray();
+  return operations.filter((each) => name in ((each['command'] ?? {}) as Doc));
+}
+
+/** Sends an insert that the server holds, and resolves once it does. */
+async function insertHeld(coll: string): Promise<{ readonly answer: Promise<unknown> }> {
+  await holdCommands(client, { commands: ['insert'], namespace: `t.${coll}` }, HELD_MS);
+  const answer = earlier.write('t', { insert: coll, documents: [{ _id: 'late' }] }).then(
+    () => 'written',
+    (error: unknown) => error,
+  );
+  await eventually(10_000, async () => (await operationsOf(earlier, 'insert')).length === 1, 'the insert being held');
+  return { answer };
+}
+
+test('what the server still carries out of an earlier holder is ended before the next one writes', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      const { answer } = await insertHeld('ended');
+      await endWrites(later, [earlier.clientTag], false, signal);
+      assert.equal(await operationsOf(earlier, 'insert'), []);
+      assert.ok(isTransient(await answer), 'the earlier one does not try again');
+      assert.is(await client.db('t').collection('ended').countDocuments(), 0);
+    },
+    'ending the insert',
+  );
+});
+
+test('an index build of an earlier holder is not waited for', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      await client.db('t').collection('built').insertOne({ a: 1 });
+      await client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'alwaysOn' });
+      const build = earlier.write('t', { createIndexes: 'built', indexes: [{ key: { a: 1 }, name: 'a_1' }] });
+      try {
+        await eventually(10_000, async () => (await operationsOf(earlier, 'createIndexes')).length > 0, 'the build');
+        await endWrites(later, [earlier.clientTag], false, signal);
+        assert.ok((await operationsOf(earlier, 'createIndexes')).length > 0);
+      } finally {
+        await client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'off' });
+        await build;
+      }
+    },
+    'the build',
+  );
+});
+
+test('the connections of a process that is gone have ended with all that they brought', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      const dying = await Cluster.connect({
+        name: 'cluster1',
+        uri: set.uri,
+        logger: recordingLogger([]),
+        maxPoolSize: 4,
+      });
+      const idle = async (): Promise<number> => {
+        const operations = await client
+          .db('admin')
+          .aggregate([
+            { $currentOp: { allUsers: true, idleConnections: true } },
+            { $match: { 'clientMetadata.platform': { $regex: dying.clientTag }, active: false } },
+          ])
+          .toArray();
+        return operations.length;
+      };
+      assert.ok((await idle()) > 0);
+      const ending = endWrites(later, [dying.clientTag], true, signal);
+      await dying.close();
+      await ending;
+      assert.is(await idle(), 0);
+    },
+    'the connections ending',
+  );
+});
+
+test('a write of documents is given up by the server when the right to write is over', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      await client.db('t').createCollection('bounded');
+      const raw = await RawWriter.create(earlier, 'probes');
+      let leftMs = 400;
+      earlier.guardWrites(() => {
+        if (leftMs <= 0) throw new AppError('LeaseLost', 'another one has it');
+        return leftMs;
+      });
+      try {
+        const coll = client.db('t').collection<{ _id: number }>('bounded');
+        await coll.insertOne({ _id: 1 });
+        await client.withSession(async (session) => {
+          // The server tries again for as long as this transaction is open.
+          session.startTransaction();
+          await coll.updateOne({ _id: 1 }, { $set: { open: true } }, { session });
+          const update = { q: { _id: 1 }, u: { _id: 1, late: true } };
+          const error = await earlier.write('t', { update: 'bounded', updates: [update] }).catch((reason) => reason);
+          assert.ok(isTransient(error), String(error));
+          assert.equal(await operationsOf(earlier, 'update'), []);
+          await session.abortTransaction();
+        });
+        assert.is(await coll.countDocuments({ late: true }), 0);
+        const statements = [Buffer.from(BSON.serialize({ _id: 2 }))];
+        const write = { db: 't', coll: 'bounded', kind: 'insert', statements, ordered: true, uuid: undefined } as const;
+        assert.equal(await raw.write(write), [], 'a bounded write in time');
+        // All connections are taken when it is called, and the right is gone when it could be sent.
+        await holdCommands(client, { commands: ['ping'] }, 1500);
+        const pings = Array.from({ length: 4 }, () => earlier.command('admin', { ping: 1 }));
+        const queued = raw.write({ ...write, statements: [Buffer.from(BSON.serialize({ _id: 3 }))] });
+        leftMs = 0;
+        assert.is(
+          await queued.then(
+            () => 'written',
+            (reason) => reason.code,
+          ),
+          'LeaseLost',
+        );
+        await Promise.all(pings);
+        assert.is(await coll.countDocuments(), 2);
+        leftMs = 400;
+        assert.is((await raw.write(write)).length, 1, 'the connection is of use after it');
+      } finally {
+        earlier.guardWrites(() => Number.POSITIVE_INFINITY);
+      }
+    },
+    'the bounded write',
+  );
+});
+
+test('what an earlier holder stores too late replaces and deletes nothing of the next one', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      const [first, second] = [new MetadataStore(earlier, 'fenced'), new MetadataStore(later, 'fenced')];
+      first.fence(() => 1);
+      second.fence(() => 2);
+      const record = { state: 'RUNNING', options: {}, eventsApplied: 0 } as unknown as MigrationRecord;
+      await first.createMigration(record, signal);
+      await first.saveCheckpoint({ token: '82A', eventsApplied: 1 }, signal);
+      await first.putDocuments('things', [{ _id: 'a', by: 'first' }], signal);
+      await second.saveCheckpoint({ token: '82B', eventsApplied: 2 }, signal);
+      await second.updateMigration({ state: 'PAUSED' }, signal);
+      await second.putDocuments('things', [{ _id: 'a', by: 'second' }], signal);
+      const late = [
+        first.saveCheckpoint({ token: '829', eventsApplied: 0 }, signal),
+        first.updateMigration({ state: 'RUNNING' }, signal),
+        first.putDocuments('things', [{ _id: 'b' }, { _id: 'a', by: 'first' }], signal),
+      ];
+      const errors = await Promise.all(
+        late.map((each) =>
+          each.then(
+            () => 'stored',
+            (error: AppError) => error.code,
+          ),
+        ),
+      );
+      assert.equal(errors, ['LeaseLost', 'LeaseLost', 'LeaseLost']);
+      await first.deleteDocuments('things', ['a'], signal);
+      assert.is((await second.loadCheckpoint(signal))?.token, '82B');
+      assert.is((await second.loadMigration(signal))?.state, 'PAUSED');
+      assert.equal(await client.db('fenced').collection<{ _id: string }>('things').findOne({ _id: 'a' }), {
+        _id: 'a',
+        by: 'second',
+        term: 2,
+      });
+    },
+    'the late writes',
+  );
+});
+
+test('two writes of one new record at the same time are no change of hands', async () => {
+  const store = new MetadataStore(later, 'fenced');
+  store.fence(() => 2);
+  const writes = Array.from({ length: 40 }, () => store.putDocuments('things', [{ _id: 'same' }], signal));
+  await within(TEST_MS, Promise.all(writes), 'the writes');
+});
+
+test('a write block that refuses the lease or the record is waited for, and is no change of hands', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      const store = new MetadataStore(later, 'fenced');
+      await refuseCommands(client, { commands: ['update'], times: 1 }, 371);
+      const error = await store.changeLease({ _id: 'lease' }, [{ $set: { a: 1 } }], true).catch((reason) => reason);
+      assert.ok(isTransient(error), String(error));
+      await refuseCommands(client, { commands: ['update'], times: 2 }, 371);
+      await store.saveCheckpoint({ token: '82C', eventsApplied: 3 }, signal);
+      assert.is((await store.loadCheckpoint(signal))?.token, '82C');
+    },
+    'the refused writes',
+  );
+});
+
+test.run();

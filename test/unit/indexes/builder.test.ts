@@ -1,0 +1,84 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { decodeOrdered, encode } from '../../../src/cluster/bson.js';
+import type { Cluster } from '../../../src/cluster/cluster.js';
+import { IndexBuilder } from '../../../src/indexes/builder.js';
+import type { CollectionMap, MigratedCollection } from '../../../src/metadata/collections.js';
+import { recordingLogger } from '../../support/api-doors.js';
+import { eventually } from '../../support/within.js';
+
+const COLLECTIONS = 3000;
+
+/** A server whose collections have their one index, and which counts what it is asked. */
+function servedCluster(): { cluster: Cluster; listed: string[] } {
+  const listed: string[] = [];
+  const index = encode({ v: 2, key: { a: 1 }, name: 'a_1' });
+  const cluster = {
+    isAtLeast: () => true,
+    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
+    startSession: () => ({ endSession: async () => undefined }),
+    command: async (_db: string, command: { listIndexes: string }) => {
+      listed.push(command.listIndexes);
+      return { cursor: { id: { isZero: () => true }, ns: '', firstBatch: [index] } };
+    },
+  } as unknown as Cluster;
+  return { cluster, listed };
+}
+
+test('thousands of collections are looked at largest first, each a few times, however often progress is asked for', async () => {
+  const all = new Map<string, MigratedCollection>();
+  for (let n = 0; n < COLLECTIONS; n++) {
+    const collection = {
+      id: `c${n}`,
+      name: `db.c${n}`,
+      ns: { db: 'db', coll: `c${n}` },
+      options: new Map(),
+      indexes: [decodeOrdered(encode({ v: 2, key: { a: 1 }, name: 'a_1' }))],
+      dropped: false,
+      copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: (n * 7919) % COLLECTIONS },
+    } as unknown as MigratedCollection;
+    all.set(collection.id, collection);
+  }
+  let looks = 0;
+  let walks = 0;
+  const collections = {
+    version: 1,
+    get: (id: string) => {
+      looks++;
+      return all.get(id);
+    },
+    live: () => {
+      walks++;
+      return [...all.values()];
+    },
+  } as unknown as CollectionMap;
+  const { cluster, listed } = servedCluster();
+  const builder = new IndexBuilder({
+    destination: cluster,
+    collections,
+    logger: recordingLogger([]),
+    wants: () => true,
+    parallelBuilds: 1,
+    onWarning: () => undefined,
+  });
+  const stop = new AbortController();
+  const running = builder.run(stop.signal).catch(() => 'stopped');
+  builder.open();
+  await eventually(20_000, () => builder.settled, 'all being looked at');
+  assert.is(listed.length, COLLECTIONS);
+  const sizes = listed.map((coll) => all.get(coll)?.copy.estimatedBytes ?? 0);
+  assert.ok(
+    sizes.every((bytes, index) => index === 0 || bytes <= (sizes[index - 1] as number)),
+    'the largest first',
+  );
+  assert.ok(looks < 10 * COLLECTIONS, `${looks} look-ups`);
+  walks = 0;
+  const { progress } = builder;
+  assert.equal([progress.built, progress.total, progress.collectionsFinished], [COLLECTIONS, COLLECTIONS, COLLECTIONS]);
+  for (let times = 0; times < 100; times++) assert.is(builder.progress, progress);
+  assert.is(walks, 1);
+  stop.abort();
+  assert.is(await running, 'stopped');
+});
+
+test.run();

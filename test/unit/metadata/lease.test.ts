@@ -1,0 +1,236 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Doc } from '../../../src/cluster/bson.js';
+import { AppError } from '../../../src/errors.js';
+import { Lease, type LeaseStore } from '../../../src/metadata/lease.js';
+import { recordingLogger } from '../../support/api-doors.js';
+
+const { signal: forever } = new AbortController();
+
+/** The one record, which takes a change as the server would; its clock is the server's, and of no use to anyone. */
+class FakeStore {
+  record: Doc | undefined;
+  /** Clients whose writes were ended, in order. */
+  readonly ended: { tags: readonly string[]; isGone: boolean }[] = [];
+  /** Changes wait for it, as for a majority, after they took effect. */
+  majority: Promise<void> = Promise.resolve();
+  fails: Error | undefined;
+  renewals = 0;
+
+  as(clientTag: string): LeaseStore {
+    return {
+      clientTag,
+      readLease: async () => this.record && { ...this.record },
+      changeLease: async (filter, pipeline, upsert) => {
+        if (this.fails !== undefined) throw this.fails;
+        const changed = this.#change(filter, pipeline, upsert);
+        await this.majority;
+        return changed;
+      },
+      endWrites: async (tags, isGone) => {
+        this.ended.push({ tags, isGone });
+      },
+    };
+  }
+
+  #change(filter: Doc, [stage]: readonly Doc[], upsert: boolean): boolean {
+    const { record } = this;
+    const matches = Object.entries(filter).every(([name, value]) => (record?.[name] ?? null) === (value ?? null));
+    if (record === undefined ? !upsert : !matches) return false;
+    const set = { ...((stage as Doc)['$set'] as Doc) };
+    if (typeof set['renewals'] === 'object') {
+      this.renewals++;
+      set['renewals'] = Number(record?.['renewals']) + 1;
+    }
+    this.record = { _id: 'lease', ...record, ...set, expiresAt: 'whatever the server thinks' };
+    return true;
+  }
+}
+
+/** Time that moves only when the test says so; all that wait are woken when theirs has come. */
+class FakeTime {
+  nowMs = 0;
+  #waiting: { atMs: number; wake: () => void }[] = [];
+  readonly clock = { now: () => new Date(0), monotonicMs: () => this.nowMs };
+
+  readonly wait = (ms: number, signal: AbortSignal): Promise<void> =>
+    new Promise((resolve, reject) => {
+      this.#waiting.push({ atMs: this.nowMs + ms, wake: resolve });
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+
+  async pass(ms: number): Promise<void> {
+    const end = this.nowMs + ms;
+    while (this.nowMs < end) {
+      this.nowMs = Math.min(end, this.nowMs + 250);
+      const due = this.#waiting.filter((each) => each.atMs <= this.nowMs);
+      this.#waiting = this.#waiting.filter((each) => each.atMs > this.nowMs);
+      for (const each of due) each.wake();
+      for (let turns = 0; turns < 5; turns++) await turn();
+    }
+  }
+}
+
+function newLease({ clock, wait }: FakeTime, isAlive: boolean): Lease {
+  return new Lease(recordingLogger([]), { clock, wait, bootId: async () => 'this host', isAlive: () => isAlive });
+}
+
+function leaseOf(store: FakeStore, tag: string, time: FakeTime, isAlive = true): Lease {
+  const lease = newLease(time, isAlive);
+  lease.bind(store.as(tag));
+  return lease;
+}
+
+function codeOfThrown(work: () => unknown): string {
+  try {
+    work();
+    return 'nothing';
+  } catch (error) {
+    return AppError.from(error).code;
+  }
+}
+
+/** A record as a process on another host leaves it. */
+async function heldElsewhere(store: FakeStore, time: FakeTime): Promise<Lease> {
+  const holder = leaseOf(store, 'client-1', time);
+  await holder.take(forever);
+  store.record = { ...store.record, bootId: 'another host' };
+  return holder;
+}
+
+test('the first taker has it, for as long as it lasts from before it was asked for', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  assert.is(
+    codeOfThrown(() => lease.assertHeld()),
+    'ClusterUnreachable',
+  );
+  await lease.take(forever);
+  assert.is(lease.assertHeld(), 30_000);
+  await time.pass(29_000);
+  assert.is(lease.assertHeld(), 1000);
+  await time.pass(1000);
+  assert.is(
+    codeOfThrown(() => lease.assertHeld()),
+    'ClusterUnreachable',
+  );
+});
+
+test('a taker takes what it has seen unchanged for longer than a lease lasts, whatever the servers clock says', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  const taker = leaseOf(store, 'client-2', time);
+  const taking = taker.take(forever);
+  await time.pass(31_000);
+  assert.not.ok(taker.held, 'taken before the time was over');
+  assert.not.ok(holder.held);
+  await time.pass(2000);
+  await taking;
+  assert.is(taker.term, 2);
+  assert.equal(store.ended, [{ tags: ['client-1'], isGone: false }]);
+});
+
+test('a holder that renews keeps it, and is known to be alive', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  const stop = new AbortController();
+  const keeping = holder.keep(stop.signal).catch(() => 'stopped');
+  const taker = leaseOf(store, 'client-2', time);
+  const taken = taker.takeFromDead(forever);
+  await time.pass(5000);
+  assert.is(await taken, false);
+  void taker.take(stop.signal).catch(() => undefined);
+  await time.pass(100_000);
+  assert.ok(holder.held);
+  assert.not.ok(taker.held);
+  stop.abort();
+  assert.is(await keeping, 'stopped');
+});
+
+test('a process of the same host is waited for while it lives, and not when it is gone', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  await leaseOf(store, 'client-1', time).take(forever);
+  assert.is(await leaseOf(store, 'client-2', time).takeFromDead(forever), false);
+  const taker = leaseOf(store, 'client-3', time, false);
+  assert.is(await taker.takeFromDead(forever), true);
+  assert.equal(store.ended, [{ tags: ['client-1'], isGone: true }]);
+});
+
+test('what a taker did not live to end, the next one ends', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  await leaseOf(store, 'client-1', time).take(forever);
+  const second = store.as('client-2');
+  const dying = newLease(time, false);
+  dying.bind({ ...second, endWrites: () => Promise.reject(new Error('killed')) });
+  assert.is(await dying.take(forever).catch((error: Error) => error.message), 'killed');
+  await leaseOf(store, 'client-3', time, false).take(forever);
+  assert.equal(store.ended, [{ tags: ['client-1', 'client-2'], isGone: true }]);
+  await leaseOf(store, 'client-4', time, false).take(forever);
+  assert.equal(store.ended.at(-1), { tags: ['client-3'], isGone: true });
+});
+
+test('a majority that is slow to confirm holds up no renewal', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const stop = new AbortController();
+  const keeping = lease.keep(stop.signal).catch(() => undefined);
+  let confirm: () => void = () => undefined;
+  store.majority = new Promise((resolve) => {
+    confirm = resolve;
+  });
+  await time.pass(20_500);
+  assert.is(store.renewals, 5);
+  confirm();
+  await time.pass(250);
+  assert.ok(lease.assertHeld() > 25_000, `${lease.assertHeld()} ms are left`);
+  stop.abort();
+  await keeping;
+});
+
+test('an outage longer than the lease ends the writing, and the lease goes on after it where nobody took it', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const stop = new AbortController();
+  const keeping = lease.keep(stop.signal).catch(() => undefined);
+  store.fails = new AppError('ClusterUnreachable', 'away');
+  await time.pass(40_000);
+  assert.is(
+    codeOfThrown(() => lease.assertHeld()),
+    'ClusterUnreachable',
+  );
+  store.fails = undefined;
+  await time.pass(1000);
+  assert.ok(lease.held);
+  stop.abort();
+  await keeping;
+});
+
+test('a holder that slept through its lease is told that another one has it', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  const taking = leaseOf(store, 'client-2', time).take(forever);
+  await time.pass(33_000);
+  await taking;
+  const kept = holder.keep(forever).catch(AppError.from);
+  await time.pass(1000);
+  assert.is((await kept)?.code, 'LeaseLost');
+  assert.is(
+    codeOfThrown(() => holder.assertHeld()),
+    'LeaseLost',
+  );
+});
+
+test('what was given back is free, also when a renewal comes late', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  await holder.release();
+  assert.not.ok(holder.held);
+  const taker = leaseOf(store, 'client-2', time);
+  await taker.take(forever);
+  assert.is(taker.term, 2);
+});
+
+test.run();
