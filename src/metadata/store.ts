@@ -52,18 +52,26 @@ export class MetadataStore {
     const names = await this.#collectionNames(signal);
     const [schema] = names.has('schema') ? await this.#find('schema', {}, signal) : [];
     if (schema === undefined) {
-      if (names.size > 0 && !onlyLease(names)) throw foreignMetadata(this.db);
+      if (names.size > 0 && !onlyLease(names)) throw this.#foreign();
       return undefined;
     }
-    if (schema['product'] !== PRODUCT) throw foreignMetadata(this.db);
+    if (schema['product'] !== PRODUCT) throw this.#foreign();
     if (schema['version'] !== SCHEMA_VERSION) {
       throw new AppError(
         'MetadataUnreadable',
-        `the metadata in ${this.db} is of version ${String(schema['version'])}, this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
+        `the metadata in ${this.db} on ${this.#cluster.label} is of version ${String(schema['version'])}, this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
       );
     }
     const [doc] = await this.#find('migration', { _id: 'migration' }, signal);
     return doc === undefined ? undefined : toMigration(doc);
+  }
+
+  /** Errors: ForeignMetadata when newer mongosyncs have left something on this cluster; theirs have names of their own. */
+  async refuseNewerTools(signal: AbortSignal): Promise<void> {
+    const command = { listDatabases: 1, nameOnly: true, filter: { name: /^__mdb_internal_mongosync/ } };
+    const reply = await this.#cluster.read('listing metadata databases', 'admin', command, signal);
+    const [found] = reply['databases'] as { name: string }[];
+    if (found !== undefined) throw this.#foreign(found.name);
   }
 
   /** Creates the record of a new migration. */
@@ -210,6 +218,13 @@ export class MetadataStore {
     return this.#find(coll, {}, signal);
   }
 
+  #foreign(db = this.db): AppError {
+    return new AppError(
+      'ForeignMetadata',
+      `${this.#cluster.label} holds a database ${db} that mongoferry did not write, for example a mongosync's. If that migration is over, drop the database`,
+    );
+  }
+
   async #collectionNames(signal: AbortSignal): Promise<Set<string>> {
     const reply = await this.#cluster.read('reading metadata', this.db, { listCollections: 1, nameOnly: true }, signal);
     return new Set((reply['cursor'] as { firstBatch: { name: string }[] }).firstBatch.map((each) => each.name));
@@ -279,13 +294,6 @@ export class MetadataStore {
 
 function onlyLease(names: ReadonlySet<string>): boolean {
   return [...names].every((name) => name === 'lease');
-}
-
-function foreignMetadata(db: string): AppError {
-  return new AppError(
-    'ForeignMetadata',
-    `the destination holds a database ${db} that mongoferry did not write, for example a mongosync's. If that migration is over, drop the database`,
-  );
 }
 
 function withoutUndefined(doc: Doc): Doc {

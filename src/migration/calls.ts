@@ -197,7 +197,7 @@ export class Calls {
       const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
       const record = newRecord(wanted, source, destination, warnings);
       await machine.move('start', async () => {
-        await storeStart(roles.store, record, destination, () => recheck(source, destination, wanted, signal), signal);
+        await storeStart(roles.store, record, destination, () => recheck(roles, wanted, db, signal), signal);
         session = this.#context.enter(placeOf(roles, record));
       });
     } catch (error) {

@@ -131,12 +131,9 @@ test('all blockers are told at once, start refuses by the first one with 412, an
   await within(TEST_MS, refuseAndGoOn(), 'the refusal');
 });
 
-test("a sync tool's leftovers on the destination are refused by name, at the start-up and at start", async () => {
+test("a sync tool's leftovers on the destination are refused by name, and stay as they are", async () => {
   const refuse = async () => {
     await destination.db(METADATA_DB).collection('resumeData').insertOne({ phase: 'x' });
-    await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
-    assert.is((await ferry.exited).code, 3);
-    assert.match(ferry.log.at(-1)?.message ?? '', /mongosync_reserved_for_internal_use that mongoferry did not write/);
     const error = await harness.migration.start(DEFAULT_START).then(
       () => undefined,
       (reason: unknown) => reason,
@@ -196,7 +193,8 @@ test('InsufficientDestinationDiskSpace is found by what the destination tells of
 test('NamesDifferOnlyInCase is found in catalogs of old, which a server no longer lets come about', async () => {
   const check = async () => {
     await source.db('shop').collection('items').insertOne({ a: 1 });
-    const both = (reply: { databases: object[] }) => ({ databases: [...reply.databases, { name: 'Shop' }] });
+    const both = ({ databases }: { databases: { name: string }[] }) =>
+      databases.some(({ name }) => name === 'shop') ? { databases: [...databases, { name: 'Shop' }] } : {};
     await withReplies('listDatabases', both, async () => {
       const [found] = await findingsBut('ShortOplogWindow');
       assert.equal([found?.name, found?.severity], ['NamesDifferOnlyInCase', 'blocker']);
