@@ -53,9 +53,17 @@ export function codeOf(error: unknown): number | undefined {
   return error instanceof MongoServerError && typeof error.code === 'number' ? error.code : undefined;
 }
 
+/** The error of a write that a write block holds back, one that somebody else has set or that we may not pass. */
+export function writesBlocked(label: string): AppError {
+  return new AppError(
+    'WritesBlocked',
+    `user writes on ${label} are blocked, and this user may not pass. Lift the block there with db.adminCommand({setUserWriteBlockMode: 1, global: false}), unless the migration has set it; or grant bypassWriteBlockingMode on {cluster: true}`,
+  );
+}
+
 /** Whether the same command may succeed when it is tried again. */
 export function isTransient(error: unknown): boolean {
-  if (error instanceof AppError) return error.code === 'ClusterUnreachable';
+  if (error instanceof AppError) return error.code === 'ClusterUnreachable' || error.code === 'WritesBlocked';
   if (error instanceof MongoNetworkError || error instanceof MongoServerSelectionError) return true;
   if (!(error instanceof MongoError)) return false;
   const code = codeOf(error);
