@@ -13,6 +13,7 @@ import { linkAbort, sleep } from '../lib/signals.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
+import { Postponed } from './postponed.js';
 
 /** What the index builder works with. */
 export interface IndexContext {
@@ -23,6 +24,8 @@ export interface IndexContext {
   readonly wants: (spec: OrderedDoc) => boolean;
   /** Collections whose indexes are built at the same time. */
   readonly parallelBuilds: number;
+  /** Resolves once what the source has at the call, and all that was written during the copy, is applied. */
+  readonly caughtUp: (signal: AbortSignal) => Promise<void>;
   /** Called once for each spec that had to be changed for the server to take it. */
   readonly onWarning: (warning: string) => void;
 }
@@ -61,11 +64,13 @@ export class IndexBuilder {
   readonly #warned = new Set<string>();
   /** Collections that are looked at again although nothing of theirs was outstanding. */
   readonly #rechecked = new Set<string>();
+  readonly #postponed: Postponed;
   #open = false;
   #wake: () => void = () => undefined;
 
   constructor(context: IndexContext) {
     this.#context = context;
+    this.#postponed = new Postponed(context.caughtUp, () => this.#wake(), context.logger);
   }
 
   /** Lets builds begin, for every collection; before, only drops of indexes are noted. */
@@ -92,6 +97,11 @@ export class IndexBuilder {
   /** Whether every collection has what it should have. */
   get settled(): boolean {
     return this.#open && this.#queue.size === 0 && this.#running.size === 0;
+  }
+
+  /** Whether nothing can be built now: the collections that are not as they should be wait for events to be applied. */
+  get settledForNow(): boolean {
+    return this.#open && this.#running.size === 0 && [...this.#queue].every((id) => this.#postponed.has(id));
   }
 
   get progress(): IndexProgress {
@@ -164,6 +174,7 @@ export class IndexBuilder {
       await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
       await this.#forgetKept(collection, collection.kept ?? [], signal);
       this.#queue.add(id);
+      this.#postponed.add(id, signal);
     } finally {
       this.release([id]);
     }
@@ -217,7 +228,7 @@ export class IndexBuilder {
   #next(): string | undefined {
     let best: MigratedCollection | undefined;
     for (const id of this.#queue) {
-      if (this.#held.has(id) || this.#running.has(id)) continue;
+      if (this.#held.has(id) || this.#postponed.has(id) || this.#running.has(id)) continue;
       const collection = this.#context.collections.get(id);
       if (collection === undefined || collection.dropped) {
         this.#queue.delete(id);
@@ -259,6 +270,7 @@ export class IndexBuilder {
         throw new AppError('DestinationModified', `${text} during the migration`, { cause: error });
       }
       if (isMoving || isTransient(error) || (code !== undefined && UNCOUNTED.has(code))) {
+        if (error instanceof AppError) logger.warn(`Building the indexes of ${collection.name}: ${error.message}`);
         metrics.indexBuilds.add(1, { outcome: 'cancelled' });
         this.#queue.add(id);
         if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);
@@ -276,6 +288,8 @@ export class IndexBuilder {
         );
       }
       this.#queue.add(id);
+      // An empty collection has no document that a later event could explain.
+      if (collection.copy.status !== 'pending') this.#postponed.add(id, signal);
       await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
     }
   }

@@ -110,6 +110,7 @@ export class MigrationRun {
       logger: context.logger.component('indexes'),
       wants: (spec) => isBuilt(context.buildIndexes, spec),
       parallelBuilds: context.load.parallelBuilds,
+      caughtUp: (signal) => this.#caughtUp(signal),
       onWarning: context.onWarning,
     });
     this.verifier = context.verifies ? this.#buildVerifier() : undefined;
@@ -234,7 +235,7 @@ export class MigrationRun {
   /** On empty collections, or on what an earlier run has copied. */
   async #buildFirst(signal: AbortSignal): Promise<void> {
     this.indexes.open();
-    while (!this.indexes.settled) await sleep(POLL_MS, signal);
+    while (!this.indexes.settledForNow) await sleep(POLL_MS, signal);
   }
 
   /** A copy whose changes the oplog has let go can only fail in the end: better at once than hours later. */
@@ -393,6 +394,15 @@ export class MigrationRun {
     await pipeline.reached(copyEndTime, signal);
     this.indexes.open();
     this.#context.onChange();
+  }
+
+  /** Waits until what the source has now, and all that was written during the copy, is applied. */
+  async #caughtUp(signal: AbortSignal): Promise<void> {
+    const { source, record } = this.#context;
+    const now = await writeNote(source, 'indexes', signal);
+    while (this.#pipeline === undefined) await sleep(POLL_MS, signal);
+    await this.#pipeline.reached(record.value.copyEndTime ?? now, signal);
+    await this.#pipeline.reached(now, signal);
   }
 
   #buildVerifier(): Verifier {

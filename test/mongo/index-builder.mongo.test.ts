@@ -57,6 +57,7 @@ test('a build that was done in the moment it was cancelled is made again', async
         logger,
         wants: () => true,
         parallelBuilds: 1,
+        caughtUp: () => Promise.resolve(),
         onWarning: () => undefined,
       });
       const stop = new AbortController();
