@@ -1,7 +1,9 @@
+import type { OrderedDoc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
+import { isBuilt } from '../indexes/build-mode.js';
 import type { Logger } from '../lib/logger.js';
 import { MetadataStore } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
@@ -56,7 +58,7 @@ const ATTENTION =
 /** Warnings of the preflight that matter until the end. */
 const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
 
-/** Carries out the operator's calls, one after the other. Each is stored before it is answered. */
+/** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
   readonly #context: CallContext;
   #last: Promise<unknown> = Promise.resolve();
@@ -150,9 +152,8 @@ export class Calls {
   }
 
   check(options: StartOptions): Promise<readonly Finding[]> {
-    return this.#exclusive((signal) =>
-      this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
-    );
+    // It changes nothing and may take long: no commit or pause waits for it.
+    return this.#serve((signal) => this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal));
   }
 
   /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
@@ -169,6 +170,8 @@ export class Calls {
       verifies: wanted.verification && !this.#context.disableVerification,
       skipDiskSpaceCheck,
       buildIndexes: wanted.buildIndexes,
+      isBuilt: (spec: OrderedDoc) => isBuilt(wanted.buildIndexes, spec),
+      namespaceRemap: wanted.namespaceRemap,
       copyInNaturalOrder: wanted.copyInNaturalOrder,
       documentFilter: wanted.documentFilter,
     };
@@ -242,20 +245,23 @@ export class Calls {
     return [find(options.source), find(options.destination)];
   }
 
-  /** One call after the other; rejected while the process cannot serve it. Driver errors become ours. */
+  /** One call after the other. */
   #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const turn = this.#last.then(async () => {
-      const { failure, signal } = this.#context;
-      if (failure !== undefined) throw failed(failure);
-      if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
-      try {
-        return await call(signal);
-      } catch (error) {
-        throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
-      }
-    });
+    const turn = this.#last.then(() => this.#serve(call));
     this.#last = turn.catch(() => undefined);
     return turn;
+  }
+
+  /** Rejects while the process cannot serve a call. Driver errors become ours. */
+  async #serve<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { failure, signal } = this.#context;
+    if (failure !== undefined) throw failed(failure);
+    if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
+    try {
+      return await call(signal);
+    } catch (error) {
+      throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
+    }
   }
 
   #session(): Session {

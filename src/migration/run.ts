@@ -98,6 +98,7 @@ export class MigrationRun {
   readonly #filter: DocumentFilter | undefined;
   #repairTools: { readonly pipeline: ApplyPipeline; readonly context: RepairContext } | undefined;
   #eventsApplied: number;
+  #storedToken: string | undefined;
 
   constructor(context: RunContext) {
     this.#context = context;
@@ -321,7 +322,7 @@ export class MigrationRun {
           (inner) => pipeline.run(start, checkpoint?.eventsApplied ?? 0, inner),
           (inner) => this.indexes.run(inner),
           (inner) => this.#openIndexes(pipeline, inner),
-          (inner) => this.#keepCheckpoint(pipeline, inner),
+          (inner) => this.#keepCheckpoint(inner),
           (inner) => this.#keepNoting(inner),
           (inner) => this.#verify(pipeline, inner),
           (inner) => this.#watchCatalog(inner),
@@ -362,6 +363,7 @@ export class MigrationRun {
         windowBytes: load.windowBytes,
         rawDeltas: record.value.rawDeltas,
         filter,
+        onWarning: this.#context.onWarning,
         copyAgain: this.#copyAgain(copyContext),
         onLateEvent: async (event, signal) => {
           const late = {
@@ -383,8 +385,13 @@ export class MigrationRun {
 
   /** Not before what the event that calls for it has seen. */
   #copyAgain(context: CopyContext): RepairContext['copyAgain'] {
-    return (collection, signal) =>
-      copyAgain(context, collection, this.#context.source.now ?? this.#startTime(), signal);
+    const { source, record } = this.#context;
+    return async (collection, signal) => {
+      // A capped one is copied once more, and none of its late changes is let pass.
+      const looksPastCommit = this.#filter !== undefined && this.#pipeline?.fence !== undefined && !collection.capped;
+      if (looksPastCommit) await record.update({ readPastCommit: true }, signal);
+      await copyAgain(context, collection, source.now ?? this.#startTime(), signal);
+    };
   }
 
   /** Builds begin when everything written during the copy is applied: replayed states before may not be indexable. */
@@ -462,27 +469,27 @@ export class MigrationRun {
     await this.verifier.run(signal);
   }
 
-  async #keepCheckpoint(pipeline: ApplyPipeline, signal: AbortSignal): Promise<void> {
-    let stored: string | undefined;
-    const store = async (end: AbortSignal): Promise<void> => {
-      const { safe } = pipeline.status;
-      if (safe === undefined || safe.token === stored) return;
-      await this.#context.record.store.saveCheckpoint(safe, end);
-      metrics.checkpoints.add(1);
-      stored = safe.token;
-    };
+  async #keepCheckpoint(signal: AbortSignal): Promise<void> {
     try {
       for (;;) {
         await sleep(CHECKPOINT_MS, signal);
-        await store(signal);
+        await this.#storeCheckpoint(signal);
       }
     } finally {
       // Where a pause, a stop or a failure left off; what is not stored would only be applied again.
       if (this.#context.lease.held)
-        await store(AbortSignal.timeout(3000)).catch((error: unknown) =>
+        await this.#storeCheckpoint(AbortSignal.timeout(3000)).catch((error: unknown) =>
           this.#context.logger.debug('The last checkpoint was not stored', { error }),
         );
     }
+  }
+
+  async #storeCheckpoint(signal: AbortSignal): Promise<void> {
+    const safe = this.#pipeline?.status.safe;
+    if (safe === undefined || safe.token === this.#storedToken) return;
+    await this.#context.record.store.saveCheckpoint(safe, signal);
+    metrics.checkpoints.add(1);
+    this.#storedToken = safe.token;
   }
 
   /** Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. */
@@ -528,6 +535,8 @@ export class MigrationRun {
         while (!this.indexes.settled) await sleep(POLL_MS, signal);
       },
       verified: async (time, signal) => {
+        // What is restored next does not take a replay: a capped collection of its true size would evict.
+        await this.#storeCheckpoint(signal);
         const { verifier } = this;
         if (verifier === undefined) return;
         const check = { pair: { source, destination, filter: this.#filter }, verifier, collections, isBuilt: wants };

@@ -20,6 +20,8 @@ const NEEDED_SPACE = 1.25;
 export interface DataOptions {
   readonly scope: Scope;
   readonly buildIndexes: string;
+  /** Whether the migration builds an index at all, by `buildIndexes`. */
+  readonly isBuilt: (spec: OrderedDoc) => boolean;
   readonly verifies: boolean;
 }
 
@@ -96,7 +98,7 @@ function checkKinds(entries: readonly CatalogEntry[]): Finding[] {
 async function checkIndexes(
   source: Cluster,
   entries: readonly CatalogEntry[],
-  { buildIndexes, verifies }: DataOptions,
+  { buildIndexes, isBuilt, verifies }: DataOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const collections = entries.filter((entry) => entry.type === 'collection');
@@ -106,9 +108,10 @@ async function checkIndexes(
     async (entry, inner) => ({ entry, indexes: await listIndexes(source, entry.ns, inner) }),
     signal,
   );
+  const built = listed.map(({ entry, indexes }) => ({ entry, indexes: indexes.filter(isBuilt) }));
   return [
-    ...checkTwins(listed.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),
-    ...checkHaystacks(listed.filter(({ indexes }) => indexes.some(isHaystack)).map(({ entry }) => nsText(entry.ns))),
+    ...checkTwins(built.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),
+    ...checkHaystacks(built.filter(({ indexes }) => indexes.some(isHaystack)).map(({ entry }) => nsText(entry.ns))),
     ...(buildIndexes === 'never' && verifies ? checkExpiring(listed) : []),
   ];
 }

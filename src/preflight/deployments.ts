@@ -27,8 +27,9 @@ export async function checkDeployments(source: Cluster, destination: Cluster, si
   }
   for (const cluster of [source, destination]) {
     const minimum = cluster === source ? MIN_SOURCE : MIN_DESTINATION;
-    if (cluster.facts.topology === 'replicaSet' && cluster.isAtLeast(...minimum))
-      findings.push(...(await checkFcv(cluster, minimum, signal)));
+    if (cluster.facts.topology !== 'replicaSet' || !cluster.isAtLeast(...minimum)) continue;
+    // What the events of 6.0 tell depends on it.
+    findings.push(...(await checkFcv(cluster, cluster.isAtLeast(6) ? MIN_DESTINATION : minimum, signal)));
   }
   return findings;
 }

@@ -82,7 +82,7 @@ test('UnsupportedVersionPair: a destination older than the source; a later patch
   await within(TEST_MS, check(), 'the checks');
 });
 
-test('UnsupportedVersion: a destination whose featureCompatibilityVersion is behind its release', async () => {
+test('UnsupportedVersion: a server of 6.0 whose featureCompatibilityVersion is behind, on either side', async () => {
   const check = async () => {
     await using other = await ReplicaSet.start();
     const admin = (await other.connect()).db('admin');
@@ -90,6 +90,9 @@ test('UnsupportedVersion: a destination whose featureCompatibilityVersion is beh
     const [found, ...more] = await checkBetween(set, other);
     assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0]);
     assert.match(found?.description ?? '', /cluster1: .*featureCompatibilityVersion 5\.0/);
+    const [asSource, ...others] = await checkBetween(other, set);
+    assert.equal([asSource?.name, asSource?.severity, others.length], ['UnsupportedVersion', 'blocker', 0]);
+    assert.match(asSource?.description ?? '', /cluster0: .*featureCompatibilityVersion 5\.0/);
     await admin.command({ setFeatureCompatibilityVersion: '6.0' });
     assert.equal(namesOf(await checkBetween(set, other)), []);
   };

@@ -99,6 +99,15 @@ for (const [name, provoke, namespaces] of BLOCKERS) {
   });
 }
 
+test('indexes that are not built are no obstacle', async () => {
+  const check = async () => {
+    await createTwins();
+    const names = (await findings({ buildIndexes: 'never' })).map(({ name }) => name);
+    assert.equal(names, ['ShortOplogWindow']);
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
 async function refuseAndGoOn(): Promise<void> {
   await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
   const rest = new RestClient(() => ferry.httpUrl);

@@ -144,6 +144,25 @@ test('a block that somebody sets on the destination while a migration is being s
   await within(TEST_MS, race(), 'the race');
 });
 
+test('a check that takes long holds up no other call', async () => {
+  const look = async () => {
+    await using harness = await open(0);
+    await harness.sync();
+    await holdCommands(a, { commands: ['listCollections'], times: 1 }, HOLD_MS);
+    let checked = false;
+    const checking = harness.migration.check(DEFAULT_START).then((found) => {
+      checked = true;
+      return found;
+    });
+    await harness.migration.pause();
+    await harness.migration.resume();
+    assert.not(checked);
+    assert.is((await checking)[0]?.name, 'MigrationExists');
+    await harness.commit();
+  };
+  await within(TEST_MS, look(), 'the calls');
+});
+
 for (const [name, write, error] of [
   [
     'ForeignMetadata',
