@@ -70,6 +70,7 @@ export const ERRORS = {
   UniqueAndNonUniqueIndex: preflight,
   NamesDifferOnlyInCase: preflight,
   NamespacesClash: preflight,
+  NamespaceTooLong: preflight,
   DestinationNamespaceExists: preflight,
   InsufficientDestinationDiskSpace: preflight,
   OptionNotSupported: preflight,

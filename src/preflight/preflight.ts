@@ -5,7 +5,7 @@ import { Code, codeOf, safeText } from '../cluster/errors.js';
 import type { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
-import { checkDeployments } from './deployments.js';
+import { checkArbiters, checkDeployments } from './deployments.js';
 import { blocker, type Finding, warning } from './finding.js';
 import { checkNamedData, type NaturalOrderNames } from './named-data.js';
 import { checkOptionSupport } from './option-support.js';
@@ -39,9 +39,10 @@ export async function preflight(
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
   const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
   const checks = [
+    () => checkArbiters([source, destination], signal),
     () => checkData(source, destination, options, signal),
     () => checkNamedData(source, options, signal),
-    () => checkOplog(source, signal),
+    () => checkOplog(source, options.scope, signal),
     () => checkWriteBlocks(source, destination, options, signal),
     () => checkBypassingUsers(source, destination, options, signal),
     ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, options.scope, signal)]),

@@ -154,6 +154,14 @@ test('versions far apart, older destinations and sharded clusters, as no server 
     const six = { version: [6, 0, 5], setId: 'a' } as const;
     assert.equal(await namesBetween(six, { version: [8, 0, 0], setId: 'b' }), []);
     assert.equal(await namesBetween(six, { version: [9, 0, 0], setId: 'b' }), ['UnusualVersionPair']);
+    const source = (...version: [number, number, number]) =>
+      namesBetween({ version, setId: 'a' }, { version: [8, 3, 0], setId: 'b' });
+    assert.equal(await source(8, 0, 4), ['RapidRelease']);
+    assert.equal(await source(7, 1, 0), ['RapidRelease', 'RapidRelease']);
+    assert.equal(await source(8, 2, 0), ['UntestedVersion', 'RapidRelease', 'RapidRelease']);
+    assert.equal(await namesBetween({ version: [9, 0, 0], setId: 'a' }, { version: [9, 0, 0], setId: 'b' }), [
+      'UntestedVersion',
+    ]);
     const old = { version: [4, 4, 29], setId: 'a' } as const;
     assert.equal(await namesBetween(old, { ...six, setId: 'b' }), []);
     assert.equal(await namesBetween(old, { version: [7, 0, 0], setId: 'b' }), ['UnusualVersionPair']);
