@@ -70,6 +70,7 @@ export const ERRORS = {
   UniqueAndNonUniqueIndex: preflight,
   NamesDifferOnlyInCase: preflight,
   NamespacesClash: preflight,
+  NamespaceTooLong: preflight,
   DestinationNamespaceExists: preflight,
   InsufficientDestinationDiskSpace: preflight,
   OptionNotSupported: preflight,
@@ -80,6 +81,7 @@ export const ERRORS = {
 
   // A cluster, or another instance.
   ClusterUnreachable: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
+  WritesBlocked: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseHeld: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseLost: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   AddressInUse: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },

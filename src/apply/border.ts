@@ -35,13 +35,22 @@ export async function mustBeFree(
   }
 }
 
-/** Of two databases that are one on the destination, only one may have a collection or view of a name. */
+/**
+ * Of two databases that are one on the destination, only one may have a collection or view of a name; and two may not
+ * differ there in case only, which no server takes.
+ */
 export function mustNotClash({ collections, scope }: BorderContext, sourceNs: Namespace): void {
   if (scope.keepsNames) return;
   const ns = scope.target(sourceNs);
-  const other = [...collections.live(), ...collections.views()].find(
-    (each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs),
-  );
+  const there = [...collections.live(), ...collections.views()];
+  const inCase = there.find(({ ns: { db } }) => db !== ns.db && db.toLowerCase() === ns.db.toLowerCase());
+  if (inCase !== undefined) {
+    throw new AppError(
+      'UnsupportedChange',
+      `${describeNs(sourceNs, ns)} came into being on the source during the migration, but the destination has ${nsText(inCase.ns)}, whose database differs in case only. Rename or drop one of them, and start anew`,
+    );
+  }
+  const other = there.find((each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs));
   if (other === undefined) return;
   throw new AppError(
     'UnsupportedChange',

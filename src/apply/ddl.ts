@@ -47,10 +47,14 @@ export interface DdlContext {
   /** Undefined: every document is migrated. */
   readonly filter: DocumentFilter | undefined;
   readonly logger: Logger;
+  readonly onWarning: (warning: string) => void;
 }
 
 /** Events of renames and drops, the ones that must be completed first, are far smaller. */
 const MAX_STORED_EVENT_BYTES = 4 * 1024 * 1024;
+
+/** Of views they have no collection's UUID. */
+const VIEW_EVENTS = new Set(['create', 'modify', 'drop']);
 
 /** Commands that change how data is spread; following them is not possible without a sharded source. */
 const SHARDING_EVENTS = new Set([
@@ -109,6 +113,12 @@ export class DdlApplier {
       return [...collections.live(), ...collections.views()].some((each) => sameDatabase(each.sourceNs, event.db));
     if (await scope.follows(namespaceOf(event), signal)) return true;
     return event.operation === 'rename' && (await scope.follows(targetOf(event), signal));
+  }
+
+  /** As `concerns`, for an event after the commit time: what happens to views that are not migrated changes nothing. */
+  async wouldBeMissed(event: ChangeEvent, signal: AbortSignal): Promise<boolean> {
+    const isView = event.collection === undefined && VIEW_EVENTS.has(event.operation) && !isTimeSeries(event);
+    return !(isView && !this.#context.scope.migratesViews) && (await this.concerns(event, signal));
   }
 
   /** Returns whether the event was carried out now (false: done before, or not ours). */
@@ -185,13 +195,16 @@ export class DdlApplier {
     const sourceNs = namespaceOf(event);
     const ns = scope.target(sourceNs);
     const options = carriedOptions(descriptionOf(event));
-    if (canonicalText(options).includes('$_internalUnpackBucket')) {
+    if (isTimeSeries(event)) {
       throw new AppError(
         'UnsupportedChange',
         `the time-series collection ${nsText(sourceNs)} was created on the source during the migration; time-series collections cannot be migrated`,
       );
     }
-    if (!scope.migratesViews) return;
+    if (!scope.migratesViews) {
+      const text = `the view ${nsText(sourceNs)}, created meanwhile, is not migrated, since preExistingDestinationData is set`;
+      return this.#context.onWarning(text);
+    }
     await mustBeFree(this.#context, sourceNs, isReplay, signal);
     await collections.putView({ ns, sourceNs, options }, signal);
     await sendCreate(destination, ns, options, signal);
@@ -333,6 +346,11 @@ export class DdlApplier {
     );
     indexes.changed(collection.id);
   }
+}
+
+/** A time-series collection shows as the view on its buckets. */
+function isTimeSeries(event: ChangeEvent): boolean {
+  return canonicalText(descriptionOf(event)).includes('$_internalUnpackBucket');
 }
 
 function descriptionOf(event: ChangeEvent): OrderedDoc {

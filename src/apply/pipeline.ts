@@ -212,7 +212,7 @@ export class ApplyPipeline {
       for (const raw of batch.events) {
         const event = parseEvent(raw, this.#idOf);
         if (this.#fence !== undefined && isAfter(event, this.#fence)) {
-          if (await this.#ddl.concerns(event, signal)) await this.#judgeLate(event, lanes, signal);
+          if (await this.#ddl.wouldBeMissed(event, signal)) await this.#judgeLate(event, lanes, signal);
         } else if (isCrud(event.operation)) {
           const collection = await this.#collectionOf(event, signal);
           if (collection === undefined) continue;

@@ -5,7 +5,7 @@ import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
 import { type Doc, ObjectId, type Timestamp } from './bson.js';
-import { Code, clusterError, codeOf, isTransient, noteOrigin, safeText } from './errors.js';
+import { Code, clusterError, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
 
 /** Every write of the engine: a write that a majority has not stored could be lost with its checkpoint kept. */
 export const MAJORITY_WRITE = { w: 'majority', j: true } as const;
@@ -192,13 +192,26 @@ export class Cluster {
 
   /** `write` for the lease itself, which is what the guard asks. */
   async writeUnguarded(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+    const full = { ...command, writeConcern: MAJORITY_WRITE };
     try {
-      return await this.command(db, { ...command, writeConcern: MAJORITY_WRITE, ...this.bypassField() }, options);
+      const reply = await this.#writeOnce(db, full, options);
+      if (!holdsBlocked(reply)) return reply;
+    } catch (error) {
+      if (codeOf(error) !== Code.UserWritesBlocked) throw error;
+    }
+    // Access control may have been switched off since the last probe.
+    await this.#probeBypass();
+    throw writesBlocked(this.label);
+  }
+
+  async #writeOnce(db: string, command: Doc, options: CommandOptions): Promise<Doc> {
+    try {
+      return await this.command(db, { ...command, ...this.bypassField() }, options);
     } catch (error) {
       if (codeOf(error) !== Code.MayNotBypassWriteBlocking || !this.#bypass) throw error;
       // Access control was switched on since the probe: the user's own privilege decides from here on.
       this.#bypass = false;
-      return this.command(db, { ...command, writeConcern: MAJORITY_WRITE }, options);
+      return this.command(db, command, options);
     }
   }
 
@@ -321,6 +334,12 @@ function connectError(name: string, cause: unknown): AppError {
   return codeOf(cause) === undefined && !(cause instanceof AppError)
     ? new AppError('ClusterUnreachable', `connecting: ${name}: ${safeText(cause)}`, { cause })
     : clusterError(cause, name, 'connecting', 'ClusterUnreachable');
+}
+
+/** Whether statements were refused since users' writes are blocked: such a reply says `ok: 1`. */
+function holdsBlocked(reply: Doc): boolean {
+  const errors = reply['writeErrors'] as { code?: unknown }[] | undefined;
+  return errors?.some(({ code }) => Number(code) === Code.UserWritesBlocked) === true;
 }
 
 async function readFacts(client: MongoClient): Promise<ClusterFacts> {

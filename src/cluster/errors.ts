@@ -60,9 +60,17 @@ export function isTransientCode(code: number): boolean {
   return TRANSIENT_CODES.has(code);
 }
 
+/** The error of a write that a write block holds back, one that somebody else has set or that we may not pass. */
+export function writesBlocked(label: string): AppError {
+  return new AppError(
+    'WritesBlocked',
+    `user writes on ${label} are blocked, and this user may not pass. Lift the block there with db.adminCommand({setUserWriteBlockMode: 1, global: false}), unless the migration has set it; or grant bypassWriteBlockingMode on {cluster: true}`,
+  );
+}
+
 /** Whether the same command may succeed when it is tried again. */
 export function isTransient(error: unknown): boolean {
-  if (error instanceof AppError) return error.code === 'ClusterUnreachable';
+  if (error instanceof AppError) return error.code === 'ClusterUnreachable' || error.code === 'WritesBlocked';
   if (error instanceof MongoNetworkError || error instanceof MongoServerSelectionError) return true;
   if (!(error instanceof MongoError)) return false;
   const code = codeOf(error);
@@ -106,12 +114,6 @@ const origins = new WeakMap<Error, string>();
 /** Remembers which command an error came from, for the text of the error that is made of it. */
 export function noteOrigin(error: unknown, origin: string): void {
   if (error instanceof Error && !origins.has(error)) origins.set(error, origin);
-}
-
-/** The error of writes that are refused by a write block (371), until our user passes it again. */
-export function writesBlocked(cluster: string): AppError {
-  const text = `${cluster} refuses our writes while writes to it are blocked: the user lost the privilege bypassWriteBlockingMode`;
-  return new AppError('ClusterUnreachable', `${text} (code ${Code.UserWritesBlocked})`);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { AppError } from '../errors.js';
 import type { Doc } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { codeOf } from './errors.js';
@@ -42,7 +43,7 @@ export class RegexJudge {
     if (unknown.length > 0 && known.size > MAX_REMEMBERED) known.clear();
     for (let from = 0; from < unknown.length; from += TEXTS_PER_COMMAND) {
       const slice = unknown.slice(from, from + TEXTS_PER_COMMAND);
-      const results = await this.#ask(regex, slice, signal);
+      const results = await this.#ask(regex, slice, signal).catch((error: unknown) => tooComplex(regex, error));
       for (const [index, text] of slice.entries()) known.set(text, results[index] === true);
     }
   }
@@ -79,6 +80,17 @@ export class RegexJudge {
 }
 
 const INVALID_REGEX = 51111;
+const REGEX_FAILED = 51156;
+
+/** A pattern that backtracks without end is refused for the names at which it does so. */
+function tooComplex({ pattern }: RegexPattern, error: unknown): never {
+  if (codeOf(error) !== REGEX_FAILED) throw error;
+  throw new AppError(
+    'UnsupportedChange',
+    `the server gives up on the regular expression ${pattern} for one of the names on the source. Start with one that needs less backtracking`,
+    { cause: error },
+  );
+}
 
 /** An aggregation expression that is true when a text matches. */
 export function regexExpression(input: string, { pattern, options }: RegexPattern): Doc {

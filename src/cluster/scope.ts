@@ -25,7 +25,8 @@ const CRUD = ['insert', 'update', 'replace', 'delete'];
  */
 export class Scope {
   readonly #filter: NamespaceFilter;
-  readonly #entries: NamespaceFilterOptions;
+  /** The filter as it was given. */
+  readonly entries: NamespaceFilterOptions;
   readonly #names: ReadonlyMap<string, string>;
   readonly #judge: RegexJudge;
   /** Whether views are migrated, besides collections. */
@@ -36,7 +37,7 @@ export class Scope {
   constructor(source: Cluster, options: ScopeOptions) {
     this.#judge = new RegexJudge(source);
     this.#filter = new NamespaceFilter(options, this.#judge);
-    this.#entries = options;
+    this.entries = options;
     this.#names = new Map(options.namespaceRemap.map(({ from, to }) => [from, to]));
     this.migratesViews = !options.preExistingDestinationData;
     this.sharesDestination = options.preExistingDestinationData;
@@ -65,6 +66,11 @@ export class Scope {
     if (final !== undefined) return this.#filter.includes({ db: ns.db, coll: final }, signal);
     if (isUnnamedTemporary(ns.coll)) return this.#filter.includesAllOf(ns.db, signal);
     return this.#filter.includes(ns, signal);
+  }
+
+  /** What one entry names, whatever the others say. */
+  namedBy(entry: NamespaceFilterEntry): NamespaceFilter {
+    return new NamespaceFilter({ includeNamespaces: [entry], excludeNamespaces: [] }, this.#judge);
   }
 
   /** The databases that may hold namespaces to migrate. */
@@ -107,7 +113,7 @@ export class Scope {
   async validate(signal: AbortSignal): Promise<void> {
     const violations: FieldViolation[] = [];
     for (const field of ['includeNamespaces', 'excludeNamespaces'] as const) {
-      for (const [index, entry] of this.#entries[field].entries())
+      for (const [index, entry] of this.entries[field].entries())
         violations.push(...(await this.#violations(entry, `${field}[${index}]`, signal)));
     }
     if (violations.length > 0) throw invalidRequest(violations);

@@ -19,13 +19,20 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
 
 /**
  * Blocks or unblocks users' writes. Never sent when it is so already: the server aborts running index builds even when
- * the mode does not change. Source: MongoDB manual, setUserWriteBlockMode; docs/07-cutover.md.
+ * the mode does not change. `onSending` is called before the command is: without that call the mode was somebody else's
+ * doing. Source: MongoDB manual, setUserWriteBlockMode; docs/07-cutover.md.
  */
-export async function setBlock(cluster: Cluster, block: boolean, signal: AbortSignal): Promise<void> {
+export async function setBlock(
+  cluster: Cluster,
+  block: boolean,
+  signal: AbortSignal,
+  onSending: () => void = () => undefined,
+): Promise<void> {
   await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, async () => {
     // Each time anew: of a try whose answer was lost it is not known whether it took effect.
     if ((await isBlocked(cluster, signal)) === block) return;
     cluster.assertMayWrite();
+    onSending();
     await cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
   });
 }

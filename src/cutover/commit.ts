@@ -39,6 +39,8 @@ export interface CommitContext {
   readonly untouched: (time: Timestamp, end: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
   readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
+  /** Stores how far is applied: from there a restart replays. */
+  readonly checkpoint: (signal: AbortSignal) => Promise<void>;
   /** Called when the destination is its applications': applying must stop, canWrite is true. */
   readonly onHandover: (signal: AbortSignal) => Promise<void>;
 }
@@ -73,6 +75,8 @@ export async function commitUpToHandover(
   await checkCatalog(source, collections, scope, signal);
   await checkDestination(destination, collections, scope, signal);
   await context.verified(time, signal);
+  // What is restored next takes no replay of what came before: a capped collection of its true size would evict.
+  await context.checkpoint(signal);
   await store.updateMigration({ commit: { step: 'restore', time } }, signal);
   await restoreBeforeHandover(destination, collections, context.isBuilt, signal);
   await checkRestored(destination, collections, signal);

@@ -13,6 +13,7 @@ import { linkAbort, sleep, unlessAborted } from '../lib/signals.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
+import { Postponed } from './postponed.js';
 
 /** What the index builder works with. */
 export interface IndexContext {
@@ -23,6 +24,8 @@ export interface IndexContext {
   readonly wants: (spec: OrderedDoc) => boolean;
   /** Collections whose indexes are built at the same time. */
   readonly parallelBuilds: number;
+  /** Resolves once what the source has at the call, and all that was written during the copy, is applied. */
+  readonly caughtUp: (signal: AbortSignal) => Promise<void>;
   /** Called once for each spec that had to be changed for the server to take it. */
   readonly onWarning: (warning: string) => void;
 }
@@ -67,12 +70,14 @@ export class IndexBuilder {
   readonly #rechecked = new Set<string>();
   /** Collections on which nothing is being built that this process did not begin or was told the end of. */
   readonly #ours = new Set<string>();
+  readonly #postponed: Postponed;
   #progress: { readonly version: number; readonly value: IndexProgress } | undefined;
   #open = false;
   #wake: () => void = () => undefined;
 
   constructor(context: IndexContext) {
     this.#context = context;
+    this.#postponed = new Postponed(context.caughtUp, () => this.#wake(), context.logger);
   }
 
   /** Lets builds begin, for every collection; before, only drops of indexes are noted. */
@@ -99,6 +104,11 @@ export class IndexBuilder {
   /** Whether every collection has what it should have. */
   get settled(): boolean {
     return this.#open && this.#queue.size === 0 && this.#running.size === 0;
+  }
+
+  /** Whether nothing can be built now: the collections that are not as they should be wait for events to be applied. */
+  get settledForNow(): boolean {
+    return this.#open && this.#running.size === 0 && [...this.#queue].every((id) => this.#postponed.has(id));
   }
 
   /** Counted again only after something has changed: progress is asked for many times a second. */
@@ -195,6 +205,7 @@ export class IndexBuilder {
       await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
       await this.#forgetKept(collection, collection.kept ?? [], signal);
       this.#add(id);
+      this.#postponed.add(id, signal);
     } finally {
       this.release([id]);
     }
@@ -262,13 +273,17 @@ export class IndexBuilder {
     }
     for (let index = this.#order.length - 1; index >= 0; index--) {
       const id = this.#order[index] as string;
-      if (this.#queue.has(id) && (this.#held.has(id) || this.#running.has(id))) continue;
+      if (this.#queue.has(id) && !this.#mayBuild(id)) continue;
       this.#order.splice(index, 1);
       if (!this.#queue.delete(id)) continue;
       const collection = collections.get(id);
       if (collection !== undefined && !collection.dropped) return id;
     }
     return undefined;
+  }
+
+  #mayBuild(id: string): boolean {
+    return !this.#held.has(id) && !this.#running.has(id) && !this.#postponed.has(id);
   }
 
   #woken(signal: AbortSignal): Promise<void> {
@@ -302,6 +317,7 @@ export class IndexBuilder {
         throw new AppError('DestinationModified', `${text} during the migration`, { cause: error });
       }
       if (isMoving || isTransient(error) || (code !== undefined && UNCOUNTED.has(code))) {
+        if (error instanceof AppError) logger.warn(`Building the indexes of ${collection.name}: ${error.message}`);
         metrics.indexBuilds.add(1, { outcome: 'cancelled' });
         this.#add(id);
         if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);
@@ -319,6 +335,8 @@ export class IndexBuilder {
         );
       }
       this.#add(id);
+      // An empty collection has no document that a later event could explain.
+      if (collection.copy.status !== 'pending') this.#postponed.add(id, signal);
       await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
     }
   }

@@ -62,8 +62,9 @@ async function recordCatalog(context: InitialiseContext, signal: AbortSignal): P
     for (const { ns, options } of views)
       await collections.putView({ ns: scope.target(ns), sourceNs: ns, options: carriedOptions(options) }, signal);
   }
-  const warnings = scope.migratesViews || views.length === 0 ? {} : { warnings: [viewsSkipped(views)] };
-  await store.updateMigration({ startTime: catalog.time, ...warnings }, signal);
+  const before = (await store.loadMigration(signal))?.warnings ?? [];
+  const warnings = scope.migratesViews || views.length === 0 ? before : [...before, viewsSkipped(views)];
+  await store.updateMigration({ startTime: catalog.time, warnings }, signal);
   logger.info('Recorded the catalog of the source', { namespaces: catalog.namespaces.length });
 }
 

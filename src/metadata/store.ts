@@ -1,6 +1,6 @@
 import { Binary, type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf, safeText, writesBlocked } from '../cluster/errors.js';
+import { Code, codeOf, safeText } from '../cluster/errors.js';
 import { endWrites } from '../cluster/operations.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
@@ -66,18 +66,26 @@ export class MetadataStore implements LeaseStore {
     const names = await this.#collectionNames(signal);
     const [schema] = names.has('schema') ? await this.#find('schema', {}, signal) : [];
     if (schema === undefined) {
-      if (names.size > 0 && !onlyLease(names)) throw foreignMetadata(this.db);
+      if (names.size > 0 && !onlyLease(names)) throw this.#foreign();
       return undefined;
     }
-    if (schema['product'] !== PRODUCT) throw foreignMetadata(this.db);
+    if (schema['product'] !== PRODUCT) throw this.#foreign();
     if (schema['version'] !== SCHEMA_VERSION) {
       throw new AppError(
         'MetadataUnreadable',
-        `the metadata in ${this.db} is of version ${String(schema['version'])}, this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
+        `the metadata in ${this.db} on ${this.#cluster.label} is of version ${String(schema['version'])}, this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
       );
     }
     const [doc] = await this.#find('migration', { _id: 'migration' }, signal);
     return doc === undefined ? undefined : toMigration(doc);
+  }
+
+  /** Errors: ForeignMetadata when newer mongosyncs have left something on this cluster; theirs have names of their own. */
+  async refuseNewerTools(signal: AbortSignal): Promise<void> {
+    const command = { listDatabases: 1, nameOnly: true, filter: { name: /^__mdb_internal_mongosync/ } };
+    const reply = await this.#cluster.read('listing metadata databases', 'admin', command, signal);
+    const [found] = reply['databases'] as { name: string }[];
+    if (found !== undefined) throw this.#foreign(found.name);
   }
 
   /** Creates the record of a new migration. */
@@ -195,7 +203,7 @@ export class MetadataStore implements LeaseStore {
 
   async changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
     const command = { update: 'lease', updates: [{ q: filter, u: pipeline, upsert }] };
-    const reply = await this.#named(this.#cluster.writeUnguarded(this.db, command, { record: true }));
+    const reply = await this.#cluster.writeUnguarded(this.db, command, { record: true });
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
     // An upsert that meets the document of another holder.
     if (error !== undefined && Number(error['code']) === Code.DuplicateKey) return false;
@@ -233,6 +241,13 @@ export class MetadataStore implements LeaseStore {
   async deleteDocuments(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
     for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
       await this.#delete(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal);
+  }
+
+  #foreign(db = this.db): AppError {
+    return new AppError(
+      'ForeignMetadata',
+      `${this.#cluster.label} holds a database ${db} that mongoferry did not write, for example a mongosync's. If that migration is over, drop the database`,
+    );
   }
 
   async #collectionNames(signal: AbortSignal): Promise<Set<string>> {
@@ -284,7 +299,7 @@ export class MetadataStore implements LeaseStore {
   async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
     await this.#cluster.attempt(what, signal, async () => {
       try {
-        const reply = await this.#named(this.#cluster.write(this.db, command, { record: true }));
+        const reply = await this.#cluster.write(this.db, command, { record: true });
         await this.#mustNotBeFenced(command, reply);
         this.#mustBeStored(reply);
       } catch (error) {
@@ -311,24 +326,11 @@ export class MetadataStore implements LeaseStore {
     if (isMet) throw new AppError('ClusterUnreachable', 'two of our own writes of one document have met');
   }
 
-  /** A write block is an outage with a name. */
-  async #named(writing: Promise<Doc>): Promise<Doc> {
-    try {
-      return await writing;
-    } catch (error) {
-      throw codeOf(error) === Code.UserWritesBlocked ? writesBlocked(this.#cluster.name) : error;
-    }
-  }
-
   #mustBeStored(reply: Doc): void {
-    const { name } = this.#cluster;
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
-    const code = Number(error?.['code']);
-    if (code === Code.UserWritesBlocked) throw writesBlocked(name);
-    if (error !== undefined) {
-      const text = safeText(String(error['errmsg']));
-      throw new AppError('WriteRefused', `the destination refused to store metadata: ${text} (code ${code})`);
-    }
+    if (error === undefined) return;
+    const text = safeText(String(error['errmsg']));
+    throw new AppError('WriteRefused', `the destination refused to store metadata: ${text} (code ${error['code']})`);
   }
 }
 
@@ -347,13 +349,6 @@ function notAbove(term: number): Doc {
 
 function onlyLease(names: ReadonlySet<string>): boolean {
   return [...names].every((name) => name === 'lease');
-}
-
-function foreignMetadata(db: string): AppError {
-  return new AppError(
-    'ForeignMetadata',
-    `the destination holds a database ${db} that mongoferry did not write, for example a mongosync's. If that migration is over, drop the database`,
-  );
 }
 
 function withoutUndefined(doc: Doc): Doc {

@@ -7,9 +7,10 @@ import { InvariantError } from '../errors.js';
 import { abortion } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import type { MismatchRecord } from '../metadata/verification-store.js';
+import { Checkpoints } from './checkpoints.js';
 import { commitContextOf } from './commit-phase.js';
 import { copyAgainOf, makePipeline, type RunParts, startTimeOf } from './run-parts.js';
-import { keepCheckpoint, keepNoting, watchCatalog } from './watchers.js';
+import { keepNoting, watchCatalog } from './watchers.js';
 
 /**
  * Change event application, with index builds and verification beside it, until the commit that is called during it has
@@ -19,12 +20,15 @@ export class ApplyPhase {
   readonly #parts: RunParts;
   readonly #writer: DocumentWriter;
   readonly #pipeline: ApplyPipeline;
+  readonly #checkpoints: Checkpoints;
 
   constructor(parts: RunParts, writer: DocumentWriter) {
     this.#parts = parts;
     this.#writer = writer;
     this.#pipeline = makePipeline(parts, writer);
     parts.pipeline = this.#pipeline;
+    this.#checkpoints = new Checkpoints(parts.context, this.#pipeline);
+    parts.checkpoints = this.#checkpoints;
     const copyAgain = copyAgainOf(parts, writer);
     parts.copyHeld = (collection, signal) =>
       this.#pipeline.withoutApplying([collection.id], () => copyAgain(collection, signal));
@@ -42,7 +46,7 @@ export class ApplyPhase {
         (inner) => pipeline.run(start, checkpoint?.eventsApplied ?? 0, inner),
         (inner) => indexes.run(inner),
         (inner) => this.#openIndexes(inner),
-        (inner) => keepCheckpoint(context, pipeline, inner),
+        (inner) => this.#checkpoints.keep(inner),
         (inner) => keepNoting(context, inner),
         (inner) => this.#verify(inner),
         (inner) => watchCatalog(context, inner),

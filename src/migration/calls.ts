@@ -1,7 +1,9 @@
+import type { OrderedDoc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError, safeText } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
+import { isBuilt } from '../indexes/build-mode.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import { MetadataStore } from '../metadata/store.js';
@@ -60,7 +62,7 @@ const ATTENTION =
 /** Warnings of the preflight that matter until the end. */
 const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
 
-/** Carries out the operator's calls, one after the other. Each is stored before it is answered. */
+/** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
   readonly #context: CallContext;
   #last: Promise<unknown> = Promise.resolve();
@@ -181,6 +183,8 @@ export class Calls {
       verifies: wanted.verification && !this.#context.disableVerification,
       skipDiskSpaceCheck,
       buildIndexes: wanted.buildIndexes,
+      isBuilt: (spec: OrderedDoc) => isBuilt(wanted.buildIndexes, spec),
+      namespaceRemap: wanted.namespaceRemap,
       copyInNaturalOrder: wanted.copyInNaturalOrder,
       documentFilter: wanted.documentFilter,
     };
@@ -211,7 +215,7 @@ export class Calls {
       const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
       const record = newRecord(wanted, source, destination, warnings);
       await machine.move('start', async () => {
-        await storeStart(roles.store, record, destination, () => recheck(source, destination, wanted, signal), signal);
+        await storeStart(roles.store, record, destination, () => recheck(roles, wanted, db, signal), signal);
         session = this.#context.enter(placeOf(roles, record));
       });
     } catch (error) {

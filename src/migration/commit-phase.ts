@@ -33,6 +33,7 @@ export function commitContextOf(parts: RunParts, writer?: DocumentWriter): Commi
     settleCapped: async (time, signal) => {
       if (writer !== undefined) await settleCapped(parts, writer, time, signal);
     },
+    checkpoint: async (signal) => parts.checkpoints?.store(signal),
     onHandover: async (signal) => {
       await record.refresh(signal);
       onChange();

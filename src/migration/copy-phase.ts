@@ -31,7 +31,7 @@ export async function copyPhase(parts: RunParts, writer: DocumentWriter, signal:
 /** On empty collections, or on what an earlier run has copied. */
 async function buildFirst(indexes: IndexBuilder, signal: AbortSignal): Promise<void> {
   indexes.open();
-  await indexesSettled(indexes, signal);
+  while (!indexes.settledForNow) await sleep(POLL_MS, signal);
 }
 
 /** Resolves once every wanted index is built. */

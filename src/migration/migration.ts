@@ -209,7 +209,8 @@ class LiveMigration implements Migration {
   }
 
   async #recover(clusters: readonly [Cluster, Cluster], signal: AbortSignal): Promise<void> {
-    const found = await findMigration(clusters, this.#db, signal);
+    const warn = (error: AppError): void => this.#logger.warn(error.message);
+    const found = await findMigration(clusters, this.#db, warn, signal);
     if (found === undefined) {
       this.#machine.recover('IDLE');
       this.#logger.info('No migration found on the clusters; waiting for start');

@@ -38,9 +38,16 @@ export async function monitor(
   let nextPing = 0;
   let nextOplog = 0;
   let nextLog = performance.now() + PROGRESS_LOG_MS;
+  let source: Cluster | undefined;
   for (;;) {
     const now = performance.now();
     const clusters = roles();
+    if (clusters?.source !== source) {
+      // After a reversal, what is known is of the other cluster.
+      source = clusters?.source;
+      health.sourcePingMs = health.destinationPingMs = health.oldestOplogSeconds = undefined;
+      nextPing = nextOplog = 0;
+    }
     if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
       background.run('source', async () => {

@@ -4,8 +4,10 @@ import type { DatabaseRemap, MigrationOptions, NamespaceFilterEntry, NaturalOrde
 /** Notes one thing wrong with a request. */
 export type Refuse = (field: string, description: string) => void;
 
-/** Characters and length that no server takes in a database name. Source: MongoDB manual, "Naming Restrictions". */
-const INVALID_DATABASE = /[/\\. "$*<>:|?\0]/;
+/** Characters and length of database names. Source: MongoDB manual, "Naming Restrictions". */
+const INVALID_DATABASE = /[/\\. "$\0]/;
+/** Those that servers on Windows do not take besides. */
+const NOT_PORTABLE = /[*<>:|?]/;
 const MAX_DATABASE_BYTES = 63;
 
 /**
@@ -55,7 +57,8 @@ function checkRemap(remap: readonly DatabaseRemap[], refuse: Refuse): void {
   for (const [i, { from, to }] of remap.entries()) {
     const path = `namespaceRemap[${i}]`;
     checkDatabaseName(from, `${path}.from.database`, refuse);
-    checkDatabaseName(to, `${path}.to.database`, refuse);
+    if (!checkDatabaseName(to, `${path}.to.database`, refuse) && NOT_PORTABLE.test(to))
+      refuse(`${path}.to.database`, `"${to}" is not a valid database name on every server`);
     if (from !== '' && from === to) refuse(`${path}.to.database`, 'is the same as from');
     if (sources.has(from)) refuse(`${path}.from.database`, `"${from}" is remapped already`);
     sources.add(from);
@@ -66,11 +69,14 @@ function checkRemap(remap: readonly DatabaseRemap[], refuse: Refuse): void {
   }
 }
 
-function checkDatabaseName(name: string, path: string, refuse: Refuse): void {
-  if (name === '') return;
-  if (isIgnoredDatabase(name)) refuse(path, `"${name}" is a system database, which is never migrated`);
-  else if (INVALID_DATABASE.test(name) || Buffer.byteLength(name) > MAX_DATABASE_BYTES)
-    refuse(path, `"${name}" is not a valid database name`);
+/** Whether something was wrong. Names that differ from a system database's in case only are its name to a server. */
+function checkDatabaseName(name: string, path: string, refuse: Refuse): boolean {
+  if (name === '') return true;
+  const isSystem = isIgnoredDatabase(name.toLowerCase());
+  const isInvalid = INVALID_DATABASE.test(name) || Buffer.byteLength(name) > MAX_DATABASE_BYTES;
+  if (isSystem) refuse(path, `"${name}" is a system database, which is never migrated`);
+  else if (isInvalid) refuse(path, `"${name}" is not a valid database name`);
+  return isSystem || isInvalid;
 }
 
 /** A block of the source would also stop applications whose data stays there. */
@@ -81,6 +87,8 @@ function checkBlocking(options: MigrationOptions, refuse: Refuse): void {
     refuse('enableUserWriteBlocking', `${text} with preExistingDestinationData; use "none" or "destinationOnly"`);
   else if (filtered(options))
     refuse('enableUserWriteBlocking', `${text} with includeNamespaces or excludeNamespaces; use "destinationOnly"`);
+  else if (options.documentFilter !== null)
+    refuse('enableUserWriteBlocking', `${text} with documentFilter; use "destinationOnly"`);
 }
 
 function checkReversible(options: MigrationOptions, refuse: Refuse): void {

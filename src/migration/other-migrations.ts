@@ -1,22 +1,24 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { AppError } from '../errors.js';
 import { MetadataStore, metadataDatabases } from '../metadata/store.js';
 import { blocker, type Finding } from '../preflight/finding.js';
-import type { MigrationOptions } from './options.js';
-import { isLive } from './recover.js';
+import { type MigrationOptions, storedOptions } from './options.js';
+import { isLive, isUnreadable } from './recover.js';
 
 interface Other {
   readonly db: string;
   readonly text: string;
   readonly blocks: boolean;
+  /** Whether it takes a destination that holds data of others. */
+  readonly shares: boolean;
 }
 
 /**
- * What other migrations, on the clusters that this one would block, have against it: a write block is of a whole
- * cluster, so the one that ends first would lift it for both. Source: docs/options.md, migrationName.
+ * What other migrations have against this one. A write block is of a whole cluster, so the one that ends first would
+ * lift it for both; and one that takes the destination for its own fails at its commit when another one has been writing
+ * there. Source: docs/options.md, several migrations.
  */
 export async function checkOtherMigrations(
-  options: Pick<MigrationOptions, 'writeBlocking'>,
+  options: Pick<MigrationOptions, 'writeBlocking' | 'preExistingDestinationData'>,
   roles: { readonly source: Cluster; readonly destination: Cluster },
   ownDb: string,
   signal: AbortSignal,
@@ -24,8 +26,11 @@ export async function checkOtherMigrations(
   const { source, destination } = roles;
   const findings: Finding[] = [];
   const onDestination = await liveMigrations(destination, ownDb, signal);
-  if (options.writeBlocking !== 'none') findings.push(...onDestination.map((each) => refused(each, destination)));
-  else findings.push(...onDestination.filter(({ blocks }) => blocks).map((each) => blocked(each, destination)));
+  for (const each of onDestination) {
+    if (options.writeBlocking !== 'none') findings.push(refused(each, destination));
+    else if (each.blocks) findings.push(blocked(each, destination));
+    else if (!options.preExistingDestinationData || !each.shares) findings.push(unshared(each, destination));
+  }
   if (options.writeBlocking !== 'sourceAndDestination') return findings;
   const onSource = await liveMigrations(source, ownDb, signal);
   return [...findings, ...onSource.map((each) => refused(each, source))];
@@ -47,6 +52,15 @@ function blocked({ db, text }: Other, cluster: Cluster): Finding {
   );
 }
 
+function unshared({ db, text, shares }: Other, cluster: Cluster): Finding {
+  const whose = shares ? 'this one takes the destination' : 'it takes the destination';
+  return blocker(
+    'OtherMigrationExists',
+    `another migration into ${cluster.label} is under way (${db}: ${text}), and ${whose} for its own`,
+    'Start each with preExistingDestinationData, or wait until the other one is committed.',
+  );
+}
+
 /** The migrations under another name into a cluster that are not over; what cannot be read counts as one. */
 async function liveMigrations(cluster: Cluster, ownDb: string, signal: AbortSignal): Promise<Other[]> {
   const found: Other[] = [];
@@ -59,11 +73,11 @@ async function liveMigrations(cluster: Cluster, ownDb: string, signal: AbortSign
           db,
           text: record.failure === undefined ? record.state : `failed in ${record.state}`,
           blocks: record.blockedDestination,
+          shares: storedOptions(record).preExistingDestinationData === true,
         });
     } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      if (error.code !== 'ForeignMetadata' && error.code !== 'MetadataUnreadable') throw error;
-      found.push({ db, text: error.code, blocks: false });
+      if (!isUnreadable(error)) throw error;
+      found.push({ db, text: error.code, blocks: false, shares: false });
     }
   }
   return found;

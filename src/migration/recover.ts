@@ -15,11 +15,15 @@ export interface Found {
  * starter's choice, until a reversal; of two records the higher generation counts. What another pair of clusters has
  * left behind, committed, on one of these is no obstacle: a destination may become the source of the next migration.
  * Errors: ClustersChanged when a migration that is not over belongs to other clusters than these (by replica set id,
- * so new hosts and passwords do not matter); ForeignMetadata; MetadataUnreadable.
+ * so new hosts and passwords do not matter).
+ *
+ * What another tool or another version has left is told to `onUnreadable`: which cluster will be the destination is not
+ * known yet, and only there it is in the way, which `check` and `start` say.
  */
 export async function findMigration(
   clusters: readonly [Cluster, Cluster],
   db: string,
+  onUnreadable: (error: AppError) => void,
   signal: AbortSignal,
 ): Promise<Found | undefined> {
   const [cluster0, cluster1] = clusters;
@@ -28,7 +32,7 @@ export async function findMigration(
     [cluster1, cluster0],
     [cluster0, cluster1],
   ] as const) {
-    const record = await new MetadataStore(destination, db).loadMigration(signal);
+    const record = await loadReadable(new MetadataStore(destination, db), onUnreadable, signal);
     if (record !== undefined) found.push({ record, source, destination });
   }
   const [ours] = found
@@ -40,6 +44,25 @@ export async function findMigration(
   );
   if (other !== undefined) throw otherClusters(other, db);
   return undefined;
+}
+
+async function loadReadable(
+  store: MetadataStore,
+  onUnreadable: (error: AppError) => void,
+  signal: AbortSignal,
+): Promise<MigrationRecord | undefined> {
+  try {
+    return await store.loadMigration(signal);
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+    onUnreadable(error);
+    return undefined;
+  }
+}
+
+/** Whether a metadata database holds what this program did not write, or cannot read. */
+export function isUnreadable(error: unknown): error is AppError {
+  return error instanceof AppError && (error.code === 'ForeignMetadata' || error.code === 'MetadataUnreadable');
 }
 
 /** How often a migration was reversed. */

@@ -179,6 +179,8 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
     logger,
     wants: (spec) => isBuilt(run.buildIndexes, spec),
     parallelBuilds: loadOf(context.loadLevel).parallelBuilds,
+    // Nothing is built here: the run that follows looks at every collection.
+    caughtUp: () => Promise.resolve(),
     onWarning: run.onWarning,
   });
   const writer = new DocumentWriter(destination, raw, (target, inner) => indexes.remove(target.uuid, inner));

@@ -6,6 +6,7 @@ import type { RepairContext } from '../apply/repair.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import { DocumentFilter } from '../cluster/document-filter.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
+import { writeNote } from '../cluster/notes.js';
 import { type CopyContext, copyAgain } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
@@ -16,10 +17,14 @@ import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
 import { ByteBudget } from '../lib/limit.js';
+import { sleep } from '../lib/signals.js';
 import type { Verifier } from '../verify/verifier.js';
+import type { Checkpoints } from './checkpoints.js';
 import { storedOptions } from './options.js';
 import type { RunContext } from './run-context.js';
 import { type Applying, makeVerifier } from './verification.js';
+
+const POLL_MS = 100;
 
 /** What the phases of a run share. */
 export interface RunParts {
@@ -32,6 +37,8 @@ export interface RunParts {
   readonly verifier: Verifier | undefined;
   /** Of change event application; undefined before it. */
   pipeline: ApplyPipeline | undefined;
+  /** Of change event application; undefined before it. */
+  checkpoints: Checkpoints | undefined;
   /** Copies a collection again while nothing is applied to it; undefined before change event application. */
   copyHeld: RepairContext['copyAgain'] | undefined;
 }
@@ -44,9 +51,10 @@ export function makeParts(context: RunContext): RunParts {
     context,
     filter,
     copy: new CopyProgress(),
-    indexes: indexBuilder(context),
+    indexes: indexBuilder(context, (signal) => caughtUp(parts, signal)),
     verifier: context.verifies ? makeVerifier(context, filter, () => applyingOf(parts)) : undefined,
     pipeline: undefined,
+    checkpoints: undefined,
     copyHeld: undefined,
   };
   return parts;
@@ -94,9 +102,12 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
  */
 export function copyAgainOf(parts: RunParts, writer: DocumentWriter): RepairContext['copyAgain'] {
   const copying = copyContextOf(parts, writer);
-  const { source } = parts.context;
+  const { source, record } = parts.context;
   const { verifier } = parts;
   return async (collection, signal) => {
+    // A capped one is copied once more, and none of its late changes is let pass.
+    const looksPastCommit = parts.filter !== undefined && parts.pipeline?.fence !== undefined && !collection.capped;
+    if (looksPastCommit) await record.update({ readPastCommit: true }, signal);
     const copy = (): Promise<void> => copyAgain(copying, collection, source.now ?? startTimeOf(parts.context), signal);
     await (verifier === undefined ? copy() : verifier.whileCopied(collection, copy, signal));
   };
@@ -130,6 +141,7 @@ export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipe
       windowBytes: load.windowBytes,
       rawDeltas: record.value.rawDeltas,
       filter,
+      onWarning: context.onWarning,
       copyAgain: copyAgainOf(parts, writer),
       onLateEvent: async (event, signal) => {
         const { operation, collection, key, seconds } = event;
@@ -143,7 +155,16 @@ export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipe
   );
 }
 
-function indexBuilder(context: RunContext): IndexBuilder {
+/** Waits until what the source has now, and all that was written during the copy, is applied. */
+async function caughtUp(parts: RunParts, signal: AbortSignal): Promise<void> {
+  const { source, record } = parts.context;
+  const now = await writeNote(source, 'indexes', signal);
+  while (parts.pipeline === undefined) await sleep(POLL_MS, signal);
+  await parts.pipeline.reached(record.value.copyEndTime ?? now, signal);
+  await parts.pipeline.reached(now, signal);
+}
+
+function indexBuilder(context: RunContext, appliedAll: (signal: AbortSignal) => Promise<void>): IndexBuilder {
   const { destination, collections, load, logger, onWarning } = context;
   return new IndexBuilder({
     destination,
@@ -151,6 +172,7 @@ function indexBuilder(context: RunContext): IndexBuilder {
     logger: logger.component('indexes'),
     wants: wantsIndex(context),
     parallelBuilds: load.parallelBuilds,
+    caughtUp: appliedAll,
     onWarning,
   });
 }

@@ -1,4 +1,4 @@
-import { safeText } from '../cluster/errors.js';
+import { clusterError, safeText } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { isPastHandover } from '../cutover/commit.js';
@@ -110,7 +110,14 @@ export class Session {
     if (this.#lastRun === undefined) this.#newRun();
     // Of two records the one that has not been committed is the new place's.
     const isMoved = this.place.record.value.commit === undefined;
-    this.work((signal) => (isMoved ? this.#arrive(signal) : this.#move(signal)));
+    this.work(async (signal) => {
+      try {
+        await (isMoved ? this.#arrive(signal) : this.#move(signal));
+      } catch (error) {
+        signal.throwIfAborted();
+        throw clusterError(error, 'a cluster', 'reversing the migration');
+      }
+    });
   }
 
   /** In PAUSED and COMMITTED nothing runs, but progress still tells how far it came. */

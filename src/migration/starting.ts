@@ -6,7 +6,10 @@ import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { blocker, type Finding } from '../preflight/finding.js';
 import { checkEmpty, checkPlaces, listMigrated } from '../preflight/places.js';
+import { blockedAlready } from '../preflight/write-blocks.js';
 import type { MigrationOptions } from './options.js';
+import { checkOtherMigrations } from './other-migrations.js';
+import { isUnreadable } from './recover.js';
 import type { State } from './state.js';
 
 const UNDO_MS = 8000;
@@ -40,12 +43,12 @@ export function blocksDestination(options: Pick<MigrationOptions, 'writeBlocking
 export async function checkMetadata(store: MetadataStore, signal: AbortSignal): Promise<Finding | undefined> {
   try {
     const record = await store.loadMigration(signal);
-    return record === undefined ? undefined : migrationExists(record.state, store.db);
+    if (record !== undefined) return migrationExists(record.state, store.db);
+    await store.refuseNewerTools(signal);
+    return undefined;
   } catch (error) {
-    if (error instanceof AppError && (error.code === 'ForeignMetadata' || error.code === 'MetadataUnreadable')) {
-      return blocker(error.code, error.message, `Find out what wrote ${store.db} before anything is dropped.`);
-    }
-    throw error;
+    if (!isUnreadable(error)) throw error;
+    return blocker(error.code, error.message, 'Find out what wrote it before anything is dropped.');
   }
 }
 
@@ -57,7 +60,8 @@ export function migrationExists(state: string, db: string): Finding {
 
 /**
  * Stores a new migration and blocks the destination's users. `recheck` looks for what is in the way again, under the
- * block: a write that slipped in before it must not be lost among ours. What was done is undone when it fails half way.
+ * block and with the record there to see: neither a write nor another migration may slip in between. What was done is
+ * undone when it fails half way; a block that somebody else has set meanwhile stays.
  */
 export async function storeStart(
   store: MetadataStore,
@@ -72,17 +76,22 @@ export async function storeStart(
       `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
     );
   }
+  let isOurs = false;
   try {
     await store.createMigration(record, signal);
-    if (!record.blockedDestination) return;
-    await setBlock(destination, true, signal);
+    if (record.blockedDestination) {
+      await setBlock(destination, true, signal, () => {
+        isOurs = true;
+      });
+      if (!isOurs) throw preflightError([blockedAlready(destination)]);
+    }
     const found = await recheck();
     if (found.length > 0) throw preflightError(found);
   } catch (error) {
     // Whatever has ended the start, the process being told to stop included: half a start would block every later one.
     const undoing = AbortSignal.timeout(UNDO_MS);
     try {
-      if (record.blockedDestination) await setBlock(destination, false, undoing);
+      if (isOurs) await setBlock(destination, false, undoing);
     } finally {
       await store.dropAll(undoing);
     }
@@ -90,16 +99,20 @@ export async function storeStart(
   }
 }
 
-/** What of the destination's data stands against a start. */
+/** What of the destination's data, and of other migrations, stands against a start. */
 export async function recheck(
-  source: Cluster,
-  destination: Cluster,
+  roles: { readonly source: Cluster; readonly destination: Cluster },
   options: MigrationOptions,
+  ownDb: string,
   signal: AbortSignal,
 ): Promise<Finding[]> {
+  const { source, destination } = roles;
   const scope = new Scope(source, options);
-  if (!scope.sharesDestination) return checkEmpty(destination, signal);
-  return checkPlaces(await listMigrated(source, scope, signal), destination, scope, signal);
+  const others = await checkOtherMigrations(options, roles, ownDb, signal);
+  const inTheWay = scope.sharesDestination
+    ? await checkPlaces(await listMigrated(source, scope, signal), destination, scope, signal)
+    : await checkEmpty(destination, signal);
+  return [...others, ...inTheWay];
 }
 
 /** Errors: OptionsDiffer, naming each option of a repeated `start` that is not as the migration has it. */

@@ -1,17 +1,14 @@
-import type { ApplyPipeline } from '../apply/pipeline.js';
 import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { secondsOf } from '../cluster/position.js';
 import { checkCatalog } from '../cutover/catalog-check.js';
 import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';
-import { metrics } from '../metrics.js';
 import type { RunContext } from './run-context.js';
 import { startTimeOf } from './run-parts.js';
 
 /** What goes on beside the phases of a run, each until its signal aborts. */
 
-const CHECKPOINT_MS = 1000;
 const NOTE_MS = 10_000;
 const OPLOG_WATCH_MS = 30_000;
 const CATALOG_WATCH_MS = 30_000;
@@ -50,33 +47,5 @@ export async function keepNoting({ source }: RunContext, signal: AbortSignal): P
   for (;;) {
     await sleep(NOTE_MS, signal);
     await writeNote(source, 'alive', signal);
-  }
-}
-
-/** Stores the safe position, and once more in the end. */
-export async function keepCheckpoint(
-  { record, lease, logger }: RunContext,
-  pipeline: ApplyPipeline,
-  signal: AbortSignal,
-): Promise<void> {
-  let stored: string | undefined;
-  const store = async (end: AbortSignal): Promise<void> => {
-    const { safe } = pipeline.status;
-    if (safe === undefined || safe.token === stored) return;
-    await record.store.saveCheckpoint(safe, end);
-    metrics.checkpoints.add(1);
-    stored = safe.token;
-  };
-  try {
-    for (;;) {
-      await sleep(CHECKPOINT_MS, signal);
-      await store(signal);
-    }
-  } finally {
-    // Where a pause, a stop or a failure left off; what is not stored would only be applied again.
-    if (lease.held)
-      await store(AbortSignal.timeout(3000)).catch((error: unknown) =>
-        logger.debug('The last checkpoint was not stored', { error }),
-      );
   }
 }

@@ -10,6 +10,7 @@ import type { Scope } from '../cluster/scope.js';
 import { ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding, warning } from './finding.js';
+import { checkCapped, checkIndexCount, checkProfiling, type Listed } from './limits.js';
 import { checkEmpty, checkPlaces, listMigrated } from './places.js';
 
 const PARALLEL = 8;
@@ -20,6 +21,8 @@ const NEEDED_SPACE = 1.25;
 export interface DataOptions {
   readonly scope: Scope;
   readonly buildIndexes: string;
+  /** Whether the migration builds an index at all, by `buildIndexes`. */
+  readonly isBuilt: (spec: OrderedDoc) => boolean;
   readonly verifies: boolean;
 }
 
@@ -41,6 +44,8 @@ export async function checkData(
     ...(scope.isFiltered && entries.length === 0 ? [nothingFound()] : []),
     ...(await checkIndexes(source, entries, options, signal)),
     ...checkPreImages(entries),
+    ...checkCapped(entries),
+    ...(await checkProfiling(source, migrated.databases, signal)),
   ];
 }
 
@@ -96,7 +101,7 @@ function checkKinds(entries: readonly CatalogEntry[]): Finding[] {
 async function checkIndexes(
   source: Cluster,
   entries: readonly CatalogEntry[],
-  { buildIndexes, verifies }: DataOptions,
+  { buildIndexes, isBuilt, verifies }: DataOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const collections = entries.filter((entry) => entry.type === 'collection');
@@ -106,17 +111,17 @@ async function checkIndexes(
     async (entry, inner) => ({ entry, indexes: await listIndexes(source, entry.ns, inner) }),
     signal,
   );
+  const built = listed.map(({ entry, indexes }) => ({ entry, indexes: indexes.filter(isBuilt) }));
   return [
-    ...checkTwins(listed.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),
-    ...checkHaystacks(listed.filter(({ indexes }) => indexes.some(isHaystack)).map(({ entry }) => nsText(entry.ns))),
+    ...checkTwins(built.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),
+    ...checkIndexCount(built),
+    ...checkHaystacks(built.filter(({ indexes }) => indexes.some(isHaystack)).map(({ entry }) => nsText(entry.ns))),
     ...(buildIndexes === 'never' && verifies ? checkExpiring(listed) : []),
   ];
 }
 
 /** mongosync's rule: what expires by an index that is not built cannot be compared. */
-function checkExpiring(
-  listed: readonly { readonly entry: CatalogEntry; readonly indexes: readonly OrderedDoc[] }[],
-): Finding[] {
+function checkExpiring(listed: readonly Listed[]): Finding[] {
   const found = listed
     .filter(({ entry, indexes }) => ttlRules(entry.options, indexes).length > 0)
     .map(({ entry }) => nsText(entry.ns));
@@ -246,14 +251,22 @@ function noneIfGone(error: unknown): Doc {
   return { cursor: { firstBatch: [] } };
 }
 
-/** The source's oplog must hold what is written during the copy. */
-export async function checkOplog(source: Cluster, signal: AbortSignal): Promise<Finding[]> {
+/** What a slow copy brings over in a second, of the bytes of files; see docs/operations.md, sizing. */
+const SLOW_COPY_BYTES = 20e6;
+const SAFETY = 2;
+const LEAST_SECONDS = 3600;
+
+/** The source's oplog must hold what is written during the copy: twice the time of a slow one, and an hour at least. */
+export async function checkOplog(source: Cluster, scope: Scope, signal: AbortSignal): Promise<Finding[]> {
   const window = await oplogWindowSeconds(source, signal);
-  if (window === undefined || window >= 24 * 3600) return [];
+  if (window === undefined) return [];
+  const needed = Math.max(LEAST_SECONDS, (SAFETY * (await sizeOnDisk(source, scope, signal))) / SLOW_COPY_BYTES);
+  if (window >= needed) return [];
+  const inHours = (seconds: number): number => Math.round(seconds / 360) / 10;
   return [
     warning(
       'ShortOplogWindow',
-      `the source's oplog spans ${Math.round(window / 360) / 10} hours of writes so far`,
+      `the source's oplog spans ${inHours(window)} hours of writes so far; ${inHours(needed)} would be on the safe side for this much data`,
       'If the copy takes longer than the oplog lasts, the migration fails: enlarge it with replSetResizeOplog if its size, not the age of the cluster, is the limit.',
     ),
   ];

@@ -15,6 +15,8 @@ export async function checkDeployments(source: Cluster, destination: Cluster, si
     ...checkVersion(source, MIN_SOURCE),
     ...checkVersion(destination, MIN_DESTINATION),
     ...checkPair(source, destination),
+    ...checkTried(source),
+    ...[source, destination].flatMap(checkRapidRelease),
   ];
   if (source.facts.setId !== '' && source.facts.setId === destination.facts.setId) {
     findings.push(
@@ -27,8 +29,9 @@ export async function checkDeployments(source: Cluster, destination: Cluster, si
   }
   for (const cluster of [source, destination]) {
     const minimum = cluster === source ? MIN_SOURCE : MIN_DESTINATION;
-    if (cluster.facts.topology === 'replicaSet' && cluster.isAtLeast(...minimum))
-      findings.push(...(await checkFcv(cluster, minimum, signal)));
+    if (cluster.facts.topology !== 'replicaSet' || !cluster.isAtLeast(...minimum)) continue;
+    // What the events of 6.0 tell depends on it.
+    findings.push(...(await checkFcv(cluster, cluster.isAtLeast(6) ? MIN_DESTINATION : minimum, signal)));
   }
   return findings;
 }
@@ -88,6 +91,57 @@ function checkPair(source: Cluster, destination: Cluster): Finding[] {
       ),
     ];
   return [];
+}
+
+const NEWEST_SOURCE: Release = [8, 0];
+
+/** What newer servers tell in their change events is not known yet; what is not understood ends the migration. */
+function checkTried(source: Cluster): Finding[] {
+  if (!isNewer(source)) return [];
+  return [
+    warning(
+      'UntestedVersion',
+      `${source.label} runs MongoDB ${source.facts.versionText}, which is later than ${NEWEST_SOURCE.join('.')}`,
+      'Rehearse the migration with a copy of the data first.',
+    ),
+  ];
+}
+
+function isNewer(cluster: Cluster): boolean {
+  const [major, minor] = cluster.facts.version;
+  return major > NEWEST_SOURCE[0] || (major === NEWEST_SOURCE[0] && minor > NEWEST_SOURCE[1]);
+}
+
+/** From 5.0 on the releases between two major ones are supported for a few months only, and not for downgrades. */
+function checkRapidRelease(cluster: Cluster): Finding[] {
+  const [major, minor] = cluster.facts.version;
+  if (major < 5 || minor === 0) return [];
+  return [
+    warning(
+      'RapidRelease',
+      `${cluster.label} runs MongoDB ${cluster.facts.versionText}, a release between two major ones`,
+      'Upgrade it to the next major release, or rehearse the migration with a copy of the data first.',
+    ),
+  ];
+}
+
+/** Members without data confirm no majority: writes to the destination, and reads of the source, wait with one down. */
+export async function checkArbiters(clusters: readonly Cluster[], signal: AbortSignal): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const cluster of clusters) {
+    const reply = await cluster.read('reading the members', 'admin', { replSetGetConfig: 1 }, signal);
+    const { members } = reply['config'] as { members: { host: string; arbiterOnly?: boolean }[] };
+    const arbiters = members.filter(({ arbiterOnly }) => arbiterOnly === true).map(({ host }) => host);
+    if (arbiters.length === 0) continue;
+    findings.push(
+      warning(
+        'Arbiters',
+        `${cluster.label} has arbiters, which store nothing and so confirm no write: ${arbiters.join(', ')}`,
+        'With a member down a majority may be lacking, and the migration waits for it. Replace them by members with data, at least for the migration.',
+      ),
+    );
+  }
+  return findings;
 }
 
 async function checkFcv(cluster: Cluster, minimum: Release, signal: AbortSignal): Promise<Finding[]> {

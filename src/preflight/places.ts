@@ -7,6 +7,8 @@ import { blocker, type Finding } from './finding.js';
 
 const PARALLEL = 8;
 const MAX_NAMED = 20;
+/** Source: MongoDB manual, limits, length of fully qualified collection namespaces. */
+const MAX_NAMESPACE_BYTES = 255;
 
 /** What of the source is migrated, as its catalog is now. */
 export interface Migrated {
@@ -28,6 +30,7 @@ export async function checkPlaces(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   return [
+    ...checkLengths(migrated, scope),
     ...checkClashes(migrated, scope),
     ...checkCase(migrated, scope),
     ...(scope.sharesDestination ? await checkTaken(migrated, destination, scope, signal) : []),
@@ -45,6 +48,21 @@ export async function checkEmpty(destination: Cluster, signal: AbortSignal): Pro
       'DestinationNotEmpty',
       `the destination holds ${found.length} collections, for example ${found.slice(0, 3).join(', ')}`,
       'Drop them, or migrate to an empty cluster.',
+      found.slice(0, MAX_NAMED),
+    ),
+  ];
+}
+
+/** Under another database's name a namespace may become longer than a server takes. */
+function checkLengths({ entries }: Migrated, scope: Scope): Finding[] {
+  const targets = migratedOf(entries, scope).map((ns) => nsText(scope.target(ns)));
+  const found = targets.filter((ns) => Buffer.byteLength(ns) > MAX_NAMESPACE_BYTES);
+  if (found.length === 0) return [];
+  return [
+    blocker(
+      'NamespaceTooLong',
+      `namespaces would be longer on the destination than the ${MAX_NAMESPACE_BYTES} bytes that a server takes: ${found.slice(0, MAX_NAMED).join(', ')}`,
+      'Choose a shorter name in namespaceRemap, or rename the collections.',
       found.slice(0, MAX_NAMED),
     ),
   ];

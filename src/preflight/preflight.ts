@@ -1,10 +1,12 @@
+import type { OrderedDoc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilterSpec } from '../cluster/document-filter.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
 import type { Scope } from '../cluster/scope.js';
+import { AppError } from '../errors.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
-import { checkDeployments } from './deployments.js';
-import { type Finding, warning } from './finding.js';
+import { checkArbiters, checkDeployments } from './deployments.js';
+import { blocker, type Finding, warning } from './finding.js';
 import { checkNamedData, type NaturalOrderNames } from './named-data.js';
 import { checkOptionSupport } from './option-support.js';
 import { checkPrivileges, type PrivilegeOptions } from './privileges.js';
@@ -15,6 +17,8 @@ export interface PreflightOptions extends PrivilegeOptions {
   readonly skipDiskSpaceCheck: boolean;
   readonly scope: Scope;
   readonly buildIndexes: string;
+  readonly isBuilt: (spec: OrderedDoc) => boolean;
+  readonly namespaceRemap: readonly { readonly from: string; readonly to: string }[];
   readonly copyInNaturalOrder: NaturalOrderNames;
   readonly documentFilter: DocumentFilterSpec | null;
 }
@@ -35,9 +39,10 @@ export async function preflight(
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
   const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
   const checks = [
+    () => checkArbiters([source, destination], signal),
     () => checkData(source, destination, options, signal),
     () => checkNamedData(source, options, signal),
-    () => checkOplog(source, signal),
+    () => checkOplog(source, options.scope, signal),
     () => checkWriteBlocks(source, destination, options, signal),
     () => checkBypassingUsers(source, destination, options, signal),
     ...(options.skipDiskSpaceCheck ? [] : [() => checkDiskSpace(source, destination, options.scope, signal)]),
@@ -46,11 +51,24 @@ export async function preflight(
     try {
       findings.push(...(await check()));
     } catch (error) {
-      if (codeOf(error) !== Code.Unauthorized) throw error;
-      findings.push(skipped(error));
+      findings.push(findingOf(error));
     }
   }
-  return sorted(findings);
+  return sorted(unique(findings));
+}
+
+/** What a check could not get over, as a finding. */
+function findingOf(error: unknown): Finding {
+  if (codeOf(error) === Code.Unauthorized) return skipped(error);
+  // Of the filter's expressions: what is no change yet is an option that cannot be followed.
+  if (error instanceof AppError && error.code === 'UnsupportedChange')
+    return blocker('OptionNotSupported', error.message, 'Change includeNamespaces or excludeNamespaces.');
+  throw error;
+}
+
+/** Two checks may come upon the same. */
+function unique(findings: readonly Finding[]): Finding[] {
+  return [...new Map(findings.map((each) => [`${each.name} ${each.description}`, each])).values()];
 }
 
 function skipped(error: unknown): Finding {

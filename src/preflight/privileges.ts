@@ -31,6 +31,11 @@ const DESTINATION_DATA = [
   'renameCollectionSameDB',
 ];
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
+const BLOCKING_OPTION = 'enableUserWriteBlocking';
+
+type ResourceTest = (resource: Privilege['resource']) => boolean;
+const isCluster: ResourceTest = ({ cluster }) => cluster === true;
+const isAllData: ResourceTest = ({ db, collection }) => db === '' && collection === '';
 
 /**
  * Whether the users may do what the migration needs; nothing is found where access control is off. Says exactly which
@@ -42,21 +47,32 @@ export async function checkPrivileges(
   options: PrivilegeOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
-  const { blocksDestination, blocksSource, reversible, verifies } = options;
-  const both = [...new Set([...SOURCE_CLUSTER, ...DESTINATION_CLUSTER, ...BLOCKING])];
-  const bothData = [...new Set([...SOURCE_DATA, ...DESTINATION_DATA])];
-  if (reversible)
-    return [
-      ...(await missing(source, both, bothData, signal)),
-      ...(await missing(destination, both, bothData, signal)),
-    ];
-  const onSource = blocksSource ? [...SOURCE_CLUSTER, 'setUserWriteBlockMode'] : SOURCE_CLUSTER;
-  const onDestination = blocksDestination ? [...DESTINATION_CLUSTER, ...BLOCKING] : DESTINATION_CLUSTER;
-  const onDestinationData = verifies ? [...DESTINATION_DATA, 'changeStream'] : DESTINATION_DATA;
   return [
-    ...(await missing(source, onSource, SOURCE_DATA, signal)),
-    ...(await missing(destination, onDestination, onDestinationData, signal)),
+    ...(await missing(source, needsOf('source', options), signal)),
+    ...(await missing(destination, needsOf('destination', options), signal)),
   ];
+}
+
+/** Actions that are needed, and the option for which, if not for every migration. */
+interface Need {
+  readonly option: string | undefined;
+  readonly onCluster: readonly string[];
+  readonly onData: readonly string[];
+}
+
+function needsOf(role: 'source' | 'destination', options: PrivilegeOptions): Need[] {
+  const { blocksDestination, blocksSource, reversible, verifies } = options;
+  const asSource = [
+    { option: undefined, onCluster: SOURCE_CLUSTER, onData: SOURCE_DATA },
+    ...(blocksSource ? [{ option: BLOCKING_OPTION, onCluster: ['setUserWriteBlockMode'], onData: [] }] : []),
+  ];
+  const asDestination = [
+    { option: undefined, onCluster: DESTINATION_CLUSTER, onData: DESTINATION_DATA },
+    ...(blocksDestination ? [{ option: BLOCKING_OPTION, onCluster: BLOCKING, onData: [] }] : []),
+    ...(verifies ? [{ option: 'verification', onCluster: [], onData: ['changeStream'] }] : []),
+  ];
+  const [own, other] = role === 'source' ? [asSource, asDestination] : [asDestination, asSource];
+  return reversible ? [...own, ...other.map((need) => ({ ...need, option: 'reversible' }))] : own;
 }
 
 /** What of the start options decides on the privileges. */
@@ -69,12 +85,7 @@ export interface PrivilegeOptions {
   readonly verifies: boolean;
 }
 
-async function missing(
-  cluster: Cluster,
-  clusterActions: readonly string[],
-  dataActions: readonly string[],
-  signal: AbortSignal,
-): Promise<Finding[]> {
+async function missing(cluster: Cluster, needs: readonly Need[], signal: AbortSignal): Promise<Finding[]> {
   const reply = await cluster.read(
     'reading privileges',
     'admin',
@@ -87,16 +98,21 @@ async function missing(
     auth.authenticatedUserPrivileges.some(
       (each) => (each.resource.anyResource === true || matches(each.resource)) && each.actions.includes(action),
     );
-  const onCluster = clusterActions.filter((action) => !has((resource) => resource.cluster === true, action));
-  const onData = dataActions.filter(
-    (action) => !has((resource) => resource.db === '' && resource.collection === '', action),
-  );
+  const onCluster = new Set<string>();
+  const onData = new Set<string>();
+  const parts: string[] = [];
+  for (const need of needs) {
+    const lacking = (actions: readonly string[], told: Set<string>, where: string, test: ResourceTest): void => {
+      const found = actions.filter((action) => !told.has(action) && !has(test, action));
+      for (const action of found) told.add(action);
+      const what = need.option === undefined ? '' : `for ${need.option} `;
+      if (found.length > 0) parts.push(`${what}on ${where}: ${found.join(', ')}`);
+    };
+    lacking(need.onCluster, onCluster, '{cluster: true}', isCluster);
+    lacking(need.onData, onData, '{db: "", collection: ""}', isAllData);
+  }
   const findings: Finding[] = [];
-  if (onCluster.length + onData.length > 0) {
-    const parts = [
-      ...(onCluster.length > 0 ? [`on {cluster: true}: ${onCluster.join(', ')}`] : []),
-      ...(onData.length > 0 ? [`on {db: "", collection: ""}: ${onData.join(', ')}`] : []),
-    ];
+  if (parts.length > 0) {
     findings.push(
       blocker(
         'MissingPrivilege',
@@ -105,10 +121,7 @@ async function missing(
       ),
     );
   }
-  const misplaced = onCluster.filter(
-    (action) =>
-      BLOCKING.includes(action) && has((resource) => resource.db === '' && resource.collection === '', action),
-  );
+  const misplaced = [...onCluster].filter((action) => BLOCKING.includes(action) && has(isAllData, action));
   if (misplaced.length > 0) {
     findings.push(
       warning(

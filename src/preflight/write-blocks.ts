@@ -18,15 +18,7 @@ export async function checkWriteBlocks(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
-  if (await isBlocked(destination, signal)) {
-    findings.push(
-      blocker(
-        'DestinationWritesBlocked',
-        `user writes on ${destination.label} are blocked already`,
-        `Find out who blocked them; then run there: ${UNBLOCK}.`,
-      ),
-    );
-  }
+  if (await isBlocked(destination, signal)) findings.push(blockedAlready(destination));
   if (blocksSource && source.isAtLeast(6) && (await isBlocked(source, signal))) {
     findings.push(
       warning(
@@ -37,6 +29,15 @@ export async function checkWriteBlocks(
     );
   }
   return findings;
+}
+
+/** The finding that somebody else has blocked the destination. */
+export function blockedAlready(destination: Cluster): Finding {
+  return blocker(
+    'DestinationWritesBlocked',
+    `user writes on ${destination.label} are blocked already`,
+    `Find out who blocked them; then run there: ${UNBLOCK}.`,
+  );
 }
 
 /** Users whom a write block does not stop, on the sides that will be blocked; nothing where users may not be read. */

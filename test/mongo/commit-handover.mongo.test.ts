@@ -1,12 +1,14 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Token, tokenTime } from '../../src/cluster/position.js';
 import { COMMIT_POINTS, killAt } from '../support/commit-points.js';
+import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedMigration } from '../support/stored-migration.js';
+import { METADATA_DB, resetClusters, storedMigration } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -50,6 +52,31 @@ test('a write on the source between the kill and the restart counts as late once
     assert.is((await storedMigration(destination))?.['canWrite'], false);
   };
   await within(TEST_MS, killAndWrite(), 'the late write');
+});
+
+test('nothing is replayed into a capped collection of its true size, whenever the process is killed', async () => {
+  const kill = async () => {
+    const recent = source.db('shop').collection('recent');
+    await using ferry = await startFerry();
+    const writing = (async () => {
+      using client = new FerryClient(ferry.grpcTarget);
+      await client.waitForCanCommit();
+      await recent.insertMany(Array.from({ length: 20 }, (_, n) => ({ late: n })));
+    })();
+    await killAt(ferry, { source, destination }, COMMIT_POINTS.restoring);
+    await writing;
+    const [checkpoint, migration] = await Promise.all([
+      destination.db(METADATA_DB).collection('checkpoint').findOne(),
+      storedMigration(destination),
+    ]);
+    const safe = tokenTime(String(checkpoint?.['token']) as Token);
+    assert.ok(safe.greaterThanOrEqual(migration?.['commit'].time), 'the commit time is safe');
+    await ferry.restart();
+    using client = new FerryClient(ferry.grpcTarget);
+    await client.waitForState('COMMITTED');
+    await assertEqualClusters(source, destination);
+  };
+  await within(TEST_MS, kill(), 'the kill');
 });
 
 /** What the owner of the destination does while the last restorations wait for a restart; resolves once it is over. */

@@ -254,6 +254,29 @@ for (const others of [false, true]) {
   });
 }
 
+test('a collection that comes into the filter by a rename which is applied after the commit time', async () => {
+  const commit = async () => {
+    const db = await seedLate();
+    await db.collection('wide').insertMany([{ tenant: 'red' }, { tenant: 'blue' }]);
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync({ ...RED, includeNamespaces: [{ database: 'late', collections: ['c', 'out'] }] });
+    const release = await holdStreams(source);
+    try {
+      await db
+        .collection('wide')
+        .aggregate([{ $out: 'out' }])
+        .toArray();
+      await harness.migration.commit();
+      await storedWhen(destination, 'the commit time', ({ commit }) => commit?.time !== undefined);
+      await db.collection('out').updateOne({ tenant: 'red' }, { $set: { tenant: 'blue' } });
+    } finally {
+      await release();
+    }
+    assert.is((await harness.failure()).code, 'SourceModifiedAfterCommit');
+  };
+  await within(TEST_MS, commit(), 'the commit');
+});
+
 test('texts and collations do not go together: refused at the start, and when such a collection comes', async () => {
   const check = async () => {
     const db = source.db('words');

@@ -61,6 +61,7 @@ test('a build that was done in the moment it was cancelled is made again', async
         logger,
         wants: () => true,
         parallelBuilds: 1,
+        caughtUp: () => Promise.resolve(),
         onWarning: () => undefined,
       });
       const stop = new AbortController();
@@ -118,6 +119,7 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
           logger,
           wants: () => true,
           parallelBuilds: 1,
+          caughtUp: () => Promise.resolve(),
           onWarning: () => undefined,
         });
       const hang = (mode: string) =>

@@ -316,8 +316,8 @@ test('a pattern that the server refuses is refused at start and check, with its 
       includeNamespaces: [{ database: 'a', collections: [], collectionsRegex: { pattern: 'a++(b', options: '' } }],
       excludeNamespaces: [{ databaseRegex: { pattern: '*', options: 'i' }, collections: ['c'] }],
     };
-    for (const call of [harness.migration.start(options), harness.migration.check(options)]) {
-      const error = await call.then(
+    for (const call of ['start', 'check'] as const) {
+      const error = await harness.migration[call](options).then(
         () => undefined,
         (reason: unknown) => reason as { code: string; violations: { field: string; description: string }[] },
       );
@@ -342,7 +342,9 @@ test('what would stop a migration is looked for in what is migrated only', async
     await source.db('prospects').collection('twins').createIndex({ a: 1 }, { name: 'strict', unique: true });
     await using harness = await MigrationHarness.open(pair);
     const names = async (options: object) =>
-      (await harness.migration.check({ ...START, ...options })).map(({ name }) => name);
+      (await harness.migration.check({ ...START, ...options }))
+        .map(({ name }) => name)
+        .filter((name) => name !== 'FilterEntryNotFound');
     assert.equal((await names({})).slice(0, 2), ['TimeSeriesCollection', 'UniqueAndNonUniqueIndex']);
     assert.equal(await names(SCHOOL), ['ShortOplogWindow']);
     assert.equal(await names({ includeNamespaces: [all('Staff')] }), ['FilterMatchesNothing', 'ShortOplogWindow']);
@@ -351,6 +353,64 @@ test('what would stop a migration is looked for in what is migrated only', async
     ]);
   };
   await within(TEST_MS, check(), 'the checks');
+});
+
+test('every entry of a filter that names nothing is told, by what of it is not there', async () => {
+  const check = async () => {
+    await seedSchool();
+    await using harness = await MigrationHarness.open(pair);
+    const regex = (pattern: string) => ({ pattern, options: '' });
+    const found = await harness.migration.check({
+      ...START,
+      includeNamespaces: [
+        { database: 'students', collections: ['undergrad', 'gradaute'], collectionsRegex: regex('^x') },
+        all('staff'),
+        all('Staff'),
+        { databaseRegex: regex('^pros'), collections: [] },
+        { databaseRegex: regex('^cons'), collections: [] },
+      ],
+      excludeNamespaces: [
+        some('staff', 'nobody'),
+        { database: 'staff', collections: [], collectionsRegex: regex('.') },
+      ],
+    });
+    const told = found.filter(({ name }) => name === 'FilterEntryNotFound');
+    assert.equal(
+      told.map(({ severity, description }) => `${severity}: ${description}`),
+      [
+        'warning: includeNamespaces[0] names what is not on the source: students.gradaute, students./^x/',
+        'warning: includeNamespaces[2] names what is not on the source: Staff',
+        'warning: includeNamespaces[4] names what is not on the source: /^cons/',
+        'warning: excludeNamespaces[0] names what is not on the source: staff.nobody',
+      ],
+    );
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('an expression that the server gives up on is refused by name, at the start and when such a name comes', async () => {
+  const refuse = async () => {
+    const name = `${'a'.repeat(40)}b`;
+    const options = {
+      includeNamespaces: [{ database: 'shop', collections: [], collectionsRegex: { pattern: '^(a+)+$', options: '' } }],
+    };
+    await source.db('shop').collection('aa').insertOne({ n: 1 });
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync(options);
+    await source.db('shop').createCollection(name);
+    const failure = await harness.failure();
+    assert.is(failure.code, 'UnsupportedChange');
+    assert.match(failure.message, /gives up on the regular expression \^\(a\+\)\+\$/);
+    await resetClusters(destination);
+    await using again = await MigrationHarness.open(pair);
+    const error = await again.migration.start({ ...START, ...options }).then(
+      () => undefined,
+      (reason: unknown) => reason as { code: string; message: string },
+    );
+    assert.is(error?.code, 'OptionNotSupported', error?.message);
+    assert.match(error?.message ?? '', /gives up on the regular expression/);
+  };
+  await within(TEST_MS, refuse(), 'the refusals');
 });
 
 /** How often each command went to the migration's source meanwhile. */

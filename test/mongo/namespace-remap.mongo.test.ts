@@ -174,6 +174,37 @@ test('names of databases that would differ in case only are found, and so is a s
   await within(TEST_MS, check(), 'the checks');
 });
 
+test('a remap of what is not there is told', async () => {
+  const check = async () => {
+    await seed();
+    await using harness = await MigrationHarness.open(pair);
+    const namespaceRemap = [
+      { from: 'acounts', to: 'elsewhere' },
+      { from: 'accounts', to: 'books' },
+    ];
+    const found = await harness.migration.check({ ...DEFAULT_START, namespaceRemap });
+    const told = found.filter(({ name }) => name === 'RemapNotFound');
+    assert.equal(
+      told.map(({ severity, namespaces }) => [severity, ...namespaces]),
+      [['warning', 'acounts']],
+    );
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('a database that comes to differ in case only from one that is remapped fails the migration by name', async () => {
+  const migrate = async () => {
+    await seed();
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync({ namespaceRemap: [{ from: 'accounts', to: 'Books' }] });
+    await source.db('books').collection('new').insertOne({ n: 1 });
+    const error = await harness.failure();
+    assert.is(error.code, 'UnsupportedChange');
+    assert.match(error.message, /books\.new.*differs in case only/);
+  };
+  await within(TEST_MS, migrate(), 'the failure');
+});
+
 const LATE_CLASHES: readonly (readonly [what: string, provoke: () => Promise<unknown>])[] = [
   ['a collection is created', () => source.db('sales').createCollection('open')],
   ['a view is created', () => source.db('sales').createCollection('open', { viewOn: 'orders', pipeline: [] })],

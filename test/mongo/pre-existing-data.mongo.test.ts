@@ -1,12 +1,13 @@
 import { BSON, type Document, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { AppError } from '../../src/errors.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import type { NamespaceFilterEntry, StartOptions } from '../../src/migration/options.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters } from '../support/stored-migration.js';
+import { isBlocked, METADATA_DB, resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -182,7 +183,7 @@ for (const [what, provoke, name, namespaces] of TAKEN) {
       assert.equal([found?.name, found?.severity, found?.namespaces], [name, 'blocker', namespaces]);
       assert.equal(
         more.map((each) => each.name),
-        ['ViewsNotMigrated', 'ShortOplogWindow'],
+        ['ViewsNotMigrated', 'FilterEntryNotFound', 'ShortOplogWindow'],
       );
       const before = await foreignBytes();
       const error = await harness.migration.start(OPTIONS).then(
@@ -203,17 +204,19 @@ test('a name that others take between the start and the catalog fails the migrat
     await source.db('shop').collection('fresh').insertOne({ n: 1 });
     const options: StartOptions = { ...OPTIONS, namespaceRemap: [{ from: 'shop', to: 'store' }] };
     await using harness = await MigrationHarness.open(pair);
-    const { createMigration } = MetadataStore.prototype;
-    MetadataStore.prototype.createMigration = async function create(...args) {
-      await createMigration.apply(this, args);
+    const { loadCollections } = MetadataStore.prototype;
+    MetadataStore.prototype.loadCollections = async function load(...args) {
+      MetadataStore.prototype.loadCollections = loadCollections;
       await destination.db('store').createCollection('fresh', { validator: { theirs: 1 } });
+      return loadCollections.apply(this, args);
     };
+    let error: AppError;
     try {
       await harness.migration.start(options);
+      error = await harness.failure();
     } finally {
-      MetadataStore.prototype.createMigration = createMigration;
+      MetadataStore.prototype.loadCollections = loadCollections;
     }
-    const error = await harness.failure();
     assert.is(error.code, 'DestinationModified');
     assert.match(error.message, /store\.fresh/);
     assert.match(error.message, /it was not so when the start was accepted/);
@@ -264,6 +267,66 @@ test('dropDatabase on the source leaves what others have in that database, under
     assert.is(await destination.db('foreign').collection('orders').countDocuments(), 0);
     const left = await destination.db('shop').listCollections({}, { nameOnly: true }).toArray();
     assert.not.ok(left.some(({ name }) => name === 'orders' || name === 'items'));
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
+/** Runs `work` on the source in a commit, once it has taken its time and before it hands over. */
+async function commitWith(harness: MigrationHarness, work: () => Promise<unknown>): Promise<void> {
+  const { updateMigration } = MetadataStore.prototype;
+  MetadataStore.prototype.updateMigration = async function update(...args) {
+    if (args[0].commit?.step === 'restore') await work();
+    await updateMigration.apply(this, args);
+  };
+  try {
+    await harness.caughtUp();
+    await harness.migration.commit();
+    await harness.until(({ state, failure }) => state === 'COMMITTED' || failure !== undefined, 'the end');
+  } finally {
+    MetadataStore.prototype.updateMigration = updateMigration;
+  }
+}
+
+test('what happens to views after the commit time is no late write, and views created meanwhile are told', async () => {
+  const migrate = async () => {
+    await seed();
+    const { createMigration } = MetadataStore.prototype;
+    MetadataStore.prototype.createMigration = function create(record, signal) {
+      return createMigration.call(this, { ...record, warnings: ['of the start'] }, signal);
+    };
+    await using harness = await MigrationHarness.open(pair);
+    try {
+      await harness.sync(OPTIONS);
+    } finally {
+      MetadataStore.prototype.createMigration = createMigration;
+    }
+    const shop = source.db('shop');
+    await shop.createCollection('lateView', { viewOn: 'orders', pipeline: [] });
+    for (const told of [
+      /^of the start$/,
+      /1 views are not migrated/,
+      /shop\.lateView, created meanwhile, is not migrated/,
+    ])
+      await harness.until(({ warnings }) => warnings.some((text) => told.test(text)), String(told));
+    await commitWith(harness, async () => {
+      await shop.command({ collMod: 'view', viewOn: 'items', pipeline: [] });
+      await shop.dropCollection('lateView');
+      await shop.createCollection('lateView', { viewOn: 'orders', pipeline: [] });
+    });
+    assert.is(harness.snapshot.state, 'COMMITTED', harness.snapshot.failure?.description);
+    const stored = await destination.db(METADATA_DB).collection('migration').findOne();
+    assert.ok((stored?.['warnings'] ?? []).includes('of the start'));
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
+test('a time-series collection after the commit time, which looks like a view, fails the commit', async () => {
+  const migrate = async () => {
+    await seed();
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync({ ...OPTIONS, includeNamespaces: [{ database: 'shop', collections: [] }] });
+    await commitWith(harness, () => source.db('shop').createCollection('series', { timeseries: { timeField: 'at' } }));
+    assert.is(harness.snapshot.failure?.error, 'SourceModifiedAfterCommit');
   };
   await within(TEST_MS, migrate(), 'the migration');
 });

@@ -82,7 +82,7 @@ test('UnsupportedVersionPair: a destination older than the source; a later patch
   await within(TEST_MS, check(), 'the checks');
 });
 
-test('UnsupportedVersion: a destination whose featureCompatibilityVersion is behind its release', async () => {
+test('UnsupportedVersion: a server of 6.0 whose featureCompatibilityVersion is behind, on either side', async () => {
   const check = async () => {
     await using other = await ReplicaSet.start();
     const admin = (await other.connect()).db('admin');
@@ -90,6 +90,9 @@ test('UnsupportedVersion: a destination whose featureCompatibilityVersion is beh
     const [found, ...more] = await checkBetween(set, other);
     assert.equal([found?.name, found?.severity, more.length], ['UnsupportedVersion', 'blocker', 0]);
     assert.match(found?.description ?? '', /cluster1: .*featureCompatibilityVersion 5\.0/);
+    const [asSource, ...others] = await checkBetween(other, set);
+    assert.equal([asSource?.name, asSource?.severity, others.length], ['UnsupportedVersion', 'blocker', 0]);
+    assert.match(asSource?.description ?? '', /cluster0: .*featureCompatibilityVersion 5\.0/);
     await admin.command({ setFeatureCompatibilityVersion: '6.0' });
     assert.equal(namesOf(await checkBetween(set, other)), []);
   };
@@ -151,6 +154,14 @@ test('versions far apart, older destinations and sharded clusters, as no server 
     const six = { version: [6, 0, 5], setId: 'a' } as const;
     assert.equal(await namesBetween(six, { version: [8, 0, 0], setId: 'b' }), []);
     assert.equal(await namesBetween(six, { version: [9, 0, 0], setId: 'b' }), ['UnusualVersionPair']);
+    const source = (...version: [number, number, number]) =>
+      namesBetween({ version, setId: 'a' }, { version: [8, 3, 0], setId: 'b' });
+    assert.equal(await source(8, 0, 4), ['RapidRelease']);
+    assert.equal(await source(7, 1, 0), ['RapidRelease', 'RapidRelease']);
+    assert.equal(await source(8, 2, 0), ['UntestedVersion', 'RapidRelease', 'RapidRelease']);
+    assert.equal(await namesBetween({ version: [9, 0, 0], setId: 'a' }, { version: [9, 0, 0], setId: 'b' }), [
+      'UntestedVersion',
+    ]);
     const old = { version: [4, 4, 29], setId: 'a' } as const;
     assert.equal(await namesBetween(old, { ...six, setId: 'b' }), []);
     assert.equal(await namesBetween(old, { version: [7, 0, 0], setId: 'b' }), ['UnusualVersionPair']);

@@ -82,7 +82,7 @@ test('whatever is missing is named, on each side, with the resource it must be g
     );
     assert.match(
       onDestination ?? '',
-      /cluster1 lacks actions on \{cluster: true\}: bypassWriteBlockingMode; on \{db: "", collection: ""\}: convertToCapped, collMod/,
+      /cluster1 lacks actions on \{db: "", collection: ""\}: convertToCapped, collMod; for enableUserWriteBlocking on \{cluster: true\}: bypassWriteBlockingMode$/,
     );
   };
   await within(TEST_MS, check(), 'the check');
@@ -110,6 +110,25 @@ test('write blocking needs its two actions only where it is asked for', async ()
     assert.equal([found?.name, more.length], ['MissingPrivilege', 0]);
     assert.match(found?.description ?? '', /cluster1 lacks .*: setUserWriteBlockMode, bypassWriteBlockingMode$/);
     assert.equal(await checkAs({ destination: weak }, { enableUserWriteBlocking: 'none' }), []);
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('what an option needs is named with the option', async () => {
+  const check = async () => {
+    const weak = await destinationUser(withoutActions(DESTINATION_PRIVILEGES, 'changeStream'));
+    const described = async (options: Partial<typeof DEFAULT_START>) =>
+      (await checkAs({ destination: weak }, options)).map(({ description }) => description);
+    assert.equal(await described({}), [
+      'the user of cluster1 lacks actions for verification on {db: "", collection: ""}: changeStream',
+    ]);
+    assert.equal(await described({ verification: { enabled: false } }), []);
+    const [onSource, onDestination] = await described({ reversible: true, enableUserWriteBlocking: true });
+    assert.match(
+      onSource ?? '',
+      /cluster0 lacks actions for enableUserWriteBlocking on \{cluster: true\}: setUserWriteBlockMode; for reversible on .*insert/,
+    );
+    assert.match(onDestination ?? '', /for verification on .*: changeStream; for reversible on .*: collStats$/);
   };
   await within(TEST_MS, check(), 'the check');
 });

@@ -1,4 +1,4 @@
-import { Long, type MongoClient, UUID } from 'mongodb';
+import { Long, type MongoClient, Timestamp, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Cluster } from '../../src/cluster/cluster.js';
@@ -99,6 +99,15 @@ for (const [name, provoke, namespaces] of BLOCKERS) {
   });
 }
 
+test('indexes that are not built are no obstacle', async () => {
+  const check = async () => {
+    await createTwins();
+    const names = (await findings({ buildIndexes: 'never' })).map(({ name }) => name);
+    assert.equal(names, ['ShortOplogWindow']);
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
 async function refuseAndGoOn(): Promise<void> {
   await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
   const rest = new RestClient(() => ferry.httpUrl);
@@ -131,12 +140,9 @@ test('all blockers are told at once, start refuses by the first one with 412, an
   await within(TEST_MS, refuseAndGoOn(), 'the refusal');
 });
 
-test("a sync tool's leftovers on the destination are refused by name, at the start-up and at start", async () => {
+test("a sync tool's leftovers on the destination are refused by name, and stay as they are", async () => {
   const refuse = async () => {
     await destination.db(METADATA_DB).collection('resumeData').insertOne({ phase: 'x' });
-    await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
-    assert.is((await ferry.exited).code, 3);
-    assert.match(ferry.log.at(-1)?.message ?? '', /mongosync_reserved_for_internal_use that mongoferry did not write/);
     const error = await harness.migration.start(DEFAULT_START).then(
       () => undefined,
       (reason: unknown) => reason,
@@ -196,12 +202,109 @@ test('InsufficientDestinationDiskSpace is found by what the destination tells of
 test('NamesDifferOnlyInCase is found in catalogs of old, which a server no longer lets come about', async () => {
   const check = async () => {
     await source.db('shop').collection('items').insertOne({ a: 1 });
-    const both = (reply: { databases: object[] }) => ({ databases: [...reply.databases, { name: 'Shop' }] });
+    const both = ({ databases }: { databases: { name: string }[] }) =>
+      databases.some(({ name }) => name === 'shop') ? { databases: [...databases, { name: 'Shop' }] } : {};
     await withReplies('listDatabases', both, async () => {
       const [found] = await findingsBut('ShortOplogWindow');
       assert.equal([found?.name, found?.severity], ['NamesDifferOnlyInCase', 'blocker']);
       assert.match(found?.description ?? '', /shop, Shop/);
     });
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+/** What is worth a warning: its name, what provokes it, and the namespaces it must hold. */
+const WARNINGS: readonly (readonly [name: string, provoke: () => Promise<unknown>, namespaces: readonly string[]])[] = [
+  [
+    'ProfilingNotMigrated',
+    async () => {
+      await source.db('shop').command({ profile: 2 });
+      await source.db('shop').collection('items').insertOne({ a: 1 });
+      await source.db('shop').command({ profile: 0 });
+    },
+    ['shop'],
+  ],
+  [
+    'ManyIndexes',
+    () =>
+      source
+        .db('shop')
+        .collection('items')
+        .createIndexes(Array.from({ length: 63 }, (_, n) => ({ key: { [`f${n}`]: 1 } }))),
+    ['shop.items'],
+  ],
+];
+
+for (const [name, provoke, namespaces] of WARNINGS) {
+  test(`${name} is told, with its namespaces and what to do`, async () => {
+    const check = async () => {
+      await provoke();
+      const [found, ...more] = await findingsBut('ShortOplogWindow');
+      assert.equal(more, []);
+      assert.equal([found?.name, found?.severity], [name, 'warning']);
+      assert.equal(found?.namespaces, namespaces);
+      assert.ok(found !== undefined && found.remedy !== '');
+    };
+    await within(TEST_MS, check(), 'the check');
+  });
+}
+
+test('NamespaceTooLong is found where another name of the database makes it so', async () => {
+  const check = async () => {
+    const name = 'c'.repeat(235);
+    await source.db('shop').collection(name).insertOne({ a: 1 });
+    const to = 'a_far_longer_name';
+    const [found] = await findings({ namespaceRemap: [{ from: 'shop', to: `${to}_too` }] });
+    assert.equal([found?.name, found?.severity], ['NamespaceTooLong', 'blocker']);
+    assert.equal(found?.namespaces, [`${to}_too.${name}`]);
+    assert.equal(
+      (await findings({ namespaceRemap: [{ from: 'shop', to }] })).map((each) => each.name),
+      ['ShortOplogWindow'],
+    );
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('Arbiters are told, on either side', async () => {
+  const check = async () => {
+    await source.db('shop').collection('items').insertOne({ a: 1 });
+    const withArbiter = ({ config }: { config: { members: object[] } }) => ({
+      config: { ...config, members: [...config.members, { host: 'arbiter:1', arbiterOnly: true }] },
+    });
+    await withReplies('replSetGetConfig', withArbiter, async () => {
+      const found = await findingsBut('ShortOplogWindow');
+      assert.equal(
+        found.map(({ name, severity, description }) => [name, severity, description.slice(0, 9)]),
+        [
+          ['Arbiters', 'warning', 'cluster0:'],
+          ['Arbiters', 'warning', 'cluster1:'],
+        ],
+      );
+      assert.match(found[0]?.description ?? '', /arbiter:1/);
+    });
+  };
+  await within(TEST_MS, check(), 'the check');
+});
+
+test('the oplog is to last twice as long as a slow copy of the data, and an hour', async () => {
+  const check = async () => {
+    await source.db('shop').collection('items').insertOne({ a: 1 });
+    let asked = 0;
+    // The oldest entry is asked for, then the newest one.
+    const twoHours = () => ({
+      cursor: { firstBatch: [{ ts: new Timestamp({ t: asked++ % 2 === 0 ? 1000 : 8200, i: 1 }) }] },
+    });
+    const ofSize = (bytes: number) => (reply: { databases: { name: string }[] }) => ({
+      databases: reply.databases.map((each) => (each.name === 'shop' ? { ...each, sizeOnDisk: bytes } : each)),
+    });
+    const told = (bytes: number) =>
+      withReplies('find', twoHours, () =>
+        withReplies('listDatabases', ofSize(bytes), () => findings({ skipDiskSpaceCheck: true })),
+      );
+    assert.equal(await told(50e9), []);
+    const [found, ...more] = await told(200e9);
+    assert.equal([found?.name, found?.severity, more.length], ['ShortOplogWindow', 'warning', 0]);
+    assert.match(found?.description ?? '', /spans 2 hours of writes so far; 5\.6 would be/);
   };
   await within(TEST_MS, check(), 'the check');
 });

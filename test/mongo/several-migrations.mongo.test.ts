@@ -158,21 +158,28 @@ test('several migrations into one cluster: a block is of all of them, so each is
   await within(TEST_MS, refuse(), 'the refusals');
 });
 
-test('beside one that does not block: "none" is accepted, any block is refused, by name', async () => {
+const sharing = (database: string): StartOptions => ({
+  includeNamespaces: [{ database }],
+  preExistingDestinationData: true,
+});
+
+test('beside one that shares its destination another one that does is accepted; any block is refused, by name', async () => {
   const refuse = async () => {
     await using first = await ferryOf(0, 2, '--migrationName', 'first');
     await withClient(first, async (client) => {
-      await client.start({ enableUserWriteBlocking: false });
+      await client.start(sharing('shop'));
       await client.waitForCanCommit();
     });
     await using second = await ferryOf(1, 2);
-    for (const [enableUserWriteBlocking, count] of [
-      [false, 0],
-      ['destinationOnly', 1],
-      [true, 1],
+    for (const [options, count] of [
+      [sharing('other'), 0],
+      [{ ...sharing('other'), enableUserWriteBlocking: 'destinationOnly' }, 1],
+      [{ enableUserWriteBlocking: false }, 1],
+      [{ enableUserWriteBlocking: 'destinationOnly' }, 1],
+      [{ enableUserWriteBlocking: true }, 1],
     ] as const) {
-      const found = named(await check(second, { enableUserWriteBlocking }), 'OtherMigrationExists');
-      assert.is(found.length, count, `${enableUserWriteBlocking}`);
+      const found = named(await check(second, options), 'OtherMigrationExists');
+      assert.is(found.length, count, JSON.stringify(options));
       if (count > 0) assert.match(found[0] ?? '', /mongosync_internal_first: RUNNING/);
     }
     assert.not(await isBlocked(c));

@@ -1,12 +1,13 @@
+import { encode, extendedValue } from '../../cluster/bson.js';
 import type { Violations } from '../violations.js';
 
-/** The Extended JSON forms of scalar values that a filter can compare, each with the shape of its content. */
+/** The Extended JSON forms of scalar values that a filter can compare, each with the check of its content. */
 const EXTENDED: ReadonlyMap<string, (value: unknown) => boolean> = new Map(
   Object.entries({
-    $numberInt: (value: unknown) => isText(value, /^-?\d{1,10}$/),
-    $numberLong: (value: unknown) => isText(value, /^-?\d{1,19}$/),
-    $numberDouble: (value: unknown) => isText(value, /^(-?Infinity|NaN|-?\d+(\.\d+)?([eE][+-]?\d+)?)$/),
-    $numberDecimal: (value: unknown) => isText(value, /^(-?Infinity|NaN|-?[\d.]+([eE][+-]?\d+)?)$/),
+    $numberInt: (value: unknown) => isInteger(value, 32),
+    $numberLong: (value: unknown) => isInteger(value, 64),
+    $numberDouble: isDouble,
+    $numberDecimal: isDecimal,
     $oid: (value: unknown) => isText(value, /^[0-9a-f]{24}$/i),
     $uuid: (value: unknown) => isText(value, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i),
     $date: isDate,
@@ -29,7 +30,7 @@ function problemOf(value: unknown): string | undefined {
   const [entry, ...more] = Object.entries(value);
   const check = entry === undefined ? undefined : EXTENDED.get(entry[0]);
   if (entry === undefined || more.length > 0 || check === undefined) return unsupported;
-  return check(entry[1]) ? undefined : `is not a valid Extended JSON ${entry[0]}`;
+  return check(entry[1]) && isCarried(value) ? undefined : `is not a valid Extended JSON ${entry[0]}`;
 }
 
 /** Beyond it JavaScript has no dates, so the value could not be kept. */
@@ -44,15 +45,54 @@ function problemOfNumber(value: number): string | undefined {
   return 'is an integer beyond 2^53, which JSON does not keep exactly; write {"$numberLong": "…"} or {"$numberDouble": "…"}';
 }
 
+/** The last word has who makes the value of it: what passes here must not fail where the filter is used. */
+function isCarried(value: unknown): boolean {
+  try {
+    encode({ value: extendedValue(value) });
+    return true;
+  } catch (error) {
+    if (error instanceof Error) return false;
+    throw error;
+  }
+}
+
+/** The driver would wrap a number that is out of range around. */
+function isInteger(value: unknown, bits: number): value is string {
+  return isText(value, /^-?\d{1,19}$/) && BigInt.asIntN(bits, BigInt(value)) === BigInt(value);
+}
+
+function isDouble(value: unknown): boolean {
+  if (isText(value, /^(-?Infinity|NaN)$/)) return true;
+  return isText(value, /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/) && Number.isFinite(Number(value));
+}
+
+function isDecimal(value: unknown): boolean {
+  if (isText(value, /^(-?Infinity|NaN)$/)) return true;
+  if (!isText(value, /^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/)) return false;
+  // Out of range it becomes infinite; one that would lose digits is refused by the driver itself.
+  return isCarried({ $numberDecimal: value }) && !String(extendedValue({ $numberDecimal: value })).includes('Inf');
+}
+
+/** Without a zone it would mean another time on each machine; finer than milliseconds it could not be kept. */
 function isDate(value: unknown): boolean {
-  if (typeof value === 'string') return /^\d{4}-\d\d-\d\dT/.test(value) && !Number.isNaN(Date.parse(value));
-  if (!isObjectWith(value, ['$numberLong']) || !isText(value['$numberLong'], /^-?\d{1,19}$/)) return false;
+  if (typeof value === 'string') {
+    const day = /^(\d{4}-\d\d-\d\d)T\d\d:\d\d:\d\d(\.\d{1,3})?(Z|[+-]\d\d:\d\d)$/.exec(value)?.[1];
+    return day !== undefined && isDay(day) && !Number.isNaN(Date.parse(value));
+  }
+  if (!isObjectWith(value, ['$numberLong']) || !isInteger(value['$numberLong'], 64)) return false;
   return Math.abs(Number(value['$numberLong'])) <= MAX_DATE_MS;
 }
 
+/** `2026-02-31` is parsed as a day in March. */
+function isDay(day: string): boolean {
+  const parsed = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(parsed.getTime()) && parsed.toISOString().startsWith(day);
+}
+
 function isBinary(value: unknown): boolean {
-  if (!isObjectWith(value, ['base64', 'subType'])) return false;
-  return isText(value['base64'], /^[A-Za-z0-9+/]*={0,2}$/) && isText(value['subType'], /^[0-9a-f]{1,2}$/i);
+  if (!isObjectWith(value, ['base64', 'subType']) || !isText(value['subType'], /^[0-9a-f]{1,2}$/i)) return false;
+  const { base64 } = value;
+  return typeof base64 === 'string' && Buffer.from(base64, 'base64').toString('base64') === base64;
 }
 
 function isText(value: unknown, form: RegExp): value is string {

@@ -59,6 +59,7 @@ test('thousands of collections are looked at largest first, each a few times, ho
     logger: recordingLogger([]),
     wants: () => true,
     parallelBuilds: 1,
+    caughtUp: () => Promise.resolve(),
     onWarning: () => undefined,
   });
   const stop = new AbortController();

@@ -57,7 +57,7 @@ function rulesBrokenBy(options: Partial<StartOptions>): string[] {
 
 const FILTER = { includeNamespaces: [{ database: 'a', collections: [] }] };
 const DUAL = { enableUserWriteBlocking: 'sourceAndDestination' };
-const RULES: readonly [Partial<StartOptions>, string][] = [
+const RULES: readonly [Partial<StartOptions>, string | readonly string[]][] = [
   [{ reversible: true }, 'reversible: needs enableUserWriteBlocking "sourceAndDestination"'],
   [{ ...DUAL, reversible: true, buildIndexes: 'never' }, 'reversible: is not permitted with buildIndexes "never"'],
   [
@@ -65,12 +65,19 @@ const RULES: readonly [Partial<StartOptions>, string][] = [
     'reversible: is not permitted with namespaceRemap',
   ],
   [
-    { ...DUAL, reversible: true, documentFilter: { field: 'a', matchValues: [1] } },
-    'reversible: is not permitted with documentFilter',
+    { reversible: true, documentFilter: { field: 'a', matchValues: [1] } },
+    [
+      'reversible: needs enableUserWriteBlocking "sourceAndDestination"',
+      'reversible: is not permitted with documentFilter',
+    ],
   ],
   [
     { ...DUAL, ...FILTER },
     'enableUserWriteBlocking: "sourceAndDestination" is not permitted with includeNamespaces or excludeNamespaces; use "destinationOnly"',
+  ],
+  [
+    { ...DUAL, documentFilter: { field: 'a', matchValues: [1] } },
+    'enableUserWriteBlocking: "sourceAndDestination" is not permitted with documentFilter; use "destinationOnly"',
   ],
   [{ preExistingDestinationData: true }, 'preExistingDestinationData: needs includeNamespaces or excludeNamespaces'],
   [
@@ -89,15 +96,31 @@ const RULES: readonly [Partial<StartOptions>, string][] = [
     { namespaceRemap: [{ from: 'a', to: 'config' }] },
     'namespaceRemap[0].to.database: "config" is a system database, which is never migrated',
   ],
+  ...['Admin', 'LOCAL', 'Mongosync_x', '__MDB_internal_x'].map((to): [Partial<StartOptions>, string] => [
+    { namespaceRemap: [{ from: 'a', to }] },
+    `namespaceRemap[0].to.database: "${to}" is a system database, which is never migrated`,
+  ]),
+  [
+    { namespaceRemap: [{ from: 'a', to: 'b:c' }] },
+    'namespaceRemap[0].to.database: "b:c" is not a valid database name on every server',
+  ],
+  [
+    { namespaceRemap: [{ from: 'b/c', to: 'a' }] },
+    'namespaceRemap[0].from.database: "b/c" is not a valid database name',
+  ],
   [{ namespaceRemap: [{ from: 'a', to: 'b/c' }] }, 'namespaceRemap[0].to.database: "b/c" is not a valid database name'],
   [{ namespaceRemap: [{ from: 'a', to: 'a' }] }, 'namespaceRemap[0].to.database: is the same as from'],
 ];
 
 for (const [options, violation] of RULES) {
   test(`refused: ${violation}`, () => {
-    assert.equal(rulesBrokenBy(options), [violation]);
+    assert.equal(rulesBrokenBy(options), [violation].flat());
   });
 }
+
+test('a database may have a name that only some servers take, to be given another one', () => {
+  assert.equal(rulesBrokenBy({ namespaceRemap: [{ from: 'a:b*|?<>', to: 'c' }] }), []);
+});
 
 test('names of remapped databases are unique, also without regard to case', () => {
   const namespaceRemap = [

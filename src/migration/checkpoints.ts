@@ -1,0 +1,45 @@
+import type { ApplyPipeline } from '../apply/pipeline.js';
+import { sleep } from '../lib/signals.js';
+import { metrics } from '../metrics.js';
+import type { RunContext } from './run-context.js';
+
+const EVERY_MS = 1000;
+const LAST_MS = 3000;
+
+/** Stores how far change events are applied: the safe position of the pipeline, from which a restart goes on. */
+export class Checkpoints {
+  readonly #context: Pick<RunContext, 'record' | 'lease' | 'logger'>;
+  readonly #pipeline: ApplyPipeline;
+  #stored: string | undefined;
+
+  constructor(context: Pick<RunContext, 'record' | 'lease' | 'logger'>, pipeline: ApplyPipeline) {
+    this.#context = context;
+    this.#pipeline = pipeline;
+  }
+
+  /** Stores the present position, if it has moved. */
+  async store(signal: AbortSignal): Promise<void> {
+    const { safe } = this.#pipeline.status;
+    if (safe === undefined || safe.token === this.#stored) return;
+    await this.#context.record.store.saveCheckpoint(safe, signal);
+    metrics.checkpoints.add(1);
+    this.#stored = safe.token;
+  }
+
+  /** Stores it every second until `signal` aborts, and once more in the end. */
+  async keep(signal: AbortSignal): Promise<void> {
+    const { lease, logger } = this.#context;
+    try {
+      for (;;) {
+        await sleep(EVERY_MS, signal);
+        await this.store(signal);
+      }
+    } finally {
+      // Where a pause, a stop or a failure left off; what is not stored would only be applied again.
+      if (lease.held)
+        await this.store(AbortSignal.timeout(LAST_MS)).catch((error: unknown) =>
+          logger.debug('The last checkpoint was not stored', { error }),
+        );
+    }
+  }
+}

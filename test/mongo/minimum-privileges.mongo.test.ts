@@ -1,0 +1,128 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { StartOptions } from '../../src/migration/options.js';
+import { assertEqualClusters } from '../support/compare-clusters.js';
+import {
+  createUser,
+  DESTINATION_PRIVILEGES,
+  type Privilege,
+  SOURCE_PRIVILEGES,
+  withoutActions,
+} from '../support/ferry-users.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { resetClusters } from '../support/stored-migration.js';
+import { eventually, within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+let from: string;
+let users = 0;
+
+test.before(async () => {
+  pair = await startPair({ auth: true });
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+  from = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+  const db = source.db('shop');
+  await db.collection('items').insertMany([{ n: 1 }, { n: 2 }]);
+  await db.collection('items').createIndex({ n: 1 }, { unique: true });
+  await db.createCollection('log', { capped: true, size: 4096 });
+  await db.createCollection('few', { viewOn: 'items', pipeline: [] });
+});
+
+const open = async (privileges: readonly Privilege[]): Promise<MigrationHarness> =>
+  MigrationHarness.open({
+    source: { uri: from },
+    destination: { uri: await createUser(pair.destination, destination, { name: `user${++users}`, privileges }) },
+  });
+
+const UNBLOCKED: Partial<StartOptions> = { enableUserWriteBlocking: 'none' };
+
+for (const [name, options, missing] of [
+  ['"none" without the two actions of the write block', UNBLOCKED, BLOCKING],
+  ['without verification, no changeStream on the destination', { verification: { enabled: false } }, ['changeStream']],
+  [
+    'neither of them',
+    { ...UNBLOCKED, verification: { enabled: false }, buildIndexes: 'beforeDataCopy' },
+    [...BLOCKING, 'changeStream'],
+  ],
+] as const) {
+  test(`the documented roles less what an option makes needless: ${name}`, async () => {
+    const migrate = async () => {
+      await using harness = await open(withoutActions(DESTINATION_PRIVILEGES, ...missing));
+      await harness.sync(options);
+      const db = source.db('shop');
+      await db.collection('items').insertOne({ n: 3 });
+      await db.collection('items').createIndex({ m: 1 }, { expireAfterSeconds: 3600 });
+      await db.collection('log').insertOne({ n: 4 });
+      await db.collection('items').rename('goods');
+      await db.collection('late').insertOne({ n: 5 });
+      await harness.commit();
+      await assertEqualClusters(source, destination);
+    };
+    await within(TEST_MS, migrate(), 'the migration');
+  });
+}
+
+test('a block that somebody else sets on the destination holds the migration up, says so, and costs it nothing', async () => {
+  const migrate = async () => {
+    await using harness = await open(withoutActions(DESTINATION_PRIVILEGES, ...BLOCKING));
+    await harness.sync(UNBLOCKED);
+    await destination.db('admin').command({ setUserWriteBlockMode: 1, global: true });
+    const items = source.db('shop').collection('items');
+    await items.insertMany([{ n: 10 }, { n: 11 }]);
+    await items.updateOne({ n: 1 }, { $set: { m: 1 } });
+    await items.deleteOne({ n: 2 });
+    const isTold = () => harness.snapshot.warnings.some((text) => /setUserWriteBlockMode: 1, global: false/.test(text));
+    await eventually(30_000, isTold, 'a warning that says what to do');
+    assert.is(harness.snapshot.state, 'RUNNING');
+    const indexes = await destination.db('shop').collection('items').indexes();
+    assert.equal(indexes.map(({ name }) => name).sort(), ['_id_', 'n_1'], 'indexes are not to blame');
+    await destination.db('admin').command({ setUserWriteBlockMode: 1, global: false });
+    await harness.commit();
+    await assertEqualClusters(source, destination);
+    assert.not.ok(isTold(), 'the warning goes with the block');
+  };
+  await within(TEST_MS * 2, migrate(), 'the migration');
+});
+
+/** mongosync's manual, user permissions, self-managed clusters; without write blocking there and with it here. */
+const BUILT_IN = ['backup', 'clusterMonitor', 'readAnyDatabase'];
+const BUILT_IN_TO_WRITE = ['clusterManager', 'clusterMonitor', 'readWriteAnyDatabase', 'restore'];
+
+test('the built-in roles that mongosync documents are enough, with the write block of the destination, too', async () => {
+  const check = async () => {
+    const uris = {
+      source: await createUser(pair.source, source, { name: 'builtInSource', roles: BUILT_IN }),
+      destination: await createUser(pair.destination, destination, { name: 'builtIn', roles: BUILT_IN_TO_WRITE }),
+    };
+    await using harness = await MigrationHarness.open({
+      source: { uri: uris.source },
+      destination: { uri: uris.destination },
+    });
+    const found = await harness.migration.check(DEFAULT_START);
+    assert.equal(
+      found.map(({ name }) => name),
+      ['ShortOplogWindow'],
+    );
+    await harness.sync();
+    await harness.commit();
+    await assertEqualClusters(source, destination);
+  };
+  await within(TEST_MS, check(), 'the migration');
+});
+
+test.run();

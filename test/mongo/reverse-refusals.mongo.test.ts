@@ -1,0 +1,148 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { AppError } from '../../src/errors.js';
+import type { StartOptions } from '../../src/migration/options.js';
+import { assertEqualClusters } from '../support/compare-clusters.js';
+import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 90_000;
+const REVERSIBLE = { enableUserWriteBlocking: true, reversible: true } as const;
+const UNAUTHORIZED = 13;
+const ILLEGAL_OPERATION = 20;
+
+let pair: ReplicaSetPair;
+let one: MongoClient;
+let two: MongoClient;
+
+test.before(async () => {
+  pair = await startPair({ setParameters: FAIL_POINTS });
+  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(one, two);
+  const items = one.db('shop').collection('items');
+  await items.insertMany([{ n: 1 }, { n: 2 }]);
+  await items.createIndex({ n: 1 }, { unique: true });
+});
+
+async function refusal(work: Promise<unknown>): Promise<AppError> {
+  try {
+    await work;
+  } catch (error) {
+    return AppError.from(error);
+  }
+  throw new Error('the call was not refused');
+}
+
+async function commitReversible(harness: MigrationHarness): Promise<void> {
+  await harness.sync(REVERSIBLE);
+  await harness.commit();
+}
+
+const isTurned = ({ state, canCommit }: { state: string; canCommit: boolean }): boolean =>
+  state === 'RUNNING' && canCommit;
+
+test('a privilege that is lacking in the middle of a reversal ends the process by that name; with it, a restart goes on', async () => {
+  const reverse = async () => {
+    {
+      await using harness = await MigrationHarness.open(pair);
+      await commitReversible(harness);
+      await refuseCommands(one, { commands: ['collMod'] }, UNAUTHORIZED);
+      await harness.migration.reverse();
+      const error = await harness.failure();
+      assert.is(error.code, 'MissingPrivilege', error.message);
+      assert.match(error.message, /^reversing the migration: collMod of shop/);
+    }
+    assert.is((await one.db(METADATA_DB).collection('migration').findOne())?.['failure'], undefined);
+    await releaseCommands(one);
+    await using harness = await MigrationHarness.open(pair);
+    await harness.until(isTurned, 'canCommit after the reversal');
+    await harness.commit();
+    await assertEqualClusters(one, two);
+  };
+  await within(TEST_MS, reverse(), 'the reversal');
+});
+
+test('what a server refuses for good after the record has moved is stored, so that no supervisor tries it for ever', async () => {
+  const reverse = async () => {
+    {
+      await using harness = await MigrationHarness.open(pair);
+      await commitReversible(harness);
+      await refuseCommands(one, { commands: ['collMod'] }, ILLEGAL_OPERATION);
+      await harness.migration.reverse();
+      const error = await harness.failure();
+      assert.is(error.code, 'MigrationFailed', error.message);
+      assert.match(harness.snapshot.failure?.description ?? '', /reversing the migration: collMod of shop/);
+    }
+    await releaseCommands(one);
+    await using harness = await MigrationHarness.open(pair);
+    const again = await harness.failure();
+    assert.is(again.code, 'MigrationFailed');
+    assert.match(again.message, /has failed before/);
+    assert.is(harness.snapshot.state, 'REVERSING');
+  };
+  await within(TEST_MS, reverse(), 'the reversal');
+});
+
+for (const [name, change] of [
+  ['an index', () => one.db('shop').collection('items').createIndex({ m: 1 })],
+  ['a collection', () => one.db('shop').createCollection('more')],
+  ['a rename', () => one.db('shop').collection('items').rename('goods')],
+] as const) {
+  test(`ReverseSourceModified: DDL on the old source since the commit: ${name}`, async () => {
+    const refuse = async () => {
+      await using harness = await MigrationHarness.open(pair);
+      await commitReversible(harness);
+      await one.db('admin').command({ setUserWriteBlockMode: 1, global: false });
+      await change();
+      const error = await refusal(harness.migration.reverse());
+      assert.is(error.code, 'ReverseSourceModified', error.message);
+      assert.match(error.message, /(createIndexes|create|rename) of shop\.(items|more) on cluster0/);
+      assert.is(harness.snapshot.state, 'COMMITTED');
+    };
+    await within(TEST_MS, refuse(), 'the refusal');
+  });
+}
+
+const SOME = [{ database: 'shop', collections: [] }];
+const REFUSED: readonly (readonly [string, Partial<StartOptions>])[] = [
+  ['another block', { enableUserWriteBlocking: 'destinationOnly' }],
+  ['no block', { enableUserWriteBlocking: 'none' }],
+  ['includeNamespaces', { includeNamespaces: SOME }],
+  ['excludeNamespaces', { excludeNamespaces: SOME }],
+  ['preExistingDestinationData', { includeNamespaces: SOME, preExistingDestinationData: true }],
+  ['buildIndexes "never"', { buildIndexes: 'never' }],
+  ['namespaceRemap', { namespaceRemap: [{ from: 'shop', to: 'store' }] }],
+  ['documentFilter', { documentFilter: { field: 'n', matchValues: [1] } }],
+];
+
+test('reversible is refused by start, and by check, with each option that it does not go with', async () => {
+  const refuse = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    for (const [name, options] of REFUSED) {
+      const wanted = { ...DEFAULT_START, ...REVERSIBLE, ...options };
+      for (const call of ['start', 'check'] as const) {
+        const error = await refusal(harness.migration[call](wanted));
+        assert.is(error.code, 'InvalidRequest', name);
+        assert.ok(
+          error.violations.some(({ field }) => field === 'reversible'),
+          name,
+        );
+      }
+      assert.is(harness.snapshot.state, 'IDLE');
+    }
+  };
+  await within(TEST_MS, refuse(), 'the refusals');
+});
+
+test.run();
