@@ -35,6 +35,7 @@ export async function monitor(
   signal: AbortSignal,
 ): Promise<void> {
   const background = new Background();
+  const isCurrent = (clusters: { readonly source: Cluster }): boolean => roles()?.source === clusters.source;
   let nextPing = 0;
   let nextOplog = 0;
   let nextLog = performance.now() + PROGRESS_LOG_MS;
@@ -50,17 +51,20 @@ export async function monitor(
     }
     if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
-      background.run('source', async () => {
-        health.sourcePingMs = await ping(clusters.source, logger);
+      background.run(`ping ${clusters.source.name}`, async () => {
+        const ms = await ping(clusters.source, logger);
+        if (isCurrent(clusters)) health.sourcePingMs = ms;
       });
-      background.run('destination', async () => {
-        health.destinationPingMs = await ping(clusters.destination, logger);
+      background.run(`ping ${clusters.destination.name}`, async () => {
+        const ms = await ping(clusters.destination, logger);
+        if (isCurrent(clusters)) health.destinationPingMs = ms;
       });
     }
     if (clusters !== undefined && now >= nextOplog) {
       nextOplog = now + OPLOG_MS;
-      background.run('oplog', async () => {
-        health.oldestOplogSeconds = await oldestOplog(clusters.source, logger, signal);
+      background.run(`oplog ${clusters.source.name}`, async () => {
+        const seconds = await oldestOplog(clusters.source, logger, signal);
+        if (isCurrent(clusters)) health.oldestOplogSeconds = seconds;
       });
     }
     if (now >= nextLog) {

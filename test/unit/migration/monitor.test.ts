@@ -25,7 +25,9 @@ test('after a reversal, what was known of the other cluster is forgotten and loo
   const stop = new AbortController();
   const seen: (number | undefined)[][] = [];
   const onTick = () => {
-    seen.push([health.sourcePingMs, health.destinationPingMs, health.oldestOplogSeconds]);
+    const known = [health.sourcePingMs, health.destinationPingMs, health.oldestOplogSeconds];
+    if (known.includes(undefined)) return;
+    seen.push(known);
     if (seen.length === 2) stop.abort();
     roles = { source: two, destination: one };
   };
