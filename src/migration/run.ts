@@ -17,7 +17,6 @@ import type { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import { type CopyContext, copyAgain, copyCollections } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
-import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
 import { blockSource } from '../cutover/block-source.js';
 import { checkCatalog } from '../cutover/catalog-check.js';
@@ -73,6 +72,8 @@ export interface RunContext {
   readonly onChange: () => void;
   /** Wraps each lane's applier; the identity but in tests, which make it lose or repeat operations. */
   readonly wrapApplier: (applier: LaneApplier) => LaneApplier;
+  /** Size in bytes above which collections are looked at for random `_id`s; tests have none that are so large. */
+  readonly detectAboveBytes: number;
 }
 
 const CHECKPOINT_MS = 1000;
@@ -285,7 +286,7 @@ export class MigrationRun {
       progress: this.copy,
       logger: log,
       parallelRanges: load.parallelRanges,
-      naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: DETECT_ABOVE_BYTES },
+      naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: this.#context.detectAboveBytes },
       filter: this.#filter,
     };
   }
