@@ -36,4 +36,6 @@ export interface RunContext {
   readonly onChange: () => void;
   /** Wraps each lane's applier; the identity but in tests, which make it lose or repeat operations. */
   readonly wrapApplier: (applier: LaneApplier) => LaneApplier;
+  /** Size in bytes above which collections are looked at for random `_id`s; tests have none that are so large. */
+  readonly detectAboveBytes: number;
 }

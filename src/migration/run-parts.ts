@@ -9,7 +9,6 @@ import type { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
 import { type CopyContext, copyAgain } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
-import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
 import { concernsFilter } from '../cutover/filtered-late-events.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
@@ -91,7 +90,7 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
     progress: copy,
     logger: log,
     parallelRanges: load.parallelRanges,
-    naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: DETECT_ABOVE_BYTES },
+    naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: context.detectAboveBytes },
     filter,
   };
 }

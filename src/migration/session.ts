@@ -1,6 +1,7 @@
 import { clusterError, safeText } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
+import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError, ExitCode } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
@@ -28,7 +29,7 @@ export interface SessionContext {
   readonly loadLevelIsDefault: boolean;
   readonly disableVerification: boolean;
   /** What tests put in the way. */
-  readonly hooks: Partial<Pick<RunContext, 'wrapApplier'>>;
+  readonly hooks: Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes'>>;
   /** How long a commit tries to block the source, in milliseconds. */
   readonly blockLimitMs: number;
   /** The process's. */
@@ -317,5 +318,6 @@ function runContext(place: Place, context: SessionContext): RunContext {
     onHeldUp: (text) => reporter.heldUp(text),
     onChange: () => reporter.changed(),
     wrapApplier: context.hooks.wrapApplier ?? ((applier) => applier),
+    detectAboveBytes: context.hooks.detectAboveBytes ?? DETECT_ABOVE_BYTES,
   };
 }

@@ -251,7 +251,7 @@ function noneIfGone(error: unknown): Doc {
   return { cursor: { firstBatch: [] } };
 }
 
-/** What a slow copy brings over in a second, of the bytes of files; see docs/operations.md, sizing. */
+/** What a slow copy brings over in a second, of the bytes of files; see docs/operations.md, the source's oplog. */
 const SLOW_COPY_BYTES = 20e6;
 const SAFETY = 2;
 const LEAST_SECONDS = 3600;

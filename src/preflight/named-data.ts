@@ -50,7 +50,12 @@ async function checkFilterEntries(source: Cluster, scope: Scope, signal: AbortSi
       if (!(await filter.includesSomeOf(db, signal))) continue;
       const entries = known.get(db) ?? (await listCollections(source, db, signal));
       known.set(db, entries);
-      for (const { ns } of entries) if (await filter.includes(ns, signal)) return true;
+      const { collections } = part;
+      const candidates = entries
+        .map(({ ns }) => ns)
+        .filter(({ coll }) => collections[0] === undefined || collections.includes(coll));
+      await filter.learn(candidates, signal);
+      for (const ns of candidates) if (await filter.includes(ns, signal)) return true;
     }
     return false;
   };

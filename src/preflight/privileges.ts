@@ -31,11 +31,6 @@ const DESTINATION_DATA = [
   'renameCollectionSameDB',
 ];
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
-const BLOCKING_OPTION = 'enableUserWriteBlocking';
-
-type ResourceTest = (resource: Privilege['resource']) => boolean;
-const isCluster: ResourceTest = ({ cluster }) => cluster === true;
-const isAllData: ResourceTest = ({ db, collection }) => db === '' && collection === '';
 
 /**
  * Whether the users may do what the migration needs; nothing is found where access control is off. Says exactly which
@@ -52,6 +47,12 @@ export async function checkPrivileges(
     ...(await missing(destination, needsOf('destination', options), signal)),
   ];
 }
+
+const BLOCKING_OPTION = 'enableUserWriteBlocking';
+
+type ResourceTest = (resource: Privilege['resource']) => boolean;
+const isCluster: ResourceTest = ({ cluster }) => cluster === true;
+const isAllData: ResourceTest = ({ db, collection }) => db === '' && collection === '';
 
 /** Actions that are needed, and the option for which, if not for every migration. */
 interface Need {

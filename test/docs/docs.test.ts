@@ -95,6 +95,31 @@ test('docs/errors.md tells of no error that is not there', () => {
   assert.equal(names.sort(), Object.keys(ERRORS).sort());
 });
 
+test('docs/errors.md tells of every warning of the preflight, and of none that is not there', () => {
+  const found = CODE.filter((file) => /^src\/(preflight|migration)\//.test(file)).flatMap((file) =>
+    [...read(file).matchAll(/\bwarning\(\s*'(\w+)'/g)].map(([, name = '']) => name),
+  );
+  const names = [...new Set(found)].sort();
+  assert.ok(names.length > 15);
+  const section = /^### Warnings$([\s\S]*?)^## /m.exec(read('docs/errors.md'))?.[1] ?? '';
+  const told = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, name = '']) => name);
+  assert.equal(told, names);
+});
+
+test('docs/compatibility.md names for every row a test file that is there, but for what is to come', () => {
+  const rows = read('docs/compatibility.md')
+    .split('\n')
+    .filter((line) => line.startsWith('|') && !/^\| -/.test(line) && !line.includes('| shown by |'))
+    .map((line) => line.split('|').map((cell) => cell.trim()));
+  assert.ok(rows.length > 70);
+  for (const [, what, verdict = '', , shownBy = ''] of rows) {
+    assert.ok(/^(same|better|different|accepted|ours|later|not tried)$/.test(verdict), `${what}: ${verdict}`);
+    const tests = [...shownBy.matchAll(/`(test\/[\w./-]+\.test\.ts)`/g)].map(([, file = '']) => file);
+    assert.is(tests.length > 0, verdict !== 'later' && verdict !== 'not tried', `${what}: ${shownBy}`);
+    for (const file of tests) assert.ok(existsSync(file), file);
+  }
+});
+
 test('docs/operations.md tells of every metric, and says which are not recorded yet', () => {
   const source = read('src/metrics.ts');
   const names = [...new Set(source.match(/(?<=')mongo(?:sync|ferry)_[a-z_]+(?=')/g))];

@@ -58,13 +58,14 @@ test('nothing is replayed into a capped collection of its true size, whenever th
   const kill = async () => {
     const recent = source.db('shop').collection('recent');
     await using ferry = await startFerry();
-    const writing = (async () => {
+    {
       using client = new FerryClient(ferry.grpcTarget);
+      await client.start();
       await client.waitForCanCommit();
-      await recent.insertMany(Array.from({ length: 20 }, (_, n) => ({ late: n })));
-    })();
+    }
+    // Right before the commit, so that no checkpoint in between holds them by itself.
+    await recent.insertMany(Array.from({ length: 20 }, (_, n) => ({ late: n })));
     await killAt(ferry, { source, destination }, COMMIT_POINTS.restoring);
-    await writing;
     const [checkpoint, migration] = await Promise.all([
       destination.db(METADATA_DB).collection('checkpoint').findOne(),
       storedMigration(destination),

@@ -17,6 +17,8 @@ const BYPASS = { mayBypassWriteBlocking: true, writeConcern: { w: 'majority' } }
 interface Case {
   readonly name: string;
   readonly filter?: Partial<StartOptions>;
+  /** What the database is called on the destination. Default: as on the source. */
+  readonly to?: string;
   /** Under the filter: what is migrated. Default: everything. */
   readonly isMigrated?: (collection: string) => boolean;
   readonly before: (db: Db) => Promise<unknown>;
@@ -123,6 +125,13 @@ const CASES: readonly Case[] = [
   },
 ];
 
+const REMAPPED: readonly Case[] = CASES.filter(({ name }) => /^(rename|drop|create)/.test(name)).map((each) => ({
+  ...each,
+  name: `${each.name}, under another name of the database`,
+  filter: { namespaceRemap: [{ from: 'recovery', to: 'restored' }] },
+  to: 'restored',
+}));
+
 /** Adds a collection to the map as the applier does once it has created it. */
 async function addToMap(
   client: MongoClient,
@@ -189,14 +198,15 @@ async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half
   const { operationTime } = await source.db('admin').command({ ping: 1 });
   await each.during(db);
   const intent = await lastDdlEvent(source, operationTime);
-  if (done === 'half') await each.half(destination, 'recovery', source);
+  const to = each.to ?? 'recovery';
+  if (done === 'half') await each.half(destination, to, source);
   const update = { q: { _id: 'ddl' }, u: { $set: { intent } }, upsert: true };
   await destination.db(METADATA).command({ update: 'ddl', updates: [update], ...BYPASS });
   await harness.migration.resume();
   await harness.commit();
   const isMigrated = each.isMigrated ?? (() => true);
   return compareClusters(source, destination, {
-    target: (name, coll) => (isMigrated(coll) ? [name, coll] : undefined),
+    target: (name, coll) => (isMigrated(coll) ? [name === 'recovery' ? to : name, coll] : undefined),
   });
 }
 
@@ -215,7 +225,7 @@ test.before.each(async () => {
 });
 
 for (const done of ['nothing', 'half'] as const) {
-  for (const each of CASES) {
+  for (const each of done === 'half' ? [...CASES, ...REMAPPED] : CASES) {
     test(`${each.name}: a process that died when ${done === 'half' ? 'the destination had changed but not the map' : 'only the intent was stored'} loses nothing`, async () => {
       await within(
         60_000,

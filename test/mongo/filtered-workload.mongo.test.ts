@@ -59,15 +59,25 @@ for (const [what, offset, scenario] of SCENARIOS) {
   }
 }
 
-test('a migration of a part of a database, killed (-9) again and again, ends equal', async () => {
+test('a migration of a part of a database, under another name, killed (-9) again and again, ends equal', async () => {
   const { start, target, without } = PART;
   const work = migrateWithKills({
     seed: 7,
     kills: 5,
     operationsBetween: 400,
     bulkDocuments: 40_000,
-    start: { ...start, includeNamespaces: [...start.includeNamespaces, { database: 'bulk' }] },
-    target: (db, coll) => (db === 'bulk' ? [db, coll] : target(db, coll)),
+    start: {
+      ...start,
+      includeNamespaces: [...start.includeNamespaces, { database: 'bulk' }],
+      namespaceRemap: [
+        { from: { database: 'work0' }, to: { database: 'home' } },
+        { from: { database: 'bulk' }, to: { database: 'work0' } },
+      ],
+    },
+    target: (db, coll) => {
+      if (db === 'bulk') return ['work0', coll];
+      return target(db, coll) === undefined ? undefined : ['home', coll];
+    },
     without,
   });
   assert.equal((await within(TEST_MS, work, 'the migration with kills')).differences, []);

@@ -1,21 +1,25 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createLogger } from '../../src/lib/logger.js';
 import type { StartOptions } from '../../src/migration/options.js';
+import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import {
   createUser,
   DESTINATION_PRIVILEGES,
   type Privilege,
   SOURCE_PRIVILEGES,
+  VERIFY_PRIVILEGES,
   withoutActions,
 } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { type ReplicaSet, type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
+const logger = createLogger({ level: 'FATAL', mongosyncId: 'test', sink: { write: () => undefined } });
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 
 let pair: ReplicaSetPair;
@@ -97,6 +101,27 @@ test('a block that somebody else sets on the destination holds the migration up,
     assert.not.ok(isTold(), 'the warning goes with the block');
   };
   await within(TEST_MS * 2, migrate(), 'the migration');
+});
+
+test('the documented role is enough for a comparison of two clusters', async () => {
+  const compare = async () => {
+    await destination.db('shop').collection('items').insertOne({ n: 1 });
+    const uriOf = (set: ReplicaSet, root: MongoClient) =>
+      createUser(set, root, { name: 'verify', privileges: VERIFY_PRIVILEGES });
+    const differences: ClusterDifference[] = [];
+    const config = {
+      cluster0: await uriOf(pair.source, source),
+      cluster1: await uriOf(pair.destination, destination),
+      loadLevel: 1,
+    };
+    await verifyClusters(
+      { config, logger, writesStopped: Promise.resolve(), onProgress: () => undefined },
+      (difference) => differences.push(difference),
+      new AbortController().signal,
+    );
+    assert.ok(differences.length >= 3, JSON.stringify(differences));
+  };
+  await within(TEST_MS, compare(), 'the comparison');
 });
 
 /** mongosync's manual, user permissions, self-managed clusters; without write blocking there and with it here. */

@@ -253,6 +253,28 @@ async function naturalOnes(destination: MongoClient): Promise<string[]> {
   return partitions.map(({ collection }) => names.get(collection) ?? '').sort();
 }
 
+test('detectRandomId, with a lower limit: a whole migration in which it chooses', async () => {
+  const migrate = async () => {
+    await using pair = await startPair();
+    const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
+    await fill(source.db('shop'), 'scattered', 2000, scattered);
+    await fill(source.db('shop'), 'ordered', 2000, (n) => n);
+    for (const detectRandomId of [true, false]) {
+      await resetClusters(destination);
+      await using harness = await MigrationHarness.open(pair, {}, { detectAboveBytes: 1000 });
+      await harness.sync({ detectRandomId });
+      assert.equal(await naturalOnes(destination), detectRandomId ? ['shop.scattered'] : []);
+      await source
+        .db('shop')
+        .collection('scattered')
+        .updateMany({ n: { $lt: 9 } }, { $set: { seen: detectRandomId } });
+      await harness.commit();
+      assert.equal(await compareClusters(source, destination), []);
+    }
+  };
+  await within(TEST_MS, migrate(), 'the migrations');
+});
+
 for (const version of ['4.4', '6.0'] as const) {
   test(`the documented privileges are enough for a scan in natural order and a source of ${version}`, async () => {
     const migrate = async () => {

@@ -268,20 +268,22 @@ test('from 4.4: geoHaystack indexes, and a document filter, are refused at the s
   await within(TEST_MS, check(), 'the check');
 });
 
-test('from 6.0.5 to 6.0.27', async () => {
-  const migrate = async () => {
-    await using pair = await startPair({ destination: { version: '6.0.27' } });
-    const source = await pair.source.connect();
-    const workload = new Workload({ client: source, seed: 27 });
-    await workload.prepare();
-    await workload.run({ operations: 400 });
-    await using harness = await MigrationHarness.open(pair);
-    await harness.migration.start(DEFAULT_START);
-    await workload.run({ operations: 600 });
-    await harness.commit();
-    assert.equal(await compareClusters(source, await pair.destination.connect()), []);
-  };
-  await within(TEST_MS, migrate(), 'the migration');
-});
+for (const version of ['6.0', '6.0.27'] as const) {
+  test(`from ${version === '6.0' ? '6.0.5' : version} to 6.0.27`, async () => {
+    const migrate = async () => {
+      await using pair = await startPair({ source: { version }, destination: { version: '6.0.27' } });
+      const source = await pair.source.connect();
+      const workload = new Workload({ client: source, seed: 27 });
+      await workload.prepare();
+      await workload.run({ operations: 400 });
+      await using harness = await MigrationHarness.open(pair);
+      await harness.migration.start(DEFAULT_START);
+      await workload.run({ operations: 600 });
+      await harness.commit();
+      assert.equal(await compareClusters(source, await pair.destination.connect()), []);
+    };
+    await within(TEST_MS, migrate(), 'the migration');
+  });
+}
 
 test.run();

@@ -187,7 +187,14 @@ test('InsufficientDestinationDiskSpace is found by what the destination tells of
       assert.equal([found?.name, found?.severity, more.length], ['InsufficientDestinationDiskSpace', 'blocker', 0]);
       const names = (await findings({ skipDiskSpaceCheck: true })).map(({ name }) => name);
       assert.equal(names, ['ShortOplogWindow']);
+      await using own = await MigrationHarness.open(pair);
+      const refused = await own.migration.start(DEFAULT_START).catch((reason: unknown) => reason);
+      assert.is((refused as { code?: string }).code, 'InsufficientDestinationDiskSpace');
+      await own.sync({ skipDiskSpaceCheck: true });
+      await own.commit();
+      assert.is(await destination.db('shop').collection('items').countDocuments(), 1);
     });
+    await resetClusters(destination);
     await withReplies(
       'dbStats',
       () => ({ fsTotalSize: 1e12, fsUsedSize: 0 }),

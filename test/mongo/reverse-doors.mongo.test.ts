@@ -79,6 +79,14 @@ test('commit and reverse over REST, gRPC and the command line, as users with the
     await assertEqualClusters(roots[0], roots[1]);
     assert.equal(await refusals(), ON_SECOND);
 
+    const insert = [{ resource: { db: '', collection: '' }, actions: ['insert'] }];
+    await roots[0].db('admin').command({ revokePrivilegesFromRole: 'ferryRole', privileges: insert });
+    const poor = await rest.post('reverse');
+    assert.equal([poor.status, poor.body['error']], [412, 'MissingPrivilege']);
+    assert.match(String(poor.body['errorDescription']), /cluster0 lacks actions on .*: insert/);
+    assert.is((await client.progress()).state, 'COMMITTED');
+    await roots[0].db('admin').command({ grantPrivilegesToRole: 'ferryRole', privileges: insert });
+
     const reversing = await run('reverse', '--wait');
     assert.equal([reversing.code, reversing.stderr], [0, ''], reversing.stdout);
     assert.match(

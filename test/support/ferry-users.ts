@@ -43,6 +43,12 @@ export const DESTINATION_PRIVILEGES: readonly Privilege[] = [
   },
 ];
 
+/** The role of docs/security.md for `mongoferry verify`, on both clusters. */
+export const VERIFY_PRIVILEGES: readonly Privilege[] = [
+  { resource: CLUSTER, actions: ['appendOplogNote', 'listDatabases'] },
+  { resource: ALL_DATA, actions: ['find', 'changeStream', 'listCollections', 'listIndexes', 'collStats'] },
+];
+
 /** What docs/security.md asks of both users for a migration that may be reversed. */
 export const REVERSIBLE_PRIVILEGES: readonly Privilege[] = [...SOURCE_PRIVILEGES, ...DESTINATION_PRIVILEGES];
 
