@@ -64,6 +64,8 @@ export interface CollectionRecord {
   /** Indexes of the destination that the migration does not build and leaves as they are. Absent: none. */
   readonly kept?: readonly Buffer[];
   readonly dropped: boolean;
+  /** The event that dropped it: forgotten once the checkpoint has passed it. */
+  readonly droppedBy?: Token;
   readonly copy: CopyRecord;
 }
 

@@ -462,6 +462,7 @@ export class MigrationRun {
       await this.#context.record.store.saveCheckpoint(safe, end);
       metrics.checkpoints.add(1);
       stored = safe.token;
+      await this.#context.collections.forgetDropped(safe.token, end);
     };
     try {
       for (;;) {
