@@ -79,14 +79,10 @@ test('while a cluster is down calls are told so within seconds, and the migratio
   const outage = async () => {
     await pair.destination.kill();
     for (const call of ['pause', 'check']) {
-      const { result, ms } = await timed(
-        rest.post(call, '{"source":"cluster0","destination":"cluster1"}'.repeat(Number(call === 'check'))),
-      );
-      assert.equal(
-        [result.status, result.body['error']],
-        [503, 'ClusterUnreachable'],
-        `${call}: ${JSON.stringify(result.body)}`,
-      );
+      const body = call === 'check' ? '{"source":"cluster0","destination":"cluster1"}' : '{}';
+      const { result, ms } = await timed(rest.post(call, body));
+      const text = `${call}: ${JSON.stringify(result.body)}`;
+      assert.equal([result.status, result.body['error']], [503, 'ClusterUnreachable'], text);
       assert.ok(ms < 25_000, `${call} took ${Math.round(ms)} ms`);
     }
     assert.is((await rest.progress()).state, 'RUNNING');
