@@ -1,11 +1,11 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { FAIL_POINTS } from '../support/fail-points.js';
-import { FerryProcess } from '../support/ferry-process.js';
+import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
+import { FerryProcess, FerryStartError } from '../support/ferry-process.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { RestClient } from '../support/rest-client.js';
-import { METADATA_DB, storedWhen } from '../support/stored-migration.js';
+import { isBlocked, METADATA_DB, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
@@ -53,6 +53,34 @@ async function buildBegins(): Promise<void> {
     'the index build',
   );
 }
+
+test('a port that is taken ends the process with 1, since it may be free the next time', async () => {
+  const options = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
+  const starting = FerryProcess.start({ ...options, flags: ['--port', new URL(ferry.httpUrl).port] });
+  const error = await within(
+    TEST_MS,
+    starting.catch((reason: unknown) => reason),
+    'the end',
+  );
+  assert.instance(error, FerryStartError);
+  assert.is((error as FerryStartError).exit?.code, 1);
+  assert.match((error as FerryStartError).message, /AddressInUse/);
+});
+
+test('the end of the process in the middle of a start leaves neither a record nor a block', async () => {
+  const breakOff = async () => {
+    await rest.waitFor('IDLE', ({ state }) => state === 'IDLE');
+    await holdCommands(destination, { commands: ['setUserWriteBlockMode'], times: 1 }, 2500);
+    const started = rest.post('start', '{"source":"cluster0","destination":"cluster1"}').catch(() => undefined);
+    await storedWhen(destination, 'the record', () => true);
+    assert.is(await ferry.stop(), 0);
+    await started;
+    assert.is(await storedMigration(destination), undefined);
+    assert.not.ok(await isBlocked(destination));
+    await ferry.restart();
+  };
+  await within(TEST_MS, breakOff(), 'the start');
+});
 
 test('a long index build holds up neither a pause nor the end of the process', async () => {
   const holdUp = async () => {
