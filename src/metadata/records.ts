@@ -5,10 +5,10 @@ import type { Token } from '../cluster/position.js';
 export const SCHEMA_VERSION = 2;
 
 /** The phases of a migration's work, in order; a restart goes on in the one that is stored. */
-export type Phase = 'initialise' | 'copy' | 'apply' | 'commit' | 'done';
+export type Phase = 'initialise' | 'copy' | 'apply' | 'done';
 
 /** The steps of a commit, in order; each is repeatable (docs/07-cutover.md). */
-export type CommitStep = 'drain' | 'restore' | 'handover' | 'finalise';
+export type CommitStep = 'drain' | 'restore' | 'handover';
 
 /** The one record of a migration: all that is not per collection. */
 export interface MigrationRecord {
