@@ -214,7 +214,7 @@ export class DdlApplier {
     const { collections } = this.#context;
     if (event.collection === undefined) return this.#dropView(collections.view(namespaceOf(event)), signal);
     const collection = collections.get(event.collection);
-    if (collection !== undefined && !collection.dropped) await this.#dropOne(collection, signal);
+    if (collection !== undefined && !collection.dropped) await this.#dropOne(event, collection, signal);
   }
 
   /** Only what the map has: a view of that name may be somebody else's. */
@@ -224,14 +224,14 @@ export class DdlApplier {
     await this.#context.collections.deleteView(view.sourceNs, signal);
   }
 
-  async #dropOne(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+  async #dropOne(event: ChangeEvent, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { collections, destination, indexes } = this.#context;
     if (collection.destinationUuid === undefined)
       throw new InvariantError(`${collection.name} has no UUID on the destination`);
     await indexes.hold([collection.id], signal);
     try {
       await dropCollection(destination, collection.ns, collection.destinationUuid, signal);
-      await collections.update(collection.id, { dropped: true }, signal);
+      await collections.update(collection.id, { dropped: true, droppedBy: tokenOf(event) }, signal);
     } finally {
       indexes.release([collection.id]);
     }
@@ -259,7 +259,8 @@ export class DdlApplier {
         { from: scope.target(from), to, uuid: collection.destinationUuid, target: target?.destinationUuid },
         signal,
       );
-      if (target !== undefined) await collections.update(target.id, { dropped: true }, signal);
+      if (target !== undefined)
+        await collections.update(target.id, { dropped: true, droppedBy: tokenOf(event) }, signal);
       const renamed = await collections.update(collection.id, { ns: to, sourceNs }, signal);
       if (isConvertToCappedTemporary(event.coll)) await this.#context.copyAgain(renamed, signal);
     } finally {
@@ -280,7 +281,7 @@ export class DdlApplier {
     if (event.collection === undefined || !isTemporary) throw entersFilter(from, to);
     const targetId = dropTargetOf(event);
     const target = targetId === undefined ? undefined : collections.get(targetId);
-    if (target !== undefined && !target.dropped) await this.#dropOne(target, signal);
+    if (target !== undefined && !target.dropped) await this.#dropOne(event, target, signal);
     if (collections.get(event.collection) === undefined) await mustBeFree(this.#context, to, isReplay, signal);
     await adopt(this.#context, event.collection, to, signal);
   }
@@ -288,7 +289,8 @@ export class DdlApplier {
   /** One by one: the command would need a privilege the documented roles lack, and take what is not ours. */
   async #dropDatabase(event: ChangeEvent, signal: AbortSignal): Promise<void> {
     const { collections } = this.#context;
-    for (const each of collections.live()) if (sameDatabase(each.sourceNs, event.db)) await this.#dropOne(each, signal);
+    for (const each of collections.live())
+      if (sameDatabase(each.sourceNs, event.db)) await this.#dropOne(event, each, signal);
     for (const view of collections.views())
       if (sameDatabase(view.sourceNs, event.db)) await this.#dropView(view, signal);
   }

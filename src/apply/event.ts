@@ -1,4 +1,4 @@
-import { decodeOrdered, valueEnd } from '../cluster/bson.js';
+import { decodeOrdered, type Timestamp, valueEnd } from '../cluster/bson.js';
 import type { Namespace } from '../cluster/namespace.js';
 import { type Token, toToken } from '../cluster/position.js';
 import { findField } from '../cluster/raw-document.js';
@@ -130,4 +130,10 @@ export function tokenOf(event: ChangeEvent): Token {
 
 export function namespaceOf(event: ChangeEvent): Namespace {
   return { db: event.db, coll: event.coll };
+}
+
+/** Whether an event happened after a cluster time. */
+export function isAfter(event: ChangeEvent, time: Timestamp): boolean {
+  const seconds = time.getHighBitsUnsigned();
+  return event.seconds > seconds || (event.seconds === seconds && event.increment > time.getLowBitsUnsigned());
 }

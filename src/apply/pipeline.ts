@@ -15,7 +15,7 @@ import type { CollectionMap, MigratedCollection } from '../metadata/collections.
 import { metrics } from '../metrics.js';
 import { ApplyWindow } from './apply-window.js';
 import { DdlApplier, type DdlContext } from './ddl.js';
-import { type ChangeEvent, isCrud, namespaceOf, parseEvent } from './event.js';
+import { type ChangeEvent, isAfter, isCrud, namespaceOf, parseEvent } from './event.js';
 import type { LaneApplier } from './lane-applier.js';
 import { idsOf, Lanes } from './lanes.js';
 import { operationOf } from './operation.js';
@@ -301,11 +301,6 @@ export class ApplyPipeline {
 function namesOnSource(collections: CollectionMap): (ns: Namespace) => string | undefined {
   const ids = new Map(collections.live().map((each) => [nsText(each.sourceNs), each.id]));
   return (ns) => ids.get(nsText(ns));
-}
-
-function isAfter(event: ChangeEvent, time: Timestamp): boolean {
-  const seconds = time.getHighBitsUnsigned();
-  return event.seconds > seconds || (event.seconds === seconds && event.increment > time.getLowBitsUnsigned());
 }
 
 /** Whether both sides know the server's own update deltas. Undocumented, so it is tried rather than read off a version. */

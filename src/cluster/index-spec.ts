@@ -203,8 +203,3 @@ export function heldBackChanges(spec: OrderedDoc): Doc[] {
     ...(spec.get('hidden') === true ? [{ name, hidden: false }] : []),
   ];
 }
-
-/** `createIndexes` for several specs of one collection: one scan builds them all. */
-export function createIndexesCommand(coll: string, specs: readonly OrderedDoc[]): Doc {
-  return { createIndexes: coll, indexes: specs };
-}

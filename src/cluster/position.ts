@@ -35,8 +35,3 @@ export function tokenTime(token: Token): Timestamp {
 export function secondsOf(time: Timestamp): number {
   return time.getHighBitsUnsigned();
 }
-
-/** -1, 0 or 1. */
-export function compareTimes(a: Timestamp, b: Timestamp): number {
-  return a.compare(b);
-}

@@ -1,7 +1,6 @@
-import type { ClientSession } from 'mongodb';
+import { type ClientSession, MongoError } from 'mongodb';
 import type { Doc, Long } from './bson.js';
 import type { Cluster } from './cluster.js';
-import { codeOf } from './errors.js';
 import { type Token, toToken } from './position.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
@@ -113,6 +112,6 @@ async function killCursor(
     await cluster.command(db, { killCursors: open.collection, cursors: [open.id] }, { session });
   } catch (error) {
     // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
-    if (!(error instanceof Error) || codeOf(error) === undefined) return;
+    if (!(error instanceof MongoError)) throw error;
   }
 }

@@ -5,7 +5,7 @@ import type { Scope } from '../cluster/scope.js';
 import { setBlock } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
-import type { CommitStep, MigrationRecord } from '../metadata/records.js';
+import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { checkCatalog, checkDestination, checkRestored } from './catalog-check.js';
 import { restoreAfterHandover, restoreBeforeHandover } from './restore.js';
@@ -106,6 +106,5 @@ export async function commitFromHandover(
 
 /** Whether a stored commit is past the point of no return. */
 export function isPastHandover(record: MigrationRecord): boolean {
-  const step: CommitStep | undefined = record.commit?.step;
-  return step === 'handover' || step === 'finalise';
+  return record.commit?.step === 'handover';
 }

@@ -1,4 +1,4 @@
-import { type ChangeEvent, namespaceOf, parseEvent } from '../apply/event.js';
+import { type ChangeEvent, isAfter, namespaceOf, parseEvent } from '../apply/event.js';
 import type { Doc, OrderedDoc, Timestamp } from '../cluster/bson.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -148,11 +148,6 @@ async function* changes(
       { cause: error },
     );
   }
-}
-
-function isAfter(event: ChangeEvent, time: Timestamp): boolean {
-  const seconds = time.getHighBitsUnsigned();
-  return event.seconds > seconds || (event.seconds === seconds && event.increment > time.getLowBitsUnsigned());
 }
 
 /**

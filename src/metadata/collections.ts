@@ -1,6 +1,7 @@
 import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../cluster/bson.js';
 import { isCapped, isCollated } from '../cluster/collection-spec.js';
-import { describeNs, type Namespace, nsText, sameNs } from '../cluster/namespace.js';
+import { describeNs, type Namespace, nsText } from '../cluster/namespace.js';
+import type { Token } from '../cluster/position.js';
 import { InvariantError } from '../errors.js';
 import type { CollectionRecord, CopyRecord } from './records.js';
 import type { MetadataStore } from './store.js';
@@ -21,6 +22,8 @@ export interface MigratedCollection {
   /** Indexes of the destination that the migration does not build and leaves as they are (after a reversal). */
   readonly kept?: readonly OrderedDoc[];
   readonly dropped: boolean;
+  /** The event that dropped it. */
+  readonly droppedBy?: Token;
   readonly copy: CopyRecord;
   /** Order is data: one writer, stream order. */
   readonly capped: boolean;
@@ -37,7 +40,10 @@ export interface MigratedView {
 }
 
 type Changes = Partial<
-  Pick<MigratedCollection, 'ns' | 'sourceNs' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'copy'>
+  Pick<
+    MigratedCollection,
+    'ns' | 'sourceNs' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'droppedBy' | 'copy'
+  >
 >;
 
 /**
@@ -47,6 +53,7 @@ type Changes = Partial<
 export class CollectionMap {
   readonly #store: MetadataStore;
   readonly #byId = new Map<string, MigratedCollection>();
+  readonly #live = new Map<string, MigratedCollection>();
   readonly #views = new Map<string, MigratedView>();
   #version = 0;
 
@@ -56,9 +63,10 @@ export class CollectionMap {
 
   async load(signal: AbortSignal): Promise<void> {
     this.#byId.clear();
+    this.#live.clear();
     this.#views.clear();
     this.#version++;
-    for (const record of await this.#store.loadCollections(signal)) this.#byId.set(record.id, fromRecord(record));
+    for (const record of await this.#store.loadCollections(signal)) this.#set(fromRecord(record));
     for (const view of await this.#store.loadViews(signal)) {
       const { db, coll, sourceDb } = view;
       const sourceNs = { db: sourceDb, coll };
@@ -77,7 +85,7 @@ export class CollectionMap {
 
   /** Collections that are not dropped. */
   live(): MigratedCollection[] {
-    return [...this.#byId.values()].filter((each) => !each.dropped);
+    return [...this.#live.values()];
   }
 
   views(): MigratedView[] {
@@ -89,16 +97,11 @@ export class CollectionMap {
     return this.#views.get(nsText(sourceNs));
   }
 
-  /** The live collection at a destination namespace. */
-  at(ns: Namespace): MigratedCollection | undefined {
-    return this.live().find((each) => sameNs(each.ns, ns));
-  }
-
   /** Adds or replaces collections, in memory once they are stored. */
   async add(collections: readonly NewCollection[], signal: AbortSignal): Promise<MigratedCollection[]> {
     const added = collections.map((each) => complete(each));
     await this.#store.saveCollections(added.map(toRecord), signal);
-    for (const each of added) this.#byId.set(each.id, each);
+    for (const each of added) this.#set(each);
     this.#version++;
     return added;
   }
@@ -108,9 +111,27 @@ export class CollectionMap {
     if (current === undefined) throw new InvariantError(`collection ${id} is not in the map`);
     const next = complete({ ...current, ...changes });
     await this.#store.saveCollections([toRecord(next)], signal);
-    this.#byId.set(id, next);
+    this.#set(next);
     this.#version++;
     return next;
+  }
+
+  /** Lets dropped collections go whose drop is at or before `token`: nothing that is replayed from there names them. */
+  async forgetDropped(token: Token, signal: AbortSignal): Promise<void> {
+    if (this.#byId.size === this.#live.size) return;
+    const isPast = (each: MigratedCollection): boolean =>
+      each.dropped && each.droppedBy !== undefined && each.droppedBy <= token;
+    const ids = [...this.#byId.values()].filter(isPast).map(({ id }) => id);
+    if (ids.length === 0) return;
+    await this.#store.deleteCollections(ids, signal);
+    for (const id of ids) this.#byId.delete(id);
+    this.#version++;
+  }
+
+  #set(collection: MigratedCollection): void {
+    this.#byId.set(collection.id, collection);
+    if (collection.dropped) this.#live.delete(collection.id);
+    else this.#live.set(collection.id, collection);
   }
 
   async putView(view: MigratedView, signal: AbortSignal): Promise<void> {
@@ -148,6 +169,7 @@ function toRecord(each: MigratedCollection): CollectionRecord {
     indexes: each.indexes.map(encode),
     ...(each.kept === undefined || each.kept.length === 0 ? {} : { kept: each.kept.map(encode) }),
     dropped: each.dropped,
+    ...(each.droppedBy === undefined ? {} : { droppedBy: each.droppedBy }),
     copy: each.copy,
   };
 }
@@ -162,6 +184,7 @@ function fromRecord(record: CollectionRecord): MigratedCollection {
     indexes: record.indexes.map(decodeOrdered),
     kept: (record.kept ?? []).map(decodeOrdered),
     dropped: record.dropped,
+    ...(record.droppedBy === undefined ? {} : { droppedBy: record.droppedBy }),
     copy: record.copy,
   });
 }

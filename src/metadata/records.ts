@@ -5,10 +5,10 @@ import type { Token } from '../cluster/position.js';
 export const SCHEMA_VERSION = 2;
 
 /** The phases of a migration's work, in order; a restart goes on in the one that is stored. */
-export type Phase = 'initialise' | 'copy' | 'apply' | 'commit' | 'done';
+export type Phase = 'initialise' | 'copy' | 'apply' | 'done';
 
 /** The steps of a commit, in order; each is repeatable (docs/07-cutover.md). */
-export type CommitStep = 'drain' | 'restore' | 'handover' | 'finalise';
+export type CommitStep = 'drain' | 'restore' | 'handover';
 
 /** How far a commit is, and the times that a reversal begins at. */
 export interface CommitRecord {
@@ -73,6 +73,8 @@ export interface CollectionRecord {
   /** Indexes of the destination that the migration does not build and leaves as they are. Absent: none. */
   readonly kept?: readonly Buffer[];
   readonly dropped: boolean;
+  /** The event that dropped it: forgotten once the checkpoint has passed it. */
+  readonly droppedBy?: Token;
   readonly copy: CopyRecord;
 }
 

@@ -179,10 +179,6 @@ export class MetadataStore implements LeaseStore {
     );
   }
 
-  async deletePartitions(collection: string, signal: AbortSignal): Promise<void> {
-    await this.#delete('partitions', { collection }, signal);
-  }
-
   async loadDdl(signal: AbortSignal): Promise<DdlRecord> {
     const [doc] = await this.#find('ddl', {}, signal);
     return { done: doc?.['done'] as string | undefined, intent: toIntent(doc?.['intent']) };
@@ -386,6 +382,7 @@ function toCollection(doc: Doc): CollectionRecord {
     indexes: (doc['indexes'] as unknown[]).map(bytes),
     kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytes),
     dropped: doc['dropped'] === true,
+    ...(typeof doc['droppedBy'] === 'string' ? { droppedBy: doc['droppedBy'] } : {}),
     copy: {
       status: copy['status'] as CollectionRecord['copy']['status'],
       estimatedDocuments: Number(copy['estimatedDocuments']),

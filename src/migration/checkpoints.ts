@@ -8,11 +8,11 @@ const LAST_MS = 3000;
 
 /** Stores how far change events are applied: the safe position of the pipeline, from which a restart goes on. */
 export class Checkpoints {
-  readonly #context: Pick<RunContext, 'record' | 'lease' | 'logger'>;
+  readonly #context: Pick<RunContext, 'record' | 'collections' | 'lease' | 'logger'>;
   readonly #pipeline: ApplyPipeline;
   #stored: string | undefined;
 
-  constructor(context: Pick<RunContext, 'record' | 'lease' | 'logger'>, pipeline: ApplyPipeline) {
+  constructor(context: Pick<RunContext, 'record' | 'collections' | 'lease' | 'logger'>, pipeline: ApplyPipeline) {
     this.#context = context;
     this.#pipeline = pipeline;
   }
@@ -24,6 +24,7 @@ export class Checkpoints {
     await this.#context.record.store.saveCheckpoint(safe, signal);
     metrics.checkpoints.add(1);
     this.#stored = safe.token;
+    await this.#context.collections.forgetDropped(safe.token, signal);
   }
 
   /** Stores it every second until `signal` aborts, and once more in the end. */

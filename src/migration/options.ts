@@ -151,11 +151,6 @@ export function storedOptions(record: { readonly options: Readonly<Record<string
   return record.options as unknown as MigrationOptions;
 }
 
-/** Whether a migration is of part of the source only, by namespace. */
-export function isFiltered(options: Pick<MigrationOptions, 'includeNamespaces' | 'excludeNamespaces'>): boolean {
-  return options.includeNamespaces.length + options.excludeNamespaces.length > 0;
-}
-
 function checkClusters(options: StartOptions, refuse: Refuse): void {
   for (const field of ['source', 'destination'] as const) {
     const name = options[field];

@@ -238,4 +238,33 @@ test('a write block that refuses the lease or the record is waited for, and is n
   );
 });
 
+test('a write that a majority did not confirm is tried again, also when statements of it were refused', async () => {
+  await within(
+    TEST_MS,
+    async () => {
+      const raw = await RawWriter.create(later, 'probes');
+      const write = (ids: readonly number[]) =>
+        raw.write({
+          db: 't',
+          coll: 'confirmed',
+          kind: 'insert',
+          statements: ids.map((_id) => Buffer.from(BSON.serialize({ _id }))),
+          ordered: false,
+          uuid: undefined,
+        });
+      for (const ids of [[1], [1, 2]]) {
+        const data = { failCommands: ['insert'], writeConcernError: { code: 64, errmsg: 'waiting timed out' } };
+        await client.db('admin').command({ configureFailPoint: 'failCommand', mode: { times: 1 }, data });
+        const error = await write(ids).then(
+          (refused) => refused.length,
+          (reason: unknown) => reason,
+        );
+        assert.ok(isTransient(error), `${ids}: ${String(error)}`);
+      }
+      assert.is((await write([1, 2])).length, 2);
+    },
+    'the writes',
+  );
+});
+
 test.run();

@@ -1,0 +1,97 @@
+import { type Binary, BSON, type MongoClient, UUID } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { findByUuid, findCollection } from '../../src/cluster/catalog.js';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { emptyCollection } from '../../src/cluster/destination-catalog.js';
+import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
+import { readByIds } from '../../src/cluster/read-by-id.js';
+import { AppError } from '../../src/errors.js';
+import { recordingLogger } from '../support/api-doors.js';
+import { ReplicaSet } from '../support/replica-set.js';
+import { within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+const { signal } = new AbortController();
+const OTHER = new UUID() as Binary;
+
+let set: ReplicaSet;
+let client: MongoClient;
+let cluster: Cluster;
+
+test.before(async () => {
+  set = await ReplicaSet.start();
+  client = await set.connect();
+  cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger: recordingLogger([]), maxPoolSize: 4 });
+});
+
+test.after(async () => {
+  await cluster.close();
+  await set.remove();
+});
+
+test('sizes and samples are of the collection meant, not of a view or another one under its name', async () => {
+  const look = async () => {
+    const ns = { db: 't', coll: 'sized' };
+    const documents = Array.from({ length: 3000 }, (_, n) => ({ _id: n as never, pad: 'x'.repeat(100) }));
+    await client.db('t').collection('sized').insertMany(documents);
+    await client.db('t').createCollection('view', { viewOn: 'sized' });
+    const uuid = (await findCollection(cluster, ns, signal))?.uuid;
+    const wanted = { partitions: 4, documents: 3000 };
+    assert.is((await collectionSize(cluster, ns, uuid, signal)).documents, 3000);
+    assert.is((await sampleBounds(cluster, ns, uuid, wanted, signal)).length, 3);
+    for (const [name, id] of [
+      ['sized', OTHER],
+      ['view', uuid],
+      ['view', undefined],
+      ['nothing', uuid],
+    ] as const) {
+      const at = { db: 't', coll: name };
+      assert.equal(await collectionSize(cluster, at, id, signal), { documents: 0, bytes: 0 }, name);
+      if (id !== undefined) assert.equal(await sampleBounds(cluster, at, id, wanted, signal), [], name);
+    }
+    // One in twenty-five at most: more would read the whole collection.
+    const many = await sampleBounds(cluster, ns, uuid, { partitions: 2000, documents: 3000 }, signal);
+    assert.ok(many.length > 50 && many.length <= 120, `${many.length} bounds`);
+  };
+  await within(TEST_MS, look(), 'the looks');
+});
+
+test('documents are read by any number of _ids of any size, and a dropped collection is told of', async () => {
+  const read = async () => {
+    const coll = client.db('t').collection<{ _id: string }>('large');
+    const ids = Array.from({ length: 1000 }, (_, n) => `${n}-${'x'.repeat(20_000)}`);
+    for (let from = 0; from < ids.length; from += 500)
+      await coll.insertMany(ids.slice(from, from + 500).map((_id) => ({ _id })));
+    const ns = { db: 't', coll: 'large' };
+    const uuid = (await findCollection(cluster, ns, signal))?.uuid;
+    const raw = ids.map((_id) => Buffer.from(BSON.serialize({ _id })));
+    let found = 0;
+    for await (const batch of readByIds(cluster, { ns, uuid }, raw, signal)) found += batch.length;
+    assert.is(found, 1000);
+    await coll.rename('larger');
+    found = 0;
+    for await (const batch of readByIds(cluster, { ns, uuid }, raw.slice(0, 300), signal)) found += batch.length;
+    assert.is(found, 300);
+    await client.db('t').collection('larger').drop();
+    const batches: (Buffer[] | 'gone')[] = [];
+    for await (const batch of readByIds(cluster, { ns, uuid }, raw, signal)) batches.push(batch);
+    assert.equal(batches, ['gone']);
+    assert.is(await findByUuid(cluster, uuid as Binary, 't', signal), undefined);
+  };
+  await within(TEST_MS, read(), 'the reads');
+});
+
+test('emptying another collection than the one meant is no success', async () => {
+  await client.db('t').collection('kept').insertOne({});
+  const emptying = emptyCollection(cluster, { db: 't', coll: 'kept' }, OTHER, signal);
+  const error = await within(
+    TEST_MS,
+    emptying.then(() => undefined, AppError.from),
+    'the refusal',
+  );
+  assert.is(error?.code, 'DestinationModified', String(error?.message));
+  assert.is(await client.db('t').collection('kept').countDocuments(), 1);
+});
+
+test.run();

@@ -1,0 +1,55 @@
+import { type Binary, BSON } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Cluster } from '../../../src/cluster/cluster.js';
+import { DocumentWriter, type WriteTarget } from '../../../src/cluster/document-writer.js';
+import type { RawWrite, RawWriter, WriteError } from '../../../src/cluster/raw-writes.js';
+import { AppError } from '../../../src/errors.js';
+
+const { signal } = new AbortController();
+const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: {} as Binary };
+const documents = [1, 2, 3].map((_id) => Buffer.from(BSON.serialize({ _id })));
+
+/** A writer whose server answers with what `answer` gives; and how often its indexes were removed. */
+function writerOf(answer: (write: RawWrite) => readonly WriteError[]): { writer: DocumentWriter; removals: number[] } {
+  const removals: number[] = [];
+  const cluster = { attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work() };
+  const raw = { write: async (write: RawWrite) => answer(write) };
+  const writer = new DocumentWriter(cluster as unknown as Cluster, raw as unknown as RawWriter, async () => {
+    removals.push(1);
+  });
+  return { writer, removals };
+}
+
+test('an append that meets the same _id for ever is refused', async () => {
+  let inserts = 0;
+  const { writer } = writerOf(({ kind }) => {
+    if (kind !== 'insert') return [];
+    if (++inserts > 100) throw new Error('it would go on for ever');
+    return [{ index: 0, code: 11000, keyPattern: { _id: 1 }, text: 'duplicate' }];
+  });
+  const error = await writer.append(target, documents, signal).catch(AppError.from);
+  assert.is(error?.code, 'WriteRefused', error?.message);
+});
+
+test('a replacement in place goes on without the indexes that do not take a document', async () => {
+  let sent: number[] = [];
+  let refuses = true;
+  const { writer, removals } = writerOf(({ statements }) => {
+    sent.push(statements.length);
+    const error = { index: 1, code: 17280, keyPattern: undefined, text: 'key too large' };
+    return refuses && removals.length === 0 ? [error] : [];
+  });
+  await writer.replaceInPlace(target, documents, signal);
+  assert.equal(sent, [3, 2]);
+  assert.is(removals.length, 1);
+  sent = [];
+  removals.length = 0;
+  refuses = false;
+  const stubborn = writerOf(() => [{ index: 0, code: 1, keyPattern: undefined, text: 'no' }]);
+  const error = await stubborn.writer.replaceInPlace(target, documents, signal).catch(AppError.from);
+  assert.is(error?.code, 'WriteRefused');
+  assert.is(stubborn.removals.length, 1);
+});
+
+test.run();

@@ -1,0 +1,64 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
+import type { CollectionRecord } from '../../../src/metadata/records.js';
+import type { MetadataStore } from '../../../src/metadata/store.js';
+
+const { signal } = new AbortController();
+
+/** Keeps collections as the destination would. */
+function memoryStore(): { store: MetadataStore; records: Map<string, CollectionRecord> } {
+  const records = new Map<string, CollectionRecord>();
+  const store = {
+    loadCollections: async () => [...records.values()],
+    loadViews: async () => [],
+    saveCollections: async (saved: readonly CollectionRecord[]) => {
+      for (const each of saved) records.set(each.id, each);
+    },
+    deleteCollections: async (ids: readonly string[]) => {
+      for (const id of ids) records.delete(id);
+    },
+  } as unknown as MetadataStore;
+  return { store, records };
+}
+
+function collection(id: string): NewCollection {
+  const ns = { db: 'db', coll: id };
+  const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
+  return {
+    id,
+    ns,
+    sourceNs: ns,
+    destinationUuid: undefined,
+    options: new Map(),
+    indexes: [],
+    dropped: false,
+    copy,
+  };
+}
+
+test('a dropped collection is forgotten once the checkpoint has passed its drop, by a later process, too', async () => {
+  const { store, records } = memoryStore();
+  const first = new CollectionMap(store);
+  await first.add(['a', 'b', 'c', 'd'].map(collection), signal);
+  await first.update('b', { dropped: true, droppedBy: '82B' }, signal);
+  await first.update('c', { dropped: true, droppedBy: '82C' }, signal);
+  // As an earlier version has stored it: nobody knows when.
+  await first.update('d', { dropped: true }, signal);
+  assert.equal(
+    first.live().map(({ id }) => id),
+    ['a'],
+  );
+  const map = new CollectionMap(store);
+  await map.load(signal);
+  await map.forgetDropped('82A', signal);
+  assert.is(map.get('b')?.dropped, true, 'its events may be replayed');
+  const { version } = map;
+  await map.forgetDropped('82B', signal);
+  assert.is(map.get('b'), undefined);
+  assert.is.not(map.version, version);
+  assert.is(map.get('c')?.dropped, true);
+  assert.equal([...records.keys()], ['a', 'c', 'd']);
+});
+
+test.run();
