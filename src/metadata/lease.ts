@@ -133,8 +133,10 @@ export class Lease {
     const current = await this.#bound().readLease(signal);
     const host = await this.#surroundings.bootId();
     const isHere = current?.['bootId'] === host;
-    const isGone = isHere && !this.#surroundings.isAlive(Number(current['pid']));
-    const isFree = current === undefined || current['owner'] === this.#owner || Number(current['pid']) === 0;
+    const pid = Number(current?.['pid']);
+    // Given back, by a process that may live on: a reversal leaves a lease so.
+    const isFree = current === undefined || current['owner'] === this.#owner || pid === 0;
+    const isGone = !isFree && isHere && !this.#surroundings.isAlive(pid);
     const wasSeen = this.#seen;
     const unchangedMs = current === undefined ? 0 : this.#unchangedMs(current, askedMs);
     if (!isFree && !isGone && unchangedMs < LEASE_MS + GRACE_MS) {

@@ -233,4 +233,14 @@ test('what was given back is free, also when a renewal comes late', async () => 
   assert.is(taker.term, 2);
 });
 
+test('a process of the same host that has given it back may live on: its connections are not waited for', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = leaseOf(store, 'client-1', time);
+  await holder.take(forever);
+  await holder.release();
+  // No process has the pid that stands there then.
+  await leaseOf(store, 'client-2', time, false).take(forever);
+  assert.equal(store.ended, [{ tags: ['client-1'], isGone: false }]);
+});
+
 test.run();
