@@ -73,7 +73,9 @@ function needsOf(role: 'source' | 'destination', options: PrivilegeOptions): Nee
     ...(verifies ? [{ option: 'verification', onCluster: [], onData: ['changeStream'] }] : []),
   ];
   const [own, other] = role === 'source' ? [asSource, asDestination] : [asDestination, asSource];
-  return reversible ? [...own, ...other.map((need) => ({ ...need, option: 'reversible' }))] : own;
+  if (!reversible) return own;
+  const onCluster = other.flatMap((need) => need.onCluster);
+  return [...own, { option: 'reversible', onCluster, onData: other.flatMap((need) => need.onData) }];
 }
 
 /** What of the start options decides on the privileges. */

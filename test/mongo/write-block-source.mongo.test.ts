@@ -109,7 +109,10 @@ test('access control on: users with the documented roles do it, and those who ma
         await using harness = await MigrationHarness.open({ source: weak, destination });
         const found = await harness.migration.check(BOTH);
         const missing = found.find(({ name }) => name === 'MissingPrivilege');
-        assert.match(missing?.description ?? '', /cluster0 lacks actions on \{cluster: true\}: setUserWriteBlockMode$/);
+        assert.match(
+          missing?.description ?? '',
+          /cluster0 lacks actions for enableUserWriteBlocking on \{cluster: true\}: setUserWriteBlockMode$/,
+        );
         const single = await harness.migration.check(DEFAULT_START);
         assert.not(
           single.some(({ name }) => name === 'MissingPrivilege'),
