@@ -56,8 +56,11 @@ export class ApplyPhase {
     await record.refresh(signal);
   }
 
-  /** Copies documents again, which are mismatches. Resolves with how many were copied. */
-  async repair(records: readonly MismatchRecord[], signal: AbortSignal): Promise<number> {
+  /**
+   * Copies documents again, which are mismatches. `whole`: the collections that were copied as a whole by earlier calls,
+   * and need it no more. Resolves with how many documents were copied.
+   */
+  async repair(records: readonly MismatchRecord[], whole: Set<string>, signal: AbortSignal): Promise<number> {
     const { context, filter } = this.#parts;
     const repairing: RepairContext = {
       source: context.source,
@@ -69,6 +72,11 @@ export class ApplyPhase {
     for (const [id, documents] of byCollection(records)) {
       const collection = context.collections.get(id);
       if (collection === undefined || collection.dropped) continue;
+      if (whole.has(id)) {
+        repaired += documents.length;
+        continue;
+      }
+      if (collection.capped) whole.add(id);
       repaired += await this.#pipeline.withoutApplying([id], () =>
         repairDocuments(repairing, collection, documents, signal),
       );

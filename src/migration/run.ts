@@ -82,10 +82,11 @@ export class MigrationRun {
     if (verifier === undefined || applying === undefined)
       throw new AppError('InvalidStateTransition', 'repair is not permitted: nothing is being verified now');
     const wanted = new Set(ids);
+    const whole = new Set<string>();
     let repaired = 0;
     for await (const page of verifier.mismatches.pages(signal)) {
       const chosen = page.filter(({ key }) => wanted.size === 0 || wanted.has(key));
-      repaired += await applying.repair(chosen, signal);
+      repaired += await applying.repair(chosen, whole, signal);
     }
     await verifier.recheckMismatches(signal);
     return repaired;

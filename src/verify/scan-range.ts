@@ -1,5 +1,7 @@
 import { findByUuid } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { assertInPlace } from '../cluster/old-source.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
 import type { CollectionAt } from '../cluster/read-by-id.js';
 import { sleep } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -13,7 +15,8 @@ const RETRY_MS = 100;
 
 /**
  * Compares one range of a collection wherever it is by now: one that is renamed meanwhile is begun again, once the
- * applier has got there. `gone`: it was dropped. Errors: those of `onTakenAway`.
+ * applier has got there. `gone`: it was dropped. Errors: those of `onTakenAway`; UnsupportedChange
+ * when the catalog of a source before 6.0 has changed.
  */
 export async function scanRange(
   context: VerifyContext,
@@ -34,7 +37,12 @@ export async function scanRange(
       batchDocuments: range.batchDocuments,
       filter: context.filter?.spec,
     };
-    if ((await scanner.scan(scan, events, signal)) === 'compared') return 'compared';
+    const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
+    await assertInPlace(source, collection.sourceNs, uuid, signal);
+    if ((await scanner.scan(scan, events, signal)) === 'compared') {
+      await assertInPlace(source, collection.sourceNs, uuid, signal);
+      return 'compared';
+    }
     if (await isTakenAway(context, collection, signal)) {
       context.onTakenAway(collection);
       return 'gone';

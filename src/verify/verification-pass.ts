@@ -43,7 +43,7 @@ export class VerificationPass {
   readonly #saves = new Turns();
   #record: VerificationRecord;
   #compared: ReadUpTo | undefined;
-  #checkedAt = 0;
+  #checkedAt = Number.NEGATIVE_INFINITY;
   #orderIsMended = false;
 
   private constructor(context: VerifyContext, record: VerificationRecord) {

@@ -18,7 +18,7 @@ interface Pending extends Deferred<'compared' | 'moved'> {
 }
 
 /** The thread has ended by itself, e.g. since it was out of memory. */
-class ThreadEnded extends Error {}
+export class ThreadEnded extends Error {}
 
 /** Who is told of what befalls a thread. */
 export interface ThreadReports {

@@ -129,16 +129,6 @@ const CATALOG_FAULTS: readonly [what: string, plant: () => Promise<void>, code: 
   ['a collection is gone', () => foreign({ drop: 'c' }), 'DestinationModified', /shop\.c/],
   ['an option is gone', () => foreign({ collMod: 'c', validator: {} }), 'CatalogDiffers', /shop\.c/],
   [
-    'a capped collection has another order',
-    async () => {
-      const doc = await destination.db('shop').collection<{ _id: number }>('log').findOne({ _id: 1 });
-      await foreign({ delete: 'log', deletes: [{ q: { _id: 1 }, limit: 1 }] });
-      await foreign({ insert: 'log', documents: [doc] });
-    },
-    'VerificationFailed',
-    /the capped collection shop\.log/,
-  ],
-  [
     'a document is written just before the commit',
     () => foreign({ insert: 'c', documents: [{ _id: 'late' }] }),
     'VerificationFailed',

@@ -74,4 +74,16 @@ test('a side that is almost empty is told in bounded portions', async () => {
   assert.ok(Math.max(...portions) < 25_000, String(portions));
 });
 
+test('large ids are given up by their bytes, long before there are many', async () => {
+  const source = async function* (): AsyncGenerator<{ documents: Buffer[] }> {
+    for (let n = 0; n < 40; n++) yield { documents: [encode({ _id: `${n}${'x'.repeat(500_000)}` })] };
+  };
+  const portions: number[] = [];
+  const onDiffering = async (ids: Buffer[]) => {
+    portions.push(ids.length);
+  };
+  await matchDocuments(source(), inBatches([[1, 1]], 10), { onRead: () => undefined, onDiffering });
+  assert.ok(portions.length > 1 && Math.max(...portions) < 20, String(portions));
+});
+
 test.run();

@@ -1,0 +1,154 @@
+import { Timestamp } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Cluster } from '../../../src/cluster/cluster.js';
+import { uuidFrom } from '../../../src/cluster/raw-writes.js';
+import { AppError } from '../../../src/errors.js';
+import { deferred } from '../../../src/lib/tasks.js';
+import type { MigratedCollection } from '../../../src/metadata/collections.js';
+import type { VerifyRange } from '../../../src/metadata/verification-store.js';
+import type { VerifyContext } from '../../../src/verify/context.js';
+import { InitialHashing } from '../../../src/verify/initial-hashing.js';
+import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
+import type { RangeScanner } from '../../../src/verify/range-scanner.js';
+import { RecheckQueue } from '../../../src/verify/recheck-queue.js';
+import { scanRange } from '../../../src/verify/scan-range.js';
+
+const { signal } = new AbortController();
+const NOW = new Timestamp({ t: 100, i: 1 });
+const ID = 'a'.repeat(32);
+const RANGE = { id: `${ID}:0`, collection: ID, batchDocuments: 1 } as VerifyRange;
+const EVENTS = { onRead: () => undefined, onDiffering: () => Promise.resolve() };
+
+/** A cluster that answers the little that is asked of it here; `command` gives what listCollections finds. */
+function cluster(names: readonly string[]): Cluster {
+  const session = { endSession: () => Promise.resolve() };
+  const reply = { cursor: { id: { isZero: () => true }, ns: 'shop.x', firstBatch: names.map(rawName) } };
+  return {
+    now: NOW,
+    isAtLeast: () => true,
+    read: () => Promise.resolve({ cursor: { firstBatch: [] } }),
+    attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work(),
+    startSession: () => session,
+    command: () => Promise.resolve(reply),
+  } as unknown as Cluster;
+}
+
+function rawName(name: string): Buffer {
+  const value = Buffer.from(`\x02name\0${String.fromCharCode(name.length + 1)}\0\0\0${name}\0`, 'latin1');
+  const length = Buffer.alloc(4);
+  length.writeInt32LE(value.length + 5);
+  return Buffer.concat([length, value, Buffer.alloc(1)]);
+}
+
+function contextOf(destination: Cluster, changes: Partial<VerifyContext>): VerifyContext {
+  const collection = {
+    id: ID,
+    ns: { db: 'shop', coll: 'items' },
+    sourceNs: { db: 'shop', coll: 'items' },
+    name: 'shop.items',
+    destinationUuid: uuidFrom(Buffer.alloc(16, 1)),
+    dropped: false,
+  } as MigratedCollection;
+  const collections = { get: () => collection, live: () => [collection], views: () => [] };
+  const onTakenAway = ({ name }: MigratedCollection): never => {
+    throw new AppError('DestinationModified', name);
+  };
+  const logger = { info: () => undefined };
+  const others = {
+    filter: undefined,
+    onTakenAway,
+    onChange: () => undefined,
+    logger,
+    applied: () => Promise.resolve(),
+  };
+  return { source: cluster([]), destination, collections, ...others, ...changes } as unknown as VerifyContext;
+}
+
+/** A scanner that finds the collection moved so many times. */
+function moving(times: number): RangeScanner & { scans: number } {
+  return {
+    scans: 0,
+    async scan() {
+      return this.scans++ < times ? 'moved' : 'compared';
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+test('a collection that is not in its place is awaited until the applier has got there', async () => {
+  const applied = deferred<void>();
+  const scanner = moving(1);
+  const context = contextOf(cluster(['items']), { applied: () => applied.promise });
+  const scanned = scanRange(context, scanner, RANGE, EVENTS, signal);
+  await new Promise((resolve) => setTimeout(resolve, 250));
+  assert.is(scanner.scans, 1);
+  applied.resolve();
+  assert.is(await scanned, 'compared');
+});
+
+test('it was taken away only when the destination has its UUID no more although the applier is there', async () => {
+  const error = await scanRange(contextOf(cluster([]), {}), moving(99), RANGE, EVENTS, signal).catch(
+    (cause: unknown) => cause,
+  );
+  assert.ok(error instanceof AppError && error.code === 'DestinationModified');
+});
+
+test('planning waits for what was created before the streams begin', async () => {
+  const applied = deferred<void>();
+  let asked = 0;
+  const store = new MemoryVerificationState();
+  const context = contextOf(cluster([]), {
+    store,
+    applied: async (time) => {
+      assert.ok(time.equals(NOW));
+      await applied.promise;
+    },
+    parallelRanges: 1,
+    startScanner: async () => moving(0),
+  });
+  const { collections } = context;
+  const live = (): MigratedCollection[] => {
+    asked++;
+    return collections.live();
+  };
+  const counting = { ...collections, live };
+  const queue = new RecheckQueue(store, { documents: 10, bytes: 1000 });
+  const hashing = new InitialHashing({ ...context, collections: counting }, queue);
+  const stop = new AbortController();
+  const plan = { sourceStart: NOW, isPlanned: false, onPlanned: () => Promise.resolve() };
+  const running = hashing.run(plan, stop.signal).catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.is(asked, 0);
+  applied.resolve();
+  await hashing.done(signal);
+  assert.ok(asked > 0);
+  stop.abort();
+  await running;
+});
+
+test('while a collection is copied again hashing is not done, and afterwards it is compared', async () => {
+  const store = new MemoryVerificationState();
+  const scanner = moving(0);
+  const context = contextOf(cluster([]), { store, parallelRanges: 1, startScanner: async () => scanner });
+  const queue = new RecheckQueue(store, { documents: 10, bytes: 1000 });
+  const hashing = new InitialHashing(context, queue);
+  const stop = new AbortController();
+  const plan = { sourceStart: NOW, isPlanned: true, onPlanned: () => Promise.resolve() };
+  const running = hashing.run(plan, stop.signal).catch(() => undefined);
+  await hashing.done(signal);
+  const [collection] = context.collections.live();
+  const copied = deferred<void>();
+  const copying = hashing.whileCopied(collection as MigratedCollection, () => copied.promise, signal);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const stored = await store.loadRanges();
+  assert.equal([hashing.isDone, scanner.scans, stored.map(({ done }) => done)], [false, 0, [false]]);
+  copied.resolve();
+  await copying;
+  await hashing.done(signal);
+  assert.is(scanner.scans, 1);
+  stop.abort();
+  await running;
+});
+
+test.run();
