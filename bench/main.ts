@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { drainingRows } from './draining.js';
 import { initialSyncRows } from './initial-sync.js';
 import { type Row, reportText } from './report.js';
-import { verificationRows } from './verification.js';
+import { memoryGrowth, verificationRows } from './verification.js';
 
 const USAGE = `Usage: node build/bench/main.js [--quick] [row …]
 Rows: initial-sync, memory, restart, draining, verification. Default: all. --quick: a tenth of the data.`;
@@ -18,11 +18,11 @@ const SIZES = {
 
 const RESULTS = path.join(import.meta.dirname, '..', 'bench-results.json');
 
-/** Which rows each scenario gives. */
+/** Which rows each scenario gives, and what is concluded once it has run at both sizes. */
 const SCENARIOS = [
-  { rows: ['initial-sync', 'memory', 'restart'], run: initialSyncRows, unit: 'documents' },
-  { rows: ['draining', 'memory'], run: drainingRows, unit: 'events' },
-  { rows: ['verification'], run: verificationRows, unit: 'verified' },
+  { rows: ['initial-sync', 'memory', 'restart'], run: initialSyncRows, unit: 'documents', conclude: () => [] },
+  { rows: ['draining', 'memory'], run: drainingRows, unit: 'events', conclude: () => [] },
+  { rows: ['verification'], run: verificationRows, unit: 'verified', conclude: memoryGrowth },
 ] as const;
 
 async function main(): Promise<void> {
@@ -40,9 +40,10 @@ async function main(): Promise<void> {
   const wanted = new Set<string>(positionals.length > 0 ? positionals : known);
   const sizes = values.quick ? SIZES.quick : SIZES.full;
   const rows: Row[] = [];
-  for (const { rows: names, run, unit } of SCENARIOS) {
+  for (const { rows: names, run, unit, conclude } of SCENARIOS) {
     if (!names.some((name) => wanted.has(name))) continue;
     for (const size of sizes[unit]) rows.push(...(await run(size)));
+    rows.push(...conclude(rows));
   }
   const kept = rows.filter(({ name }) => wanted.has(name));
   console.log(`\n${reportText(kept)}`);

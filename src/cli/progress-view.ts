@@ -14,6 +14,10 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
     ...applyLine(snapshot),
+    ...verificationLine(snapshot, barWidth),
+    ...(snapshot.details?.commitObstacle === undefined
+      ? []
+      : [`${label('commit')} not yet: ${snapshot.details.commitObstacle}`]),
     ...namespaceLines(snapshot.details?.namespaces ?? [], Math.ceil(barWidth / 2)),
     ...snapshot.warnings.map((warning) => `${label('warning')} ${warning}`),
     ...(failure === undefined ? [] : [`${label('FAILED')} ${failure.error}: ${failure.errorDescription}`]),
@@ -35,6 +39,9 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   if (indexBuilding !== undefined)
     parts.push(`indexes ${indexBuilding.indexesBuilt} of ${indexBuilding.totalIndexesToBuild}`);
   if (totalEventsApplied !== undefined) parts.push(`changes ${count(totalEventsApplied)}`);
+  const hashing = hashingText(snapshot);
+  if (hashing !== undefined) parts.push(hashing);
+  if (details?.commitObstacle !== undefined) parts.push(`no commit yet: ${details.commitObstacle}`);
   if (warnings.length > 0) parts.push(`warnings ${warnings.length}`);
   if (details?.failure !== undefined)
     parts.push(`FAILED ${details.failure.error}: ${details.failure.errorDescription}`);
@@ -86,6 +93,28 @@ function applyLine(snapshot: ProgressSnapshot): string[] {
   if (estimatedSecondsToCeaCatchup !== undefined) parts.push(`caught up in ${duration(estimatedSecondsToCeaCatchup)}`);
   if (estimatedOplogTimeRemaining !== undefined) parts.push(`oplog lasts ${estimatedOplogTimeRemaining}`);
   return [parts.join(', ')];
+}
+
+function verificationLine(snapshot: ProgressSnapshot, barWidth: number): string[] {
+  const source = snapshot.verification?.source;
+  const text = hashingText(snapshot);
+  if (source === undefined || text === undefined) return [];
+  const { estimatedDocumentCount: total, hashedDocumentCount: hashed } = source;
+  return [`${label('verify')} ${bar(hashed, total, barWidth)} ${percent(hashed, total)} ${text}`];
+}
+
+/** What the verifier does, on the side that is further behind, and how many documents differ. */
+function hashingText({ verification, details }: ProgressSnapshot): string | undefined {
+  const { source, destination } = verification ?? {};
+  if (source === undefined || destination === undefined) return undefined;
+  const parts = [`verification ${source.phase}`];
+  if (source.phase === 'initial hashing')
+    parts.push(`${count(source.hashedDocumentCount)} of ${count(source.estimatedDocumentCount)} documents`);
+  const lag = Math.max(source.lagTimeSeconds ?? 0, destination.lagTimeSeconds ?? 0);
+  if (lag > 0) parts.push(`lag ${duration(lag)}`);
+  const differing = details?.mismatchCount ?? 0;
+  if (differing > 0) parts.push(`${count(differing)} documents differ`);
+  return parts.join(', ');
 }
 
 /** Those with the most left to copy; none once everything is. */

@@ -13,6 +13,10 @@ export interface NamespaceSnapshot {
   readonly partitionsTotal: number;
   readonly indexesBuilt: number;
   readonly indexesTotal: number;
+  /** Of the source, compared for the first time. */
+  readonly documentsHashed: number;
+  /** Documents known to differ. */
+  readonly mismatches: number;
 }
 
 /** Why a migration failed. */
@@ -44,6 +48,8 @@ export interface VerificationSnapshot {
 export interface Snapshot {
   readonly state: State;
   readonly canCommit: boolean;
+  /** Why a commit would be refused now, while RUNNING. */
+  readonly commitObstacle: string | undefined;
   readonly canWrite: boolean;
   readonly info:
     | 'collection copy'

@@ -47,9 +47,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
   const record = context.record.value;
   const lag = lagOf(sources, run, context);
   const copy = run.copy.totals;
+  const obstacle = commitObstacle(sources);
   return {
     ...common,
-    canCommit: commitObstacle(sources) === undefined,
+    canCommit: obstacle === undefined,
+    commitObstacle: state === 'RUNNING' ? obstacle : undefined,
     canWrite: record.canWrite,
     info: infoOf(state, record.phase),
     ceaStage: stageOf(sources, run, lag?.overallSeconds),
@@ -80,6 +82,7 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
 
 const NOTHING = {
   canCommit: false,
+  commitObstacle: undefined,
   canWrite: false,
   info: undefined,
   ceaStage: undefined,
@@ -124,6 +127,8 @@ export function namespaceSnapshots(run: MigrationRun, context: RunContext): Name
       partitionsTotal: copy?.partitionsTotal ?? 0,
       indexesBuilt: indexes.built,
       indexesTotal: indexes.total,
+      documentsHashed: run.verifier?.hashedOf(each.id) ?? 0,
+      mismatches: run.verifier?.mismatches.counts.get(namespace) ?? 0,
     };
   });
   return rows.sort((a, b) => (a.namespace < b.namespace ? -1 : 1));

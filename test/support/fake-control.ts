@@ -14,6 +14,7 @@ import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/mig
 export const IDLE_SNAPSHOT: Snapshot = {
   state: 'IDLE',
   canCommit: false,
+  commitObstacle: undefined,
   canWrite: false,
   info: undefined,
   ceaStage: undefined,
@@ -174,5 +175,7 @@ export function fakeNamespace(namespace: string, bytesLeft: number): NamespaceSn
     partitionsTotal: 2,
     indexesBuilt: 0,
     indexesTotal: 3,
+    documentsHashed: 0,
+    mismatches: 0,
   };
 }

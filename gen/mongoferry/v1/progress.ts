@@ -196,6 +196,12 @@ export interface ProgressDetails {
   queuedBytes: number;
   /** Commands tried again after a transient error. */
   retries: number;
+  /** Why a commit would be refused now; absent when it would not, and in other states than RUNNING. */
+  commitObstacle?:
+    | string
+    | undefined;
+  /** Documents known to differ; absent when the migration is not verified. */
+  mismatchCount?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -210,7 +216,7 @@ export interface Rates {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** The copy of one namespace. */
+/** The copy and the verification of one namespace. */
 export interface NamespaceProgress {
   /** "database.collection" on the source. */
   namespace: string;
@@ -230,6 +236,10 @@ export interface NamespaceProgress {
   indexesBuilt: number;
   /** Indexes to build, built ones included. */
   indexesTotal: number;
+  /** Documents of the source that were compared for the first time; 0 when the migration is not verified. */
+  documentsHashed: number;
+  /** Documents known to differ. */
+  mismatchCount: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1254,6 +1264,8 @@ function createBaseProgressDetails(): ProgressDetails {
     startedAt: undefined,
     queuedBytes: 0,
     retries: 0,
+    commitObstacle: undefined,
+    mismatchCount: undefined,
     _unknownFields: {},
   };
 }
@@ -1283,6 +1295,12 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     }
     if (message.retries !== 0) {
       writer.uint32(64).int64(message.retries);
+    }
+    if (message.commitObstacle !== undefined) {
+      writer.uint32(74).string(message.commitObstacle);
+    }
+    if (message.mismatchCount !== undefined) {
+      writer.uint32(80).int64(message.mismatchCount);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1372,6 +1390,22 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
             message.retries = longToNumber(reader.int64());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.commitObstacle = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1407,6 +1441,8 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     message.startedAt = object.startedAt ?? undefined;
     message.queuedBytes = object.queuedBytes ?? 0;
     message.retries = object.retries ?? 0;
+    message.commitObstacle = object.commitObstacle ?? undefined;
+    message.mismatchCount = object.mismatchCount ?? undefined;
     return message;
   },
 };
@@ -1517,6 +1553,8 @@ function createBaseNamespaceProgress(): NamespaceProgress {
     partitionsTotal: 0,
     indexesBuilt: 0,
     indexesTotal: 0,
+    documentsHashed: 0,
+    mismatchCount: 0,
     _unknownFields: {},
   };
 }
@@ -1549,6 +1587,12 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
     }
     if (message.indexesTotal !== 0) {
       writer.uint32(72).int64(message.indexesTotal);
+    }
+    if (message.documentsHashed !== 0) {
+      writer.uint32(80).int64(message.documentsHashed);
+    }
+    if (message.mismatchCount !== 0) {
+      writer.uint32(88).int64(message.mismatchCount);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1646,6 +1690,22 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
             message.indexesTotal = longToNumber(reader.int64());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.documentsHashed = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1680,6 +1740,8 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
     message.partitionsTotal = object.partitionsTotal ?? 0;
     message.indexesBuilt = object.indexesBuilt ?? 0;
     message.indexesTotal = object.indexesTotal ?? 0;
+    message.documentsHashed = object.documentsHashed ?? 0;
+    message.mismatchCount = object.mismatchCount ?? 0;
     return message;
   },
 };

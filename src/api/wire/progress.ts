@@ -132,6 +132,8 @@ function toDetails({ snapshot, namespaces, details }: ProgressSource): ProgressD
     startedAt: snapshot.startedAt,
     queuedBytes: int(snapshot.queuedBytes),
     retries: int(snapshot.retries),
+    commitObstacle: snapshot.commitObstacle,
+    mismatchCount: optionalInt(snapshot.verification && sumOf(snapshot.verification.mismatches.values())),
   };
 }
 
@@ -175,7 +177,15 @@ export function toNamespaceProgress(one: NamespaceSnapshot): NamespaceProgress {
     partitionsTotal: int(one.partitionsTotal),
     indexesBuilt: int(one.indexesBuilt),
     indexesTotal: int(one.indexesTotal),
+    documentsHashed: int(one.documentsHashed),
+    mismatchCount: int(one.mismatches),
   };
+}
+
+function sumOf(values: Iterable<number>): number {
+  let sum = 0;
+  for (const each of values) sum += each;
+  return sum;
 }
 
 function optionalInt(value: number | undefined): number | undefined {

@@ -44,6 +44,24 @@ test('a screen has a line per phase and the busiest namespaces, most left first'
   ]);
 });
 
+test('the verification, what differs and why a commit has to wait have lines of their own', () => {
+  const side = { estimatedDocumentCount: 1000, hashedDocumentCount: 250, totalCollectionCount: 2 };
+  const hashing = ProgressSnapshot.fromPartial({
+    state: 'RUNNING',
+    verification: {
+      source: { ...side, phase: 'initial hashing', lagTimeSeconds: 1 },
+      destination: { ...side, phase: 'initial hashing', lagTimeSeconds: 70 },
+    },
+    details: { commitObstacle: 'indexes are being built', mismatchCount: 3 },
+  });
+  const text = 'verification initial hashing, 250 of 1,000 documents, lag 1 min 10 s, 3 documents differ';
+  assert.equal(progressScreen(hashing, 200).slice(1), [
+    `verify    [##########------------------------------]  25% ${text}`,
+    'commit    not yet: indexes are being built',
+  ]);
+  assert.is(progressLine(hashing), `RUNNING | ${text} | no commit yet: indexes are being built`);
+});
+
 test('no line is wider than the terminal', () => {
   for (const columns of [20, 61, 200]) {
     for (const line of progressScreen(full, columns)) assert.ok(line.length <= columns, line);
