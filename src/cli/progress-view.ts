@@ -13,7 +13,9 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
     headline(snapshot),
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
+    ...verifyLine(snapshot, barWidth),
     ...applyLine(snapshot),
+    ...obstacleLine(snapshot),
     ...namespaceLines(snapshot.details?.namespaces ?? [], Math.ceil(barWidth / 2)),
     ...snapshot.warnings.map((warning) => `${label('warning')} ${warning}`),
     ...(failure === undefined ? [] : [`${label('FAILED')} ${failure.error}: ${failure.errorDescription}`]),
@@ -24,7 +26,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
 
 /** A snapshot as one plain line, for pipes and log files. Pure; equal snapshots give equal lines. */
 export function progressLine(snapshot: ProgressSnapshot): string {
-  const { collectionCopy, indexBuilding, totalEventsApplied, warnings, details } = snapshot;
+  const { collectionCopy, indexBuilding, verification, totalEventsApplied, warnings, details } = snapshot;
   const parts = [headline(snapshot)];
   if (collectionCopy !== undefined) {
     const { estimatedCopiedBytes: copied, estimatedTotalBytes: total } = collectionCopy;
@@ -34,6 +36,10 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   }
   if (indexBuilding !== undefined)
     parts.push(`indexes ${indexBuilding.indexesBuilt} of ${indexBuilding.totalIndexesToBuild}`);
+  const verified = verification?.source;
+  if (verified !== undefined && verified.phase !== 'not started')
+    parts.push(`verified ${count(verified.hashedDocumentCount)} of ${count(verified.estimatedDocumentCount)}`);
+  if (details !== undefined && details.mismatchCount > 0) parts.push(`differing ${count(details.mismatchCount)}`);
   if (totalEventsApplied !== undefined) parts.push(`changes ${count(totalEventsApplied)}`);
   if (warnings.length > 0) parts.push(`warnings ${warnings.length}`);
   if (details?.failure !== undefined)
@@ -76,6 +82,21 @@ function indexLine({ indexBuilding }: ProgressSnapshot, barWidth: number): strin
   if (indexBuilding === undefined) return [];
   const { indexesBuilt: built, totalIndexesToBuild: total } = indexBuilding;
   return [`${label('indexes')} ${bar(built, total, barWidth)} ${percent(built, total)} ${built} of ${total}`];
+}
+
+function verifyLine({ verification, details }: ProgressSnapshot, barWidth: number): string[] {
+  const source = verification?.source;
+  if (source === undefined || source.phase === 'not started') return [];
+  const { hashedDocumentCount: hashed, estimatedDocumentCount: total } = source;
+  const found = details?.mismatchCount ?? 0;
+  const differ = found === 0 ? '' : `, ${count(found)} differ`;
+  const documents = `${count(hashed)} of ${count(total)} documents, ${source.phase}${differ}`;
+  return [`${label('verified')} ${bar(hashed, total, barWidth)} ${percent(hashed, total)} ${documents}`];
+}
+
+/** Why a commit would have to wait, where that is not plain from the other lines. */
+function obstacleLine({ details }: ProgressSnapshot): string[] {
+  return details?.commitObstacle === undefined ? [] : [`${label('commit')} must wait: ${details.commitObstacle}`];
 }
 
 function applyLine(snapshot: ProgressSnapshot): string[] {

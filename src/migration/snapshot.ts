@@ -47,9 +47,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
   const record = context.record.value;
   const lag = lagOf(sources, run, context);
   const copy = run.copy.totals;
+  const obstacle = commitObstacle(sources);
   return {
     ...common,
-    canCommit: commitObstacle(sources) === undefined,
+    canCommit: obstacle === undefined,
+    commitObstacle: state === 'RUNNING' ? obstacle : undefined,
     canWrite: record.canWrite,
     info: infoOf(state, record.phase),
     ceaStage: stageOf(sources, run, lag?.overallSeconds),
@@ -67,7 +69,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     oplogTimeRemaining:
       state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
-    verification: run.verifier && { ...run.verifier.progress, mismatches: run.verifier.mismatches.counts },
+    verification: run.verifier && {
+      ...run.verifier.progress,
+      mismatches: run.verifier.mismatches.counts,
+      mismatchCount: run.verifier.mismatches.total,
+    },
     warnings: warningsOf(sources, run),
     copyRemainingSeconds:
       storedOptions(record).documentFilter === null
@@ -80,6 +86,7 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
 
 const NOTHING = {
   canCommit: false,
+  commitObstacle: undefined,
   canWrite: false,
   info: undefined,
   ceaStage: undefined,
@@ -107,7 +114,7 @@ function warningsOf({ warnings, state }: SnapshotSources, run: MigrationRun): re
   ];
 }
 
-/** The copy and index builds of every namespace, by name. */
+/** The copy, index builds and verification of every namespace, by name. */
 export function namespaceSnapshots(run: MigrationRun, context: RunContext): NamespaceSnapshot[] {
   const copies = new Map(run.copy.namespaces.map((each) => [each.namespace, each]));
   const rows = context.collections.live().map((each) => {
@@ -124,6 +131,8 @@ export function namespaceSnapshots(run: MigrationRun, context: RunContext): Name
       partitionsTotal: copy?.partitionsTotal ?? 0,
       indexesBuilt: indexes.built,
       indexesTotal: indexes.total,
+      documentsHashed: run.verifier?.hashedOf(each.id) ?? 0,
+      mismatchCount: run.verifier?.mismatches.counts.get(namespace) ?? 0,
     };
   });
   return rows.sort((a, b) => (a.namespace < b.namespace ? -1 : 1));

@@ -129,7 +129,7 @@ export class InitialHashing {
       onRead: (source: number, destination: number) => {
         sourceDocuments += source;
         destinationDocuments += destination;
-        this.progress.read(source, destination);
+        this.progress.read(range.collection, source, destination);
       },
       onDiffering: async (ids: Buffer[]) => {
         this.#queue.add(range.collection, ids);

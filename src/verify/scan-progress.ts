@@ -3,6 +3,7 @@ import type { VerifyRange } from '../metadata/verification-store.js';
 /** Documents read and collections finished by the initial hashing, on both sides. */
 export class ScanProgress {
   readonly #open = new Map<string, number>();
+  readonly #hashed = new Map<string, number>();
   #estimated = 0;
   #collections = 0;
   #source = 0;
@@ -15,13 +16,19 @@ export class ScanProgress {
       const open = this.#open.get(range.collection);
       if (open === undefined) this.#collections++;
       this.#open.set(range.collection, (open ?? 0) + (range.done ? 0 : 1));
-      if (range.done) this.read(range.sourceDocuments, range.destinationDocuments);
+      if (range.done) this.read(range.collection, range.sourceDocuments, range.destinationDocuments);
     }
   }
 
-  read(source: number, destination: number): void {
+  read(collection: string, source: number, destination: number): void {
     this.#source += source;
     this.#destination += destination;
+    this.#hashed.set(collection, (this.#hashed.get(collection) ?? 0) + source);
+  }
+
+  /** Documents of one collection that were read, on the source. */
+  hashedOf(collection: string): number {
+    return this.#hashed.get(collection) ?? 0;
   }
 
   rangeDone(collection: string): void {

@@ -78,6 +78,11 @@ export class Verifier {
     };
   }
 
+  /** Documents of one collection that the initial hashing has read. */
+  hashedOf(collection: string): number {
+    return this.#pass?.hashing.progress.hashedOf(collection) ?? 0;
+  }
+
   /** Why a commit would have to wait, or would fail, now. */
   obstacle(maxLagSeconds: number): string | undefined {
     const pass = this.#pass;

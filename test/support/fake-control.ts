@@ -14,6 +14,7 @@ import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/mig
 export const IDLE_SNAPSHOT: Snapshot = {
   state: 'IDLE',
   canCommit: false,
+  commitObstacle: undefined,
   canWrite: false,
   info: undefined,
   ceaStage: undefined,
@@ -43,6 +44,7 @@ export const IDLE_SNAPSHOT: Snapshot = {
 export const RUNNING_SNAPSHOT: Snapshot = {
   ...IDLE_SNAPSHOT,
   state: 'RUNNING',
+  commitObstacle: 'the collection copy is not complete',
   info: 'collection copy',
   copy: { totalBytes: 9_000_000_000_000, copiedBytes: 4_500_000_000_000 },
   direction: { source: 'cluster0: source.example:27017', destination: 'cluster1: destination.example:27017' },
@@ -174,5 +176,7 @@ export function fakeNamespace(namespace: string, bytesLeft: number): NamespaceSn
     partitionsTotal: 2,
     indexesBuilt: 0,
     indexesTotal: 3,
+    documentsHashed: 4,
+    mismatchCount: 0,
   };
 }

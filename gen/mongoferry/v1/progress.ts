@@ -180,7 +180,7 @@ export interface ProgressDetails {
   copyRemainingSeconds?:
     | number
     | undefined;
-  /** The namespaces asked for, busiest first. */
+  /** The namespaces asked for: those with mismatches first, then the busiest. */
   namespaces: NamespaceProgress[];
   /** How many namespaces there are. */
   totalNamespaces: number;
@@ -196,6 +196,10 @@ export interface ProgressDetails {
   queuedBytes: number;
   /** Commands tried again after a transient error. */
   retries: number;
+  /** Documents known to differ between the clusters. */
+  mismatchCount: number;
+  /** Why can_commit is false, in RUNNING; absent while it is true. */
+  commitObstacle?: string | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -210,7 +214,7 @@ export interface Rates {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** The copy of one namespace. */
+/** The copy, the index builds and the verification of one namespace. */
 export interface NamespaceProgress {
   /** "database.collection" on the source. */
   namespace: string;
@@ -230,6 +234,10 @@ export interface NamespaceProgress {
   indexesBuilt: number;
   /** Indexes to build, built ones included. */
   indexesTotal: number;
+  /** Documents that the verifier's initial hashing has read on both clusters. */
+  documentsHashed: number;
+  /** Documents known to differ between the clusters. */
+  mismatchCount: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1254,6 +1262,8 @@ function createBaseProgressDetails(): ProgressDetails {
     startedAt: undefined,
     queuedBytes: 0,
     retries: 0,
+    mismatchCount: 0,
+    commitObstacle: undefined,
     _unknownFields: {},
   };
 }
@@ -1283,6 +1293,12 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     }
     if (message.retries !== 0) {
       writer.uint32(64).int64(message.retries);
+    }
+    if (message.mismatchCount !== 0) {
+      writer.uint32(72).int64(message.mismatchCount);
+    }
+    if (message.commitObstacle !== undefined) {
+      writer.uint32(82).string(message.commitObstacle);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1372,6 +1388,22 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
             message.retries = longToNumber(reader.int64());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.commitObstacle = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1407,6 +1439,8 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     message.startedAt = object.startedAt ?? undefined;
     message.queuedBytes = object.queuedBytes ?? 0;
     message.retries = object.retries ?? 0;
+    message.mismatchCount = object.mismatchCount ?? 0;
+    message.commitObstacle = object.commitObstacle ?? undefined;
     return message;
   },
 };
@@ -1517,6 +1551,8 @@ function createBaseNamespaceProgress(): NamespaceProgress {
     partitionsTotal: 0,
     indexesBuilt: 0,
     indexesTotal: 0,
+    documentsHashed: 0,
+    mismatchCount: 0,
     _unknownFields: {},
   };
 }
@@ -1549,6 +1585,12 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
     }
     if (message.indexesTotal !== 0) {
       writer.uint32(72).int64(message.indexesTotal);
+    }
+    if (message.documentsHashed !== 0) {
+      writer.uint32(80).int64(message.documentsHashed);
+    }
+    if (message.mismatchCount !== 0) {
+      writer.uint32(88).int64(message.mismatchCount);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1646,6 +1688,22 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
             message.indexesTotal = longToNumber(reader.int64());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.documentsHashed = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1680,6 +1738,8 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
     message.partitionsTotal = object.partitionsTotal ?? 0;
     message.indexesBuilt = object.indexesBuilt ?? 0;
     message.indexesTotal = object.indexesTotal ?? 0;
+    message.documentsHashed = object.documentsHashed ?? 0;
+    message.mismatchCount = object.mismatchCount ?? 0;
     return message;
   },
 };

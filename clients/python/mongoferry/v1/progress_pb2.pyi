@@ -123,7 +123,7 @@ class VerifierSide(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., estimated_document_count: _Optional[int] = ..., hashed_document_count: _Optional[int] = ..., total_collection_count: _Optional[int] = ..., scanned_collection_count: _Optional[int] = ..., lag_time_seconds: _Optional[int] = ...) -> None: ...
 
 class ProgressDetails(_message.Message):
-    __slots__ = ("rates", "copy_remaining_seconds", "namespaces", "total_namespaces", "failure", "started_at", "queued_bytes", "retries")
+    __slots__ = ("rates", "copy_remaining_seconds", "namespaces", "total_namespaces", "failure", "started_at", "queued_bytes", "retries", "mismatch_count", "commit_obstacle")
     RATES_FIELD_NUMBER: _ClassVar[int]
     COPY_REMAINING_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NAMESPACES_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +132,8 @@ class ProgressDetails(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
+    MISMATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_OBSTACLE_FIELD_NUMBER: _ClassVar[int]
     rates: Rates
     copy_remaining_seconds: int
     namespaces: _containers.RepeatedCompositeFieldContainer[NamespaceProgress]
@@ -140,7 +142,9 @@ class ProgressDetails(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     queued_bytes: int
     retries: int
-    def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ...) -> None: ...
+    mismatch_count: int
+    commit_obstacle: str
+    def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ..., mismatch_count: _Optional[int] = ..., commit_obstacle: _Optional[str] = ...) -> None: ...
 
 class Rates(_message.Message):
     __slots__ = ("documents_per_second", "bytes_per_second", "events_per_second")
@@ -153,7 +157,7 @@ class Rates(_message.Message):
     def __init__(self, documents_per_second: _Optional[float] = ..., bytes_per_second: _Optional[float] = ..., events_per_second: _Optional[float] = ...) -> None: ...
 
 class NamespaceProgress(_message.Message):
-    __slots__ = ("namespace", "documents_copied", "estimated_documents", "bytes_copied", "estimated_bytes", "partitions_done", "partitions_total", "indexes_built", "indexes_total")
+    __slots__ = ("namespace", "documents_copied", "estimated_documents", "bytes_copied", "estimated_bytes", "partitions_done", "partitions_total", "indexes_built", "indexes_total", "documents_hashed", "mismatch_count")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_COPIED_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +167,8 @@ class NamespaceProgress(_message.Message):
     PARTITIONS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     INDEXES_BUILT_FIELD_NUMBER: _ClassVar[int]
     INDEXES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_HASHED_FIELD_NUMBER: _ClassVar[int]
+    MISMATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     documents_copied: int
     estimated_documents: int
@@ -172,7 +178,9 @@ class NamespaceProgress(_message.Message):
     partitions_total: int
     indexes_built: int
     indexes_total: int
-    def __init__(self, namespace: _Optional[str] = ..., documents_copied: _Optional[int] = ..., estimated_documents: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., estimated_bytes: _Optional[int] = ..., partitions_done: _Optional[int] = ..., partitions_total: _Optional[int] = ..., indexes_built: _Optional[int] = ..., indexes_total: _Optional[int] = ...) -> None: ...
+    documents_hashed: int
+    mismatch_count: int
+    def __init__(self, namespace: _Optional[str] = ..., documents_copied: _Optional[int] = ..., estimated_documents: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., estimated_bytes: _Optional[int] = ..., partitions_done: _Optional[int] = ..., partitions_total: _Optional[int] = ..., indexes_built: _Optional[int] = ..., indexes_total: _Optional[int] = ..., documents_hashed: _Optional[int] = ..., mismatch_count: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("error", "error_description", "failed_at")

@@ -172,7 +172,7 @@ export interface ProgressDetails {
   copyRemainingSeconds?:
     | number
     | undefined;
-  /** The namespaces asked for, busiest first. */
+  /** The namespaces asked for: those with mismatches first, then the busiest. */
   namespaces: NamespaceProgress[];
   /** How many namespaces there are. */
   totalNamespaces: number;
@@ -188,6 +188,10 @@ export interface ProgressDetails {
   queuedBytes: number;
   /** Commands tried again after a transient error. */
   retries: number;
+  /** Documents known to differ between the clusters. */
+  mismatchCount: number;
+  /** Why can_commit is false, in RUNNING; absent while it is true. */
+  commitObstacle?: string | undefined;
 }
 
 /** Rates over the last seconds. */
@@ -200,7 +204,7 @@ export interface Rates {
   eventsPerSecond: number;
 }
 
-/** The copy of one namespace. */
+/** The copy, the index builds and the verification of one namespace. */
 export interface NamespaceProgress {
   /** "database.collection" on the source. */
   namespace: string;
@@ -220,6 +224,10 @@ export interface NamespaceProgress {
   indexesBuilt: number;
   /** Indexes to build, built ones included. */
   indexesTotal: number;
+  /** Documents that the verifier's initial hashing has read on both clusters. */
+  documentsHashed: number;
+  /** Documents known to differ between the clusters. */
+  mismatchCount: number;
 }
 
 /** Why a migration has failed. */
@@ -1112,6 +1120,8 @@ function createBaseProgressDetails(): ProgressDetails {
     startedAt: undefined,
     queuedBytes: 0,
     retries: 0,
+    mismatchCount: 0,
+    commitObstacle: undefined,
   };
 }
 
@@ -1140,6 +1150,12 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     }
     if (message.retries !== 0) {
       writer.uint32(64).int64(message.retries);
+    }
+    if (message.mismatchCount !== 0) {
+      writer.uint32(72).int64(message.mismatchCount);
+    }
+    if (message.commitObstacle !== undefined) {
+      writer.uint32(82).string(message.commitObstacle);
     }
     return writer;
   },
@@ -1221,6 +1237,22 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
             message.retries = longToNumber(reader.int64());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.commitObstacle = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1248,6 +1280,8 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     message.startedAt = object.startedAt ?? undefined;
     message.queuedBytes = object.queuedBytes ?? 0;
     message.retries = object.retries ?? 0;
+    message.mismatchCount = object.mismatchCount ?? 0;
+    message.commitObstacle = object.commitObstacle ?? undefined;
     return message;
   },
 };
@@ -1342,6 +1376,8 @@ function createBaseNamespaceProgress(): NamespaceProgress {
     partitionsTotal: 0,
     indexesBuilt: 0,
     indexesTotal: 0,
+    documentsHashed: 0,
+    mismatchCount: 0,
   };
 }
 
@@ -1373,6 +1409,12 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
     }
     if (message.indexesTotal !== 0) {
       writer.uint32(72).int64(message.indexesTotal);
+    }
+    if (message.documentsHashed !== 0) {
+      writer.uint32(80).int64(message.documentsHashed);
+    }
+    if (message.mismatchCount !== 0) {
+      writer.uint32(88).int64(message.mismatchCount);
     }
     return writer;
   },
@@ -1462,6 +1504,22 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
             message.indexesTotal = longToNumber(reader.int64());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.documentsHashed = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1488,6 +1546,8 @@ export const NamespaceProgress: MessageFns<NamespaceProgress> = {
     message.partitionsTotal = object.partitionsTotal ?? 0;
     message.indexesBuilt = object.indexesBuilt ?? 0;
     message.indexesTotal = object.indexesTotal ?? 0;
+    message.documentsHashed = object.documentsHashed ?? 0;
+    message.mismatchCount = object.mismatchCount ?? 0;
     return message;
   },
 };
