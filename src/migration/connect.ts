@@ -13,7 +13,7 @@ export interface ConnectConfig {
 }
 
 /**
- * Connects to both clusters, waiting up to 30 minutes for one that does not answer. `onConnected` is told of each, so
+ * Connects to both clusters, waiting for one that does not answer: up to 30 minutes, or `patienceMs`. `onConnected` is told of each, so
  * that it is closed even when the other one fails. Errors: ClusterUnreachable, MissingPrivilege, InvalidRequest.
  */
 export async function connectClusters(
@@ -21,6 +21,7 @@ export async function connectClusters(
   logger: Logger,
   onConnected: (cluster: Cluster) => void,
   signal: AbortSignal,
+  patienceMs?: number,
 ): Promise<readonly [Cluster, Cluster]> {
   const { connections } = loadOf(config.loadLevel);
   const link = linkAbort(signal);
@@ -29,6 +30,7 @@ export async function connectClusters(
     const cluster = await retry(() => Cluster.connect(options), {
       isRetryable: isTransient,
       signal: link.signal,
+      ...(patienceMs === undefined ? {} : { maxElapsedMs: patienceMs }),
       onRetry: (notice) => logger.warn(`${name} cannot be reached yet: ${safeText(notice.error)}`),
     });
     onConnected(cluster);

@@ -42,6 +42,8 @@ export interface ClustersVerified {
 
 const PROGRESS_MS = 1000;
 const CLOSE_MS = 1500;
+/** An election is waited for, a wrong address is not. */
+const PATIENCE_MS = 15_000;
 const PARALLEL = 8;
 /** Another tool's replication is behind by an unknown time: what differs is given this long. */
 const COOL_DOWN_MS = 500;
@@ -58,7 +60,8 @@ export async function verifyClusters(
 ): Promise<ClustersVerified> {
   const clusters: Cluster[] = [];
   try {
-    const connected = await connectClusters(options.config, options.logger, (each) => clusters.push(each), signal);
+    const { config, logger } = options;
+    const connected = await connectClusters(config, logger, (each) => clusters.push(each), signal, PATIENCE_MS);
     for (const cluster of connected) refuseTopology(cluster);
     const [source, destination] = connected;
     return await verifyPair({ source, destination }, options, report, signal);

@@ -127,6 +127,62 @@ test('with --follow, what changes meanwhile is compared again until it is told t
   await within(TEST_MS, work(), 'the comparison');
 });
 
+test('what is not compared is named, and never passed as equal', async () => {
+  for (const client of [source, destination])
+    await client.db('shop').createCollection('weather', { timeseries: { timeField: 'at' } });
+  const verification = verify();
+  assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 1, verification.told());
+  assert.equal(
+    verification.differences.map(({ namespace, kind }) => `${namespace} ${kind}`),
+    ['shop.weather unverified'],
+  );
+});
+
+test('a document that has expired may be gone on either side already, one that has not may not', async () => {
+  for (const client of [source, destination]) {
+    await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: false });
+    await client.db('shop').collection('sessions').createIndex({ at: 1 }, { expireAfterSeconds: 0 });
+  }
+  const expired = new Date(0);
+  await source
+    .db('shop')
+    .collection<{ _id: number; at: Date }>('sessions')
+    .insertMany([
+      { _id: 1, at: expired },
+      { _id: 2, at: new Date(Date.now() + 3_600_000) },
+    ]);
+  await destination.db('shop').collection<{ _id: number; at: Date }>('sessions').insertOne({ _id: 3, at: expired });
+  const verification = verify();
+  assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 1, verification.told());
+  assert.equal(
+    verification.differences.map(({ kind, documentId }) => `${kind} ${documentId}`),
+    ['missing 2'],
+  );
+});
+
+test('a collection that is renamed while the clusters are followed is named', async () => {
+  const work = async () => {
+    const verification = verify('--follow');
+    await eventually(30_000, async () => /stream hashing/.test(verification.told()), 'the first comparison');
+    for (const client of [source, destination]) await client.db('shop').renameCollection('log', 'journal');
+    verification.child.kill('SIGINT');
+    assert.is(await verification.ended, 1, verification.told());
+    assert.equal(
+      verification.differences.map(({ namespace, kind }) => `${namespace} ${kind}`),
+      ['shop.journal unverified'],
+    );
+  };
+  await within(TEST_MS, work(), 'the comparison');
+});
+
+test('a cluster that cannot be reached has an exit code of its own', async () => {
+  const nowhere = 'mongodb://127.0.0.1:1/?directConnection=true';
+  const words = ['verify', '--cluster0', nowhere, '--cluster1', nowhere];
+  const child = spawn(process.execPath, [ferryExecutable(), ...words]);
+  const [code] = (await within(TEST_MS, once(child, 'close'), 'the attempt')) as [number];
+  assert.is(code, 3);
+});
+
 test('a standalone flag that is no option, or a missing cluster, is a usage error', async () => {
   const child = spawn(process.execPath, [ferryExecutable(), 'verify', '--cluster0', pair.source.uri]);
   const [code] = (await once(child, 'close')) as [number];
