@@ -117,6 +117,15 @@ export const metrics = {
   ),
   checkpoints: counter('mongoferry_checkpoints', '{checkpoint}', 'Resume points stored on the destination.'),
 
+  // The verifier.
+  documentsHashed: counter<OneOf<'side', 'source' | 'destination'>>(
+    'mongoferry_verifier_documents_hashed',
+    '{document}',
+    'Documents read by the initial hashing.',
+  ),
+  rechecks: counter('mongoferry_verifier_rechecks', '{document}', 'Documents compared again.'),
+  mismatches: counter('mongoferry_verifier_mismatches', '{document}', 'Documents found to differ for good.'),
+
   // Both.
   commandDuration: histogram<OneOf<'cluster' | 'command'>>(
     'mongoferry_command_duration',
@@ -156,6 +165,9 @@ export interface GaugeSource {
   readonly sourcePingMs: number | undefined;
   readonly destinationPingMs: number | undefined;
   readonly queuedBytes: number;
+  readonly verification:
+    | Readonly<Record<'source' | 'destination', { readonly lagSeconds: number | undefined }>>
+    | undefined;
 }
 
 /** The values of `info` (docs/api.md, progress). */
@@ -183,6 +195,7 @@ export function observeMigration(states: readonly string[], snapshot: () => Gaug
     canWrite: gauge('mongoferry_can_write', '1', '1 when applications may write to the destination.'),
     sourcePing: gauge('mongosync_src_ping_latency', 'ms', 'Last ping of the source; -1 when it failed.'),
     destinationPing: gauge('mongosync_dst_ping_latency', 'ms', 'Last ping of the destination; -1 when it failed.'),
+    verifierLag: gauge('mongoferry_verifier_lag', 's', 'Newest time of a cluster minus newest time compared.'),
     queued: gauge('mongoferry_queued_bytes', 'By', 'Bytes in the queues between readers and writers.'),
   };
   const known = new Set<string>();
@@ -204,11 +217,19 @@ export function observeMigration(states: readonly string[], snapshot: () => Gaug
     put('canWrite', now.canWrite ? 1 : 0);
     put('sourcePing', now.sourcePingMs);
     put('destinationPing', now.destinationPingMs);
+    put('verifierLag', verifierLagOf(now));
     put('queued', now.queuedBytes);
   };
   const observed = Object.values(gauges);
   meter.addBatchObservableCallback(observe, observed);
   return () => meter.removeBatchObservableCallback(observe, observed);
+}
+
+/** Of the side that is further behind. */
+function verifierLagOf({ verification }: GaugeSource): number | undefined {
+  const source = verification?.source.lagSeconds;
+  const destination = verification?.destination.lagSeconds;
+  return source === undefined || destination === undefined ? undefined : Math.max(source, destination);
 }
 
 const SCOPE = 'mongoferry';

@@ -4,6 +4,7 @@ import { secondsOf } from '../cluster/position.js';
 import { hasExpired, type TtlRule, ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
+import { metrics } from '../metrics.js';
 import { compareIds, differenceOf, type FoundDifference, isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import type { Difference } from './difference.js';
@@ -113,6 +114,7 @@ export class DocumentComparison {
       return [];
     }
     const all = [...ids.values()];
+    metrics.rechecks.add(all.length);
     const differing = await compareIds(this.#context, collection, all, signal);
     if (differing === 'gone') {
       // Its drop is still to be applied; what is in the queue leaves it then.
@@ -165,6 +167,7 @@ export class DocumentComparison {
   ): Promise<void> {
     if (found.length === 0) return;
     await this.mismatches.add(collection, found, signal);
+    metrics.mismatches.add(found.length);
     this.#context.logger.error('Documents differ between the clusters', {
       namespace: collection.name,
       found: found.length,

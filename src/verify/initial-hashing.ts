@@ -4,6 +4,7 @@ import { aborted, sleep } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
+import { metrics } from '../metrics.js';
 import { isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import { planRanges } from './plan.js';
@@ -129,6 +130,9 @@ export class InitialHashing {
       onRead: (source: number, destination: number) => {
         sourceDocuments += source;
         destinationDocuments += destination;
+        // What a range that begins again has counted is taken back; a counter only grows.
+        if (source > 0) metrics.documentsHashed.add(source, { side: 'source' });
+        if (destination > 0) metrics.documentsHashed.add(destination, { side: 'destination' });
         this.progress.read(range.collection, source, destination);
       },
       onDiffering: async (ids: Buffer[]) => {

@@ -42,6 +42,7 @@ const running: GaugeSource = {
   copy: { totalBytes: 100, copiedBytes: 60 },
   sourcePingMs: 2,
   destinationPingMs: undefined,
+  verification: { source: { lagSeconds: 1 }, destination: { lagSeconds: 4 } },
   queuedBytes: 7,
 };
 
@@ -83,6 +84,7 @@ test('gauges are read when asked for, and say when a value is no longer known', 
     'mongoferry_can_write 0',
     'mongosync_src_ping_latency 2',
     'mongoferry_queued_bytes 7',
+    'mongoferry_verifier_lag 4',
   ]) {
     assert.ok(text.split('\n').includes(line), line);
   }
