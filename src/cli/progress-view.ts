@@ -13,11 +13,9 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
     headline(snapshot),
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
+    ...verifyLine(snapshot, barWidth),
     ...applyLine(snapshot),
-    ...verificationLine(snapshot, barWidth),
-    ...(snapshot.details?.commitObstacle === undefined
-      ? []
-      : [`${label('commit')} not yet: ${snapshot.details.commitObstacle}`]),
+    ...obstacleLine(snapshot),
     ...namespaceLines(snapshot.details?.namespaces ?? [], Math.ceil(barWidth / 2)),
     ...snapshot.warnings.map((warning) => `${label('warning')} ${warning}`),
     ...(failure === undefined ? [] : [`${label('FAILED')} ${failure.error}: ${failure.errorDescription}`]),
@@ -28,7 +26,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
 
 /** A snapshot as one plain line, for pipes and log files. Pure; equal snapshots give equal lines. */
 export function progressLine(snapshot: ProgressSnapshot): string {
-  const { collectionCopy, indexBuilding, totalEventsApplied, warnings, details } = snapshot;
+  const { collectionCopy, indexBuilding, verification, totalEventsApplied, warnings, details } = snapshot;
   const parts = [headline(snapshot)];
   if (collectionCopy !== undefined) {
     const { estimatedCopiedBytes: copied, estimatedTotalBytes: total } = collectionCopy;
@@ -38,10 +36,11 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   }
   if (indexBuilding !== undefined)
     parts.push(`indexes ${indexBuilding.indexesBuilt} of ${indexBuilding.totalIndexesToBuild}`);
+  const verified = verification?.source;
+  if (verified !== undefined && verified.phase !== 'not started')
+    parts.push(`verified ${count(verified.hashedDocumentCount)} of ${count(verified.estimatedDocumentCount)}`);
+  if (details !== undefined && details.mismatchCount > 0) parts.push(`differing ${count(details.mismatchCount)}`);
   if (totalEventsApplied !== undefined) parts.push(`changes ${count(totalEventsApplied)}`);
-  const hashing = hashingText(snapshot);
-  if (hashing !== undefined) parts.push(hashing);
-  if (details?.commitObstacle !== undefined) parts.push(`no commit yet: ${details.commitObstacle}`);
   if (warnings.length > 0) parts.push(`warnings ${warnings.length}`);
   if (details?.failure !== undefined)
     parts.push(`FAILED ${details.failure.error}: ${details.failure.errorDescription}`);
@@ -85,6 +84,21 @@ function indexLine({ indexBuilding }: ProgressSnapshot, barWidth: number): strin
   return [`${label('indexes')} ${bar(built, total, barWidth)} ${percent(built, total)} ${built} of ${total}`];
 }
 
+function verifyLine({ verification, details }: ProgressSnapshot, barWidth: number): string[] {
+  const source = verification?.source;
+  if (source === undefined || source.phase === 'not started') return [];
+  const { hashedDocumentCount: hashed, estimatedDocumentCount: total } = source;
+  const found = details?.mismatchCount ?? 0;
+  const differ = found === 0 ? '' : `, ${count(found)} differ`;
+  const documents = `${count(hashed)} of ${count(total)} documents, ${source.phase}${differ}`;
+  return [`${label('verified')} ${bar(hashed, total, barWidth)} ${percent(hashed, total)} ${documents}`];
+}
+
+/** Why a commit would have to wait, where that is not plain from the other lines. */
+function obstacleLine({ details }: ProgressSnapshot): string[] {
+  return details?.commitObstacle === undefined ? [] : [`${label('commit')} must wait: ${details.commitObstacle}`];
+}
+
 function applyLine(snapshot: ProgressSnapshot): string[] {
   const { totalEventsApplied, details, estimatedSecondsToCeaCatchup, estimatedOplogTimeRemaining } = snapshot;
   if (totalEventsApplied === undefined) return [];
@@ -93,28 +107,6 @@ function applyLine(snapshot: ProgressSnapshot): string[] {
   if (estimatedSecondsToCeaCatchup !== undefined) parts.push(`caught up in ${duration(estimatedSecondsToCeaCatchup)}`);
   if (estimatedOplogTimeRemaining !== undefined) parts.push(`oplog lasts ${estimatedOplogTimeRemaining}`);
   return [parts.join(', ')];
-}
-
-function verificationLine(snapshot: ProgressSnapshot, barWidth: number): string[] {
-  const source = snapshot.verification?.source;
-  const text = hashingText(snapshot);
-  if (source === undefined || text === undefined) return [];
-  const { estimatedDocumentCount: total, hashedDocumentCount: hashed } = source;
-  return [`${label('verify')} ${bar(hashed, total, barWidth)} ${percent(hashed, total)} ${text}`];
-}
-
-/** What the verifier does, on the side that is further behind, and how many documents differ. */
-function hashingText({ verification, details }: ProgressSnapshot): string | undefined {
-  const { source, destination } = verification ?? {};
-  if (source === undefined || destination === undefined) return undefined;
-  const parts = [`verification ${source.phase}`];
-  if (source.phase === 'initial hashing')
-    parts.push(`${count(source.hashedDocumentCount)} of ${count(source.estimatedDocumentCount)} documents`);
-  const lag = Math.max(source.lagTimeSeconds ?? 0, destination.lagTimeSeconds ?? 0);
-  if (lag > 0) parts.push(`lag ${duration(lag)}`);
-  const differing = details?.mismatchCount ?? 0;
-  if (differing > 0) parts.push(`${count(differing)} documents differ`);
-  return parts.join(', ');
 }
 
 /** Those with the most left to copy; none once everything is. */

@@ -13,10 +13,10 @@ export interface NamespaceSnapshot {
   readonly partitionsTotal: number;
   readonly indexesBuilt: number;
   readonly indexesTotal: number;
-  /** Of the source, compared for the first time. */
+  /** Documents that the verifier's initial hashing has read. */
   readonly documentsHashed: number;
   /** Documents known to differ. */
-  readonly mismatches: number;
+  readonly mismatchCount: number;
 }
 
 /** Why a migration failed. */
@@ -42,13 +42,15 @@ export interface VerificationSnapshot {
   readonly destination: VerifierSide;
   /** Documents known to differ, by namespace. */
   readonly mismatches: ReadonlyMap<string, number>;
+  /** In all: also those beyond what is counted by namespace. */
+  readonly mismatchCount: number;
 }
 
 /** Where the migration stands, read at one moment; `undefined` = not known or not meaningful in this state. */
 export interface Snapshot {
   readonly state: State;
   readonly canCommit: boolean;
-  /** Why a commit would be refused now, while RUNNING. */
+  /** Why not, in RUNNING. */
   readonly commitObstacle: string | undefined;
   readonly canWrite: boolean;
   readonly info:

@@ -69,7 +69,11 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     oplogTimeRemaining:
       state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
-    verification: run.verifier && { ...run.verifier.progress, mismatches: run.verifier.mismatches.counts },
+    verification: run.verifier && {
+      ...run.verifier.progress,
+      mismatches: run.verifier.mismatches.counts,
+      mismatchCount: run.verifier.mismatches.total,
+    },
     warnings: warningsOf(sources, run),
     copyRemainingSeconds:
       storedOptions(record).documentFilter === null
@@ -110,7 +114,7 @@ function warningsOf({ warnings, state }: SnapshotSources, run: MigrationRun): re
   ];
 }
 
-/** The copy and index builds of every namespace, by name. */
+/** The copy, index builds and verification of every namespace, by name. */
 export function namespaceSnapshots(run: MigrationRun, context: RunContext): NamespaceSnapshot[] {
   const copies = new Map(run.copy.namespaces.map((each) => [each.namespace, each]));
   const rows = context.collections.live().map((each) => {
@@ -128,7 +132,7 @@ export function namespaceSnapshots(run: MigrationRun, context: RunContext): Name
       indexesBuilt: indexes.built,
       indexesTotal: indexes.total,
       documentsHashed: run.verifier?.hashedOf(each.id) ?? 0,
-      mismatches: run.verifier?.mismatches.counts.get(namespace) ?? 0,
+      mismatchCount: run.verifier?.mismatches.counts.get(namespace) ?? 0,
     };
   });
   return rows.sort((a, b) => (a.namespace < b.namespace ? -1 : 1));

@@ -21,12 +21,12 @@ export class ScanProgress {
   }
 
   read(collection: string, source: number, destination: number): void {
-    this.#hashed.set(collection, this.hashedOf(collection) + source);
     this.#source += source;
     this.#destination += destination;
+    this.#hashed.set(collection, (this.#hashed.get(collection) ?? 0) + source);
   }
 
-  /** Documents of the source, of one collection. */
+  /** Documents of one collection that were read, on the source. */
   hashedOf(collection: string): number {
     return this.#hashed.get(collection) ?? 0;
   }

@@ -78,7 +78,7 @@ export class Verifier {
     };
   }
 
-  /** Documents of a collection's source that were compared for the first time. */
+  /** Documents of one collection that the initial hashing has read. */
   hashedOf(collection: string): number {
     return this.#pass?.hashing.progress.hashedOf(collection) ?? 0;
   }

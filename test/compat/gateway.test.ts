@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Snapshot } from '../../src/migration/control.js';
+import type { Snapshot, VerificationSnapshot } from '../../src/migration/control.js';
 import { openDoors } from '../support/api-doors.js';
 import { FakeControl, fakeNamespace, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { eventually } from '../support/within.js';
@@ -10,9 +10,15 @@ import { eventually } from '../support/within.js';
 const GOLDEN = join(process.cwd(), 'test', 'compat', 'golden');
 const GOOD = '{"source": "cluster0", "destination": "cluster1"}';
 
+function verifierSide(hashedDocuments: number, lagSeconds: number | undefined): VerificationSnapshot['source'] {
+  const phase = 'initial hashing';
+  return { phase, estimatedDocuments: 20, hashedDocuments, collections: 2, scannedCollections: 1, lagSeconds };
+}
+
 const CEA_SNAPSHOT: Snapshot = {
   ...RUNNING_SNAPSHOT,
   canCommit: true,
+  commitObstacle: undefined,
   info: 'change event application',
   ceaStage: 'steady state',
   lag: { overallSeconds: 0, crudSeconds: 0, ddlSeconds: undefined },
@@ -23,6 +29,12 @@ const CEA_SNAPSHOT: Snapshot = {
   oplogTimeRemaining: '12 hours',
   secondsToCatchup: 1.9,
   copyRemainingSeconds: 0,
+  verification: {
+    source: verifierSide(12, undefined),
+    destination: verifierSide(11, 3),
+    mismatches: new Map([['b.y', 2]]),
+    mismatchCount: 2,
+  },
   warnings: ['nothing is verified'],
   rates: { documentsPerSecond: 1.5, bytesPerSecond: 1e6, eventsPerSecond: 0 },
   retries: 2,
@@ -53,7 +65,7 @@ const GOLDENS: Readonly<Record<string, Snapshot>> = {
 for (const [name, snapshot] of Object.entries(GOLDENS)) {
   test(`golden: ${name}`, async () => {
     const control = new FakeControl(snapshot);
-    control.namespaceList = [fakeNamespace('a.x', 5), fakeNamespace('b.y', 7)];
+    control.namespaceList = [fakeNamespace('a.x', 50), { ...fakeNamespace('b.y', 7), mismatchCount: 2 }];
     await using doors = await openDoors(control);
     const answer = await doors.http({ path: '/api/v1/progress' });
     assert.is(answer.status, 200);

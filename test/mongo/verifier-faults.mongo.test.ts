@@ -74,6 +74,9 @@ test('each kind of difference in a document is found while the sync runs, and na
     const all = () => mismatchesOf(harness).size === DOCUMENT_FAULTS.length;
     await eventually(30_000, async () => all(), 'all of them being found');
     assert.not.ok(harness.snapshot.canCommit);
+    assert.match(harness.snapshot.commitObstacle ?? '', /6 documents differ/);
+    const rows = harness.migration.namespaces().map((each) => [each.documentsHashed, each.mismatchCount]);
+    assert.equal(rows, new Array(DOCUMENT_FAULTS.length).fill([50, 1]));
     assert.match(harness.snapshot.warnings.join(), /6 documents differ: shop\.c0 1/);
     const stored = await destination
       .db('mongosync_reserved_for_internal_use')

@@ -44,6 +44,7 @@ export const IDLE_SNAPSHOT: Snapshot = {
 export const RUNNING_SNAPSHOT: Snapshot = {
   ...IDLE_SNAPSHOT,
   state: 'RUNNING',
+  commitObstacle: 'the collection copy is not complete',
   info: 'collection copy',
   copy: { totalBytes: 9_000_000_000_000, copiedBytes: 4_500_000_000_000 },
   direction: { source: 'cluster0: source.example:27017', destination: 'cluster1: destination.example:27017' },
@@ -175,7 +176,7 @@ export function fakeNamespace(namespace: string, bytesLeft: number): NamespaceSn
     partitionsTotal: 2,
     indexesBuilt: 0,
     indexesTotal: 3,
-    documentsHashed: 0,
-    mismatches: 0,
+    documentsHashed: 4,
+    mismatchCount: 0,
   };
 }

@@ -180,7 +180,7 @@ export interface ProgressDetails {
   copyRemainingSeconds?:
     | number
     | undefined;
-  /** The namespaces asked for, busiest first. */
+  /** The namespaces asked for: those with mismatches first, then the busiest. */
   namespaces: NamespaceProgress[];
   /** How many namespaces there are. */
   totalNamespaces: number;
@@ -196,12 +196,10 @@ export interface ProgressDetails {
   queuedBytes: number;
   /** Commands tried again after a transient error. */
   retries: number;
-  /** Why a commit would be refused now; absent when it would not, and in other states than RUNNING. */
-  commitObstacle?:
-    | string
-    | undefined;
-  /** Documents known to differ; absent when the migration is not verified. */
-  mismatchCount?: number | undefined;
+  /** Documents known to differ between the clusters. */
+  mismatchCount: number;
+  /** Why can_commit is false, in RUNNING; absent while it is true. */
+  commitObstacle?: string | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -216,7 +214,7 @@ export interface Rates {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** The copy and the verification of one namespace. */
+/** The copy, the index builds and the verification of one namespace. */
 export interface NamespaceProgress {
   /** "database.collection" on the source. */
   namespace: string;
@@ -236,9 +234,9 @@ export interface NamespaceProgress {
   indexesBuilt: number;
   /** Indexes to build, built ones included. */
   indexesTotal: number;
-  /** Documents of the source that were compared for the first time; 0 when the migration is not verified. */
+  /** Documents that the verifier's initial hashing has read on both clusters. */
   documentsHashed: number;
-  /** Documents known to differ. */
+  /** Documents known to differ between the clusters. */
   mismatchCount: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1264,8 +1262,8 @@ function createBaseProgressDetails(): ProgressDetails {
     startedAt: undefined,
     queuedBytes: 0,
     retries: 0,
+    mismatchCount: 0,
     commitObstacle: undefined,
-    mismatchCount: undefined,
     _unknownFields: {},
   };
 }
@@ -1296,11 +1294,11 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     if (message.retries !== 0) {
       writer.uint32(64).int64(message.retries);
     }
-    if (message.commitObstacle !== undefined) {
-      writer.uint32(74).string(message.commitObstacle);
+    if (message.mismatchCount !== 0) {
+      writer.uint32(72).int64(message.mismatchCount);
     }
-    if (message.mismatchCount !== undefined) {
-      writer.uint32(80).int64(message.mismatchCount);
+    if (message.commitObstacle !== undefined) {
+      writer.uint32(82).string(message.commitObstacle);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1391,19 +1389,19 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
             continue;
           }
           case 9: {
-            if (tag !== 74) {
-              break;
-            }
-
-            message.commitObstacle = reader.string();
-            continue;
-          }
-          case 10: {
-            if (tag !== 80) {
+            if (tag !== 72) {
               break;
             }
 
             message.mismatchCount = longToNumber(reader.int64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.commitObstacle = reader.string();
             continue;
           }
         }
@@ -1441,8 +1439,8 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     message.startedAt = object.startedAt ?? undefined;
     message.queuedBytes = object.queuedBytes ?? 0;
     message.retries = object.retries ?? 0;
+    message.mismatchCount = object.mismatchCount ?? 0;
     message.commitObstacle = object.commitObstacle ?? undefined;
-    message.mismatchCount = object.mismatchCount ?? undefined;
     return message;
   },
 };

@@ -132,8 +132,8 @@ function toDetails({ snapshot, namespaces, details }: ProgressSource): ProgressD
     startedAt: snapshot.startedAt,
     queuedBytes: int(snapshot.queuedBytes),
     retries: int(snapshot.retries),
+    mismatchCount: int(snapshot.verification?.mismatchCount ?? 0),
     commitObstacle: snapshot.commitObstacle,
-    mismatchCount: optionalInt(snapshot.verification && sumOf(snapshot.verification.mismatches.values())),
   };
 }
 
@@ -144,21 +144,26 @@ function choose(namespaces: readonly NamespaceSnapshot[], details: DetailsChoice
     case 'busiest':
       return busiest(namespaces, BUSIEST_COUNT);
     case 'all':
-      return [...namespaces].sort((a, b) => bytesLeft(b) - bytesLeft(a));
+      return [...namespaces].sort(byUrgency);
   }
 }
 
-/** The `count` with the most bytes left, most first. Does not sort them all: there may be 50,000, every second. */
+/** The `count` most urgent ones, most first. Does not sort them all: there may be 50,000, every second. */
 function busiest(namespaces: readonly NamespaceSnapshot[], count: number): NamespaceSnapshot[] {
   const top: NamespaceSnapshot[] = [];
   for (const one of namespaces) {
     const last = top.at(-1);
-    if (top.length === count && last !== undefined && bytesLeft(one) <= bytesLeft(last)) continue;
-    const before = top.findIndex((other) => bytesLeft(other) < bytesLeft(one));
+    if (top.length === count && last !== undefined && byUrgency(last, one) <= 0) continue;
+    const before = top.findIndex((other) => byUrgency(other, one) > 0);
     top.splice(before < 0 ? top.length : before, 0, one);
     if (top.length > count) top.pop();
   }
   return top;
+}
+
+/** Those with most mismatches first, then those with most bytes left to copy. */
+function byUrgency(a: NamespaceSnapshot, b: NamespaceSnapshot): number {
+  return b.mismatchCount - a.mismatchCount || bytesLeft(b) - bytesLeft(a);
 }
 
 function bytesLeft(one: NamespaceSnapshot): number {
@@ -178,14 +183,8 @@ export function toNamespaceProgress(one: NamespaceSnapshot): NamespaceProgress {
     indexesBuilt: int(one.indexesBuilt),
     indexesTotal: int(one.indexesTotal),
     documentsHashed: int(one.documentsHashed),
-    mismatchCount: int(one.mismatches),
+    mismatchCount: int(one.mismatchCount),
   };
-}
-
-function sumOf(values: Iterable<number>): number {
-  let sum = 0;
-  for (const each of values) sum += each;
-  return sum;
 }
 
 function optionalInt(value: number | undefined): number | undefined {

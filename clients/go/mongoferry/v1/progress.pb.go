@@ -685,7 +685,7 @@ type ProgressDetails struct {
 	Rates *Rates `protobuf:"bytes,1,opt,name=rates,proto3" json:"rates,omitempty"`
 	// Seconds until the copy is done; absent when unknown.
 	CopyRemainingSeconds *int64 `protobuf:"varint,2,opt,name=copy_remaining_seconds,json=copyRemainingSeconds,proto3,oneof" json:"copy_remaining_seconds,omitempty"`
-	// The namespaces asked for, busiest first.
+	// The namespaces asked for: those with mismatches first, then the busiest.
 	Namespaces []*NamespaceProgress `protobuf:"bytes,3,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
 	// How many namespaces there are.
 	TotalNamespaces int64 `protobuf:"varint,4,opt,name=total_namespaces,json=totalNamespaces,proto3" json:"total_namespaces,omitempty"`
@@ -697,12 +697,12 @@ type ProgressDetails struct {
 	QueuedBytes int64 `protobuf:"varint,7,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
 	// Commands tried again after a transient error.
 	Retries int64 `protobuf:"varint,8,opt,name=retries,proto3" json:"retries,omitempty"`
-	// Why a commit would be refused now; absent when it would not, and in other states than RUNNING.
-	CommitObstacle *string `protobuf:"bytes,9,opt,name=commit_obstacle,json=commitObstacle,proto3,oneof" json:"commit_obstacle,omitempty"`
-	// Documents known to differ; absent when the migration is not verified.
-	MismatchCount *int64 `protobuf:"varint,10,opt,name=mismatch_count,json=mismatchCount,proto3,oneof" json:"mismatch_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Documents known to differ between the clusters.
+	MismatchCount int64 `protobuf:"varint,9,opt,name=mismatch_count,json=mismatchCount,proto3" json:"mismatch_count,omitempty"`
+	// Why can_commit is false, in RUNNING; absent while it is true.
+	CommitObstacle *string `protobuf:"bytes,10,opt,name=commit_obstacle,json=commitObstacle,proto3,oneof" json:"commit_obstacle,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ProgressDetails) Reset() {
@@ -791,18 +791,18 @@ func (x *ProgressDetails) GetRetries() int64 {
 	return 0
 }
 
+func (x *ProgressDetails) GetMismatchCount() int64 {
+	if x != nil {
+		return x.MismatchCount
+	}
+	return 0
+}
+
 func (x *ProgressDetails) GetCommitObstacle() string {
 	if x != nil && x.CommitObstacle != nil {
 		return *x.CommitObstacle
 	}
 	return ""
-}
-
-func (x *ProgressDetails) GetMismatchCount() int64 {
-	if x != nil && x.MismatchCount != nil {
-		return *x.MismatchCount
-	}
-	return 0
 }
 
 // Rates over the last seconds.
@@ -869,7 +869,7 @@ func (x *Rates) GetEventsPerSecond() float64 {
 	return 0
 }
 
-// The copy and the verification of one namespace.
+// The copy, the index builds and the verification of one namespace.
 type NamespaceProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "database.collection" on the source.
@@ -890,9 +890,9 @@ type NamespaceProgress struct {
 	IndexesBuilt int64 `protobuf:"varint,8,opt,name=indexes_built,json=indexesBuilt,proto3" json:"indexes_built,omitempty"`
 	// Indexes to build, built ones included.
 	IndexesTotal int64 `protobuf:"varint,9,opt,name=indexes_total,json=indexesTotal,proto3" json:"indexes_total,omitempty"`
-	// Documents of the source that were compared for the first time; 0 when the migration is not verified.
+	// Documents that the verifier's initial hashing has read on both clusters.
 	DocumentsHashed int64 `protobuf:"varint,10,opt,name=documents_hashed,json=documentsHashed,proto3" json:"documents_hashed,omitempty"`
-	// Documents known to differ.
+	// Documents known to differ between the clusters.
 	MismatchCount int64 `protobuf:"varint,11,opt,name=mismatch_count,json=mismatchCount,proto3" json:"mismatch_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1150,7 +1150,7 @@ const file_mongoferry_v1_progress_proto_rawDesc = "" +
 	"\x16total_collection_count\x18\x04 \x01(\x03R\x14totalCollectionCount\x128\n" +
 	"\x18scanned_collection_count\x18\x05 \x01(\x03R\x16scannedCollectionCount\x123\n" +
 	"\x10lag_time_seconds\x18\x06 \x01(\x03B\x04\x88\xb5\x18\x01H\x00R\x0elagTimeSeconds\x88\x01\x01B\x13\n" +
-	"\x11_lag_time_seconds\"\xbc\x04\n" +
+	"\x11_lag_time_seconds\"\xa4\x04\n" +
 	"\x0fProgressDetails\x12*\n" +
 	"\x05rates\x18\x01 \x01(\v2\x14.mongoferry.v1.RatesR\x05rates\x129\n" +
 	"\x16copy_remaining_seconds\x18\x02 \x01(\x03H\x00R\x14copyRemainingSeconds\x88\x01\x01\x12@\n" +
@@ -1162,15 +1162,14 @@ const file_mongoferry_v1_progress_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12!\n" +
 	"\fqueued_bytes\x18\a \x01(\x03R\vqueuedBytes\x12\x18\n" +
-	"\aretries\x18\b \x01(\x03R\aretries\x12,\n" +
-	"\x0fcommit_obstacle\x18\t \x01(\tH\x02R\x0ecommitObstacle\x88\x01\x01\x12*\n" +
-	"\x0emismatch_count\x18\n" +
-	" \x01(\x03H\x03R\rmismatchCount\x88\x01\x01B\x19\n" +
+	"\aretries\x18\b \x01(\x03R\aretries\x12%\n" +
+	"\x0emismatch_count\x18\t \x01(\x03R\rmismatchCount\x12,\n" +
+	"\x0fcommit_obstacle\x18\n" +
+	" \x01(\tH\x02R\x0ecommitObstacle\x88\x01\x01B\x19\n" +
 	"\x17_copy_remaining_secondsB\n" +
 	"\n" +
 	"\b_failureB\x12\n" +
-	"\x10_commit_obstacleB\x11\n" +
-	"\x0f_mismatch_count\"\x8f\x01\n" +
+	"\x10_commit_obstacle\"\x8f\x01\n" +
 	"\x05Rates\x120\n" +
 	"\x14documents_per_second\x18\x01 \x01(\x01R\x12documentsPerSecond\x12(\n" +
 	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\x12*\n" +

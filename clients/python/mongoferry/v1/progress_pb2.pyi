@@ -123,7 +123,7 @@ class VerifierSide(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., estimated_document_count: _Optional[int] = ..., hashed_document_count: _Optional[int] = ..., total_collection_count: _Optional[int] = ..., scanned_collection_count: _Optional[int] = ..., lag_time_seconds: _Optional[int] = ...) -> None: ...
 
 class ProgressDetails(_message.Message):
-    __slots__ = ("rates", "copy_remaining_seconds", "namespaces", "total_namespaces", "failure", "started_at", "queued_bytes", "retries", "commit_obstacle", "mismatch_count")
+    __slots__ = ("rates", "copy_remaining_seconds", "namespaces", "total_namespaces", "failure", "started_at", "queued_bytes", "retries", "mismatch_count", "commit_obstacle")
     RATES_FIELD_NUMBER: _ClassVar[int]
     COPY_REMAINING_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NAMESPACES_FIELD_NUMBER: _ClassVar[int]
@@ -132,8 +132,8 @@ class ProgressDetails(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
-    COMMIT_OBSTACLE_FIELD_NUMBER: _ClassVar[int]
     MISMATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_OBSTACLE_FIELD_NUMBER: _ClassVar[int]
     rates: Rates
     copy_remaining_seconds: int
     namespaces: _containers.RepeatedCompositeFieldContainer[NamespaceProgress]
@@ -142,9 +142,9 @@ class ProgressDetails(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     queued_bytes: int
     retries: int
-    commit_obstacle: str
     mismatch_count: int
-    def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ..., commit_obstacle: _Optional[str] = ..., mismatch_count: _Optional[int] = ...) -> None: ...
+    commit_obstacle: str
+    def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ..., mismatch_count: _Optional[int] = ..., commit_obstacle: _Optional[str] = ...) -> None: ...
 
 class Rates(_message.Message):
     __slots__ = ("documents_per_second", "bytes_per_second", "events_per_second")
