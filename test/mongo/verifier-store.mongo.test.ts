@@ -1,0 +1,59 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { encode } from '../../src/cluster/bson.js';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
+import { createLogger } from '../../src/lib/logger.js';
+import { MetadataStore } from '../../src/metadata/store.js';
+import { recheckKey, VerificationStore } from '../../src/metadata/verification-store.js';
+import { ReplicaSet } from '../support/replica-set.js';
+
+const COLLECTION = 'a'.repeat(32);
+const LARGE_BYTES = 1_000_000;
+const { signal } = new AbortController();
+const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
+
+let set: ReplicaSet;
+let client: MongoClient;
+let cluster: Cluster;
+
+test.before(async () => {
+  set = await ReplicaSet.start();
+  client = await set.connect();
+  cluster = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger, maxPoolSize: 4 });
+});
+
+test.after(async () => {
+  await cluster.close();
+  await set.remove();
+});
+
+test('documents of more than 16 MB in all are stored, found again and removed, none left out', async () => {
+  const store = new VerificationStore(new MetadataStore(cluster, 'metadata'));
+  const records = Array.from({ length: 40 }, (_, n) => ({
+    collection: COLLECTION,
+    id: encode({ _id: `${n} ${'x'.repeat(LARGE_BYTES)}` }),
+  }));
+  await store.putRechecks(records, signal);
+  const keys: string[] = [];
+  for await (const record of store.loadRechecks(signal)) keys.push(recheckKey(record));
+  assert.equal(keys.sort(), records.map(recheckKey).sort());
+  // Beside many that are not there: a command for all of their names would be too large.
+  const others = Array.from({ length: 300_000 }, (_, n) => `${COLLECTION}:${n}`);
+  await store.deleteRechecks([...others, ...keys], signal);
+  assert.is(await client.db('metadata').collection('verifyRecheck').countDocuments(), 0);
+});
+
+test('what is gone, or has become a view, has no size', async () => {
+  await client.db('shop').collection('items').insertOne({});
+  await client.db('shop').createCollection('view', { viewOn: 'items', pipeline: [] });
+  for (const coll of ['view', 'missing']) {
+    const ns = { db: 'shop', coll };
+    assert.equal(await collectionSize(cluster, ns, undefined, signal), { documents: 0, bytes: 0 });
+  }
+  const missing = { db: 'shop', coll: 'missing' };
+  assert.equal(await sampleBounds(cluster, missing, undefined, { partitions: 3, documents: 1000 }, signal), []);
+});
+
+test.run();
