@@ -22,6 +22,10 @@ export const DEFAULT_START: StartOptions = {
 
 const STEP_MS = 60_000;
 
+function textOf(ended: AppError | undefined | 'running'): string {
+  return ended instanceof AppError ? `${ended.code}: ${ended.message}` : String(ended);
+}
+
 /** A migration running inside the test's process, so that a test can look at it between any two steps. */
 export class MigrationHarness {
   readonly migration: Migration;
@@ -84,7 +88,7 @@ export class MigrationHarness {
     );
     const { snapshot } = this;
     if (condition(snapshot)) return;
-    throw new Error(`${what}: the migration ended instead: ${snapshot.failure?.description ?? JSON.stringify(ended)}`);
+    throw new Error(`${what}: the migration ended instead: ${snapshot.failure?.description ?? textOf(ended)}`);
   }
 
   /** Starts and waits until a commit would succeed. */
