@@ -48,6 +48,7 @@ export function makeVerifier(
       const data = { source: source.access, destination: destination.access, maxPoolSize };
       return startThread(data, local, { logger: log, onWarning }, signal);
     },
+    followsCatalog: true,
     onTakenAway: ({ name }) => {
       throw new AppError('DestinationModified', `${name} could not be found to compare it: someone else took it away`);
     },

@@ -1,5 +1,6 @@
 import { idText, type Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { sameUuid } from '../cluster/collection-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { AppError, InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
@@ -11,7 +12,7 @@ import type { VerifiedCollections } from '../verify/context.js';
 import { numberAndOrder } from '../verify/final-check.js';
 import { MemoryVerificationState } from '../verify/memory-state.js';
 import { LocalRangeScanner } from '../verify/range-scanner.js';
-import { type CatalogDifference, compareCatalogs } from '../verify/two-catalogs.js';
+import { compareCatalogs } from '../verify/two-catalogs.js';
 import { Verifier, type VerifierProgress } from '../verify/verifier.js';
 import { type ConnectConfig, connectClusters } from './connect.js';
 import { loadOf } from './load-level.js';
@@ -86,6 +87,7 @@ async function verifyPair(
 ): Promise<ClustersVerified> {
   const { source, destination } = pair;
   const { collections } = await compareCatalogs(pair, signal);
+  const lost = new Set<string>();
   const verifier = new Verifier({
     ...pair,
     filter: undefined,
@@ -93,10 +95,11 @@ async function verifyPair(
     store: new MemoryVerificationState(),
     collections: fixedCollections(collections),
     mark,
-    applied: (_time, inner) => sleep(COOL_DOWN_MS, inner),
+    applied: coolDown(),
     startScanner: async () => new LocalRangeScanner(pair),
-    // The catalogs tell, at the end.
-    onTakenAway: () => undefined,
+    followsCatalog: false,
+    // The catalogs tell, at the end, unless it is back by then.
+    onTakenAway: ({ id }) => lost.add(id),
     expiresOnBoth: true,
     copyAgain: undefined,
     parallelRanges: loadOf(options.config.loadLevel).parallelComparisons,
@@ -110,8 +113,12 @@ async function verifyPair(
     await verifier.settle(...ends, inner);
     const changes = await compareCatalogs(pair, inner);
     for (const each of changes.differences) report(each);
-    for (const each of unseen(collections, changes.collections)) report(each);
-    await reportDocuments(pair, verifier, collections, report, inner);
+    const known = new Map(collections.map((each) => [each.id, each]));
+    const moved = changes.collections.flatMap((each) => changeOf(known.get(each.id), each, lost) ?? []);
+    for (const each of moved) report(each);
+    const isMoved = new Set(moved.map(({ namespace }) => namespace));
+    const inPlace = changes.collections.filter((each) => !isMoved.has(nsText(each.ns)));
+    await reportDocuments(pair, verifier, inPlace, report, inner);
   };
   await runWith(
     work,
@@ -148,19 +155,37 @@ async function keepTelling(tell: () => void, signal: AbortSignal): Promise<void>
   }
 }
 
-/** Collections that came into being, or became others, while the clusters were compared: not all of them was. */
-function unseen(before: readonly MigratedCollection[], now: readonly MigratedCollection[]): CatalogDifference[] {
-  const known = new Map(before.map((each) => [each.id, each]));
-  return now.flatMap((each) => {
-    const earlier = known.get(each.id);
-    const namespace = nsText(each.ns);
-    const isSame = earlier?.destinationUuid?.toString('hex') === each.destinationUuid?.toString('hex');
-    if (earlier !== undefined && isSame && nsText(earlier.ns) === namespace) return [];
-    const what = earlier === undefined || !isSame ? 'was created' : `was renamed from ${nsText(earlier.ns)}`;
-    return [
-      { namespace, kind: 'unverified', detail: `${what} meanwhile, and is not compared: run the comparison again` },
-    ];
+/**
+ * What became of a collection while the clusters were compared, if not all of it was: one that came into being, or
+ * became another, or was not found in its place (`lost`).
+ */
+function changeOf(
+  earlier: MigratedCollection | undefined,
+  now: MigratedCollection,
+  lost: ReadonlySet<string>,
+): ClusterDifference | undefined {
+  const namespace = nsText(now.ns);
+  const tell = (what: string): ClusterDifference => ({
+    namespace,
+    kind: 'unverified',
+    detail: `${what} meanwhile, and is not compared: run the comparison again`,
   });
+  if (earlier === undefined || !sameUuid(earlier.destinationUuid, now.destinationUuid)) return tell('was created');
+  if (nsText(earlier.ns) !== namespace) return tell(`was renamed from ${nsText(earlier.ns)}`);
+  return lost.has(now.id) ? tell('was renamed, and back,') : undefined;
+}
+
+/**
+ * Stands in for an applier whose progress is not known: a time counts as applied a while after it was asked for first,
+ * or a later one was.
+ */
+function coolDown(): (time: Timestamp, signal: AbortSignal) => Promise<void> {
+  let latest: { readonly time: Timestamp; readonly until: number } | undefined;
+  return (time, signal) => {
+    const now = performance.now();
+    if (latest === undefined || time.greaterThan(latest.time)) latest = { time, until: now + COOL_DOWN_MS };
+    return sleep(Math.max(0, latest.until - now), signal);
+  };
 }
 
 function fixedCollections(collections: readonly MigratedCollection[]): VerifiedCollections {

@@ -32,6 +32,8 @@ export class Backlog {
   #first: (Chunk & { readonly number: number }) | undefined;
   #next = 0;
   #open = 0;
+  /** Of the last chunk of documents that were not compared before. */
+  #lastNamed = -1;
 
   constructor(store: VerificationState) {
     this.#store = store;
@@ -39,6 +41,11 @@ export class Backlog {
 
   get isEmpty(): boolean {
     return this.#open === 0;
+  }
+
+  /** Whether it holds documents that have not been compared since a stream named them. */
+  get holdsNamed(): boolean {
+    return this.#open > 0 && this.#lastNamed >= this.#next - this.#open;
   }
 
   /** The number under which the next chunk will be stored; to be stored with the positions that rely on those before. */
@@ -51,8 +58,10 @@ export class Backlog {
     this.#next = next;
     const first = await this.#store.firstBacklog(signal);
     this.#open = first === undefined ? 0 : Math.max(0, next - first.number);
+    this.#lastNamed = next - 1;
   }
 
+  /** `readUpTo`: undefined for documents that were compared, and for which there is no room elsewhere. */
   async add(ids: DirtyIds, time: Timestamp, readUpTo: ReadUpTo | undefined, signal: AbortSignal): Promise<void> {
     const all = [...ids].flatMap(([name, own]) => [...own.values()].map((id) => ({ name, id })));
     const portions = [...inPortions(all, CHUNK_DOCUMENTS, CHUNK_BYTES, ({ id }) => id.length)];
@@ -67,6 +76,7 @@ export class Backlog {
         destinationTime: times?.destination,
       };
       await this.#store.putBacklog(record, signal);
+      if (readUpTo !== undefined) this.#lastNamed = this.#next;
       this.#next++;
       this.#open++;
     }

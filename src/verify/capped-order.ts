@@ -116,7 +116,7 @@ function reading<T>(
 ): Promise<T> {
   return pair.source.attempt(`comparing the order of ${collection.name}`, signal, async () => {
     const source = documents(pair.source, onSource(collection, pair), signal);
-    const destination = documents(pair.destination, onDestination(collection), signal);
+    const destination = documents(pair.destination, onDestination(collection, pair), signal);
     try {
       return await work(source, destination);
     } finally {

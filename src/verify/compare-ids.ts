@@ -29,8 +29,9 @@ export function onSource(collection: MigratedCollection, { source, filter }: Pai
   };
 }
 
-export function onDestination(collection: MigratedCollection): CollectionAt {
-  return { ns: collection.ns, uuid: collection.destinationUuid };
+/** The same on the destination, which is older than 6.0 only where no migration could have been. */
+export function onDestination(collection: MigratedCollection, { destination }: Pair): CollectionAt {
+  return { ns: collection.ns, uuid: destination.isAtLeast(6) ? collection.destinationUuid : undefined };
 }
 
 /**
@@ -48,7 +49,7 @@ export async function compareIds(
   for (const slice of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
     const [source, destination] = await Promise.all([
       fingerprints(pair.source, onSource(collection, pair), slice, signal),
-      fingerprints(pair.destination, onDestination(collection), slice, signal),
+      fingerprints(pair.destination, onDestination(collection, pair), slice, signal),
     ]);
     if (source === 'gone' || destination === 'gone') return 'gone';
     for (const [key, { id, print }] of source) {
@@ -105,7 +106,7 @@ export async function differenceOf(
 ): Promise<FoundDifference | undefined> {
   const [source, destination] = await Promise.all([
     readOne(pair.source, onSource(collection, pair), id, signal),
-    readOne(pair.destination, onDestination(collection), id, signal),
+    readOne(pair.destination, onDestination(collection, pair), id, signal),
   ]);
   if (source === destination || (source !== undefined && destination?.equals(source) === true)) return undefined;
   return { kind: kindOf(source, destination), source, destination };

@@ -27,7 +27,9 @@ export interface VerifyContext {
   readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Begins what compares ranges of so much data, about; it is closed once all are done. */
   readonly startScanner: (size: CollectionSize, signal: AbortSignal) => Promise<RangeScanner>;
-  /** Told of a collection that is gone from the destination though it was not dropped on the source; may throw. */
+  /** Whether `collections` follows renames and drops of the source, once the applier has got to them. */
+  readonly followsCatalog: boolean;
+  /** Told of a collection that is not where `collections` has it, and will not be: it is not compared. May throw. */
   readonly onTakenAway: (collection: MigratedCollection) => void;
   /** Whether both clusters delete what has expired, not the source alone. */
   readonly expiresOnBoth: boolean;

@@ -16,7 +16,7 @@ export async function sameCount(
   signal: AbortSignal,
 ): Promise<boolean> {
   const source = onSource(collection, pair);
-  const destination = onDestination(collection);
+  const destination = onDestination(collection, pair);
   for (const count of [quick, exact]) {
     const [a, b] = await Promise.all([
       count(pair.source, source, signal),

@@ -220,6 +220,7 @@ export class DocumentComparison {
       names.set(`source:${each.id}`, each.id);
       names.set(`source:${nsText(each.sourceNs)}`, each.id);
       names.set(`destination:${hex(each.destinationUuid?.buffer)}`, each.id);
+      names.set(`destination:${nsText(each.ns)}`, each.id);
     }
     const result: DirtyIds = new Map();
     for (const [name, ids] of taken) {

@@ -1,5 +1,6 @@
-import { findByUuid } from '../cluster/catalog.js';
+import { findByUuid, findCollection } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { sameUuid } from '../cluster/collection-spec.js';
 import { assertInPlace } from '../cluster/old-source.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import type { CollectionAt } from '../cluster/read-by-id.js';
@@ -31,7 +32,7 @@ export async function scanRange(
     if (collection === undefined || collection.dropped) return 'gone';
     const scan = {
       source: sideOf(source, onSource(collection, context)),
-      destination: sideOf(destination, onDestination(collection)),
+      destination: sideOf(destination, onDestination(collection, context)),
       lower: range.lower,
       upper: range.upper,
       batchDocuments: range.batchDocuments,
@@ -43,7 +44,8 @@ export async function scanRange(
       await assertInPlace(source, collection.sourceNs, uuid, signal);
       return 'compared';
     }
-    if (await isTakenAway(context, collection, signal)) {
+    const isLost = context.followsCatalog ? isTakenAway : isElsewhere;
+    if (await isLost(context, collection, signal)) {
       context.onTakenAway(collection);
       return 'gone';
     }
@@ -66,6 +68,17 @@ async function isTakenAway(
   if (now === undefined || now.dropped) return false;
   const { destinationUuid: uuid, ns } = now;
   return uuid !== undefined && (await findByUuid(destination, uuid, ns.db, signal)) === undefined;
+}
+
+/** Whether one of the sides has another collection, or none, under the name of one that no map follows. */
+async function isElsewhere(
+  { source, destination }: VerifyContext,
+  { id, ns, sourceNs, destinationUuid }: MigratedCollection,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const there = await findCollection(source, sourceNs, signal);
+  const here = await findCollection(destination, ns, signal);
+  return !sameUuid(there?.uuid, uuidFrom(Buffer.from(id, 'hex'))) || !sameUuid(here?.uuid, destinationUuid);
 }
 
 function sideOf(cluster: Cluster, { ns, uuid }: CollectionAt): RangeSide {

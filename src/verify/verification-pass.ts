@@ -126,14 +126,20 @@ export class VerificationPass {
    * source, and all that anyone has written to the destination up to `end`.
    */
   async settle(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
+    // Looked at in the turn that judges: a round before it may have put documents into the backlog.
+    const isReady = (): boolean => this.isComplete && this.#hasRead(time, end) && this.#backlog.isEmpty;
+    const judge = async (): Promise<boolean> => {
+      if (!isReady()) return false;
+      await this.comparison.judge(this.#dirty.take(), signal);
+      return true;
+    };
     do {
       while (!this.isComplete) await sleep(ROUND_MS, signal);
       while (!this.#hasRead(time, end) || !this.#backlog.isEmpty) {
         await this.#rounds.take(() => this.#round(signal));
         await sleep(20, signal);
       }
-    } while (!this.isComplete);
-    await this.#rounds.take(() => this.comparison.judge(this.#dirty.take(), signal));
+    } while (!(await this.#rounds.take(judge)));
   }
 
   /** Compares the known mismatches again. */
@@ -173,7 +179,10 @@ export class VerificationPass {
       const overflow = await this.comparison.compare(taken, readUpTo.source, signal);
       await this.#store(overflow, undefined, signal);
       this.#compared = readUpTo;
-    } else await this.#store(taken, readUpTo, signal);
+    } else {
+      await this.#store(taken, readUpTo, signal);
+      if (!this.#backlog.holdsNamed) this.#compared = readUpTo;
+    }
     await this.#save({ ...tokens, backlogNext: this.#backlog.next }, signal);
     await this.#work(signal);
     this.#checkedAt = performance.now();
@@ -190,7 +199,8 @@ export class VerificationPass {
       await this.#save({ backlogNext: this.#backlog.next }, signal);
       await this.#backlog.dropFirst(signal);
       this.#compared = readUpTo;
-      if (this.#dirty.isFull) return;
+      // Without room in the queue, what is in it is to be judged first: by a round that has read on.
+      if (this.#dirty.isFull || countIds(overflow) > 0) return;
     }
   }
 

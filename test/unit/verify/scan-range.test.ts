@@ -57,6 +57,7 @@ function contextOf(destination: Cluster, changes: Partial<VerifyContext>): Verif
   const logger = { info: () => undefined };
   const others = {
     filter: undefined,
+    followsCatalog: true,
     onTakenAway,
     onChange: () => undefined,
     logger,
@@ -92,6 +93,16 @@ test('it was taken away only when the destination has its UUID no more although 
     (cause: unknown) => cause,
   );
   assert.ok(error instanceof AppError && error.code === 'DestinationModified');
+});
+
+test('where no map follows renames, one that is elsewhere is given up', async () => {
+  const lost: string[] = [];
+  const onTakenAway = ({ name }: MigratedCollection): void => {
+    lost.push(name);
+  };
+  const elsewhere = contextOf(cluster([]), { followsCatalog: false, onTakenAway });
+  assert.is(await scanRange(elsewhere, moving(99), RANGE, EVENTS, signal), 'gone');
+  assert.equal(lost, ['shop.items']);
 });
 
 test('planning waits for what was created before the streams begin', async () => {

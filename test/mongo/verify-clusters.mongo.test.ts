@@ -1,0 +1,149 @@
+import type { MongoClient } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createLogger } from '../../src/lib/logger.js';
+import { type Deferred, deferred } from '../../src/lib/tasks.js';
+import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
+import type { VerifierProgress } from '../../src/verify/verifier.js';
+import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { resetClusters } from '../support/stored-migration.js';
+import { eventually, within } from '../support/within.js';
+
+const TEST_MS = 60_000;
+/** Long enough for every document to be compared, so that there is no room for all that differ. */
+const BEHIND_MS = 6000;
+const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
+
+let pair: ReplicaSetPair;
+let source: MongoClient;
+let destination: MongoClient;
+
+test.before(async () => {
+  pair = await startPair();
+  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+});
+
+test.after(async () => {
+  await pair[Symbol.asyncDispose]();
+});
+
+test.before.each(async () => {
+  await resetClusters(source, destination);
+});
+
+interface Following {
+  readonly stopped: Deferred<void>;
+  readonly phase: () => VerifierProgress['source']['phase'] | undefined;
+  /** "<namespace> <kind>" of all differences, sorted. */
+  readonly found: Promise<string[]>;
+}
+
+/** As `mongoferry verify --follow` does. */
+function follow(clusters: ReplicaSetPair = pair): Following {
+  const stopped = deferred<void>();
+  const differences: ClusterDifference[] = [];
+  let progress: VerifierProgress | undefined;
+  const config = { cluster0: clusters.source.uri, cluster1: clusters.destination.uri, loadLevel: 3 };
+  const onProgress = (now: VerifierProgress): void => {
+    progress = now;
+  };
+  const options = { config, logger, writesStopped: stopped.promise, onProgress };
+  const ended = verifyClusters(options, (each) => differences.push(each), AbortSignal.timeout(TEST_MS));
+  const found = ended.then(() => differences.map(({ namespace, kind }) => `${namespace} ${kind}`).sort());
+  found.catch(() => undefined);
+  return { stopped, phase: () => progress?.source.phase, found };
+}
+
+async function seedBoth(
+  clients: readonly MongoClient[],
+  names: readonly string[] = ['items'],
+  count = 100,
+): Promise<void> {
+  for (const client of clients)
+    for (const name of names)
+      await client
+        .db('shop')
+        .collection<{ _id: number }>(name)
+        .insertMany(Array.from({ length: count }, (_, n) => ({ _id: n, n })));
+}
+
+for (const version of ['4.4', '5.0'] as const) {
+  test(`a destination of ${version} is followed: what changes there alone is found`, async () => {
+    const work = async () => {
+      await using old = await startPair({ source: { version }, destination: { version } });
+      const [from, to] = await Promise.all([old.source.connect(), old.destination.connect()]);
+      await seedBoth([from, to]);
+      for (const client of [from, to]) {
+        const log = await client.db('shop').createCollection<{ _id: number }>('log', { capped: true, size: 10_000 });
+        await log.insertMany([{ _id: 1 }, { _id: 2 }]);
+      }
+      const following = follow(old);
+      await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
+      await to
+        .db('shop')
+        .collection<{ _id: number }>('items')
+        .updateOne({ _id: 7 }, { $set: { n: 'seven' } });
+      following.stopped.resolve();
+      assert.equal(await following.found, ['shop.items content']);
+    };
+    await within(TEST_MS, work(), 'the comparison');
+  });
+}
+
+const MOVES: readonly [what: string, move: () => Promise<unknown>, found: readonly string[]][] = [
+  [
+    'renamed on both sides',
+    () => Promise.all([source, destination].map((each) => each.db('shop').renameCollection('items', 'goods'))),
+    ['shop.goods unverified'],
+  ],
+  [
+    'renamed on the source',
+    () => source.db('shop').renameCollection('items', 'goods'),
+    ['shop.goods missing', 'shop.items extra'],
+  ],
+  [
+    'renamed on the destination',
+    () => destination.db('shop').renameCollection('items', 'goods'),
+    ['shop.goods extra', 'shop.items missing'],
+  ],
+  ['dropped on the source', () => source.db('shop').dropCollection('items'), ['shop.items extra']],
+  ['dropped on the destination', () => destination.db('shop').dropCollection('items'), ['shop.items missing']],
+  [
+    'dropped on both sides',
+    () => Promise.all([source, destination].map((each) => each.db('shop').dropCollection('items'))),
+    [],
+  ],
+];
+
+for (const [what, move, found] of MOVES) {
+  test(`a collection that is ${what} before it was compared ends no comparison and hides nothing`, async () => {
+    const work = async () => {
+      await seedBoth([source, destination], ['items', 'others']);
+      const following = follow();
+      await eventually(30_000, async () => following.phase() !== undefined, 'the catalogs having been compared');
+      assert.is(following.phase(), 'initial hashing');
+      await move();
+      following.stopped.resolve();
+      assert.equal(await following.found, [...found]);
+    };
+    await within(TEST_MS, work(), 'the comparison');
+  });
+}
+
+test('a replication that is behind by more documents than are kept in memory is followed to its end', async () => {
+  const work = async () => {
+    await seedBoth([source, destination]);
+    const following = follow();
+    await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
+    const many = Array.from({ length: 80_000 }, (_, n) => ({ _id: 1000 + n }));
+    const insertInto = (client: MongoClient) => client.db('shop').collection<{ _id: number }>('items').insertMany(many);
+    await insertInto(source);
+    await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));
+    await insertInto(destination);
+    following.stopped.resolve();
+    assert.equal(await following.found, []);
+  };
+  await within(TEST_MS, work(), 'the comparison');
+});
+
+test.run();
