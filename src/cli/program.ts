@@ -1,5 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
-import { FLAGS, type Flag } from '../config-flags.js';
+import { FLAGS, type Flag, type FlagName } from '../config-flags.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';
 import type { ClientOptions } from './client.js';
@@ -16,7 +16,7 @@ import {
 import { CliExit } from './exit-codes.js';
 import type { Io } from './io.js';
 import { reportError } from './report.js';
-import { START_FLAGS } from './start-flags.js';
+import { START_FLAGS, type StartFlag, VERIFY_FLAGS } from './start-flags.js';
 import { runProgress } from './watch.js';
 
 type Values = Record<string, unknown>;
@@ -62,12 +62,14 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
     // A unit file may name the flags before the command.
     async (values: Values) => await run(serve)({ ...program.opts(), ...values }),
   );
-  addServerFlags(
-    subcommand(program, 'verify', 'compare cluster0 with cluster1, without a migration; writes to neither').option(
-      '--follow',
-      'follow changes until SIGINT or SIGTERM says that writes have stopped',
-    ),
-  ).action(async (values: Values) => await run(verify)({ ...program.opts(), ...values }));
+  const verifying = subcommand(
+    program,
+    'verify',
+    'compare cluster0 with cluster1, without a migration; writes to neither',
+  ).option('--follow', 'follow changes until SIGINT or SIGTERM says that writes have stopped');
+  addServerFlags(addRequestFlags(verifying, VERIFY_FLAGS), ['cluster0', 'cluster1', 'config', 'loadLevel']).action(
+    async (values: Values) => await run(verify)({ ...program.opts(), ...values }),
+  );
   const client = (name: string, help: string) => addClientFlags(subcommand(program, name, help));
   addStartFlags(client('check', 'examine both clusters for what would stop a migration; changes nothing')).action(
     run(clientAction(runCheck)),
@@ -119,13 +121,21 @@ function clientAction(command: (options: ClientOptions, values: Values, io: Io) 
   };
 }
 
-function addServerFlags(command: Command): Command {
-  for (const flag of FLAGS as readonly Flag[]) command.addOption(optionOf(flag));
+/** `shown`: those that matter to the command. All are taken, so that one file or unit serves all commands. */
+function addServerFlags(command: Command, shown?: readonly FlagName[]): Command {
+  for (const flag of FLAGS) {
+    const option = optionOf(flag);
+    command.addOption(shown === undefined || shown.includes(flag.name) ? option : option.hideHelp());
+  }
   return command;
 }
 
 function addStartFlags(command: Command): Command {
-  for (const flag of START_FLAGS) command.addOption(optionOf(flag));
+  return addRequestFlags(command, START_FLAGS);
+}
+
+function addRequestFlags(command: Command, flags: readonly StartFlag[]): Command {
+  for (const flag of flags) command.addOption(optionOf(flag));
   return command.option(
     '--file <FILE>',
     'JSON request as for POST /api/v1/start, "-" for standard input; flags replace its fields',

@@ -1,4 +1,4 @@
-/** One field of StartRequest as a flag of `start` and `check`. */
+/** One field of StartRequest as a flag of `start`, `check` and `verify`. */
 export interface StartFlag {
   /** The field's JSON name. */
   readonly name: string;
@@ -61,3 +61,17 @@ export const START_FLAGS: readonly StartFlag[] = [
   },
   { name: 'skipDiskSpaceCheck', kind: 'boolean', help: 'start although the destination may be too small' },
 ];
+
+const FOR_VERIFY: readonly string[] = [
+  'source',
+  'destination',
+  'buildIndexes',
+  'includeNamespaces',
+  'excludeNamespaces',
+  'preExistingDestinationData',
+  'namespaceRemap',
+  'documentFilter',
+];
+
+/** Those that decide what the destination is to hold, for `verify`. */
+export const VERIFY_FLAGS = START_FLAGS.filter(({ name }) => FOR_VERIFY.includes(name));

@@ -1,19 +1,27 @@
+import { Violations } from '../api/violations.js';
+import { readStartOptions } from '../api/wire/start-options.js';
 import { loadConfig } from '../config.js';
 import { AppError } from '../errors.js';
 import { createLogger } from '../lib/logger.js';
+import { type ResolvedOptions, resolveStartOptions } from '../migration/options.js';
 import { type ClusterDifference, verifyClusters } from '../migration/verify-clusters.js';
 import { CliExit } from './exit-codes.js';
 import type { Io } from './io.js';
+import { START_FLAGS } from './start-flags.js';
+import { readStartRequest } from './start-request.js';
 
 /**
- * `verify`: compares two clusters without a migration, e.g. after another tool's. Differences are a JSON object per line
+ * `verify`: compares two clusters without a migration, e.g. after another tool's; the options of `start` tell which part
+ * of the source the destination is to hold. Differences are a JSON object per line
  * on standard output, progress and the outcome are on standard error. With `--follow` it compares and follows changes
  * until SIGINT or SIGTERM says that writes have stopped; a second signal ends it at once.
  * Exit codes: 0 equal, 1 not equal, 2 usage, 3 a cluster cannot be reached.
  */
 export async function runVerify(values: Readonly<Record<string, unknown>>, io: Io): Promise<number> {
-  const { follow, ...flags } = values;
+  const { follow, ...given } = values;
+  const [wantedFlags, flags] = split(given);
   const config = loadConfig({ flags, env: io.env, readFile: io.readFile });
+  const wanted = await readWanted(wantedFlags, io);
   const sink = { write: (line: string) => io.err(line) };
   const logger = createLogger({ level: 'WARN', mongosyncId: config.instanceId, sink });
   const stop = new AbortController();
@@ -28,6 +36,7 @@ export async function runVerify(values: Readonly<Record<string, unknown>>, io: I
     const { documents, collections } = await verifyClusters(
       {
         config,
+        wanted,
         logger,
         writesStopped: stopped?.promise ?? Promise.resolve(),
         onProgress: ({ source, destination }) => {
@@ -52,6 +61,25 @@ export async function runVerify(values: Readonly<Record<string, unknown>>, io: I
     stopped?.dispose();
     stop.abort(new AppError('ShuttingDown', 'the comparison has ended'));
   }
+}
+
+const WANTED: ReadonlySet<string> = new Set([...START_FLAGS.map(({ name }) => name), 'file']);
+
+/** The flags that `start` has too, and the process's own. */
+function split(values: Readonly<Record<string, unknown>>): [Record<string, unknown>, Record<string, unknown>] {
+  const entries = Object.entries(values);
+  return [
+    Object.fromEntries(entries.filter(([name]) => WANTED.has(name))),
+    Object.fromEntries(entries.filter(([name]) => !WANTED.has(name))),
+  ];
+}
+
+/** What the destination is to hold. Errors: InvalidRequest. */
+async function readWanted(values: Readonly<Record<string, unknown>>, io: Io): Promise<ResolvedOptions> {
+  const violations = new Violations();
+  const options = readStartOptions(await readStartRequest(values, io), '', violations);
+  violations.throwIfAny();
+  return resolveStartOptions(options);
 }
 
 /** Resolves at the first SIGINT or SIGTERM. The handlers are gone then, so that a second one ends the process. */

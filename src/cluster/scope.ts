@@ -58,6 +58,15 @@ export class Scope {
     return { db: this.#names.get(ns.db) ?? ns.db, coll: ns.coll };
   }
 
+  /** Whether a namespace of the destination is one that something is, or could be, migrated to. */
+  async isTarget(ns: Namespace, signal: AbortSignal): Promise<boolean> {
+    for (const db of [ns.db, ...this.#names.keys()]) {
+      const origin = { db, coll: ns.coll };
+      if (this.target(origin).db === ns.db && (await this.follows(origin, signal))) return true;
+    }
+    return false;
+  }
+
   /** Whether a source namespace is migrated. */
   async follows(ns: Namespace, signal: AbortSignal): Promise<boolean> {
     if (isIgnored(ns)) return false;

@@ -1,21 +1,26 @@
 import { idText, type Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { sameUuid } from '../cluster/collection-spec.js';
+import { DocumentFilter } from '../cluster/document-filter.js';
 import { nsText } from '../cluster/namespace.js';
+import { Scope } from '../cluster/scope.js';
 import { AppError, InvariantError } from '../errors.js';
+import { isBuilt } from '../indexes/build-mode.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { settlesWithin, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
+import type { Pair } from '../verify/compare-ids.js';
 import type { VerifiedCollections } from '../verify/context.js';
 import { numberAndOrder } from '../verify/final-check.js';
 import { MemoryVerificationState } from '../verify/memory-state.js';
 import { LocalRangeScanner } from '../verify/range-scanner.js';
-import { compareCatalogs } from '../verify/two-catalogs.js';
+import { type CopiedPart, compareCatalogs } from '../verify/two-catalogs.js';
 import { Verifier, type VerifierProgress } from '../verify/verifier.js';
 import { type ConnectConfig, connectClusters } from './connect.js';
 import { loadOf } from './load-level.js';
+import type { ResolvedOptions } from './options.js';
 
 /** Something that is not the same on two clusters. */
 export interface ClusterDifference {
@@ -29,6 +34,8 @@ export interface ClusterDifference {
 /** How to compare two clusters. */
 export interface VerifyClustersOptions {
   readonly config: ConnectConfig;
+  /** What the destination is to hold, as for a migration; what does not concern that is of no effect. */
+  readonly wanted: ResolvedOptions;
   /** Resolves when nobody writes any more. Until then changes are followed, and differences may be of the moment. */
   readonly writesStopped: Promise<void>;
   readonly onProgress: (progress: VerifierProgress) => void;
@@ -50,9 +57,9 @@ const PARALLEL = 8;
 const COOL_DOWN_MS = 500;
 
 /**
- * Compares two clusters as a whole, whatever brought the data there; writes to neither. Reports each difference as it is
- * certain, after the writes have stopped. Errors: ClusterUnreachable, UnsupportedTopology, VerificationFailed when the
- * clusters are too different to go on.
+ * Compares two clusters, whatever brought the data there; writes to neither. Reports each difference as it is certain,
+ * after the writes have stopped. Errors: ClusterUnreachable, UnsupportedTopology, InvalidRequest when the server does not
+ * take a pattern, VerificationFailed when the clusters are too different to go on.
  */
 export async function verifyClusters(
   options: VerifyClustersOptions,
@@ -61,11 +68,16 @@ export async function verifyClusters(
 ): Promise<ClustersVerified> {
   const clusters: Cluster[] = [];
   try {
-    const { config, logger } = options;
+    const { config, wanted, logger } = options;
     const connected = await connectClusters(config, logger, (each) => clusters.push(each), signal, PATIENCE_MS);
     for (const cluster of connected) refuseTopology(cluster);
-    const [source, destination] = connected;
-    return await verifyPair({ source, destination }, options, report, signal);
+    const [cluster0, cluster1] = connected;
+    const [source, destination] = wanted.source === 'cluster1' ? [cluster1, cluster0] : [cluster0, cluster1];
+    const scope = new Scope(source, wanted);
+    await scope.validate(signal);
+    const filter = wanted.documentFilter === null ? undefined : new DocumentFilter(wanted.documentFilter);
+    const part: CopiedPart = { scope, isBuilt: (spec) => isBuilt(wanted.buildIndexes ?? 'afterDataCopy', spec) };
+    return await verifyPair({ source, destination, filter }, part, options, report, signal);
   } finally {
     await settlesWithin(Promise.all(clusters.map((each) => each.close())), CLOSE_MS);
   }
@@ -80,17 +92,19 @@ function refuseTopology(cluster: Cluster): void {
 }
 
 async function verifyPair(
-  pair: { readonly source: Cluster; readonly destination: Cluster },
+  pair: Pair,
+  part: CopiedPart,
   options: VerifyClustersOptions,
   report: (difference: ClusterDifference) => void,
   signal: AbortSignal,
 ): Promise<ClustersVerified> {
   const { source, destination } = pair;
-  const { collections } = await compareCatalogs(pair, signal);
+  const { collections } = await compareCatalogs(pair, part, signal);
   const lost = new Set<string>();
   const verifier = new Verifier({
-    ...pair,
-    filter: undefined,
+    source,
+    destination,
+    filter: pair.filter,
     buildsNoIndexes: false,
     store: new MemoryVerificationState(),
     collections: fixedCollections(collections),
@@ -111,13 +125,13 @@ async function verifyPair(
     await options.writesStopped;
     const ends = await Promise.all([mark(source, inner), mark(destination, inner)]);
     await verifier.settle(...ends, inner);
-    const changes = await compareCatalogs(pair, inner);
+    const changes = await compareCatalogs(pair, part, inner);
     for (const each of changes.differences) report(each);
     const known = new Map(collections.map((each) => [each.id, each]));
     const moved = changes.collections.flatMap((each) => changeOf(known.get(each.id), each, lost) ?? []);
     for (const each of moved) report(each);
     const isMoved = new Set(moved.map(({ namespace }) => namespace));
-    const inPlace = changes.collections.filter((each) => !isMoved.has(nsText(each.ns)));
+    const inPlace = changes.collections.filter((each) => !isMoved.has(nsText(each.sourceNs)));
     await reportDocuments(pair, verifier, inPlace, report, inner);
   };
   await runWith(
@@ -129,7 +143,7 @@ async function verifyPair(
 }
 
 async function reportDocuments(
-  pair: { readonly source: Cluster; readonly destination: Cluster },
+  pair: Pair,
   verifier: Verifier,
   collections: readonly MigratedCollection[],
   report: (difference: ClusterDifference) => void,
@@ -139,13 +153,13 @@ async function reportDocuments(
     for (const { namespace, kind, id } of page) report({ namespace, kind, documentId: idText(id) });
   }
   const others = await mapLimit(
-    collections.filter((each) => !verifier.mismatches.counts.has(nsText(each.ns))),
+    collections.filter((each) => !verifier.mismatches.counts.has(nsText(each.sourceNs))),
     PARALLEL,
     async (each, inner) => (await numberAndOrder(pair, each, inner)).map((detail) => ({ each, detail })),
     signal,
   );
   for (const { each, detail } of others.flat())
-    report({ namespace: nsText(each.ns), kind: each.capped ? 'order' : 'count', detail });
+    report({ namespace: nsText(each.sourceNs), kind: each.capped ? 'order' : 'count', detail });
 }
 
 async function keepTelling(tell: () => void, signal: AbortSignal): Promise<void> {
@@ -164,14 +178,14 @@ function changeOf(
   now: MigratedCollection,
   lost: ReadonlySet<string>,
 ): ClusterDifference | undefined {
-  const namespace = nsText(now.ns);
+  const namespace = nsText(now.sourceNs);
   const tell = (what: string): ClusterDifference => ({
     namespace,
     kind: 'unverified',
     detail: `${what} meanwhile, and is not compared: run the comparison again`,
   });
   if (earlier === undefined || !sameUuid(earlier.destinationUuid, now.destinationUuid)) return tell('was created');
-  if (nsText(earlier.ns) !== namespace) return tell(`was renamed from ${nsText(earlier.ns)}`);
+  if (nsText(earlier.sourceNs) !== namespace) return tell(`was renamed from ${nsText(earlier.sourceNs)}`);
   return lost.has(now.id) ? tell('was renamed, and back,') : undefined;
 }
 

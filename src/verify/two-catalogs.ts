@@ -3,8 +3,9 @@ import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '
 import type { Cluster } from '../cluster/cluster.js';
 import { carriedOptions, comparableOptions, isCapped, isCollated } from '../cluster/collection-spec.js';
 import { comparableIndex, indexName } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
+import { describeNs, nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
+import type { Scope } from '../cluster/scope.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { Pair } from './compare-ids.js';
@@ -24,38 +25,67 @@ export interface CatalogComparison {
   readonly differences: readonly CatalogDifference[];
 }
 
-/** Compares all collections, views, options and indexes of two clusters that are taken to be complete copies. */
-export async function compareCatalogs(pair: Pair, signal: AbortSignal): Promise<CatalogComparison> {
-  const [source, destination] = await Promise.all([listAll(pair.source, signal), listAll(pair.destination, signal)]);
+/** What the destination is taken to be a copy of. */
+export interface CopiedPart {
+  /** Which of the source's namespaces, and under which names. */
+  readonly scope: Scope;
+  /** Which of their indexes. */
+  readonly isBuilt: (spec: OrderedDoc) => boolean;
+}
+
+/**
+ * Compares collections, views, options and indexes of two clusters, the second of which is taken to be a complete copy
+ * of a part of the first. A namespace is named as on the source; one more on the destination as it is there.
+ */
+export async function compareCatalogs(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {
+  const { scope } = part;
+  const [source, copies] = await Promise.all([
+    listSource(pair.source, scope, signal),
+    listCopies(pair.destination, scope, signal),
+  ]);
   const differences: CatalogDifference[] = [];
-  for (const [namespace, entry] of destination)
-    if (!source.has(namespace)) differences.push({ namespace, kind: 'extra', detail: `a ${entry.type} more` });
+  const wanted = new Set(source.map(({ ns }) => nsText(scope.target(ns))));
+  for (const [namespace, entry] of copies)
+    if (!wanted.has(namespace)) differences.push({ namespace, kind: 'extra', detail: `a ${entry.type} more` });
   const collections = await mapLimit(
-    [...source],
+    source,
     PARALLEL,
-    async ([namespace, entry], inner) => {
-      const other = destination.get(namespace);
-      if (other === undefined) {
-        differences.push({ namespace, kind: 'missing', detail: `a ${entry.type} is missing` });
-        return [];
-      }
-      return compareOne(pair, entry, other, differences, inner);
+    async (entry, inner) => {
+      const other = copies.get(nsText(scope.target(entry.ns)));
+      if (other !== undefined) return compareOne(pair, part, { source: entry, destination: other }, differences, inner);
+      differences.push({ namespace: nsText(entry.ns), kind: 'missing', detail: `a ${entry.type} is missing` });
+      return [];
     },
     signal,
   );
   return { collections: collections.flat(), differences };
 }
 
-async function listAll(cluster: Cluster, signal: AbortSignal): Promise<Map<string, CatalogEntry>> {
+async function listSource(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<CatalogEntry[]> {
+  const databases = await scope.databases(await listDatabases(cluster, signal), signal);
+  const entries = await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal);
+  return (await scope.select(entries.flat(), signal)).filter((entry) => isCopied(entry, scope));
+}
+
+/** What the destination has in the places of what is, or could be, copied. */
+async function listCopies(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<Map<string, CatalogEntry>> {
   const databases = await listDatabases(cluster, signal);
   const entries = await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal);
-  return new Map(entries.flat().map((entry) => [nsText(entry.ns), entry]));
+  const found: [string, CatalogEntry][] = [];
+  for (const entry of entries.flat()) {
+    if (isCopied(entry, scope) && (await scope.isTarget(entry.ns, signal))) found.push([nsText(entry.ns), entry]);
+  }
+  return new Map(found);
+}
+
+function isCopied({ type }: CatalogEntry, scope: Scope): boolean {
+  return type !== 'view' || scope.migratesViews;
 }
 
 async function compareOne(
   pair: Pair,
-  source: CatalogEntry,
-  destination: CatalogEntry,
+  { isBuilt }: CopiedPart,
+  { source, destination }: { readonly source: CatalogEntry; readonly destination: CatalogEntry },
   differences: CatalogDifference[],
   signal: AbortSignal,
 ): Promise<MigratedCollection[]> {
@@ -78,13 +108,14 @@ async function compareOne(
     listIndexes(pair.source, source.ns, signal),
     listIndexes(pair.destination, destination.ns, signal),
   ]);
-  for (const name of differingIndexes(indexes, others)) differences.push({ namespace, kind: 'index', detail: name });
+  for (const name of differingIndexes(indexes, others, isBuilt))
+    differences.push({ namespace, kind: 'index', detail: name });
   return [
     {
       id: uuidText(source.uuid),
-      ns: source.ns,
+      ns: destination.ns,
       sourceNs: source.ns,
-      name: namespace,
+      name: describeNs(source.ns, destination.ns),
       destinationUuid: destination.uuid,
       options,
       indexes,
@@ -96,12 +127,17 @@ async function compareOne(
   ];
 }
 
-function differingIndexes(source: readonly OrderedDoc[], destination: readonly OrderedDoc[]): string[] {
+/** The names of indexes that one of them lacks; those that are not built may be there or not. */
+function differingIndexes(
+  source: readonly OrderedDoc[],
+  destination: readonly OrderedDoc[],
+  isBuilt: (spec: OrderedDoc) => boolean,
+): string[] {
   const a = new Set(source.map(comparableIndex));
   const b = new Set(destination.map(comparableIndex));
   return [
     ...new Set([
-      ...source.filter((spec) => !b.has(comparableIndex(spec))).map(indexName),
+      ...source.filter((spec) => isBuilt(spec) && !b.has(comparableIndex(spec))).map(indexName),
       ...destination.filter((spec) => !a.has(comparableIndex(spec))).map(indexName),
     ]),
   ];

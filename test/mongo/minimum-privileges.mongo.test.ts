@@ -2,7 +2,7 @@ import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLogger } from '../../src/lib/logger.js';
-import type { StartOptions } from '../../src/migration/options.js';
+import { resolveStartOptions, type StartOptions } from '../../src/migration/options.js';
 import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import {
@@ -115,7 +115,13 @@ test('the documented role is enough for a comparison of two clusters', async () 
       loadLevel: 1,
     };
     await verifyClusters(
-      { config, logger, writesStopped: Promise.resolve(), onProgress: () => undefined },
+      {
+        config,
+        wanted: resolveStartOptions(DEFAULT_START),
+        logger,
+        writesStopped: Promise.resolve(),
+        onProgress: () => undefined,
+      },
       (difference) => differences.push(difference),
       new AbortController().signal,
     );

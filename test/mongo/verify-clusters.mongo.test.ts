@@ -3,8 +3,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLogger } from '../../src/lib/logger.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';
+import { resolveStartOptions } from '../../src/migration/options.js';
 import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
 import type { VerifierProgress } from '../../src/verify/verifier.js';
+import { DEFAULT_START } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
@@ -47,7 +49,8 @@ function follow(clusters: ReplicaSetPair = pair): Following {
   const onProgress = (now: VerifierProgress): void => {
     progress = now;
   };
-  const options = { config, logger, writesStopped: stopped.promise, onProgress };
+  const wanted = resolveStartOptions(DEFAULT_START);
+  const options = { config, wanted, logger, writesStopped: stopped.promise, onProgress };
   const ended = verifyClusters(options, (each) => differences.push(each), AbortSignal.timeout(TEST_MS));
   const found = ended.then(() => differences.map(({ namespace, kind }) => `${namespace} ${kind}`).sort());
   found.catch(() => undefined);

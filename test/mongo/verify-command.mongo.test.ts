@@ -1,5 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rm, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -99,6 +102,60 @@ test('every kind of difference is named, a line each', async () => {
     'shop.own extra',
   ]);
   assert.match(verification.told(), /: 8 differences\n$/);
+});
+
+const textOf = ({ namespace, kind, documentId, detail }: Record<string, unknown>) =>
+  `${namespace} ${kind} ${documentId ?? detail}`;
+
+test('the options of start tell which part of the source the destination is to hold, and under which names', async () => {
+  await destination.db('shop').dropDatabase();
+  await destination.db('elsewhere').collection('others').insertOne({});
+  const copy = destination.db('copy');
+  const items = Array.from({ length: 10 }, (_, n) => ({ _id: n, n }));
+  await copy.collection<{ _id: number }>('items').insertMany(items);
+  await copy.collection<{ _id: number }>('items').updateOne({ _id: 4 }, { $set: { n: 'four' } });
+  await copy.collection<{ _id: number; n: number }>('items').insertOne({ _id: 400, n: 400 });
+  await copy.collection('more').insertOne({});
+  const wanted = [
+    ['--includeNamespaces', '[{"database":"shop","collections":["items"],"collectionsRegex":{"pattern":"^m"}}]'],
+    ['--namespaceRemap', '[{"from":{"database":"shop"},"to":{"database":"copy"}}]'],
+    ['--documentFilter', JSON.stringify({ field: 'n', matchValues: items.map(({ n }) => n) })],
+    ['--buildIndexes', 'never'],
+  ];
+  const verification = verify(...wanted.flat());
+  assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 1, verification.told());
+  assert.equal(verification.differences.map(textOf).sort(), [
+    'copy.more extra a collection more',
+    'shop.items content 4',
+    'shop.items extra 400',
+  ]);
+  await copy.collection('more').drop();
+  await copy.collection<{ _id: number }>('items').deleteOne({ _id: 400 });
+  await copy.collection<{ _id: number }>('items').updateOne({ _id: 4 }, { $set: { n: 4 } });
+  const mended = verify(...wanted.flat());
+  assert.is(await within(TEST_MS, mended.ended, 'the comparison'), 0, mended.told());
+});
+
+test('the request of a start is taken as a file, also one that goes from cluster1 to cluster0', async () => {
+  const file = path.join(os.tmpdir(), `mongoferry-verify-${process.pid}.json`);
+  await destination.db('shop').collection<{ _id: number }>('items').deleteOne({ _id: 7 });
+  await destination.db('other').collection('c').insertOne({});
+  try {
+    const request = { source: 'cluster1', destination: 'cluster0', excludeNamespaces: [{ database: 'other' }] };
+    await writeFile(file, JSON.stringify({ ...request, buildIndexes: 'beforeDataCopy', reversible: false }));
+    const verification = verify('--file', file);
+    assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 1, verification.told());
+    assert.equal(verification.differences.map(textOf), ['shop.items extra 7']);
+  } finally {
+    await rm(file, { force: true });
+  }
+});
+
+test('options that are not well formed are a usage error, each named', async () => {
+  const verification = verify('--includeNamespaces', '[{"database":"admin"}]', '--documentFilter', '{"field":"a.b"}');
+  assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 2, verification.told());
+  assert.match(verification.told(), /documentFilter\.matchValues: /);
+  assert.match(verification.told(), /includeNamespaces\[0\]\.database: /);
 });
 
 test('with --follow, what changes meanwhile is compared again until it is told that writes have stopped', async () => {
