@@ -1,35 +1,19 @@
-import { randomUUID } from 'node:crypto';
-import { type ClientSession, MongoClient, type MongoClientOptions } from 'mongodb';
-import { AppError, invalidRequest } from '../errors.js';
+import type { ClientSession } from 'mongodb';
 import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
-import { type Doc, ObjectId, type Timestamp } from './bson.js';
-import { Code, clusterError, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
-
-/** Every write of the engine: a write that a majority has not stored could be lost with its checkpoint kept. */
-export const MAJORITY_WRITE = { w: 'majority', j: true } as const;
-
-/** What is known of a deployment; found once at connect and passed on. */
-export interface ClusterFacts {
-  readonly version: readonly [number, number, number];
-  readonly versionText: string;
-  readonly topology: 'replicaSet' | 'sharded' | 'standalone';
-  /** Identity that survives new hosts and passwords: `replSetGetConfig.settings.replicaSetId`; '' when not readable. */
-  readonly setId: string;
-  /** "host:port" of the primary or the first seed, never with credentials. */
-  readonly address: string;
-}
-
-/** How to connect. */
-export interface ConnectOptions {
-  /** "cluster0" or "cluster1", for messages. */
-  readonly name: string;
-  readonly uri: string;
-  readonly logger: Logger;
-  /** Connections for data; catalog reads and checkpoints have a few of their own, so that data cannot starve them. */
-  readonly maxPoolSize: number;
-}
+import type { Doc, Timestamp } from './bson.js';
+import {
+  type Clients,
+  type ConnectOptions,
+  closeClients,
+  connectError,
+  MAJORITY_WRITE,
+  makeClients,
+  openClients,
+} from './clients.js';
+import { Code, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
+import { type ClusterFacts, readFacts } from './facts.js';
 
 /** Driver options of one command, beyond the command itself. */
 export interface CommandOptions {
@@ -44,9 +28,6 @@ export interface CommandOptions {
   readonly maxTimeMs?: () => number;
 }
 
-/** Connections for the lease and the migration's record: renewals under way, and what stores besides. */
-const RECORD_POOL = 16;
-
 /** Writes of documents: they take effect before the right to write is over, or not at all. Others may take hours. */
 const BOUNDED = new Set(['insert', 'update', 'delete']);
 
@@ -59,9 +40,7 @@ export class Cluster {
   readonly facts: ClusterFacts;
   /** What the server knows these connections by, besides the name that all of mongoferry's have. */
   readonly clientTag: string;
-  readonly #data: MongoClient;
-  readonly #control: MongoClient;
-  readonly #record: MongoClient;
+  readonly #clients: Clients;
   readonly #uri: string;
   readonly #logger: Logger;
   #retries = 0;
@@ -70,13 +49,11 @@ export class Cluster {
   #now: Timestamp | undefined;
   #guard: () => number = () => Number.POSITIVE_INFINITY;
 
-  private constructor({ name, uri, logger }: ConnectOptions, clients: Clients, clientTag: string, facts: ClusterFacts) {
+  private constructor({ name, uri, logger }: ConnectOptions, clients: Clients, facts: ClusterFacts) {
     this.name = name;
-    this.clientTag = clientTag;
+    this.clientTag = clients.tag;
     this.#uri = uri;
-    this.#data = clients.data;
-    this.#control = clients.control;
-    this.#record = clients.record;
+    this.#clients = clients;
     this.facts = facts;
     this.#logger = logger;
   }
@@ -86,27 +63,15 @@ export class Cluster {
    * InvalidRequest (the driver does not take the connection string).
    */
   static async connect(options: ConnectOptions): Promise<Cluster> {
-    const clientTag = `mongoferry/${randomUUID()}`;
-    const common: MongoClientOptions = {
-      appName: 'mongoferry',
-      driverInfo: { platform: clientTag },
-      readPreference: 'primary',
-      readConcern: { level: 'majority' },
-      writeConcern: MAJORITY_WRITE,
-      retryReads: true,
-      serverSelectionTimeoutMS: 5000,
-      connectTimeoutMS: 5000,
-      maxConnecting: 8,
-    };
-    const clients = makeClients(options, common);
+    const clients = makeClients(options);
     try {
-      await Promise.all(all(clients).map((each) => each.connect()));
+      await openClients(clients);
       const facts = await readFacts(clients.control);
-      const cluster = new Cluster(options, clients, clientTag, facts);
+      const cluster = new Cluster(options, clients, facts);
       await cluster.#probeBypass();
       return cluster;
     } catch (error) {
-      await Promise.allSettled(all(clients).map((each) => each.close()));
+      await closeClients(clients);
       throw connectError(options.name, error);
     }
   }
@@ -148,7 +113,8 @@ export class Cluster {
 
   /** Runs one command on the primary, once. */
   async command(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    const client = options.record === true ? this.#record : options.control === true ? this.#control : this.#data;
+    const { record, control, data } = this.#clients;
+    const client = options.record === true ? record : options.control === true ? control : data;
     const started = performance.now();
     try {
       const sent = options.maxTimeMs === undefined ? command : withMaxTime(command, options.maxTimeMs);
@@ -263,7 +229,7 @@ export class Cluster {
   }
 
   startSession(): ClientSession {
-    return this.#data.startSession({ causalConsistency: false });
+    return this.#clients.data.startSession({ causalConsistency: false });
   }
 
   /** Milliseconds of a ping over the control connections. */
@@ -274,7 +240,7 @@ export class Cluster {
   }
 
   async close(): Promise<void> {
-    await Promise.allSettled([this.#data, this.#control, this.#record].map((each) => each.close()));
+    await closeClients(this.#clients);
   }
 
   #seeTime(time: Timestamp | undefined): void {
@@ -300,72 +266,13 @@ function withMaxTime(command: Doc, maxTimeMs: () => number): Doc {
   return Object.defineProperty({ ...command }, 'maxTimeMS', { get, enumerable: true });
 }
 
-interface Clients {
-  readonly data: MongoClient;
-  readonly control: MongoClient;
-  readonly record: MongoClient;
-}
-
-function all({ data, control, record }: Clients): MongoClient[] {
-  return [data, control, record];
-}
-
-/** Errors: InvalidRequest; the driver's text names the option, and a value only where that is no secret. */
-function makeClients({ name, uri, maxPoolSize }: ConnectOptions, common: MongoClientOptions): Clients {
-  const make = (size: number): MongoClient => new MongoClient(uri, { ...common, maxPoolSize: size });
-  try {
-    return { data: make(maxPoolSize), control: make(8), record: make(RECORD_POOL) };
-  } catch (error) {
-    const description = `the driver does not take the connection string: ${safeText(error)}`;
-    throw invalidRequest([{ field: name, description }]);
-  }
-}
-
 /** The kind of a work: its first word. The others may name namespaces, of which there may be any number. */
 function kindOf(what: string): string {
   return what.split(' ', 1)[0] ?? what;
-}
-
-function connectError(name: string, cause: unknown): AppError {
-  if (codeOf(cause) === Code.AuthenticationFailed) {
-    return new AppError('MissingPrivilege', `${name} refused the credentials of its connection string`, { cause });
-  }
-  // Names that do not resolve are no errors of a server's; they may the next time.
-  return codeOf(cause) === undefined && !(cause instanceof AppError)
-    ? new AppError('ClusterUnreachable', `connecting: ${name}: ${safeText(cause)}`, { cause })
-    : clusterError(cause, name, 'connecting', 'ClusterUnreachable');
 }
 
 /** Whether statements were refused since users' writes are blocked: such a reply says `ok: 1`. */
 function holdsBlocked(reply: Doc): boolean {
   const errors = reply['writeErrors'] as { code?: unknown }[] | undefined;
   return errors?.some(({ code }) => Number(code) === Code.UserWritesBlocked) === true;
-}
-
-async function readFacts(client: MongoClient): Promise<ClusterFacts> {
-  const admin = client.db('admin');
-  const [hello, build] = await Promise.all([admin.command({ hello: 1 }), admin.command({ buildInfo: 1 })]);
-  const topology =
-    hello['msg'] === 'isdbgrid' ? 'sharded' : typeof hello['setName'] === 'string' ? 'replicaSet' : 'standalone';
-  const [major = 0, minor = 0, patch = 0] = build['versionArray'] as number[];
-  const seed = client.options.hosts[0];
-  return {
-    version: [major, minor, patch],
-    versionText: String(build['version']),
-    topology,
-    setId: topology === 'replicaSet' ? await readSetId(client) : '',
-    address: typeof hello['primary'] === 'string' ? hello['primary'] : (seed?.toString() ?? 'unknown'),
-  };
-}
-
-async function readSetId(client: MongoClient): Promise<string> {
-  try {
-    const reply = await client.db('admin').command({ replSetGetConfig: 1 });
-    const id: unknown = (reply['config'] as { settings?: { replicaSetId?: unknown } }).settings?.replicaSetId;
-    return id instanceof ObjectId ? id.toHexString() : '';
-  } catch (error) {
-    // Needs clusterMonitor or better; the preflight names the privilege.
-    if (codeOf(error) === Code.Unauthorized) return '';
-    throw error;
-  }
 }

@@ -1,34 +1,20 @@
-import type { OrderedDoc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError, safeText } from '../cluster/errors.js';
-import { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
-import { isBuilt } from '../indexes/build-mode.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import { MetadataStore } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
-import { preflight } from '../preflight/preflight.js';
 import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
 import type { StateMachine } from './machine.js';
 import { readMismatches } from './mismatch-list.js';
 import { completeOptions, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
-import { checkOtherMigrations } from './other-migrations.js';
 import { keepLease, type Place, placeOf, rolesOf } from './place.js';
 import type { Reporter } from './reporter.js';
 import { checkReverse } from './reversal.js';
 import type { Session } from './session.js';
 import { commitObstacle } from './snapshot.js';
-import {
-  blocksDestination,
-  checkMetadata,
-  migrationExists,
-  newRecord,
-  preflightError,
-  recheck,
-  refuseOtherOptions,
-  storeStart,
-} from './starting.js';
+import { findingsOf } from './start-findings.js';
+import { newRecord, preflightError, recheck, refuseOtherOptions, storeStart } from './starting.js';
 
 /** What the calls act on. */
 export interface CallContext {
@@ -50,13 +36,6 @@ export interface CallContext {
 /** How long a call goes on trying while a cluster does not answer. */
 const PATIENCE_MS = 8000;
 
-/** Findings that a running migration causes itself. */
-const OUR_DOING = new Set([
-  'DestinationNotEmpty',
-  'DestinationNamespaceExists',
-  'DestinationWritesBlocked',
-  'SourceWritesBlocked',
-]);
 const ATTENTION =
   'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
 /** Warnings of the preflight that matter until the end. */
@@ -169,34 +148,11 @@ export class Calls {
     await this.#last;
   }
 
-  /** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
-  async #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
-    const { machine, db } = this.#context;
+  #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
+    const { machine, db, disableVerification } = this.#context;
     const [source, destination] = this.#roles(wanted);
-    const scope = new Scope(source, wanted);
-    await scope.validate(signal);
-    const checks = {
-      scope,
-      blocksDestination: blocksDestination(wanted),
-      blocksSource: wanted.writeBlocking === 'sourceAndDestination',
-      reversible: wanted.reversible,
-      verifies: wanted.verification && !this.#context.disableVerification,
-      skipDiskSpaceCheck,
-      buildIndexes: wanted.buildIndexes,
-      isBuilt: (spec: OrderedDoc) => isBuilt(wanted.buildIndexes, spec),
-      namespaceRemap: wanted.namespaceRemap,
-      copyInNaturalOrder: wanted.copyInNaturalOrder,
-      documentFilter: wanted.documentFilter,
-    };
-    const findings = await preflight(source, destination, checks, signal);
-    const { state } = machine;
-    const store = new MetadataStore(destination, db);
-    const existing = state === 'IDLE' ? await checkMetadata(store, signal) : migrationExists(state, db);
-    if (existing !== undefined)
-      return [existing, ...findings.filter((each) => existing.name !== 'MigrationExists' || !OUR_DOING.has(each.name))];
-    const others = await checkOtherMigrations(wanted, { source, destination }, db, signal);
-    const left = wanted.reversible ? await checkMetadata(new MetadataStore(source, db), signal) : undefined;
-    return [...others, ...(left === undefined ? [] : [onReversal(left, source, db)]), ...findings];
+    const verifies = wanted.verification && !disableVerification;
+    return findingsOf({ wanted, source, destination, db, machine, verifies, skipDiskSpaceCheck }, signal);
   }
 
   async #start(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<void> {
@@ -301,13 +257,6 @@ export class Calls {
     if (session === undefined) throw new AppError('Internal', `no migration is at hand in state ${machine.state}`);
     return session;
   }
-}
-
-/** A reversal takes the metadata to the source, where what another migration has left would be in its way. */
-function onReversal(existing: Finding, source: Cluster, db: string): Finding {
-  const remedy = `Give this migration a --migrationName of its own, or drop ${db} there if the other one is over.`;
-  const description = `a reversal would need ${db} on ${source.label}, which holds the metadata of another migration`;
-  return { ...existing, description, remedy };
 }
 
 function failed(failure: FailureRecord): AppError {

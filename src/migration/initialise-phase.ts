@@ -1,4 +1,4 @@
-import { probeRawDeltas } from '../apply/pipeline.js';
+import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { CatalogEntry } from '../cluster/catalog.js';
 import { refuseCollated } from '../cluster/document-filter.js';
 import { setBlock } from '../cluster/write-block.js';

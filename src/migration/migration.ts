@@ -4,7 +4,7 @@ import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { aborted, linkAbort, settlesWithin } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
-import { metadataDatabase } from '../metadata/store.js';
+import { metadataDatabase } from '../metadata/databases.js';
 import type { Finding } from '../preflight/finding.js';
 import { Calls } from './calls.js';
 import { connectClusters } from './connect.js';

@@ -1,5 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { MetadataStore, metadataDatabases } from '../metadata/store.js';
+import { metadataDatabases } from '../metadata/databases.js';
+import { MetadataStore } from '../metadata/store.js';
 import { blocker, type Finding } from '../preflight/finding.js';
 import { type MigrationOptions, storedOptions } from './options.js';
 import { isLive, isUnreadable } from './recover.js';

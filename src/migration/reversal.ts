@@ -1,7 +1,7 @@
 import { documentKey } from '../apply/document-key.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import type { Operation } from '../apply/operation.js';
-import { probeRawDeltas } from '../apply/pipeline.js';
+import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { Refetching } from '../apply/refetch.js';
 import type { Timestamp } from '../cluster/bson.js';
 import { DocumentWriter } from '../cluster/document-writer.js';

@@ -1,5 +1,7 @@
 import type { Cluster } from '../cluster/cluster.js';
+import { setBlock } from '../cluster/write-block.js';
 import { blockSource } from '../cutover/block-source.js';
+import type { Place } from './place.js';
 import type { RunContext } from './run-context.js';
 
 /** Blocks the users of `cluster`, the present source; the record says so before it is done. Resolves as `blockSource`. */
@@ -22,4 +24,11 @@ export async function blockOf(
   onHeldUp(undefined);
   logger.info(set ? `Blocked writes to ${cluster.label}` : `Writes to ${cluster.label} are blocked already`);
   return set;
+}
+
+/** Lifts the source's block if it is ours. */
+export async function unblockSource({ source, record }: Place, signal: AbortSignal): Promise<void> {
+  if (record.value.blockedSource !== true) return;
+  await setBlock(source, false, signal);
+  await record.update({ blockedSource: undefined }, signal);
 }

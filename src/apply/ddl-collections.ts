@@ -1,0 +1,120 @@
+import { canonicalText, type OrderedDoc } from '../cluster/bson.js';
+import { carriedOptions, immediateChange, modifiedOptions } from '../cluster/collection-spec.js';
+import { changeCatalog, createCollection, dropCollection } from '../cluster/destination-catalog.js';
+import { refuseCollated } from '../cluster/document-filter.js';
+import { indexName, modifiedIndex } from '../cluster/index-spec.js';
+import { isConvertToCappedTemporary } from '../cluster/namespace.js';
+import { InvariantError } from '../errors.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { mustBeFree } from './border.js';
+import type { DdlContext } from './ddl-context.js';
+import { type CollectionEvent, descriptionOf } from './ddl-event.js';
+import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
+
+/** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
+export async function addCollection(
+  context: DdlContext,
+  event: CollectionEvent,
+  isReplay: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { destination, collections, scope } = context;
+  const sourceNs = namespaceOf(event);
+  const ns = scope.target(sourceNs);
+  const known = collections.get(event.collection);
+  if (known?.destinationUuid !== undefined) return fillCapped(context, known, signal);
+  await mustBeFree(context, sourceNs, isReplay, signal);
+  const options = carriedOptions(descriptionOf(event));
+  refuseCollated(context.filter, ns, options);
+  const destinationUuid = await createCollection(destination, ns, options, true, signal);
+  const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
+  const [added] = await collections.add(
+    [{ id: event.collection, ns, sourceNs, destinationUuid, options, indexes: [], dropped: false, copy }],
+    signal,
+  );
+  if (added !== undefined) await fillCapped(context, added, signal);
+}
+
+/** cloneCollectionAsCapped looks just like the creation of a capped collection, and its documents emit no events. */
+async function fillCapped(context: DdlContext, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+  if (collection.capped && !isConvertToCappedTemporary(collection.ns.coll)) {
+    await context.copyAgain(collection, signal);
+  }
+}
+
+/** Drops a collection on the destination, and marks it dropped by this event. */
+export async function removeCollection(
+  context: DdlContext,
+  event: ChangeEvent,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<void> {
+  const { collections, destination, indexes } = context;
+  if (collection.destinationUuid === undefined)
+    throw new InvariantError(`${collection.name} has no UUID on the destination`);
+  await indexes.hold([collection.id], signal);
+  try {
+    await dropCollection(destination, collection.ns, collection.destinationUuid, signal);
+    await collections.update(collection.id, { dropped: true, droppedBy: tokenOf(event) }, signal);
+  } finally {
+    indexes.release([collection.id]);
+  }
+}
+
+/** Carries out a collMod, but for what is held back until the commit: that is only noted. */
+export async function modifyCollection(
+  context: DdlContext,
+  event: CollectionEvent,
+  signal: AbortSignal,
+): Promise<void> {
+  const { collections, destination, indexes } = context;
+  const id = event.collection;
+  const collection = collections.get(id);
+  if (collection === undefined || collection.dropped) return;
+  const change = descriptionOf(event);
+  const now = immediateChange(change);
+  if (Object.keys(now).length > 0) {
+    // A collMod is refused (12587) while an index of the collection is being built.
+    await indexes.hold([id], signal);
+    try {
+      await changeCatalog(destination, collection.ns.db, { collMod: collection.ns.coll, ...now }, signal);
+    } finally {
+      indexes.release([id]);
+    }
+  }
+  const index = change.get('index');
+  await collections.update(
+    id,
+    {
+      options: modifiedOptions(collection.options, change),
+      indexes:
+        index instanceof Map
+          ? collection.indexes.map((spec) => (isNamedBy(spec, index) ? modifiedIndex(spec, index) : spec))
+          : collection.indexes,
+    },
+    signal,
+  );
+}
+
+/** Notes which indexes the source has now: the index builder makes and drops them. */
+export async function changeIndexes(context: DdlContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {
+  const { collections, indexes } = context;
+  const collection = event.collection === undefined ? undefined : collections.get(event.collection);
+  if (collection === undefined || collection.dropped) return;
+  const specs = descriptionOf(event).get('indexes') as OrderedDoc[];
+  const names = new Set(specs.map(indexName));
+  const others = collection.indexes.filter((spec) => !names.has(indexName(spec)));
+  await collections.update(
+    collection.id,
+    { indexes: event.operation === 'createIndexes' ? [...others, ...specs] : others },
+    signal,
+  );
+  indexes.changed(collection.id);
+}
+
+/** Whether the `index` of a collMod means this one: by its name or by its key. */
+function isNamedBy(spec: OrderedDoc, change: OrderedDoc): boolean {
+  const name = change.get('name');
+  if (name !== undefined) return indexName(spec) === String(name);
+  return canonicalText(spec.get('key')) === canonicalText(change.get('keyPattern'));
+}

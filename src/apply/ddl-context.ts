@@ -1,0 +1,31 @@
+import type { Cluster } from '../cluster/cluster.js';
+import type { DocumentFilter } from '../cluster/document-filter.js';
+import type { Scope } from '../cluster/scope.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import type { MetadataStore } from '../metadata/store.js';
+
+/** What DDL needs of the index builder: its builds stand in the way of renames and drops. */
+export interface IndexQueue {
+  /** Stops the builds of these collections and begins no other until `release`. */
+  hold(ids: readonly string[], signal: AbortSignal): Promise<void>;
+  release(ids: readonly string[]): void;
+  /** The wanted indexes of a collection have changed. */
+  changed(id: string): void;
+}
+
+/** What DDL works with. */
+export interface DdlContext {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly scope: Scope;
+  readonly store: MetadataStore;
+  readonly collections: CollectionMap;
+  readonly indexes: IndexQueue;
+  /** Copies a collection anew: some commands of the source write documents without events. */
+  readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+  /** Undefined: every document is migrated. */
+  readonly filter: DocumentFilter | undefined;
+  readonly logger: Logger;
+  readonly onWarning: (warning: string) => void;
+}

@@ -1,0 +1,74 @@
+import { AppError } from '../errors.js';
+import { addCollection, changeIndexes, modifyCollection, removeCollection } from './ddl-collections.js';
+import type { DdlContext } from './ddl-context.js';
+import { isOfCollection, sameDatabase } from './ddl-event.js';
+import { followRename } from './ddl-renames.js';
+import { addView, modifyView, removeView } from './ddl-views.js';
+import { type ChangeEvent, namespaceOf } from './event.js';
+
+/** Commands that change how data is spread; following them is not possible without a sharded source. */
+const SHARDING_EVENTS = new Set([
+  'shardCollection',
+  'reshardCollection',
+  'refineCollectionShardKey',
+  'movePrimary',
+  'migrateChunkToNewShard',
+  'migrateLastChunkFromShard',
+]);
+
+/**
+ * Carries out one DDL event on the destination. A replay finds some or all of it done, and completes it by comparing
+ * UUIDs. Errors: UnsupportedChange when a migration cannot follow it, DestinationModified.
+ */
+export async function carryOut(
+  context: DdlContext,
+  event: ChangeEvent,
+  isReplay: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  switch (event.operation) {
+    case 'create':
+      return isOfCollection(event)
+        ? addCollection(context, event, isReplay, signal)
+        : addView(context, event, isReplay, signal);
+    case 'drop':
+      return drop(context, event, signal);
+    case 'rename':
+      return followRename(context, event, isReplay, signal);
+    case 'dropDatabase':
+      return dropDatabase(context, event, signal);
+    case 'modify':
+      return isOfCollection(event) ? modifyCollection(context, event, signal) : modifyView(context, event, signal);
+    case 'createIndexes':
+    case 'dropIndexes':
+      return changeIndexes(context, event, signal);
+    default:
+      throw unsupported(event);
+  }
+}
+
+async function drop(context: DdlContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {
+  const { collections } = context;
+  if (event.collection === undefined) return removeView(context, collections.view(namespaceOf(event)), signal);
+  const collection = collections.get(event.collection);
+  if (collection !== undefined && !collection.dropped) await removeCollection(context, event, collection, signal);
+}
+
+/** One by one: the command would need a privilege the documented roles lack, and take what is not ours. */
+async function dropDatabase(context: DdlContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {
+  const { collections } = context;
+  for (const each of collections.live())
+    if (sameDatabase(each.sourceNs, event.db)) await removeCollection(context, event, each, signal);
+  for (const view of collections.views())
+    if (sameDatabase(view.sourceNs, event.db)) await removeView(context, view, signal);
+}
+
+function unsupported(event: ChangeEvent): AppError {
+  const what = SHARDING_EVENTS.has(event.operation)
+    ? 'sharding of the source may not change during a migration'
+    : 'this version does not know how to follow it';
+  return new AppError(
+    'UnsupportedChange',
+    `${event.operation} of ${event.db}.${event.coll} was run on the source during the migration: ${what}`,
+  );
+}

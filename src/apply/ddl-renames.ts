@@ -1,0 +1,68 @@
+import { renameCollection } from '../cluster/destination-catalog.js';
+import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../cluster/namespace.js';
+import { InvariantError } from '../errors.js';
+import { adopt } from './adopt.js';
+import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.js';
+import { removeCollection } from './ddl-collections.js';
+import type { DdlContext } from './ddl-context.js';
+import { dropTargetOf, targetOf } from './ddl-event.js';
+import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
+
+/** Renames a collection, with what it replaces dropped. Errors: UnsupportedChange. */
+export async function followRename(
+  context: DdlContext,
+  event: ChangeEvent,
+  isReplay: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { collections, destination, indexes, scope } = context;
+  const from = namespaceOf(event);
+  const sourceNs = targetOf(event);
+  const to = scope.target(sourceNs);
+  if (!(await scope.follows(from, signal)) || !(await scope.follows(sourceNs, signal)))
+    return renameAcrossFilter(context, event, isReplay, signal);
+  const collection = event.collection === undefined ? undefined : collections.get(event.collection);
+  if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${nsText(from)}`);
+  if (collection.destinationUuid === undefined)
+    throw new InvariantError(`${collection.name} has no UUID on the destination`);
+  mustNotClash(context, sourceNs);
+  const targetId = dropTargetOf(event);
+  const target = targetId === undefined ? undefined : collections.get(targetId);
+  const held = [collection.id, ...(target === undefined ? [] : [target.id])];
+  await indexes.hold(held, signal);
+  try {
+    await renameCollection(
+      destination,
+      { from: scope.target(from), to, uuid: collection.destinationUuid, target: target?.destinationUuid },
+      signal,
+    );
+    if (target !== undefined) await collections.update(target.id, { dropped: true, droppedBy: tokenOf(event) }, signal);
+    const renamed = await collections.update(collection.id, { ns: to, sourceNs }, signal);
+    if (isConvertToCappedTemporary(event.coll)) await context.copyAgain(renamed, signal);
+  } finally {
+    indexes.release(held);
+  }
+}
+
+/**
+ * A rename by which a collection enters or leaves the filter. Only what `$out` has written into a temporary
+ * collection, or convertToCapped, can enter: its documents were not followed, so it is copied.
+ */
+async function renameAcrossFilter(
+  context: DdlContext,
+  event: ChangeEvent,
+  isReplay: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { collections, scope } = context;
+  const from = namespaceOf(event);
+  const to = targetOf(event);
+  if (!(await scope.follows(to, signal))) throw leavesFilter(from, to);
+  const isTemporary = isOutTemporary(from.coll) || isConvertToCappedTemporary(from.coll);
+  if (event.collection === undefined || !isTemporary) throw entersFilter(from, to);
+  const targetId = dropTargetOf(event);
+  const target = targetId === undefined ? undefined : collections.get(targetId);
+  if (target !== undefined && !target.dropped) await removeCollection(context, event, target, signal);
+  if (collections.get(event.collection) === undefined) await mustBeFree(context, to, isReplay, signal);
+  await adopt(context, event.collection, to, signal);
+}

@@ -1,0 +1,57 @@
+import { carriedOptions } from '../cluster/collection-spec.js';
+import { changeCatalog, dropView, sendCreate } from '../cluster/destination-catalog.js';
+import { nsText } from '../cluster/namespace.js';
+import { AppError } from '../errors.js';
+import type { MigratedView } from '../metadata/collections.js';
+import { mustBeFree } from './border.js';
+import type { DdlContext } from './ddl-context.js';
+import { descriptionOf, isTimeSeries } from './ddl-event.js';
+import { type ChangeEvent, namespaceOf } from './event.js';
+
+/** Creates a view, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
+export async function addView(
+  context: DdlContext,
+  event: ChangeEvent,
+  isReplay: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { collections, destination, scope } = context;
+  const sourceNs = namespaceOf(event);
+  const ns = scope.target(sourceNs);
+  const options = carriedOptions(descriptionOf(event));
+  if (isTimeSeries(event)) {
+    throw new AppError(
+      'UnsupportedChange',
+      `the time-series collection ${nsText(sourceNs)} was created on the source during the migration; time-series collections cannot be migrated`,
+    );
+  }
+  if (!scope.migratesViews) {
+    const text = `the view ${nsText(sourceNs)}, created meanwhile, is not migrated, since preExistingDestinationData is set`;
+    return context.onWarning(text);
+  }
+  await mustBeFree(context, sourceNs, isReplay, signal);
+  await collections.putView({ ns, sourceNs, options }, signal);
+  await sendCreate(destination, ns, options, signal);
+}
+
+/** Drops a view, but only what the map has: one of that name may be somebody else's. */
+export async function removeView(
+  context: DdlContext,
+  view: MigratedView | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  if (view === undefined) return;
+  await dropView(context.destination, view.ns, signal);
+  await context.collections.deleteView(view.sourceNs, signal);
+}
+
+/** Carries out a collMod of a view. */
+export async function modifyView(context: DdlContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {
+  const { collections, destination } = context;
+  const view = collections.view(namespaceOf(event));
+  if (view === undefined) return;
+  const { ns } = view;
+  const change = descriptionOf(event);
+  await changeCatalog(destination, ns.db, { collMod: ns.coll, ...Object.fromEntries(change) }, signal);
+  await collections.putView({ ...view, options: new Map([...view.options, ...change]) }, signal);
+}

@@ -1,0 +1,39 @@
+import { Timestamp } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf } from '../cluster/errors.js';
+
+/** Whether both sides know the server's own update deltas. Undocumented, so it is tried rather than read off a version. */
+export async function probeRawDeltas(source: Cluster, destination: Cluster, metadataDb: string): Promise<boolean> {
+  const stage = { $_internalApplyOplogUpdate: { oplogUpdate: { $v: 2, diff: { u: { probe: true } } } } };
+  try {
+    const reply = await source.command('admin', {
+      aggregate: 1,
+      pipeline: [
+        {
+          $changeStream: {
+            allChangesForCluster: true,
+            showRawUpdateDescription: true,
+            startAtOperationTime: source.now ?? new Timestamp({ t: 1, i: 1 }),
+          },
+        },
+      ],
+      cursor: { batchSize: 0 },
+    });
+    const cursor = reply['cursor'] as { id: unknown };
+    await source.command('admin', { killCursors: '$cmd.aggregate', cursors: [cursor.id] });
+    const update = await destination.write(metadataDb, {
+      update: 'probe',
+      updates: [{ q: { _id: 'probe' }, u: [stage] }],
+    });
+    return update['writeErrors'] === undefined;
+  } catch (error) {
+    if (isDeltaRefusal(error)) return false;
+    throw error;
+  }
+}
+
+/** Whether a server has refused a command because it does not know the deltas' fields or stages. */
+export function isDeltaRefusal(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === Code.UnknownField || code === Code.UnknownPipelineStage;
+}

@@ -1,0 +1,46 @@
+import type { CollectionMap } from '../metadata/collections.js';
+
+/** Collections whose indexes are to be looked at, the largest first. A collection is in it once. */
+export class BuildQueue {
+  readonly #collections: Pick<CollectionMap, 'get'>;
+  readonly #queued = new Set<string>();
+  /** What is queued, the largest last; may hold what is queued no more. */
+  #order: string[] = [];
+  #isSorted = true;
+
+  constructor(collections: Pick<CollectionMap, 'get'>) {
+    this.#collections = collections;
+  }
+
+  get ids(): ReadonlySet<string> {
+    return this.#queued;
+  }
+
+  add(id: string): void {
+    if (this.#queued.has(id)) return;
+    this.#queued.add(id);
+    this.#order.push(id);
+    this.#isSorted = false;
+  }
+
+  /** Takes out the largest collection that may be built; dropped ones are let go on the way. */
+  next(mayBuild: (id: string) => boolean): string | undefined {
+    this.#sort();
+    for (let index = this.#order.length - 1; index >= 0; index--) {
+      const id = this.#order[index] as string;
+      if (this.#queued.has(id) && !mayBuild(id)) continue;
+      this.#order.splice(index, 1);
+      if (!this.#queued.delete(id)) continue;
+      const collection = this.#collections.get(id);
+      if (collection !== undefined && !collection.dropped) return id;
+    }
+    return undefined;
+  }
+
+  #sort(): void {
+    if (this.#isSorted) return;
+    const bytes = new Map(this.#order.map((id) => [id, this.#collections.get(id)?.copy.estimatedBytes ?? 0]));
+    this.#order = [...bytes.keys()].sort((a, b) => (bytes.get(a) ?? 0) - (bytes.get(b) ?? 0));
+    this.#isSorted = true;
+  }
+}

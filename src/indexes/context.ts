@@ -1,0 +1,19 @@
+import type { OrderedDoc } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap } from '../metadata/collections.js';
+
+/** What the index builder works with. */
+export interface IndexContext {
+  readonly destination: Cluster;
+  readonly collections: CollectionMap;
+  readonly logger: Logger;
+  /** Whether the migration builds an index at all; by its `buildIndexes` option. */
+  readonly wants: (spec: OrderedDoc) => boolean;
+  /** Collections whose indexes are built at the same time. */
+  readonly parallelBuilds: number;
+  /** Resolves once what the source has at the call, and all that was written during the copy, is applied. */
+  readonly caughtUp: (signal: AbortSignal) => Promise<void>;
+  /** Called once for each spec that had to be changed for the server to take it. */
+  readonly onWarning: (warning: string) => void;
+}

@@ -1,0 +1,124 @@
+import type { OrderedDoc } from '../cluster/bson.js';
+import { listIndexes } from '../cluster/catalog.js';
+import { changeCatalog } from '../cluster/destination-catalog.js';
+import { Code } from '../cluster/errors.js';
+import { indexName, relaxedIndex } from '../cluster/index-spec.js';
+import { nsText } from '../cluster/namespace.js';
+import { unlessAborted } from '../lib/signals.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { metrics } from '../metrics.js';
+import type { IndexContext } from './context.js';
+import type { IndexCounts } from './index-counts.js';
+import { compareIndexes } from './index-difference.js';
+import type { RunningBuilds } from './running-builds.js';
+
+/** What bringing one collection's indexes to what they should be works with. */
+export interface ReconcilerContext
+  extends Pick<IndexContext, 'destination' | 'collections' | 'logger' | 'wants' | 'onWarning'> {
+  readonly builds: RunningBuilds;
+  readonly counts: IndexCounts;
+}
+
+/**
+ * Brings one collection's indexes to what the map wants: what is not wanted is dropped, what is missing is built, all in
+ * one scan. Knows nothing of other collections, nor of when it is done.
+ */
+export class IndexReconciler {
+  readonly #context: ReconcilerContext;
+  readonly #warned = new Set<string>();
+  /** Collections that are looked at again although nothing of theirs was outstanding. */
+  readonly #rechecked = new Set<string>();
+
+  constructor(context: ReconcilerContext) {
+    this.#context = context;
+  }
+
+  /** Nothing of this collection is outstanding: what is found to differ at the next look, somebody else has changed. */
+  expectUnchanged(id: string): void {
+    this.#rechecked.add(id);
+  }
+
+  /** One attempt. Errors are the server's. */
+  async reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+    const { destination, counts, wants } = this.#context;
+    const { id, ns, indexes } = collection;
+    const wanted = indexes.filter(wants).map((spec) => this.#relaxed(spec, collection));
+    const actual = await listIndexes(destination, ns, signal);
+    const expiring = new Set(indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
+    const { missing, surplus } = compareIndexes({ wanted, actual, expiring, wants });
+    counts.set(id, wanted.length - missing.length);
+    if (this.#rechecked.delete(id)) this.#warnOfForeign(collection, missing, surplus);
+    if (surplus.length > 0) await this.#drop(collection, surplus, signal);
+    if (missing.length === 0) return;
+    await this.#build(collection, missing, signal);
+    counts.set(id, wanted.length);
+  }
+
+  /** Drops all secondary indexes, because they stand in the way of a document. */
+  async dropAll(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+    const { ns, destinationUuid, kept = [] } = collection;
+    const command = { dropIndexes: ns.coll, index: '*', collectionUUID: destinationUuid };
+    await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
+    await this.#forgetKept(collection, kept, signal);
+  }
+
+  async #drop(collection: MigratedCollection, surplus: readonly OrderedDoc[], signal: AbortSignal): Promise<void> {
+    const { ns, destinationUuid } = collection;
+    const command = { dropIndexes: ns.coll, index: surplus.map(indexName), collectionUUID: destinationUuid };
+    await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.IndexNotFound]);
+    await this.#forgetKept(collection, surplus, signal);
+  }
+
+  async #build(collection: MigratedCollection, missing: readonly OrderedDoc[], signal: AbortSignal): Promise<void> {
+    const { destination, builds, logger } = this.#context;
+    const { ns, destinationUuid } = collection;
+    const started = performance.now();
+    // The default quorum is all members: one that is down would hold the migration up for as long as it is.
+    const options = { collectionUUID: destinationUuid, commitQuorum: 'majority' };
+    const command = { createIndexes: ns.coll, indexes: missing, ...options };
+    await builds.run(collection, missing.map(indexName), () =>
+      unlessAborted(destination.write(ns.db, command), signal),
+    );
+    metrics.indexBuilds.add(missing.length, { outcome: 'built' });
+    logger.debug(`Built ${missing.length} indexes of ${nsText(ns)}`, { ms: Math.round(performance.now() - started) });
+  }
+
+  /** The destination's own indexes are not built again: one of them may be what does not take the document. */
+  async #forgetKept(
+    { id, ns, kept = [] }: MigratedCollection,
+    dropped: readonly OrderedDoc[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const names = new Set(dropped.map(indexName));
+    const lost = kept.map(indexName).filter((name) => names.has(name));
+    if (lost.length === 0) return;
+    await this.#context.collections.update(id, { kept: kept.filter((spec) => !names.has(indexName(spec))) }, signal);
+    this.#context.onWarning(
+      `the indexes ${lost.join(', ')} of ${nsText(ns)} on the destination, which the migration does not build, stood in its way and were dropped`,
+    );
+  }
+
+  /** Nothing of the migration was outstanding, so somebody else has dropped or made these. */
+  #warnOfForeign(collection: MigratedCollection, missing: readonly OrderedDoc[], surplus: readonly OrderedDoc[]): void {
+    const parts = [
+      ...(missing.length > 0 ? [`${missing.map(indexName).join(', ')} dropped`] : []),
+      ...(surplus.length > 0 ? [`${surplus.map(indexName).join(', ')} made`] : []),
+    ];
+    if (parts.length === 0) return;
+    this.#context.onWarning(
+      `someone else changed indexes of ${nsText(collection.ns)} on the destination, which is put right: ${parts.join('; ')}`,
+    );
+  }
+
+  #relaxed(spec: OrderedDoc, collection: MigratedCollection): OrderedDoc {
+    const { spec: relaxed, warnings } = relaxedIndex(spec, collection.options);
+    for (const warning of warnings) {
+      const text = `index ${indexName(spec)} of ${collection.name}: ${warning}`;
+      if (!this.#warned.has(text)) {
+        this.#warned.add(text);
+        this.#context.onWarning(text);
+      }
+    }
+    return relaxed;
+  }
+}

@@ -1,0 +1,165 @@
+import { type Doc, sizeOf } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf, safeText } from '../cluster/errors.js';
+import { AppError } from '../errors.js';
+import { inPortions } from '../lib/portions.js';
+
+const IDS_PER_COMMAND = 10_000;
+const STATEMENTS_PER_COMMAND = 1000;
+/** Well below what a command may hold, which is some 48 MB; a document alone may be larger. */
+const BYTES_PER_COMMAND = 16 * 1024 * 1024;
+
+/**
+ * The documents of a metadata database, written with majority. They carry the lease's term, and replace nothing of a
+ * higher one: a write of an earlier holder's, however late it comes, changes nothing. Knows of no record's form.
+ * Source: docs/02-lifecycle.md.
+ */
+export class FencedDocuments {
+  readonly #cluster: Cluster;
+  readonly #db: string;
+  #term: () => number | undefined = () => undefined;
+
+  constructor(cluster: Cluster, db: string) {
+    this.#cluster = cluster;
+    this.#db = db;
+  }
+
+  /** From now on what is stored carries the lease's term, and replaces nothing of a higher one. */
+  fence(term: () => number | undefined): void {
+    this.#term = term;
+  }
+
+  /** The collections there are. */
+  async collectionNames(signal: AbortSignal): Promise<Set<string>> {
+    const reply = await this.#cluster.read(
+      'reading metadata',
+      this.#db,
+      { listCollections: 1, nameOnly: true },
+      signal,
+    );
+    return new Set((reply['cursor'] as { firstBatch: { name: string }[] }).firstBatch.map((each) => each.name));
+  }
+
+  /** Documents of a collection, read from a majority. */
+  async find(coll: string, filter: Doc, signal: AbortSignal, more: Doc = {}): Promise<Doc[]> {
+    return this.#cluster.attempt('reading metadata', signal, async () => {
+      const session = this.#cluster.startSession();
+      try {
+        const find = { find: coll, filter, ...more, batchSize: 10_000, readConcern: { level: 'majority' } };
+        const docs: Doc[] = [];
+        let reply = await this.#cluster.command(this.#db, find, { session });
+        for (;;) {
+          const cursor = reply['cursor'] as { id: { isZero(): boolean }; firstBatch?: Doc[]; nextBatch?: Doc[] };
+          docs.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
+          if (cursor.id.isZero()) return docs;
+          reply = await this.#cluster.command(this.#db, { getMore: cursor.id, collection: coll }, { session });
+        }
+      } finally {
+        await session.endSession();
+      }
+    });
+  }
+
+  /** Documents by their `_id`, those that are there. */
+  async findByIds(coll: string, ids: readonly string[], signal: AbortSignal): Promise<Doc[]> {
+    const found: Doc[] = [];
+    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
+      found.push(...(await this.find(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal)));
+    return found;
+  }
+
+  /** Puts documents by their `_id`. */
+  async put(coll: string, docs: readonly Doc[], signal: AbortSignal): Promise<void> {
+    const updates = docs.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true }));
+    for (const slice of inPortions(updates, STATEMENTS_PER_COMMAND, BYTES_PER_COMMAND, sizeOf))
+      await this.#update(coll, slice, signal);
+  }
+
+  /** Sets fields of a document that is there; `undefined` removes one. */
+  async setFields(coll: string, id: string, changes: Doc, signal: AbortSignal): Promise<void> {
+    const removed = Object.entries(changes).filter(([, value]) => value === undefined);
+    const set = withoutUndefined(changes);
+    const u = {
+      ...(Object.keys(set).length > 0 ? { $set: set } : {}),
+      ...(removed.length > 0 ? { $unset: Object.fromEntries(removed.map(([name]) => [name, ''])) } : {}),
+    };
+    await this.#update(coll, [{ q: { _id: id }, u }], signal);
+  }
+
+  async deleteByIds(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
+    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
+      await this.#delete(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal);
+  }
+
+  /** Removes a collection, if it is there. */
+  async drop(coll: string, signal: AbortSignal): Promise<void> {
+    await this.#write('removing metadata', { drop: coll }, signal, [Code.NamespaceNotFound]);
+  }
+
+  async #update(coll: string, updates: readonly Doc[], signal: AbortSignal): Promise<void> {
+    const term = this.#term();
+    const fenced = term === undefined ? updates : updates.map((each) => withTerm(each, term));
+    await this.#write('writing metadata', { update: coll, updates: fenced }, signal);
+  }
+
+  async #delete(coll: string, filter: Doc, signal: AbortSignal): Promise<void> {
+    const term = this.#term();
+    const q = term === undefined ? filter : { ...filter, term: notAbove(term) };
+    await this.#write('writing metadata', { delete: coll, deletes: [{ q, limit: 0 }] }, signal);
+  }
+
+  async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
+    await this.#cluster.attempt(what, signal, async () => {
+      try {
+        const reply = await this.#cluster.write(this.#db, command, { record: true });
+        await this.#mustNotBeFenced(command, reply);
+        mustBeStored(reply);
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === undefined || !accepted.includes(code)) throw error;
+      }
+    });
+  }
+
+  /** Errors: LeaseLost when a document of a higher term stands where one was to be put. */
+  async #mustNotBeFenced(command: Doc, reply: Doc): Promise<void> {
+    const term = this.#term();
+    const [first, ...others] = (command['updates'] as Doc[] | undefined) ?? [];
+    if (term === undefined || first === undefined) return;
+    const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+    const isMet = Number(error?.['code']) === Code.DuplicateKey;
+    const isPassedOver = first['upsert'] !== true && Number(reply['n']) < 1 + others.length;
+    if (!isMet && !isPassedOver) return;
+    const { q } = (isMet ? ([first, ...others][Number(error?.['index'])] ?? first) : first) as { q: Doc };
+    const find = { find: command['update'], filter: { _id: q['_id'], term: { $gt: term } }, limit: 1 };
+    const found = await this.#cluster.command(this.#db, find, { record: true });
+    if ((found['cursor'] as { firstBatch: Doc[] }).firstBatch.length > 0)
+      throw new AppError('LeaseLost', 'another process has taken over this migration');
+    if (isMet) throw new AppError('ClusterUnreachable', 'two of our own writes of one document have met');
+  }
+}
+
+/** Errors: WriteRefused when the server has refused a statement: such a reply says `ok: 1`. */
+export function mustBeStored(reply: Doc): void {
+  const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+  if (error === undefined) return;
+  const text = safeText(String(error['errmsg']));
+  throw new AppError('WriteRefused', `the destination refused to store metadata: ${text} (code ${error['code']})`);
+}
+
+/** An update statement that passes over a document of a higher term; as an upsert it then meets that one's `_id`. */
+function withTerm({ q, u, ...rest }: Doc, term: number): Doc {
+  const isOperators = Object.keys(u as Doc).every((name) => name.startsWith('$'));
+  const { $set, ...others } = u as { $set?: Doc };
+  const content = isOperators ? { ...others, $set: { ...$set, term } } : { ...(u as Doc), term };
+  return { ...rest, q: { ...(q as Doc), term: notAbove(term) }, u: content };
+}
+
+/** Also matches documents without a term. */
+function notAbove(term: number): Doc {
+  return { $not: { $gt: term } };
+}
+
+function withoutUndefined(doc: Doc): Doc {
+  return Object.fromEntries(Object.entries(doc).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,134 @@
+import { Binary, type Doc } from '../cluster/bson.js';
+import { AppError } from '../errors.js';
+import type {
+  CheckpointRecord,
+  CollectionRecord,
+  DdlRecord,
+  MigrationRecord,
+  NaturalMark,
+  PartitionRecord,
+  ViewRecord,
+} from './records.js';
+
+/*
+ * The records as documents of the metadata database, and back. The driver gives numbers, binary values and what is absent
+ * in forms of its own, so each field is read by name. Errors of the readers: MetadataUnreadable.
+ */
+
+/** As a text: names such as $oid, which options may hold, are not for every place of a document. */
+export function fromMigration(record: MigrationRecord): Doc {
+  return { _id: 'migration', ...record, options: JSON.stringify(record.options) };
+}
+
+export function toMigration(doc: Doc): MigrationRecord {
+  const { _id, term, ...record } = doc;
+  return {
+    ...(record as unknown as MigrationRecord),
+    options: JSON.parse(String(doc['options'])) as MigrationRecord['options'],
+    eventsApplied: Number(doc['eventsApplied']),
+  };
+}
+
+export function fromCheckpoint(record: CheckpointRecord): Doc {
+  return { _id: 'checkpoint', ...record };
+}
+
+export function toCheckpoint(doc: Doc): CheckpointRecord {
+  return { token: String(doc['token']), eventsApplied: Number(doc['eventsApplied']) };
+}
+
+export function fromCollection({ id, ...rest }: CollectionRecord): Doc {
+  return { _id: id, ...rest };
+}
+
+export function toCollection(doc: Doc): CollectionRecord {
+  const copy = doc['copy'] as Doc;
+  return {
+    id: String(doc['_id']),
+    db: String(doc['db']),
+    coll: String(doc['coll']),
+    sourceDb: String(doc['sourceDb']),
+    destinationUuid: doc['destinationUuid'] instanceof Binary ? doc['destinationUuid'] : undefined,
+    options: bytes(doc['options']),
+    indexes: (doc['indexes'] as unknown[]).map(bytes),
+    kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytes),
+    dropped: doc['dropped'] === true,
+    ...(typeof doc['droppedBy'] === 'string' ? { droppedBy: doc['droppedBy'] } : {}),
+    copy: {
+      status: copy['status'] as CollectionRecord['copy']['status'],
+      estimatedDocuments: Number(copy['estimatedDocuments']),
+      estimatedBytes: Number(copy['estimatedBytes']),
+    },
+  };
+}
+
+/** Views have no UUID: they are stored under their name on the source. */
+export function fromView(record: ViewRecord): Doc {
+  return { _id: viewId({ db: record.sourceDb, coll: record.coll }), ...record };
+}
+
+/** The `_id` of a view, by its namespace on the source. */
+export function viewId({ db, coll }: { readonly db: string; readonly coll: string }): string {
+  return `${db}.${coll}`;
+}
+
+export function toView(doc: Doc): ViewRecord {
+  return {
+    db: String(doc['db']),
+    coll: String(doc['coll']),
+    sourceDb: String(doc['sourceDb']),
+    options: bytes(doc['options']),
+  };
+}
+
+export function fromPartition({ id, ...rest }: PartitionRecord): Doc {
+  return { _id: id, ...rest };
+}
+
+export function toPartition(doc: Doc): PartitionRecord {
+  return {
+    id: String(doc['_id']),
+    collection: String(doc['collection']),
+    lower: optionalBytes(doc['lower']),
+    upper: optionalBytes(doc['upper']),
+    natural: doc['natural'] === true,
+    resumable: doc['resumable'] === true,
+    marks: ((doc['marks'] ?? []) as Doc[]).map(toMark),
+    done: doc['done'] === true,
+    documents: Number(doc['documents']),
+    bytes: Number(doc['bytes']),
+  };
+}
+
+export function fromDdl(record: DdlRecord): Doc {
+  return { _id: 'ddl', ...record };
+}
+
+export function toDdl(doc: Doc | undefined): DdlRecord {
+  return { done: doc?.['done'] as string | undefined, intent: toIntent(doc?.['intent']) };
+}
+
+function toMark(doc: Doc): NaturalMark {
+  return {
+    resumeAfter: bytes(doc['resumeAfter']),
+    process: String(doc['process']),
+    documents: Number(doc['documents']),
+    bytes: Number(doc['bytes']),
+  };
+}
+
+function toIntent(value: unknown): DdlRecord['intent'] {
+  if (value === undefined || value === null) return undefined;
+  const doc = value as Doc;
+  return { token: String(doc['token']), event: optionalBytes(doc['event']) };
+}
+
+function bytes(value: unknown): Buffer {
+  if (!(value instanceof Binary))
+    throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
+  return Buffer.from(value.buffer.subarray(0, value.position));
+}
+
+function optionalBytes(value: unknown): Buffer | undefined {
+  return value instanceof Binary ? bytes(value) : undefined;
+}
