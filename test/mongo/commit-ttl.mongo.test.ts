@@ -4,8 +4,8 @@ import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedWhen } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -17,21 +17,11 @@ const FAR_AWAY = new Date('2199-01-01T00:00:00Z');
 /** Collections whose document was to expire long ago, and by which rule. */
 const EXPIRING = ['plain', 'dotted', 'array', 'clustered'];
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' } });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
+const { pair, source, destination } = await sharedPair(test, {
+  setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' },
 });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   await setExpiry(source, false);
   await setExpiry(destination, true);
   await seed();

@@ -1,10 +1,11 @@
-import { type Db, type Document, Long, type MongoClient } from 'mongodb';
+import { type Db, type Document, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, holdStreams, refuseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { migrateTenantWithKills } from '../support/tenant-migration.js';
 import { within } from '../support/within.js';
@@ -16,22 +17,7 @@ const READ_HOLD_MS = 5000;
 const RED = { documentFilter: { field: 'tenant', matchValues: ['red'] } } as const;
 const FOUND = { documentFilter: { tenant: { $in: ['red'] } } } as const;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test('documents that move in and out of the filter, over kills (-9), end as the filter has them', async () => {
   assert.equal(await within(TEST_MS, migrateTenantWithKills(pair, 1), 'the migration'), []);

@@ -14,32 +14,19 @@ import {
   withoutActions,
 } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSet, type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import type { ReplicaSet } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const logger = createLogger({ level: 'FATAL', mongosyncId: 'test', sink: { write: () => undefined } });
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-let from: string;
+const { pair, source, destination } = await sharedPair(test, { auth: true });
+const from = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
 let users = 0;
 
-test.before(async () => {
-  pair = await startPair({ auth: true });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  from = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const db = source.db('shop');
   await db.collection('items').insertMany([{ n: 1 }, { n: 2 }]);
   await db.collection('items').createIndex({ n: 1 }, { unique: true });

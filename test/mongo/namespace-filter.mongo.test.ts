@@ -1,33 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import type { Db, MongoClient } from 'mongodb';
+import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Cluster } from '../../src/cluster/cluster.js';
 import type { NamespaceFilterEntry } from '../../src/migration/options.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 const all = (database: string): NamespaceFilterEntry => ({ database, collections: [] });
 const some = (database: string, ...collections: string[]): NamespaceFilterEntry => ({ database, collections });

@@ -5,8 +5,8 @@ import { AppError } from '../../src/errors.js';
 import { assertEqualClusters, compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
@@ -15,21 +15,10 @@ const LONG_AGO = new Date('2001-01-01T00:00:00Z');
 const FAR_AWAY = new Date('2199-01-01T00:00:00Z');
 const OPLOG_LOST = 286;
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' } });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const setParameters = { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' };
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters });
 
 test.before.each(async () => {
-  await resetClusters(one, two);
   await Promise.all([setExpiry(one, true), setExpiry(two, true)]);
 });
 

@@ -1,12 +1,12 @@
-import type { Document, MongoClient } from 'mongodb';
+import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, METADATA_DB, resetClusters, storedMigration } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, METADATA_DB, storedMigration } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
@@ -14,21 +14,9 @@ const HOLD_MS = 3000;
 const SHORT_HOLD_MS = 250;
 const REVERSIBLE = { enableUserWriteBlocking: true, reversible: true } as const;
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(one, two);
   const db = one.db('shop');
   const items = db.collection('items');
   await items.insertMany(Array.from({ length: 200 }, (_, n) => ({ sku: n })));

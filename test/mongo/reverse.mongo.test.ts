@@ -1,34 +1,19 @@
-import type { Db, MongoClient } from 'mongodb';
+import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../src/errors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 const REVERSIBLE = { enableUserWriteBlocking: true, reversible: true } as const;
 const FAR_AWAY = new Date('2199-01-01T00:00:00Z');
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(one, two);
-});
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 interface Item {
   _id: number;

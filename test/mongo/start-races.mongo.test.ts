@@ -6,26 +6,16 @@ import type { StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedSet } from '../support/shared-servers.js';
 import { isBlocked, METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 2000;
 
-let sets: readonly ReplicaSet[];
-let a: MongoClient;
-let b: MongoClient;
-let c: MongoClient;
-
-test.before(async () => {
-  sets = await Promise.all(['a', 'b', 'c'].map((name) => ReplicaSet.start({ name, setParameters: FAIL_POINTS })));
-  [a, b, c] = (await Promise.all(sets.map((set) => set.connect()))) as [MongoClient, MongoClient, MongoClient];
-});
-
-test.after(async () => {
-  await Promise.all(sets.map((set) => set.remove()));
-});
+const start = (name: string) => sharedSet(test, { name, setParameters: FAIL_POINTS });
+const sets = await Promise.all([start('a'), start('b'), start('c')]);
+const [a, b, c] = await Promise.all([sets[0].connect(), sets[1].connect(), sets[2].connect()]);
 
 test.before.each(async () => {
   await resetClusters(a, b, c);
@@ -40,10 +30,7 @@ test.before.each(async () => {
 });
 
 const open = (from: 0 | 1, migrationName?: string): Promise<MigrationHarness> =>
-  MigrationHarness.open(
-    { source: sets[from] as ReplicaSet, destination: sets[2] as ReplicaSet },
-    { migrationName: migrationName },
-  );
+  MigrationHarness.open({ source: sets[from], destination: sets[2] }, { migrationName });
 
 const only = (database: string): Partial<StartOptions> => ({
   includeNamespaces: [{ database, collections: [] }],
