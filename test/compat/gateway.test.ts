@@ -7,6 +7,8 @@ import { openDoors } from '../support/api-doors.js';
 import { FakeControl, fakeNamespace, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { eventually } from '../support/within.js';
 
+const WAIT_MS = 20_000;
+
 const GOLDEN = join(process.cwd(), 'test', 'compat', 'golden');
 const GOOD = '{"source": "cluster0", "destination": "cluster1"}';
 
@@ -287,10 +289,10 @@ test('a caller that goes away does not stop a start', async () => {
   });
   await using doors = await openDoors(control);
   const call = doors.client.start({ ...START_REQUEST }, () => undefined);
-  await eventually(2000, () => control.calls.length === 1, 'the call has arrived');
+  await eventually(WAIT_MS, () => control.calls.length === 1, 'the call has arrived');
   call.cancel();
   open();
-  await eventually(2000, () => control.snapshot().state === 'RUNNING', 'the migration runs');
+  await eventually(WAIT_MS, () => control.snapshot().state === 'RUNNING', 'the migration runs');
 });
 
 const START_REQUEST = {
