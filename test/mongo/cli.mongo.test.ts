@@ -24,8 +24,7 @@ type Run = (...words: string[]) => Promise<CliRun>;
 
 /** A server that is IDLE, and the way to run commands against it. */
 async function withServer(work: (run: Run, ferry: FerryProcess) => Promise<void>, flags: string[] = []): Promise<void> {
-  const clusters = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
-  await using ferry = await FerryProcess.start({ ...clusters, flags });
+  await using ferry = await FerryProcess.between(pair, { flags });
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitForState('IDLE');
   await work((...words) => new CliCommand([...words, '--target', ferry.grpcTarget]).ended, ferry);

@@ -23,7 +23,7 @@ test.before.each(async () => {
 
 async function migrateBy(language: ClientLanguage): Promise<void> {
   const example = await within(BUILD_MS, buildExample(language), `the example in ${language}`);
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitForState('IDLE');
   const target = ferry.grpcTarget;

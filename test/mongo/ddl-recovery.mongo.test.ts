@@ -7,9 +7,9 @@ import type { StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
-const METADATA = 'mongosync_reserved_for_internal_use';
 const BYPASS = { mayBypassWriteBlocking: true, writeConcern: { w: 'majority' } };
 
 const { pair, source, destination } = await sharedPair(test);
@@ -110,7 +110,7 @@ const CASES: readonly Case[] = [
     ...RESULT_ONLY,
     half: async (client, name) => {
       await client.db(name).command({ drop: 'result', ...BYPASS });
-      await client.db(METADATA).command({ ...DROPPED, ...BYPASS });
+      await client.db(METADATA_DB).command({ ...DROPPED, ...BYPASS });
       await client.db(name).command({ create: 'result', ...BYPASS });
     },
   },
@@ -119,7 +119,7 @@ const CASES: readonly Case[] = [
     ...RESULT_ONLY,
     half: async (client, name, source) => {
       await client.db(name).command({ drop: 'result', ...BYPASS });
-      await client.db(METADATA).command({ ...DROPPED, ...BYPASS });
+      await client.db(METADATA_DB).command({ ...DROPPED, ...BYPASS });
       await client.db(name).command({ insert: 'result', documents: [{ half: 'copied' }], ...BYPASS });
       await addToMap(client, name, source, 'result', {});
     },
@@ -159,7 +159,7 @@ async function addToMap(
     dropped: false,
     copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
   };
-  await client.db(METADATA).command({ insert: 'collections', documents: [record], ...BYPASS });
+  await client.db(METADATA_DB).command({ insert: 'collections', documents: [record], ...BYPASS });
 }
 
 /** The raw event of the last DDL command, with its token, as the applier stores it before it carries it out. */
@@ -200,7 +200,7 @@ async function recover(each: Case, done: 'nothing' | 'half'): Promise<string[]> 
   const to = each.to ?? 'recovery';
   if (done === 'half') await each.half(destination, to, source);
   const update = { q: { _id: 'ddl' }, u: { $set: { intent } }, upsert: true };
-  await destination.db(METADATA).command({ update: 'ddl', updates: [update], ...BYPASS });
+  await destination.db(METADATA_DB).command({ update: 'ddl', updates: [update], ...BYPASS });
   await harness.migration.resume();
   await harness.commit();
   const isMigrated = each.isMigrated ?? (() => true);

@@ -1,6 +1,7 @@
 import { type Db, type Document, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { commitHeld } from '../support/commit-points.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, holdStreams, refuseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
@@ -62,14 +63,6 @@ test('progress has no total; capped and clustered collections, conversions and l
   await within(TEST_MS, migrate(), 'the migration');
 });
 
-/** Commits, and resolves while the commit is held between its time and its point of no return. */
-async function commitHeld(harness: MigrationHarness): Promise<void> {
-  await harness.caughtUp();
-  await holdCommands(destination, { commands: ['collMod'], times: 1 }, HOLD_MS);
-  await harness.migration.commit();
-  await storedWhen(destination, 'the restoring', ({ commit }) => commit?.step === 'restore');
-}
-
 async function seedLate(): Promise<Db> {
   const db = source.db('late');
   await db.collection<{ _id: number; tenant: unknown }>('c').insertMany([
@@ -109,7 +102,7 @@ test('other tenants go on writing during the commit', async () => {
     const db = await seedLate();
     await using harness = await MigrationHarness.open(pair);
     await harness.sync(RED);
-    await commitHeld(harness);
+    await commitHeld(harness, destination, HOLD_MS);
     for (const [, write] of OTHERS) await write(db);
     await harness.until(({ state }) => state === 'COMMITTED', 'COMMITTED');
     assert.equal(await compareClusters(source, destination, FOUND), []);
@@ -123,7 +116,7 @@ for (const [what, write] of OURS) {
       const db = await seedLate();
       await using harness = await MigrationHarness.open(pair);
       await harness.sync(RED);
-      await commitHeld(harness);
+      await commitHeld(harness, destination, HOLD_MS);
       await write(db);
       assert.is((await harness.failure()).code, 'SourceModifiedAfterCommit');
       assert.not(harness.snapshot.canWrite);

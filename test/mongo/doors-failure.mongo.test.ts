@@ -19,7 +19,7 @@ test.before.each(async () => {
 });
 
 function ferryOf(flags: readonly string[] = []): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, flags });
+  return FerryProcess.between(pair, { flags });
 }
 
 /** A migration that is RUNNING; then something happens on the source that no migration can follow. */

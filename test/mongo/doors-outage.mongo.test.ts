@@ -13,7 +13,7 @@ const { pair, source, destination } = await sharedPair(test, { setParameters: FA
 const orders = source.db('shop').collection('orders');
 await orders.insertMany([{ a: 1 }, { a: 2 }]);
 await orders.createIndex({ a: 1 });
-const ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+const ferry = await FerryProcess.between(pair);
 atEnd(test, () => ferry[Symbol.asyncDispose]());
 const rest = new RestClient(() => ferry.httpUrl);
 
@@ -39,8 +39,7 @@ async function buildBegins(): Promise<void> {
 }
 
 test('a port that is taken ends the process with 1, since it may be free the next time', async () => {
-  const options = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
-  const starting = FerryProcess.start({ ...options, flags: ['--port', new URL(ferry.httpUrl).port] });
+  const starting = FerryProcess.between(pair, { flags: ['--port', new URL(ferry.httpUrl).port] });
   const error = await within(
     TEST_MS,
     starting.catch((reason: unknown) => reason),

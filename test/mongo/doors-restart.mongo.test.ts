@@ -4,7 +4,7 @@ import type { ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
 import { readFailure } from '../support/api-doors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
-import { FerryClient } from '../support/ferry-client.js';
+import { withClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { startPair } from '../support/replica-set.js';
 import { sharedPair } from '../support/shared-servers.js';
@@ -29,13 +29,7 @@ test.before.each(async () => {
 });
 
 function ferryOf(flags: readonly string[] = []): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, flags });
-}
-
-/** Calls by a client that is made anew for each, since a restarted server has another port. */
-async function withClient<T>(ferry: FerryProcess, work: (client: FerryClient) => Promise<T>): Promise<T> {
-  using client = new FerryClient(ferry.grpcTarget);
-  return await work(client);
+  return FerryProcess.between(pair, { flags });
 }
 
 async function commitAndCompare(ferry: FerryProcess): Promise<void> {

@@ -6,6 +6,7 @@ import { assertEqualClusters, compareClusters } from '../support/compare-cluster
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { seedKinds } from '../support/seed-shop.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { storedWhen } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
@@ -27,11 +28,7 @@ const users = {
 };
 
 test.before.each(async () => {
-  const db = source.db('shop');
-  await db.collection('items').insertMany([{ n: 1 }, { n: 2 }]);
-  await db.collection('items').createIndex({ n: 1 }, { unique: true });
-  await db.createCollection('log', { capped: true, size: 4096 });
-  await db.createCollection('few', { viewOn: 'items', pipeline: [] });
+  await seedKinds(source);
   await source.db('other').collection('things').insertOne({ n: 3 });
 });
 

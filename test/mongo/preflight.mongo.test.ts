@@ -93,7 +93,7 @@ test('indexes that are not built are no obstacle', async () => {
 });
 
 async function refuseAndGoOn(): Promise<void> {
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   const rest = new RestClient(() => ferry.httpUrl);
   await rest.waitFor('IDLE', ({ state }) => state === 'IDLE');
   for (const [, provoke] of BLOCKERS) await provoke();

@@ -6,6 +6,7 @@ import { CliCommand, type CliRun } from '../support/ferry-cli.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { createUser, REVERSIBLE_PRIVILEGES } from '../support/ferry-users.js';
+import { insertRefusal } from '../support/refusal.js';
 import { RestClient } from '../support/rest-client.js';
 import { atEnd, sharedPair } from '../support/shared-servers.js';
 import { isBlocked } from '../support/stored-migration.js';
@@ -30,15 +31,7 @@ for (const application of applications) atEnd(test, () => application.close());
 /** Which of the two applications may write: the codes of an insert on each side. */
 async function refusals(): Promise<(number | undefined)[]> {
   const codes: (number | undefined)[] = [];
-  for (const client of applications) {
-    const insert = client.db('shop').collection('items').insertOne({ by: 'an application' });
-    codes.push(
-      await insert.then(
-        () => undefined,
-        (error: { code?: number }) => error.code,
-      ),
-    );
-  }
+  for (const client of applications) codes.push(await insertRefusal(client, 'shop', 'items'));
   return codes;
 }
 

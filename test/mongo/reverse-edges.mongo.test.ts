@@ -1,12 +1,12 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
 import { assertEqualClusters, compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
+import { refusal } from '../support/refusal.js';
 import { sharedPair } from '../support/shared-servers.js';
-import { isBlocked } from '../support/stored-migration.js';
+import { isBlocked, setExpiry } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
@@ -21,24 +21,6 @@ const { pair, source: one, destination: two } = await sharedPair(test, { setPara
 test.before.each(async () => {
   await Promise.all([setExpiry(one, true), setExpiry(two, true)]);
 });
-
-async function setExpiry(client: MongoClient, on: boolean): Promise<void> {
-  await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: on });
-}
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
-
-async function reversed(harness: MigrationHarness): Promise<void> {
-  await harness.migration.reverse();
-  await harness.until(({ state, canCommit }) => state === 'RUNNING' && canCommit, 'canCommit after the reversal');
-}
 
 interface Session {
   _id: number;
@@ -64,7 +46,7 @@ test('what expires on an old source whose block was lifted is no modification, a
     await setExpiry(one, true);
     await eventually(20_000, async () => (await sessions.countDocuments()) === 1, 'expiry on the old source');
     await setExpiry(one, false);
-    await reversed(harness);
+    await harness.reverse();
     assert.ok(await isBlocked(one), 'blocked again');
     await harness.commit();
     await assertEqualClusters(one, two);
@@ -115,7 +97,7 @@ for (const [which, client] of [
       assert.is(error.code, 'ReverseOplogRolledOver', error.message);
       assert.is(harness.snapshot.state, 'COMMITTED');
       await releaseCommands(client());
-      await reversed(harness);
+      await harness.reverse();
       await harness.commit();
       await assertEqualClusters(one, two);
     };
@@ -147,7 +129,7 @@ test('excludeHashed: each side keeps the hashed indexes of its own, however ofte
     await owned.collection('items').rename('goods');
     await owned.collection('arrays').insertOne({ f: [1, 2] });
     await owned.collection('clash').createIndex({ g: 1 }, { name: 'same' });
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     assert.equal(await names(one, 'goods'), ['_id_', 'f_1', 'f_hashed', 'g_1']);
     assert.equal(await names(two, 'goods'), ['_id_', 'f_1', 'g_1', 'g_hashed']);
@@ -162,7 +144,7 @@ test('excludeHashed: each side keeps the hashed indexes of its own, however ofte
 
     await one.db('shop').collection('goods').dropIndex('f_1');
     await one.db('shop').collection('goods').insertOne({ f: 3 });
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     assert.equal(await names(one, 'goods'), ['_id_', 'f_hashed', 'g_1']);
     assert.equal(await names(two, 'goods'), ['_id_', 'g_1', 'g_hashed']);
@@ -186,7 +168,7 @@ for (const buildIndexes of ['beforeDataCopy', 'excludeHashedAfterCopy']) {
       await two.db('shop').collection('items').createIndex({ g: 1 }, { expireAfterSeconds: 5 });
       await two.db('shop').collection('items').dropIndex('f_1');
       await two.db('shop').collection('more').createIndex({ h: 1 }, { unique: true });
-      await reversed(harness);
+      await harness.reverse();
       await harness.commit();
       await assertEqualClusters(one, two);
       assert.equal(await names(one, 'items'), ['_id_', 'g_1']);
@@ -209,7 +191,7 @@ test('a pause and a restart of a reversed migration go on in its direction', asy
     {
       await using harness = await MigrationHarness.open(pair);
       assert.is(harness.snapshot.state, 'COMMITTED');
-      await reversed(harness);
+      await harness.reverse();
       await harness.migration.pause();
       await two.db('shop').collection('items').insertOne({ f: 3 });
       await harness.migration.resume();

@@ -1,10 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { refusal } from '../support/refusal.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
@@ -21,15 +21,6 @@ test.before.each(async () => {
   await items.insertMany([{ n: 1 }, { n: 2 }]);
   await items.createIndex({ n: 1 }, { unique: true });
 });
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
 
 async function commitReversible(harness: MigrationHarness): Promise<void> {
   await harness.sync(REVERSIBLE);

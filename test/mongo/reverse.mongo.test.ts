@@ -1,10 +1,10 @@
 import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
+import { refusal } from '../support/refusal.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { isBlocked } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
@@ -97,11 +97,6 @@ async function change(db: Db): Promise<void> {
   await db.command({ collMod: 'cheap', viewOn: 'items', pipeline: [] });
 }
 
-async function reversed(harness: MigrationHarness): Promise<void> {
-  await harness.migration.reverse();
-  await harness.until(({ state, canCommit }) => state === 'RUNNING' && canCommit, 'canCommit after the reversal');
-}
-
 test('a migration goes to and fro, three times, with everything its owners do in between', async () => {
   const migrate = async () => {
     await seed(one.db('shop'));
@@ -115,7 +110,7 @@ test('a migration goes to and fro, three times, with everything its owners do in
 
     await own(two.db('shop'), 1);
     await change(two.db('shop'));
-    await reversed(harness);
+    await harness.reverse();
     assert.equal(harness.snapshot.direction, { source: direction?.destination, destination: direction?.source });
     assert.equal([await isBlocked(one), await isBlocked(two)], [true, false], 'the new destination stays blocked');
     assert.not(harness.snapshot.canWrite);
@@ -126,14 +121,14 @@ test('a migration goes to and fro, three times, with everything its owners do in
     assert.equal([await isBlocked(one), await isBlocked(two)], [false, true]);
 
     await own(one.db('shop'), 2);
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     await assertEqualClusters(one, two);
     assert.equal([await isBlocked(one), await isBlocked(two)], [true, false]);
 
     await own(two.db('shop'), 3);
     await two.db('shop2').collection('c').insertOne({ a: 1 });
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     await assertEqualClusters(one, two);
     assert.equal([await isBlocked(one), await isBlocked(two)], [false, true]);
@@ -141,15 +136,6 @@ test('a migration goes to and fro, three times, with everything its owners do in
   };
   await within(TEST_MS, migrate(), 'the migrations');
 });
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
 
 test('an old source that was written to cannot become the destination; the migration stays committed', async () => {
   const refuse = async () => {

@@ -1,11 +1,12 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
+import type { AppError } from '../../src/errors.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { refusal } from '../support/refusal.js';
 import { sharedSet } from '../support/shared-servers.js';
 import { isBlocked, METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
@@ -38,20 +39,14 @@ const only = (database: string): Partial<StartOptions> => ({
 });
 const ALONE: Partial<StartOptions> = { enableUserWriteBlocking: 'none' };
 
-async function refusal(harness: MigrationHarness, options: Partial<StartOptions>): Promise<AppError> {
-  try {
-    await harness.migration.start({ ...DEFAULT_START, ...options });
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the start was not refused');
-}
+const startRefusal = (harness: MigrationHarness, options: Partial<StartOptions>): Promise<AppError> =>
+  refusal(harness.migration.start({ ...DEFAULT_START, ...options }));
 
 /** Holds the storing of the next start's record, and does `meanwhile` once it waits. */
 async function whileStoring(harness: MigrationHarness, options: Partial<StartOptions>, meanwhile: () => Promise<void>) {
   const namespace = `${METADATA_DB}.migration`;
   await holdCommands(c, { commands: ['update'], times: 1, namespace }, HOLD_MS);
-  const refused = refusal(harness, options);
+  const refused = startRefusal(harness, options);
   await eventually(20_000, () => c.db(METADATA_DB).collection('schema').findOne(), 'the start being stored');
   await meanwhile();
   return await refused;
@@ -91,7 +86,7 @@ for (const [name, running, wanted, text] of [
       const [other, ...more] = found.filter((each) => each.name === 'OtherMigrationExists');
       assert.equal(more, []);
       assert.match(other?.description ?? '', text);
-      const error = await refusal(second, wanted);
+      const error = await startRefusal(second, wanted);
       assert.is(error.code, 'OtherMigrationExists');
       assert.match(error.message, text);
       await first.commit();
@@ -183,7 +178,7 @@ for (const [name, write, error] of [
       await write(c);
       await using harness = await open(0);
       assert.is(harness.snapshot.state, 'IDLE');
-      const refused = await refusal(harness, {});
+      const refused = await startRefusal(harness, {});
       assert.is(refused.code, name);
       assert.match(refused.message, /cluster1: 127/);
       assert.match(refused.message, error);
@@ -196,7 +191,7 @@ test('ForeignMetadata: what newer sync tools leave on the destination under anot
   const refuse = async () => {
     await c.db('__mdb_internal_mongosync_state').collection('x').insertOne({ phase: 'x' });
     await using harness = await open(0);
-    const refused = await refusal(harness, {});
+    const refused = await startRefusal(harness, {});
     assert.is(refused.code, 'ForeignMetadata');
     assert.match(refused.message, /cluster1: 127.*__mdb_internal_mongosync_state/);
   };

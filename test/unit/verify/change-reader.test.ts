@@ -6,7 +6,7 @@ import type { Cluster } from '../../../src/cluster/cluster.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { ChangeReader } from '../../../src/verify/change-reader.js';
 import { DirtySet } from '../../../src/verify/dirty-set.js';
-import { silentLogger as logger } from '../../support/silent-logger.js';
+import { silentLogger } from '../../support/silent-logger.js';
 import { eventually } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
@@ -29,7 +29,7 @@ test('the changes of a transaction share a time: that time is reached once none 
       'killCursors' in command ? Promise.resolve({}) : (replies.shift() ?? new Promise(() => undefined)),
   } as unknown as Cluster;
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
-  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, logger });
+  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, logger: silentLogger });
   const stop = new AbortController();
   void reader.run(stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => reader.time?.equals(TIME), 'the time of the first batch');
