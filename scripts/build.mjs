@@ -40,7 +40,10 @@ const result = await build({
   platform: 'node',
   target: 'node20.19',
   format: 'cjs',
-  charset: 'utf8',
+  // The whole text stays in memory, once for each thread: one byte a character, and no comments.
+  charset: 'ascii',
+  minifyWhitespace: true,
+  lineLimit: 160,
   legalComments: 'inline',
   external: OPTIONAL,
   define: { 'import.meta.url': '__bundleUrl' },

@@ -1,12 +1,14 @@
 import { isMainThread } from 'node:worker_threads';
-import { processIo } from './cli/io.js';
-import { runCli } from './cli/program.js';
 
-if (isMainThread) {
-  void runCli(process.argv.slice(2), processIo()).then((exitCode) => {
-    process.exitCode = exitCode;
-  });
-} else {
-  // A thread of a running server; what it is for stands in its data.
-  void import('./verify/scan-worker.js').then(({ runScanWorker }) => runScanWorker());
+/** The program, or, in a thread of a running server, what that thread is for. Each loads only its own modules. */
+async function main(): Promise<void> {
+  if (!isMainThread) {
+    const { runScanWorker } = await import('./verify/scan-worker.js');
+    await runScanWorker();
+    return;
+  }
+  const [{ processIo }, { runCli }] = await Promise.all([import('./cli/io.js'), import('./cli/program.js')]);
+  process.exitCode = await runCli(process.argv.slice(2), processIo());
 }
+
+void main();

@@ -39,6 +39,15 @@ const TRANSIENT_CODES = new Set<number>([
   10107, 11600, 11601, 11602, 13388, 13435, 13436,
 ]);
 
+/** Of a server that went away, or left its set's configuration; the driver has no common class for these. */
+const GONE = new Set([
+  'MongoPoolClearedError',
+  'MongoPoolClosedError',
+  'MongoServerClosedError',
+  'MongoTopologyClosedError',
+  'MongoNotConnectedError',
+]);
+
 const TRANSIENT_LABELS = ['RetryableWriteError', 'ResumableChangeStreamError', 'TransientTransactionError'];
 
 /** The server's code of an error, if it has one. */
@@ -67,12 +76,7 @@ export function isTransient(error: unknown): boolean {
   const code = codeOf(error);
   if (code !== undefined && TRANSIENT_CODES.has(code)) return true;
   if (TRANSIENT_LABELS.some((label) => error.hasErrorLabel(label))) return true;
-  // The pool of a server that went away; the driver has no common class for these.
-  return (
-    error.name === 'MongoPoolClearedError' ||
-    error.name === 'MongoTopologyClosedError' ||
-    error.name === 'MongoNotConnectedError'
-  );
+  return GONE.has(error.name);
 }
 
 /** Whether the change stream's position has fallen out of the oplog: never go on from "now" after this. */

@@ -34,7 +34,7 @@ export async function monitor(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
-  const background = new Background();
+  const background = new Background(logger, signal);
   const isCurrent = (clusters: { readonly source: Cluster }): boolean => roles()?.source === clusters.source;
   let nextPing = 0;
   let nextOplog = 0;
@@ -79,13 +79,21 @@ export async function monitor(
 /** Looks that take their time, one of a name at once: a cluster that is away must hold up nothing else. */
 class Background {
   readonly #running = new Set<string>();
+  readonly #logger: Logger;
+  readonly #signal: AbortSignal;
+
+  constructor(logger: Logger, signal: AbortSignal) {
+    this.#logger = logger;
+    this.#signal = signal;
+  }
 
   run(name: string, look: () => Promise<void>): void {
     if (this.#running.has(name)) return;
     this.#running.add(name);
-    // What a look rejects with is the end of the monitor itself.
     void look()
-      .catch(() => undefined)
+      .catch((error: unknown) => {
+        if (!this.#signal.aborted) this.#logger.error(`Looking after the clusters (${name}) failed`, { error });
+      })
       .finally(() => this.#running.delete(name));
   }
 }

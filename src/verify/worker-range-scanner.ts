@@ -11,7 +11,7 @@ import type { FromScanWorker, ScanWorkerData, ToScanWorker } from './scan-worker
 
 const CLOSE_MS = 3000;
 /** Documents are outside of the heap; without a limit it would take what it is given. */
-const LIMITS = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 };
+const LIMITS = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 4 };
 
 interface Pending extends Deferred<'compared' | 'moved'> {
   readonly events: MatchEvents;

@@ -1,4 +1,4 @@
-import { MongoNetworkError, MongoServerError } from 'mongodb';
+import { MongoNetworkError, MongoServerClosedError, MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { clusterError, isTransient, safeText } from '../../../src/cluster/errors.js';
@@ -31,6 +31,10 @@ test('what no server has answered is a bug of ours, and no failure of the migrat
 test('an operation that an operator has killed is tried again', () => {
   assert.ok(isTransient(serverError('operation was interrupted', 11601)));
   assert.is(clusterError(serverError('interrupted', 11601), 'cluster1', 'applying').code, 'ClusterUnreachable');
+});
+
+test('a command that was on its way to a member that left the set is tried again', () => {
+  assert.ok(isTransient(new MongoServerClosedError()));
 });
 
 test.run();
