@@ -1,3 +1,3 @@
 import { testClientExample } from '../support/client-suite.js';
 
-testClientExample('python');
+await testClientExample('python');

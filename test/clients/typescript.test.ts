@@ -1,3 +1,3 @@
 import { testClientExample } from '../support/client-suite.js';
 
-testClientExample('typescript');
+await testClientExample('typescript');

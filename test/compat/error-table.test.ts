@@ -9,6 +9,8 @@ import { type Doors, type GrpcFailure, openDoors, readFailure } from '../support
 import { FakeControl, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { within } from '../support/within.js';
 
+const WAIT_MS = 20_000;
+
 /** One row: the same call at both doors, and the same fact as the answer. */
 interface Row {
   readonly name: string;
@@ -214,7 +216,7 @@ const ROWS: readonly Row[] = [
 for (const row of ROWS) {
   test(`gRPC: ${row.name}`, async () => {
     await using doors = await openDoors(controlOf(row));
-    const failure = await within(5000, callGrpc(doors, row), row.name);
+    const failure = await within(WAIT_MS, callGrpc(doors, row), row.name);
     assert.is(failure?.code ?? status.OK, row.expect.grpc);
     assert.is(failure?.reason, row.expect.error);
     if (failure === undefined) return;
@@ -228,7 +230,7 @@ for (const row of ROWS) {
 
   test(`HTTP: ${row.name}`, async () => {
     await using doors = await openDoors(controlOf(row));
-    const answer = await within(5000, callHttp(doors, row), row.name);
+    const answer = await within(WAIT_MS, callHttp(doors, row), row.name);
     assert.is(answer.status, row.expect.http, answer.text);
     assert.is(answer.json['success'], row.expect.error === undefined);
     assert.is(answer.json['error'], row.expect.error);

@@ -2,10 +2,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { StartRequest } from '../../gen/mongoferry/v1/start_options.js';
 import type { Snapshot, VerificationSnapshot } from '../../src/migration/control.js';
 import { openDoors } from '../support/api-doors.js';
 import { FakeControl, fakeNamespace, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { eventually } from '../support/within.js';
+
+const WAIT_MS = 20_000;
 
 const GOLDEN = join(process.cwd(), 'test', 'compat', 'golden');
 const GOOD = '{"source": "cluster0", "destination": "cluster1"}';
@@ -286,20 +289,14 @@ test('a caller that goes away does not stop a start', async () => {
     open = resolve;
   });
   await using doors = await openDoors(control);
-  const call = doors.client.start({ ...START_REQUEST }, () => undefined);
-  await eventually(2000, () => control.calls.length === 1, 'the call has arrived');
+  const call = doors.client.start(
+    StartRequest.fromPartial({ source: 'cluster0', destination: 'cluster1' }),
+    () => undefined,
+  );
+  await eventually(WAIT_MS, () => control.calls.length === 1, 'the call has arrived');
   call.cancel();
   open();
-  await eventually(2000, () => control.snapshot().state === 'RUNNING', 'the migration runs');
+  await eventually(WAIT_MS, () => control.snapshot().state === 'RUNNING', 'the migration runs');
 });
-
-const START_REQUEST = {
-  source: 'cluster0',
-  destination: 'cluster1',
-  includeNamespaces: [],
-  excludeNamespaces: [],
-  copyInNaturalOrder: [],
-  namespaceRemap: [],
-};
 
 test.run();

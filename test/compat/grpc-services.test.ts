@@ -16,6 +16,8 @@ import {
 import { openDoors } from '../support/api-doors.js';
 import { eventually, within } from '../support/within.js';
 
+const WAIT_MS = 20_000;
+
 type Question = NonNullable<ServerReflectionRequest['messageRequest']>;
 type Answer = ServerReflectionResponse['messageResponse'];
 
@@ -28,7 +30,7 @@ function ask(port: number, question: Question): Promise<Answer> {
   });
   call.write({ host: '', messageRequest: question });
   call.end();
-  return within(2000, answer, 'reflection').finally(() => client.close());
+  return within(WAIT_MS, answer, 'reflection').finally(() => client.close());
 }
 
 test("reflection lists the services and gives a symbol's file with all it imports, options and comments included", async () => {
@@ -86,13 +88,13 @@ test('a watched health follows the changes, and the watcher leaves nothing behin
   const call = client.watch({ service: '' });
   call.on('data', ({ status: now }: HealthCheckResponse) => seen.push(now));
   call.on('error', () => undefined);
-  await eventually(2000, () => seen.length === 1, 'the first status');
+  await eventually(WAIT_MS, () => seen.length === 1, 'the first status');
   doors.control.ready = false;
   doors.control.set({});
-  await eventually(2000, () => seen.length === 2, 'the change');
+  await eventually(WAIT_MS, () => seen.length === 2, 'the change');
   assert.equal(seen, [Serving.SERVING, Serving.NOT_SERVING]);
   call.cancel();
-  await eventually(2000, () => doors.control.listeners === 0, 'no listener');
+  await eventually(WAIT_MS, () => doors.control.listeners === 0, 'no listener');
   client.close();
 });
 

@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { createConnection } from 'node:net';
-import { ChannelCredentials, type ServiceError, status } from '@grpc/grpc-js';
+import { setImmediate as turn } from 'node:timers/promises';
+import { type CallOptions, ChannelCredentials, type ServiceError, status } from '@grpc/grpc-js';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ProgressRequest, ProgressResponse } from '../../gen/mongoferry/v1/sync_service.js';
@@ -8,6 +10,11 @@ import { NamespaceDetails, SyncServiceClient } from '../../gen/mongoferry/v1/syn
 import { type Doors, openDoors, readFailure } from '../support/api-doors.js';
 import { FakeControl, fakeNamespace, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { eventually, within } from '../support/within.js';
+
+/** Nothing is expected to take that long: the deadline of a wait for what must come. */
+const WAIT_MS = 20_000;
+/** A server's deadline that must not be waited for. */
+const NEVER_MS = 3_600_000;
 
 const EVERY_HOUR: ProgressRequest = {
   interval: { seconds: 3600, nanos: 0 },
@@ -22,8 +29,8 @@ class Watcher {
   ended: 'no' | 'ok' | ServiceError = 'no';
   readonly call;
 
-  constructor(client: SyncServiceClient, change: Partial<ProgressRequest> = {}) {
-    this.call = client.progress({ ...EVERY_HOUR, ...change });
+  constructor(client: SyncServiceClient, change: Partial<ProgressRequest> = {}, options: Partial<CallOptions> = {}) {
+    this.call = client.progress({ ...EVERY_HOUR, ...change }, options);
     this.call.on('data', (message: ProgressResponse) => {
       this.messages.push(message);
       this.states.push(message.progress?.state ?? '');
@@ -37,11 +44,11 @@ class Watcher {
   }
 
   received(count: number): Promise<true> {
-    return eventually(3000, () => this.states.length >= count, `${count} messages`);
+    return eventually(WAIT_MS, () => this.states.length >= count, `${count} messages`);
   }
 
   async end(): Promise<'ok' | ServiceError> {
-    await eventually(3000, () => this.ended !== 'no', 'the end of the stream');
+    await eventually(WAIT_MS, () => this.ended !== 'no', 'the end of the stream');
     return this.ended === 'no' ? 'ok' : this.ended;
   }
 }
@@ -54,18 +61,21 @@ test('the first message comes at once, then one for each change, and none else w
   await watcher.received(2);
   doors.control.set({ state: 'PAUSED' });
   await watcher.received(3);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.equal(watcher.states, ['RUNNING', 'RUNNING', 'PAUSED']);
+  doors.control.set({ state: 'COMMITTED' });
+  assert.is(await watcher.end(), 'ok');
+  assert.equal(watcher.states, ['RUNNING', 'RUNNING', 'PAUSED', 'COMMITTED']);
   assert.is(watcher.messages[1]?.progress?.canCommit, true);
-  watcher.call.cancel();
 });
 
 test('without a change there is a message per interval', async () => {
   await using doors = await openDoors(new FakeControl(RUNNING_SNAPSHOT));
+  const began = performance.now();
   const watcher = new Watcher(doors.client, { interval: { seconds: 0, nanos: 100_000_000 } });
-  await new Promise((resolve) => setTimeout(resolve, 1050));
+  await watcher.received(6);
   watcher.call.cancel();
-  assert.ok(watcher.states.length >= 7 && watcher.states.length <= 12, `${watcher.states.length} messages`);
+  const [count, ms] = [watcher.states.length, performance.now() - began];
+  // Not more of them than intervals have passed; a timer may be a millisecond early. A slow machine has fewer.
+  assert.ok((count - 1) * 99 <= ms, `${count} messages in ${ms} ms`);
 });
 
 test('ends with OK after COMMITTED, having sent it', async () => {
@@ -109,19 +119,21 @@ test('a failed migration ends the stream with its failure, behind the last snaps
 
 test('a client that goes away, or whose deadline passes, leaves nothing behind', async () => {
   await using doors = await openDoors(new FakeControl(RUNNING_SNAPSHOT));
+  const late = new Watcher(doors.client, {}, { deadline: Date.now() + 200 });
+  assert.is(((await late.end()) as ServiceError).code, status.DEADLINE_EXCEEDED);
+  await eventually(WAIT_MS, () => doors.control.listeners === 0, 'no listener for the late one');
   const watchers = [new Watcher(doors.client), new Watcher(doors.client)];
-  const late = doors.client.progress(EVERY_HOUR, { deadline: Date.now() + 200 });
-  late.on('error', () => undefined).resume();
   const events = openEvents(doors);
-  await eventually(2000, () => doors.control.listeners === 4, 'four listeners');
+  await eventually(WAIT_MS, () => doors.control.listeners === 3, 'three listeners');
   for (const watcher of watchers) watcher.call.cancel();
-  await eventually(2000, () => doors.control.listeners === 1, 'one listener');
+  await eventually(WAIT_MS, () => doors.control.listeners === 1, 'one listener');
   events.destroy();
-  await eventually(2000, () => doors.control.listeners === 0, 'no listener');
+  await eventually(WAIT_MS, () => doors.control.listeners === 0, 'no listener');
   const { snapshots } = doors.control;
   doors.control.set({});
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  assert.is(doors.control.snapshots, snapshots);
+  // A stream that was left behind would have taken one before the answer comes.
+  await doors.http({ path: '/api/v1/progress' });
+  assert.is(doors.control.snapshots, snapshots + 1);
   assert.equal(
     doors.log.filter(({ level }) => level === 'ERROR'),
     [],
@@ -135,17 +147,17 @@ test('a slow gRPC reader gets the newest snapshot, not every one in between', as
   const client = new SyncServiceClient(`127.0.0.1:${doors.grpcPort}`, ChannelCredentials.createInsecure());
   const call = client.progress({ ...EVERY_HOUR, details: NamespaceDetails.ALL });
   const seen: number[] = [];
-  await new Promise<void>((resolve) => call.once('data', () => resolve()));
+  await within(WAIT_MS, once(call, 'data'), 'the first message');
   call.pause();
   for (let i = 1; i <= 400; i++) {
     control.set({ totalEventsApplied: i });
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await turn();
   }
   const taken = control.snapshots;
   call.on('data', (message: ProgressResponse) => seen.push(message.progress?.totalEventsApplied ?? -1));
   call.on('error', () => undefined);
   call.resume();
-  await eventually(3000, () => seen.at(-1) === 400, 'the newest snapshot');
+  await eventually(WAIT_MS, () => seen.at(-1) === 400, 'the newest snapshot');
   assert.ok(taken < 300, `${taken} snapshots were made for a reader that took none`);
   call.cancel();
   client.close();
@@ -157,19 +169,19 @@ test('a slow reader of events gets the newest snapshot, and a stopped one does n
   await using doors = await openDoors(control);
   const socket = createConnection(doors.httpPort, '127.0.0.1');
   socket.write('GET /api/v1/progress/stream?details=ALL&interval=3600s HTTP/1.1\r\nHost: localhost\r\n\r\n');
-  await eventually(2000, () => control.listeners === 1, 'the stream is open');
+  await eventually(WAIT_MS, () => control.listeners === 1, 'the stream is open');
   socket.pause();
   const other = new Watcher(doors.client);
   for (let i = 1; i <= 100; i++) {
     control.set({ totalEventsApplied: i });
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await turn();
   }
   await eventually(
-    2000,
+    WAIT_MS,
     () => other.messages.at(-1)?.progress?.totalEventsApplied === 100,
     'the other reader is up to date',
   );
-  const all = await new Promise<string>((resolve) => {
+  const all = new Promise<string>((resolve) => {
     let text = '';
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1');
@@ -177,7 +189,7 @@ test('a slow reader of events gets the newest snapshot, and a stopped one does n
     });
     socket.resume();
   });
-  const events = all.split('data: ').length - 1;
+  const events = (await within(WAIT_MS, all, 'the newest snapshot')).split('data: ').length - 1;
   assert.ok(events < 60, `${events} events for a reader that stood still`);
   socket.destroy();
   other.call.cancel();
@@ -186,9 +198,9 @@ test('a slow reader of events gets the newest snapshot, and a stopped one does n
 test('events are what progress answers, and end with the event "end"', async () => {
   await using doors = await openDoors(new FakeControl({ ...RUNNING_SNAPSHOT, state: 'COMMITTING' }));
   const events = openEvents(doors);
-  await eventually(2000, () => doors.control.listeners === 1, 'the stream is open');
+  await eventually(WAIT_MS, () => doors.control.listeners === 1, 'the stream is open');
   doors.control.set({ state: 'COMMITTED' });
-  const text = await within(2000, events.text, 'the end of the events');
+  const text = await within(WAIT_MS, events.text, 'the end of the events');
   const response = await events.response;
   assert.is(response.headers['content-type'], 'text/event-stream; charset=utf-8');
   const blocks = text.trimEnd().split('\n\n');
@@ -204,9 +216,9 @@ test('a failure ends the events with the event "error"; a bad request is a plain
   assert.is(bad.status, 400);
   assert.match(String(bad.json['errorDescription']), /^interval: /);
   const events = openEvents(doors);
-  await eventually(2000, () => doors.control.listeners === 1, 'the stream is open');
+  await eventually(WAIT_MS, () => doors.control.listeners === 1, 'the stream is open');
   doors.control.set({ failure: { error: 'OplogRolledOver', description: 'start again', at: new Date(0) } });
-  const text = await within(2000, events.text, 'the end of the events');
+  const text = await within(WAIT_MS, events.text, 'the end of the events');
   assert.ok(
     text.endsWith(
       'event: error\ndata: {"success":false,"error":"MigrationFailed","errorDescription":"OplogRolledOver: start again"}\n\n',
@@ -220,8 +232,8 @@ test('a server that stops ends the streams with ShuttingDown, and resolves soon'
   const watcher = new Watcher(doors.client);
   const events = openEvents(doors);
   await watcher.received(1);
-  await eventually(2000, () => doors.control.listeners === 2, 'both streams are open');
-  await within(2000, Promise.all([doors.stopGrpc(5000), doors.stopHttp()]), 'the stop');
+  await eventually(WAIT_MS, () => doors.control.listeners === 2, 'both streams are open');
+  await within(WAIT_MS, Promise.all([doors.stopGrpc(NEVER_MS), doors.stopHttp()]), 'the stop');
   const failure = readFailure((await watcher.end()) as ServiceError);
   assert.is(failure.code, status.UNAVAILABLE);
   assert.is(failure.reason, 'ShuttingDown');
@@ -239,17 +251,17 @@ test('a stop waits for a call that runs, but not beyond its deadline', async () 
   const answered = new Promise<number>((resolve) =>
     doors.client.pause({}, (error) => resolve(error?.code ?? status.OK)),
   );
-  await eventually(2000, () => control.calls.length === 1, 'the call has arrived');
-  const stopped = doors.stopGrpc(5000);
+  await eventually(WAIT_MS, () => control.calls.length === 1, 'the call has arrived');
+  const stopped = doors.stopGrpc(NEVER_MS);
   open();
-  assert.is(await within(2000, answered, 'the answer'), status.OK);
-  await within(2000, stopped, 'the stop');
+  assert.is(await within(WAIT_MS, answered, 'the answer'), status.OK);
+  await within(WAIT_MS, stopped, 'the stop');
 
   control.gate = new Promise(() => undefined);
   await using stuck = await openDoors(control);
   stuck.client.pause({}, () => undefined);
-  await eventually(2000, () => control.calls.length === 2, 'the call has arrived');
-  await within(2000, stuck.stopGrpc(100), 'the stop at its deadline');
+  await eventually(WAIT_MS, () => control.calls.length === 2, 'the call has arrived');
+  await within(WAIT_MS, stuck.stopGrpc(100), 'the stop at its deadline');
 });
 
 interface Events {

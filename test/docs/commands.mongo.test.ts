@@ -82,7 +82,7 @@ async function runPage(page: string, signal: AbortSignal): Promise<void> {
   await using pair = await startPair({ signal });
   const source = await pair.source.connect();
   await loadShop(source);
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, signal });
+  await using ferry = await FerryProcess.between(pair, { signal });
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitUntilInitialized();
   for (const { script, answers } of blocks) {

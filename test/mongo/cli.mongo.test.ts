@@ -1,4 +1,3 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
@@ -6,28 +5,16 @@ import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-poin
 import { CliCommand, type CliRun } from '../support/ferry-cli.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedWhen } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 4000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = source.db('shop').collection('items');
   await items.insertMany(Array.from({ length: 5000 }, (_, n) => ({ n, pad: 'x'.repeat(100) })));
   await items.createIndex({ n: 1 }, { unique: true });
@@ -37,8 +24,7 @@ type Run = (...words: string[]) => Promise<CliRun>;
 
 /** A server that is IDLE, and the way to run commands against it. */
 async function withServer(work: (run: Run, ferry: FerryProcess) => Promise<void>, flags: string[] = []): Promise<void> {
-  const clusters = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
-  await using ferry = await FerryProcess.start({ ...clusters, flags });
+  await using ferry = await FerryProcess.between(pair, { flags });
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitForState('IDLE');
   await work((...words) => new CliCommand([...words, '--target', ferry.grpcTarget]).ended, ferry);

@@ -1,12 +1,11 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { buildExample, type ClientLanguage, runExample } from '../support/client-examples.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { seedEverything } from '../support/seed-data.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
@@ -15,19 +14,8 @@ const BUILD_MS = 300_000;
 const RUN_MS = 60_000;
 const LANGUAGES: readonly ClientLanguage[] = ['typescript', 'python', 'go'];
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  await seedEverything(source, { large: false });
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { keepData: true });
+await seedEverything(source, { large: false });
 
 test.before.each(async () => {
   await resetClusters(destination);
@@ -35,7 +23,7 @@ test.before.each(async () => {
 
 async function migrateBy(language: ClientLanguage): Promise<void> {
   const example = await within(BUILD_MS, buildExample(language), `the example in ${language}`);
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitForState('IDLE');
   const target = ferry.grpcTarget;

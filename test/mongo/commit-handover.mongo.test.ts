@@ -1,4 +1,3 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Token, tokenTime } from '../../src/cluster/position.js';
@@ -7,43 +6,20 @@ import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { METADATA_DB, resetClusters, storedMigration } from '../support/stored-migration.js';
+import { seedRestorable } from '../support/seed-shop.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB, storedMigration } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-  const db = source.db('shop');
-  const items = db.collection('items');
-  await items.insertMany(Array.from({ length: 500 }, (_, n) => ({ sku: n })));
-  await items.createIndex({ sku: 1 }, { unique: true });
-  await items.createIndex({ at: 1 }, { expireAfterSeconds: 3600 });
-  await db.createCollection('recent', { capped: true, size: 4096, max: 7 });
-  await db.collection('recent').insertMany([{ a: 1 }, { a: 2 }]);
-});
-
-function startFerry(): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
-}
+test.before.each(() => seedRestorable(source, 500));
 
 test('a write on the source between the kill and the restart counts as late once the commit time is stored', async () => {
   const killAndWrite = async () => {
-    await using ferry = await startFerry();
+    await using ferry = await FerryProcess.between(pair);
     await killAt(ferry, { source, destination }, COMMIT_POINTS.timeStored);
     await source.db('shop').collection('items').insertOne({ sku: 'late' });
     await ferry.restart();
@@ -57,7 +33,7 @@ test('a write on the source between the kill and the restart counts as late once
 test('nothing is replayed into a capped collection of its true size, whenever the process is killed', async () => {
   const kill = async () => {
     const recent = source.db('shop').collection('recent');
-    await using ferry = await startFerry();
+    await using ferry = await FerryProcess.between(pair);
     {
       using client = new FerryClient(ferry.grpcTarget);
       await client.start();
@@ -82,7 +58,7 @@ test('nothing is replayed into a capped collection of its true size, whenever th
 
 /** What the owner of the destination does while the last restorations wait for a restart; resolves once it is over. */
 async function afterTheHandover(ownerActs: () => Promise<unknown>): Promise<void> {
-  await using ferry = await startFerry();
+  await using ferry = await FerryProcess.between(pair);
   await killAt(ferry, { source, destination }, COMMIT_POINTS.finishing);
   await ownerActs();
   await ferry.restart();

@@ -1,4 +1,3 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { COMMIT_POINTS, killAt } from '../support/commit-points.js';
@@ -6,44 +5,21 @@ import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters } from '../support/stored-migration.js';
+import { seedRestorable } from '../support/seed-shop.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-  const db = source.db('shop');
-  const items = db.collection('items');
-  await items.insertMany(Array.from({ length: 500 }, (_, n) => ({ sku: n })));
-  await items.createIndex({ sku: 1 }, { unique: true });
-  await items.createIndex({ at: 1 }, { expireAfterSeconds: 3600 });
-  await db.createCollection('recent', { capped: true, size: 4096, max: 7 });
-  await db.collection('recent').insertMany([{ a: 1 }, { a: 2 }]);
-});
-
-function startFerry(): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
-}
+test.before.each(() => seedRestorable(source, 500));
 
 for (const point of Object.values(COMMIT_POINTS)) {
   test(`killed in COMMITTING ${point.name}, a restart completes the commit by itself`, async () => {
     const killAndRestart = async () => {
-      await using ferry = await startFerry();
+      await using ferry = await FerryProcess.between(pair);
       await killAt(ferry, { source, destination }, point);
       // Of the killed process's commands one may still be held; a block is only ever lifted by them.
       if (!point.isHandedOver) assert.ok(await isBlocked(destination), 'blocked until the restart decides');

@@ -1,11 +1,12 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { commitHeld } from '../support/commit-points.js';
 import { compareClusters } from '../support/compare-clusters.js';
-import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
+import { FAIL_POINTS } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedWhen } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { setExpiry } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -17,29 +18,15 @@ const FAR_AWAY = new Date('2199-01-01T00:00:00Z');
 /** Collections whose document was to expire long ago, and by which rule. */
 const EXPIRING = ['plain', 'dotted', 'array', 'clustered'];
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' } });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
+const { pair, source, destination } = await sharedPair(test, {
+  setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' },
 });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   await setExpiry(source, false);
   await setExpiry(destination, true);
   await seed();
 });
-
-async function setExpiry(client: MongoClient, on: boolean): Promise<void> {
-  await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: on });
-}
 
 async function seed(): Promise<void> {
   const db = source.db('ttl');
@@ -69,19 +56,13 @@ async function expiryPassed(client: MongoClient): Promise<void> {
   await eventually(20_000, async () => (await passes()) >= before + 2, 'two passes of expiry');
 }
 
-async function commitHeld(harness: MigrationHarness, ms: number): Promise<void> {
-  await holdCommands(destination, { commands: ['collMod'], times: 1 }, ms);
-  await harness.migration.commit();
-  await storedWhen(destination, 'the restoring', ({ commit }) => commit?.step === 'restore');
-}
-
 test('what expires on the source after the commit time is no late write, and expires on the destination too', async () => {
   const commit = async () => {
     await using harness = await MigrationHarness.open(pair);
     await harness.sync();
     await expiryPassed(destination);
     assert.equal(await countsOf(destination), [3, 2, 2, 2], 'nothing expires on the destination before the commit');
-    await commitHeld(harness, HOLD_MS);
+    await commitHeld(harness, destination, HOLD_MS);
     await setExpiry(source, true);
     await eventually(HOLD_MS, async () => (await countsOf(source)).join() === '2,1,1,1', 'expiry on the source');
     assert.not.ok(harness.snapshot.canWrite, 'the expiry came within the commit');
@@ -103,7 +84,7 @@ for (const [coll, filter] of [
     const commit = async () => {
       await using harness = await MigrationHarness.open(pair);
       await harness.sync();
-      await commitHeld(harness, SHORT_HOLD_MS);
+      await commitHeld(harness, destination, SHORT_HOLD_MS);
       const { deletedCount } = await source
         .db('ttl')
         .collection(coll)

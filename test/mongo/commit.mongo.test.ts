@@ -1,45 +1,25 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
+import { commitHeld } from '../support/commit-points.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
+import { refusal } from '../support/refusal.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 1500;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = source.db('shop').collection<{ _id: number; sku: number }>('items');
   await items.insertMany([1, 2, 3].map((n) => ({ _id: n, sku: n })));
   await items.createIndex({ sku: 1 }, { unique: true });
   await source.db('shop').collection('notes').insertOne({ text: 'a' });
 });
-
-/** Commits, and resolves while the commit is held between its time and its point of no return. */
-async function commitHeld(harness: MigrationHarness): Promise<void> {
-  await harness.caughtUp();
-  await holdCommands(destination, { commands: ['collMod'], times: 1 }, HOLD_MS);
-  await harness.migration.commit();
-  await storedWhen(destination, 'the restoring', ({ commit }) => commit?.step === 'restore');
-}
 
 type LateWrite = readonly [what: string, write: () => Promise<unknown>, named: RegExp];
 
@@ -67,7 +47,7 @@ for (const [what, write, named] of LATE_WRITES) {
     const commit = async () => {
       await using harness = await MigrationHarness.open(pair);
       await harness.sync();
-      await commitHeld(harness);
+      await commitHeld(harness, destination, HOLD_MS);
       await write();
       const error = await harness.failure();
       assert.is(error.code, 'SourceModifiedAfterCommit', error.message);
@@ -132,15 +112,6 @@ test('an index that cannot become unique after all keeps the migration in COMMIT
   };
   await within(TEST_MS, commit(), 'the commit');
 });
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
 
 test('commit is refused with the reason while canCommit is false', async () => {
   const commit = async () => {

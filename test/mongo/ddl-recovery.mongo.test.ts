@@ -6,12 +6,13 @@ import { uuidText } from '../../src/cluster/raw-writes.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
-const METADATA = 'mongosync_reserved_for_internal_use';
 const BYPASS = { mayBypassWriteBlocking: true, writeConcern: { w: 'majority' } };
+
+const { pair, source, destination } = await sharedPair(test);
 
 /** A DDL event that a process was carrying out when it died, and what it had done of it on the destination. */
 interface Case {
@@ -109,7 +110,7 @@ const CASES: readonly Case[] = [
     ...RESULT_ONLY,
     half: async (client, name) => {
       await client.db(name).command({ drop: 'result', ...BYPASS });
-      await client.db(METADATA).command({ ...DROPPED, ...BYPASS });
+      await client.db(METADATA_DB).command({ ...DROPPED, ...BYPASS });
       await client.db(name).command({ create: 'result', ...BYPASS });
     },
   },
@@ -118,7 +119,7 @@ const CASES: readonly Case[] = [
     ...RESULT_ONLY,
     half: async (client, name, source) => {
       await client.db(name).command({ drop: 'result', ...BYPASS });
-      await client.db(METADATA).command({ ...DROPPED, ...BYPASS });
+      await client.db(METADATA_DB).command({ ...DROPPED, ...BYPASS });
       await client.db(name).command({ insert: 'result', documents: [{ half: 'copied' }], ...BYPASS });
       await addToMap(client, name, source, 'result', {});
     },
@@ -158,7 +159,7 @@ async function addToMap(
     dropped: false,
     copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
   };
-  await client.db(METADATA).command({ insert: 'collections', documents: [record], ...BYPASS });
+  await client.db(METADATA_DB).command({ insert: 'collections', documents: [record], ...BYPASS });
 }
 
 /** The raw event of the last DDL command, with its token, as the applier stores it before it carries it out. */
@@ -187,9 +188,7 @@ async function lastDdlEvent(client: MongoClient, from: Document): Promise<{ toke
   }
 }
 
-async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half'): Promise<string[]> {
-  const source = await pair.source.connect();
-  const destination = await pair.destination.connect();
+async function recover(each: Case, done: 'nothing' | 'half'): Promise<string[]> {
   const db = source.db('recovery');
   await each.before(db);
   await using harness = await MigrationHarness.open(pair);
@@ -201,7 +200,7 @@ async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half
   const to = each.to ?? 'recovery';
   if (done === 'half') await each.half(destination, to, source);
   const update = { q: { _id: 'ddl' }, u: { $set: { intent } }, upsert: true };
-  await destination.db(METADATA).command({ update: 'ddl', updates: [update], ...BYPASS });
+  await destination.db(METADATA_DB).command({ update: 'ddl', updates: [update], ...BYPASS });
   await harness.migration.resume();
   await harness.commit();
   const isMigrated = each.isMigrated ?? (() => true);
@@ -210,27 +209,13 @@ async function recover(pair: ReplicaSetPair, each: Case, done: 'nothing' | 'half
   });
 }
 
-let pair: ReplicaSetPair;
-
-test.before(async () => {
-  pair = await startPair();
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(await pair.source.connect(), await pair.destination.connect());
-});
-
 for (const done of ['nothing', 'half'] as const) {
   for (const each of done === 'half' ? [...CASES, ...REMAPPED] : CASES) {
     test(`${each.name}: a process that died when ${done === 'half' ? 'the destination had changed but not the map' : 'only the intent was stored'} loses nothing`, async () => {
       await within(
         60_000,
         async () => {
-          assert.equal(await recover(pair, each, done), []);
+          assert.equal(await recover(each, done), []);
         },
         'the recovery',
       );

@@ -1,10 +1,12 @@
-import { type Db, type Document, Long, type MongoClient } from 'mongodb';
+import { type Db, type Document, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { commitHeld } from '../support/commit-points.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, holdStreams, refuseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { migrateTenantWithKills } from '../support/tenant-migration.js';
 import { within } from '../support/within.js';
@@ -16,22 +18,7 @@ const READ_HOLD_MS = 5000;
 const RED = { documentFilter: { field: 'tenant', matchValues: ['red'] } } as const;
 const FOUND = { documentFilter: { tenant: { $in: ['red'] } } } as const;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test('documents that move in and out of the filter, over kills (-9), end as the filter has them', async () => {
   assert.equal(await within(TEST_MS, migrateTenantWithKills(pair, 1), 'the migration'), []);
@@ -76,14 +63,6 @@ test('progress has no total; capped and clustered collections, conversions and l
   await within(TEST_MS, migrate(), 'the migration');
 });
 
-/** Commits, and resolves while the commit is held between its time and its point of no return. */
-async function commitHeld(harness: MigrationHarness): Promise<void> {
-  await harness.caughtUp();
-  await holdCommands(destination, { commands: ['collMod'], times: 1 }, HOLD_MS);
-  await harness.migration.commit();
-  await storedWhen(destination, 'the restoring', ({ commit }) => commit?.step === 'restore');
-}
-
 async function seedLate(): Promise<Db> {
   const db = source.db('late');
   await db.collection<{ _id: number; tenant: unknown }>('c').insertMany([
@@ -123,7 +102,7 @@ test('other tenants go on writing during the commit', async () => {
     const db = await seedLate();
     await using harness = await MigrationHarness.open(pair);
     await harness.sync(RED);
-    await commitHeld(harness);
+    await commitHeld(harness, destination, HOLD_MS);
     for (const [, write] of OTHERS) await write(db);
     await harness.until(({ state }) => state === 'COMMITTED', 'COMMITTED');
     assert.equal(await compareClusters(source, destination, FOUND), []);
@@ -137,7 +116,7 @@ for (const [what, write] of OURS) {
       const db = await seedLate();
       await using harness = await MigrationHarness.open(pair);
       await harness.sync(RED);
-      await commitHeld(harness);
+      await commitHeld(harness, destination, HOLD_MS);
       await write(db);
       assert.is((await harness.failure()).code, 'SourceModifiedAfterCommit');
       assert.not(harness.snapshot.canWrite);

@@ -1,38 +1,25 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFailure } from '../support/api-doors.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { failureOf, RestClient } from '../support/rest-client.js';
-import { METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const CALLS = ['start', 'pause', 'resume', 'commit', 'reverse', 'check'];
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test);
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   await source.db('shop').collection('items').insertOne({ n: 1 });
 });
 
 function ferryOf(flags: readonly string[] = []): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, flags });
+  return FerryProcess.between(pair, { flags });
 }
 
 /** A migration that is RUNNING; then something happens on the source that no migration can follow. */

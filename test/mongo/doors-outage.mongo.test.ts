@@ -1,37 +1,21 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { FerryProcess, FerryStartError } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { RestClient } from '../support/rest-client.js';
+import { atEnd, sharedPair } from '../support/shared-servers.js';
 import { isBlocked, METADATA_DB, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 
-let pair: ReplicaSetPair;
-let destination: MongoClient;
-let ferry: FerryProcess;
-let rest: RestClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  destination = await pair.destination.connect();
-  const source = await pair.source.connect();
-  await source
-    .db('shop')
-    .collection('orders')
-    .insertMany([{ a: 1 }, { a: 2 }]);
-  await source.db('shop').collection('orders').createIndex({ a: 1 });
-  ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
-  rest = new RestClient(() => ferry.httpUrl);
-});
-
-test.after(async () => {
-  await ferry[Symbol.asyncDispose]();
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS, keepData: true });
+const orders = source.db('shop').collection('orders');
+await orders.insertMany([{ a: 1 }, { a: 2 }]);
+await orders.createIndex({ a: 1 });
+const ferry = await FerryProcess.between(pair);
+atEnd(test, () => ferry[Symbol.asyncDispose]());
+const rest = new RestClient(() => ferry.httpUrl);
 
 /** Index builds of the destination hang where they are, or go on. */
 async function hangBuilds(mode: 'alwaysOn' | 'off'): Promise<void> {
@@ -55,8 +39,7 @@ async function buildBegins(): Promise<void> {
 }
 
 test('a port that is taken ends the process with 1, since it may be free the next time', async () => {
-  const options = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
-  const starting = FerryProcess.start({ ...options, flags: ['--port', new URL(ferry.httpUrl).port] });
+  const starting = FerryProcess.between(pair, { flags: ['--port', new URL(ferry.httpUrl).port] });
   const error = await within(
     TEST_MS,
     starting.catch((reason: unknown) => reason),

@@ -187,8 +187,7 @@ async function walkThroughThePhases(): Promise<void> {
   await using pair = await startPair({ auth: true, setParameters: FAIL_POINTS });
   const [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
   await seed(source);
-  const uris = { cluster0: pair.source.uri, cluster1: pair.destination.uri };
-  await using ferry = await FerryProcess.start({ ...uris, flags: ['--id', 'left', '--loadLevel', '1'] });
+  await using ferry = await FerryProcess.between(pair, { flags: ['--id', 'left', '--loadLevel', '1'] });
   const rest = new RestClient(() => ferry.httpUrl);
   const setting = { pair, source, destination, rest };
   await inIdle(setting);

@@ -1,14 +1,14 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
 import { readFailure } from '../support/api-doors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
-import { FerryClient } from '../support/ferry-client.js';
+import { withClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedWhen } from '../support/stored-migration.js';
+import { startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -20,34 +20,16 @@ const HOLD_MS = 3000;
 const SLOW_MS = 300;
 const START = { source: 'cluster0', destination: 'cluster1' };
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = source.db('shop').collection('items');
   await items.insertMany(Array.from({ length: 2000 }, (_, n) => ({ n })));
   await items.createIndex({ n: 1 }, { unique: true });
 });
 
 function ferryOf(flags: readonly string[] = []): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, flags });
-}
-
-/** Calls by a client that is made anew for each, since a restarted server has another port. */
-async function withClient<T>(ferry: FerryProcess, work: (client: FerryClient) => Promise<T>): Promise<T> {
-  using client = new FerryClient(ferry.grpcTarget);
-  return await work(client);
+  return FerryProcess.between(pair, { flags });
 }
 
 async function commitAndCompare(ferry: FerryProcess): Promise<void> {

@@ -115,7 +115,7 @@ async function walkThroughTheStates(): Promise<void> {
     .insertMany([{ sku: 1 }, { sku: 2 }, { sku: 3 }]);
   await source.db('shop').collection('items').createIndex({ sku: 1 }, { unique: true });
   await holdCommands(destination, { commands: ['listCollections'] }, HOLD_MS);
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   using client = new FerryClient(ferry.grpcTarget);
   const service = new SyncServiceClient(ferry.grpcTarget, ChannelCredentials.createInsecure());
   try {

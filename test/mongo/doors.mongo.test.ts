@@ -29,7 +29,7 @@ async function migrateByGrpc(): Promise<void> {
   const source = await pair.source.connect();
   const destination = await pair.destination.connect();
   await seedEverything(source, { large: false });
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   using client = new FerryClient(ferry.grpcTarget);
   assert.is((await client.waitUntilInitialized()).state, 'IDLE');
   const { ok, findings } = await client.check({ source: 'cluster0', destination: 'cluster1' });
@@ -71,7 +71,7 @@ async function migrateByRest(): Promise<void> {
   const source = await pair.source.connect();
   const destination = await pair.destination.connect();
   await seedEverything(source, { large: false });
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   const rest = new RestClient(() => ferry.httpUrl);
   await rest.waitFor('IDLE', ({ state }) => state === 'IDLE');
   const check = await rest.post('check', START_BODY);

@@ -1,40 +1,26 @@
-import type { Binary, MongoClient } from 'mongodb';
+import type { Binary } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { survivesDecoding } from '../../src/cluster/bson.js';
-import { Cluster } from '../../src/cluster/cluster.js';
 import { DocumentWriter, type WriteTarget } from '../../src/cluster/document-writer.js';
 import { RawWriter } from '../../src/cluster/raw-writes.js';
 import { AppError } from '../../src/errors.js';
-import { recordingLogger } from '../support/api-doors.js';
 import { rawAll } from '../support/compare-clusters-read.js';
-import { ReplicaSet } from '../support/replica-set.js';
 import { seedEverything } from '../support/seed-data.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const { signal } = new AbortController();
 
-let set: ReplicaSet;
-let client: MongoClient;
-let cluster: Cluster;
-let documents: Buffer[];
-
-test.before(async () => {
-  set = await ReplicaSet.start();
-  client = await set.connect();
-  await seedEverything(client, { large: false, mixedIds: { count: 50, bytes: 100 } });
-  documents = [];
-  for (const coll of ['types', 'names', 'ids', 'other ids']) {
-    documents.push(...(await rawAll(client, { db: 'values', command: { find: coll } })));
-  }
-  cluster = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger: recordingLogger([]), maxPoolSize: 4 });
-});
-
-test.after(async () => {
-  await cluster.close();
-  await set.remove();
-});
+const set = await sharedSet(test);
+const client = await set.connect();
+const cluster = await sharedCluster(test, 'cluster1', set);
+await seedEverything(client, { large: false, mixedIds: { count: 50, bytes: 100 } });
+const documents: Buffer[] = [];
+for (const coll of ['types', 'names', 'ids', 'other ids']) {
+  documents.push(...(await rawAll(client, { db: 'values', command: { find: coll } })));
+}
 
 async function makeTarget(coll: string): Promise<WriteTarget> {
   const db = client.db('copies');

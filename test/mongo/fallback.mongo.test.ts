@@ -1,28 +1,17 @@
-import type { Document, MongoClient } from 'mongodb';
+import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { METADATA_DB, resetClusters, storedMigration } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB, storedMigration } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const UNKNOWN_FIELD = 40_415;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 interface Item {
   readonly _id: number;
@@ -30,14 +19,16 @@ interface Item {
 }
 
 test.before.each(async () => {
-  await source.db('shop').command({ profile: 0 });
-  await resetClusters(source, destination);
   const items = source.db('shop').collection<Item>('items');
   await items.insertMany(Array.from({ length: 200 }, (_, n) => ({ _id: n, z: n, list: [1, 2, 3, 4], sub: { b: 1 } })));
   await items.createIndex({ u: 1 }, { unique: true, sparse: true });
   await source.db('shop').createCollection('recent', { capped: true, size: 65_536 });
   const recent = source.db('shop').collection<Item>('recent');
   await recent.insertMany(Array.from({ length: 20 }, (_, n) => ({ _id: n, n: 0 })));
+});
+
+test.after.each(async () => {
+  await source.db('shop').command({ profile: 0 });
 });
 
 /** Updates whose result depends on order, place and type: what a delta by field names could not carry. */

@@ -1,35 +1,22 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters, storedMigration } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, storedMigration } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 const OPLOG_LOST = 286;
 const CANNOT_CREATE_INDEX = 67;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({
-    source: { setParameters: FAIL_POINTS },
-    destination: { members: 3, setParameters: FAIL_POINTS },
-  });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
+const { pair, source, destination } = await sharedPair(test, {
+  setParameters: FAIL_POINTS,
+  destination: { members: 3 },
 });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = source.db('shop').collection<{ _id: number; n: number }>('items');
   await items.insertMany(Array.from({ length: 1000 }, (_, n) => ({ _id: n, n })));
   await items.createIndex({ n: 1 });

@@ -2,17 +2,27 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Binary, decodeOrdered, encode } from '../../src/cluster/bson.js';
 import { findCollection, listIndexBuilds } from '../../src/cluster/catalog.js';
-import { Cluster } from '../../src/cluster/cluster.js';
+import type { Cluster } from '../../src/cluster/cluster.js';
 import { changeCatalog, renameCollection } from '../../src/cluster/destination-catalog.js';
 import { IndexBuilder } from '../../src/indexes/builder.js';
-import { createLogger } from '../../src/lib/logger.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';
 import type { CollectionMap, MigratedCollection } from '../../src/metadata/collections.js';
 import { FAIL_POINTS, refuseCommands } from '../support/fail-points.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
+import { silentLogger } from '../support/silent-logger.js';
+import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
-const logger = createLogger({ level: 'WARN', mongosyncId: 'test', sink: { write: () => undefined } });
+const NS = { db: 't', coll: 'c' };
+
+const set = await sharedSet(test, { setParameters: FAIL_POINTS });
+const client = await set.connect();
+const cluster = await sharedCluster(test, 'cluster1', set);
+
+test.before.each(async () => {
+  await resetClusters(client);
+  await client.db('t').collection('c').insertOne({ a: 1 });
+});
 
 const DROPPING = { $match: { 'command.dropIndexes': 'c' } };
 
@@ -35,35 +45,36 @@ function withSlowAnswers(cluster: Cluster, gate: Deferred<void>, built: Deferred
   });
 }
 
+/** A builder of the collection's indexes on these fields, none of which is there yet. */
+async function builderOf(fields: readonly string[], destination: Cluster, signal: AbortSignal): Promise<IndexBuilder> {
+  const found = await findCollection(cluster, NS, signal);
+  const collection = {
+    id: 'c',
+    ns: NS,
+    destinationUuid: found?.uuid,
+    options: new Map(),
+    indexes: fields.map((field) => decodeOrdered(encode({ v: 2, key: { [field]: 1 }, name: `${field}_1` }))),
+    dropped: false,
+    copy: { estimatedBytes: 0 },
+  } as unknown as MigratedCollection;
+  const collections = { get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  return new IndexBuilder({
+    destination,
+    collections,
+    logger: silentLogger,
+    wants: () => true,
+    parallelBuilds: 1,
+    caughtUp: () => Promise.resolve(),
+    onWarning: () => undefined,
+  });
+}
+
 test('a build that was done in the moment it was cancelled is made again', async () => {
   await within(
     60_000,
     async (signal) => {
-      await using set = await ReplicaSet.start();
-      const client = await set.connect();
-      await client.db('t').collection('c').insertOne({ a: 1 });
-      const cluster = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger, maxPoolSize: 4 });
       const [gate, built] = [deferred<void>(), deferred<void>()];
-      const found = await findCollection(cluster, { db: 't', coll: 'c' }, signal);
-      const collection = {
-        id: 'c',
-        ns: { db: 't', coll: 'c' },
-        destinationUuid: found?.uuid,
-        options: new Map(),
-        indexes: [decodeOrdered(encode({ v: 2, key: { a: 1 }, name: 'a_1' }))],
-        dropped: false,
-        copy: { estimatedBytes: 0 },
-      } as unknown as MigratedCollection;
-      const collections = { get: () => collection, live: () => [collection] } as unknown as CollectionMap;
-      const builder = new IndexBuilder({
-        destination: withSlowAnswers(cluster, gate, built),
-        collections,
-        logger,
-        wants: () => true,
-        parallelBuilds: 1,
-        caughtUp: () => Promise.resolve(),
-        onWarning: () => undefined,
-      });
+      const builder = await builderOf(['a'], withSlowAnswers(cluster, gate, built), signal);
       const stop = new AbortController();
       const running = builder.run(stop.signal).catch((error: unknown) => error);
       try {
@@ -86,7 +97,6 @@ test('a build that was done in the moment it was cancelled is made again', async
       } finally {
         stop.abort();
         await running;
-        await cluster.close();
       }
     },
     'the cancelled build',
@@ -97,31 +107,7 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
   await within(
     60_000,
     async (signal) => {
-      await using set = await ReplicaSet.start({ setParameters: FAIL_POINTS });
-      const client = await set.connect();
-      await client.db('t').collection('c').insertOne({ a: 1 });
-      const cluster = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger, maxPoolSize: 4 });
-      const found = await findCollection(cluster, { db: 't', coll: 'c' }, signal);
-      const collection = {
-        id: 'c',
-        ns: { db: 't', coll: 'c' },
-        destinationUuid: found?.uuid,
-        options: new Map(),
-        indexes: ['a', 'b'].map((field) => decodeOrdered(encode({ v: 2, key: { [field]: 1 }, name: `${field}_1` }))),
-        dropped: false,
-        copy: { estimatedBytes: 0 },
-      } as unknown as MigratedCollection;
-      const collections = { get: () => collection, live: () => [collection] } as unknown as CollectionMap;
-      const makeBuilder = (): IndexBuilder =>
-        new IndexBuilder({
-          destination: cluster,
-          collections,
-          logger,
-          wants: () => true,
-          parallelBuilds: 1,
-          caughtUp: () => Promise.resolve(),
-          onWarning: () => undefined,
-        });
+      const makeBuilder = () => builderOf(['a', 'b'], cluster, signal);
       const hang = (mode: string) =>
         client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode });
       const dropping = async () =>
@@ -131,12 +117,12 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
             .aggregate([{ $currentOp: {} }, DROPPING])
             .toArray()
         ).length;
-      const builds = () => listIndexBuilds(cluster, { db: 't', coll: 'c' }, signal);
+      const builds = () => listIndexBuilds(cluster, NS, signal);
       await hang('alwaysOn');
       try {
         for (let process = 1; process <= 2; process++) {
           const stop = new AbortController();
-          const builder = makeBuilder();
+          const builder = await makeBuilder();
           const running = builder.run(stop.signal).catch(() => 'stopped');
           builder.open();
           await eventually(10_000, async () => (await builds()).length === 1, 'the build');
@@ -144,7 +130,7 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
           assert.is(await running, 'stopped');
           assert.equal((await builds())[0]?.sort(), ['a_1', 'b_1'], `the build goes on after stop ${process}`);
         }
-        const holding = makeBuilder().hold(['c'], signal);
+        const holding = (await makeBuilder()).hold(['c'], signal);
         // A build that is held at this point may see only once it goes on that it was ended.
         await Promise.race([holding, eventually(10_000, async () => (await dropping()) > 0, 'the cancelling drop')]);
         await hang('off');
@@ -153,7 +139,6 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
         assert.is((await client.db('t').collection('c').indexes()).length, 1);
       } finally {
         await hang('off');
-        await cluster.close();
       }
     },
     'the builds',
@@ -164,22 +149,13 @@ test('what an index build of an earlier process stands in the way of is tried ag
   await within(
     60_000,
     async (signal) => {
-      await using set = await ReplicaSet.start({ setParameters: FAIL_POINTS });
-      const client = await set.connect();
-      await client.db('t').collection('c').insertOne({ a: 1 });
-      const cluster = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger, maxPoolSize: 4 });
-      try {
-        const found = await findCollection(cluster, { db: 't', coll: 'c' }, signal);
-        await refuseCommands(client, { commands: ['collMod', 'renameCollection'], times: 2 }, 12587);
-        const ns = { db: 't', coll: 'c' };
-        await changeCatalog(cluster, 't', { collMod: 'c', validationLevel: 'off' }, signal);
-        const to = { db: 't', coll: 'd' };
-        await refuseCommands(client, { commands: ['renameCollection'], times: 2 }, 12587);
-        await renameCollection(cluster, { from: ns, to, uuid: found?.uuid as Binary, target: undefined }, signal);
-        assert.ok(await findCollection(cluster, to, signal));
-      } finally {
-        await cluster.close();
-      }
+      const found = await findCollection(cluster, NS, signal);
+      await refuseCommands(client, { commands: ['collMod', 'renameCollection'], times: 2 }, 12587);
+      await changeCatalog(cluster, 't', { collMod: 'c', validationLevel: 'off' }, signal);
+      const to = { db: 't', coll: 'd' };
+      await refuseCommands(client, { commands: ['renameCollection'], times: 2 }, 12587);
+      await renameCollection(cluster, { from: NS, to, uuid: found?.uuid as Binary, target: undefined }, signal);
+      assert.ok(await findCollection(cluster, to, signal));
     },
     'the changes',
   );

@@ -1,33 +1,18 @@
-import type { Collection, Db, Document, MongoClient } from 'mongodb';
+import type { Collection, Db, Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { BuildIndexes, StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { storedMigration, storedWhen } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 1500;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 /** Starts a migration whose copy of `namespace` does not begin for `ms`, and resolves once the copy has begun. */
 async function startHeld(harness: MigrationHarness, namespace: string, ms: number, options: Partial<StartOptions>) {

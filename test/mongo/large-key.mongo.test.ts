@@ -3,30 +3,19 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../src/cluster/bson.js';
 import { readChanges } from '../../src/cluster/change-stream.js';
-import { Cluster, type CommandOptions } from '../../src/cluster/cluster.js';
+import type { Cluster, CommandOptions } from '../../src/cluster/cluster.js';
 import { writeNote } from '../../src/cluster/notes.js';
 import { AppError } from '../../src/errors.js';
-import { recordingLogger } from '../support/api-doors.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
+import { silentLogger } from '../support/silent-logger.js';
 import { within } from '../support/within.js';
 
 const { signal } = new AbortController();
-const logger = recordingLogger([]);
-let set: ReplicaSet;
-let cluster: Cluster;
-
-test.before(async () => {
-  set = await ReplicaSet.start();
-  cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger, maxPoolSize: 4 });
-});
-
-test.after(async () => {
-  await cluster.close();
-  await set.remove();
-});
+const set = await sharedSet(test);
+const cluster = await sharedCluster(test, 'cluster0', set);
 
 async function readUntilEnd(of: Cluster, time: Awaited<ReturnType<typeof writeNote>>): Promise<AppError> {
-  const options = { start: { time }, rawDeltas: false, logger, awaitMs: 100 };
+  const options = { start: { time }, rawDeltas: false, logger: silentLogger, awaitMs: 100 };
   try {
     for await (const batch of readChanges(of, options, signal)) assert.ok(batch.events.length < 1000);
     throw new Error('the stream has ended');

@@ -1,4 +1,4 @@
-import { BSON, type MongoClient } from 'mongodb';
+import { BSON } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../src/cluster/bson.js';
@@ -9,35 +9,22 @@ import { RawWriter } from '../../src/cluster/raw-writes.js';
 import { AppError } from '../../src/errors.js';
 import type { MigrationRecord } from '../../src/metadata/records.js';
 import { MetadataStore } from '../../src/metadata/store.js';
-import { recordingLogger } from '../support/api-doors.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
+import { silentLogger } from '../support/silent-logger.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HELD_MS = 20_000;
 const { signal } = new AbortController();
 
-let set: ReplicaSet;
-let client: MongoClient;
+const set = await sharedSet(test, { setParameters: FAIL_POINTS });
+const client = await set.connect();
 /** As two processes have them. */
-let earlier: Cluster;
-let later: Cluster;
-
-test.before(async () => {
-  set = await ReplicaSet.start({ setParameters: FAIL_POINTS });
-  client = await set.connect();
-  const connect = (): Promise<Cluster> =>
-    Cluster.connect({ name: 'cluster1', uri: set.uri, logger: recordingLogger([]), maxPoolSize: 4 });
-  [earlier, later] = await Promise.all([connect(), connect()]);
-});
+const earlier = await sharedCluster(test, 'cluster1', set);
+const later = await sharedCluster(test, 'cluster1', set);
 
 test.after.each(() => releaseCommands(client));
-
-test.after(async () => {
-  await Promise.all([earlier.close(), later.close()]);
-  await set.remove();
-});
 
 async function operationsOf({ clientTag }: Cluster, name: string): Promise<Doc[]> {
   const operations = await client
@@ -96,12 +83,7 @@ test('the connections of a process that is gone have ended with all that they br
   await within(
     TEST_MS,
     async () => {
-      const dying = await Cluster.connect({
-        name: 'cluster1',
-        uri: set.uri,
-        logger: recordingLogger([]),
-        maxPoolSize: 4,
-      });
+      const dying = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
       const idle = async (): Promise<number> => {
         const operations = await client
           .db('admin')
@@ -220,6 +202,8 @@ test('two writes of one new record at the same time are no change of hands', asy
   store.fence(() => 2);
   const writes = Array.from({ length: 40 }, () => store.putDocuments('things', [{ _id: 'same' }], signal));
   await within(TEST_MS, Promise.all(writes), 'the writes');
+  const things = client.db('fenced').collection<{ _id: string }>('things');
+  assert.is(await things.countDocuments({ _id: 'same' }), 1);
 });
 
 test('a write block that refuses the lease or the record is waited for, and is no change of hands', async () => {

@@ -1,32 +1,18 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 import { Workload } from '../support/workload.js';
 
 const TEST_MS = 90_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
+const { pair, source, destination } = await sharedPair(test);
 let workload: Workload;
 let seed = 0;
 
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
 test.before.each(async () => {
-  await resetClusters(source, destination);
   workload = new Workload({ client: source, seed: ++seed });
   await workload.prepare();
   await workload.run({ operations: 300 });

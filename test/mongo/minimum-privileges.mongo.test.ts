@@ -1,7 +1,6 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createLogger } from '../../src/lib/logger.js';
 import { resolveStartOptions, type StartOptions } from '../../src/migration/options.js';
 import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
@@ -14,38 +13,20 @@ import {
   withoutActions,
 } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSet, type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import type { ReplicaSet } from '../support/replica-set.js';
+import { seedKinds } from '../support/seed-shop.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { silentLogger } from '../support/silent-logger.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
-const logger = createLogger({ level: 'FATAL', mongosyncId: 'test', sink: { write: () => undefined } });
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-let from: string;
+const { pair, source, destination } = await sharedPair(test, { auth: true });
+const from = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
 let users = 0;
 
-test.before(async () => {
-  pair = await startPair({ auth: true });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  from = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-  const db = source.db('shop');
-  await db.collection('items').insertMany([{ n: 1 }, { n: 2 }]);
-  await db.collection('items').createIndex({ n: 1 }, { unique: true });
-  await db.createCollection('log', { capped: true, size: 4096 });
-  await db.createCollection('few', { viewOn: 'items', pipeline: [] });
-});
+test.before.each(() => seedKinds(source));
 
 const open = async (privileges: readonly Privilege[]): Promise<MigrationHarness> =>
   MigrationHarness.open({
@@ -118,7 +99,7 @@ test('the documented role is enough for a comparison of two clusters', async () 
       {
         config,
         wanted: resolveStartOptions(DEFAULT_START),
-        logger,
+        logger: silentLogger,
         writesStopped: Promise.resolve(),
         onProgress: () => undefined,
       },

@@ -1,30 +1,13 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 /** Two databases become one, two change places, one keeps its name. */
 const REMAP = {

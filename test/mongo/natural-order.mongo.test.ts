@@ -5,22 +5,19 @@ import * as assert from 'uvu/assert';
 import { listCollections } from '../../src/cluster/catalog.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { hasRandomIds, isNatural } from '../../src/copy/natural-order.js';
-import { createLogger } from '../../src/lib/logger.js';
 import type { MigratedCollection } from '../../src/metadata/collections.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { ReplicaSet, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { silentLogger } from '../support/silent-logger.js';
+import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 180_000;
-const METADATA = 'mongosync_reserved_for_internal_use';
-const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 
 /** A number that looks random, the same every time. */
 const scattered = (n: number): number => Number((BigInt(n) * 2_654_435_761n + 12_345n) % 4_294_967_291n);
@@ -65,18 +62,18 @@ test('a copy in natural order, killed (-9), goes on where a majority had it; cha
     await fill(db, 'random', count, scattered, 1000);
     await fill(db, 'other', 1000, scattered);
     await db.command({ profile: 2 });
-    await using ferry = await FerryProcess.start({
-      cluster0: pair.source.uri,
-      cluster1: pair.destination.uri,
-      flags: ['--loadLevel', '1'],
-    });
+    await using ferry = await FerryProcess.between(pair, { flags: ['--loadLevel', '1'] });
     // Slow enough to be met on its way.
     await holdCommands(source, { commands: ['getMore'] }, 700);
     using first = new FerryClient(ferry.grpcTarget);
     await first.start({ copyInNaturalOrder: [{ database: 'shop', collections: ['random'] }] });
     const destination = await pair.destination.connect();
     const marked = async () => {
-      const [partition] = await destination.db(METADATA).collection('partitions').find({ resumable: true }).toArray();
+      const [partition] = await destination
+        .db(METADATA_DB)
+        .collection('partitions')
+        .find({ resumable: true })
+        .toArray();
       return partition?.['marks']?.length > 0 ? partition : undefined;
     };
     const partition = await eventually(60_000, marked, 'the first mark');
@@ -114,17 +111,13 @@ test('after its node was started anew, or its record deleted, a scan does not re
     const source = await pair.source.connect();
     const db = source.db('shop');
     await fill(db, 'random', 80_000, scattered, 1000);
-    await using ferry = await FerryProcess.start({
-      cluster0: pair.source.uri,
-      cluster1: pair.destination.uri,
-      flags: ['--loadLevel', '1'],
-    });
+    await using ferry = await FerryProcess.between(pair, { flags: ['--loadLevel', '1'] });
     // Slow enough to be met on its way.
     await holdCommands(source, { commands: ['getMore'] }, 700);
     using first = new FerryClient(ferry.grpcTarget);
     await first.start({ copyInNaturalOrder: [{ database: '.' }] });
     const destination = await pair.destination.connect();
-    const partitions = destination.db(METADATA).collection('partitions');
+    const partitions = destination.db(METADATA_DB).collection('partitions');
     const marked = async () =>
       (await partitions.findOne({ 'marks.1': { $exists: true } })) === null ? undefined : true;
     await eventually(60_000, marked, 'two marks');
@@ -186,7 +179,7 @@ for (const version of ['6.0', '5.0', '4.4'] as const) {
       for (const name of version === '6.0' ? ['clustered', 'capped'] : ['capped'])
         await fill(db, name, 2000, scattered);
       await db.createCollection('empty');
-      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger, maxPoolSize: 4 });
+      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
       const { signal } = new AbortController();
       try {
         const collections = await migratedOf(cluster, 'ids');
@@ -243,7 +236,7 @@ test('names that are not on the source are a warning; a database, and everything
 
 /** The collections that were copied in natural order, as the metadata has it. */
 async function naturalOnes(destination: MongoClient): Promise<string[]> {
-  const metadata = destination.db(METADATA);
+  const metadata = destination.db(METADATA_DB);
   const partitions = await metadata.collection('partitions').find({ resumable: true }).toArray();
   const collections = await metadata
     .collection<{ _id: string; db: string; coll: string }>('collections')

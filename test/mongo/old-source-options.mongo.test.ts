@@ -1,4 +1,3 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../src/errors.js';
@@ -7,41 +6,29 @@ import { assertEqualClusters, compareClusters } from '../support/compare-cluster
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters, storedWhen } from '../support/stored-migration.js';
+import { seedKinds } from '../support/seed-shop.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { storedWhen } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 240_000;
 const HOLD_MS = 2000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-let users: { source: { uri: string }; destination: { uri: string } };
-
-test.before(async () => {
-  pair = await startPair({ auth: true, setParameters: FAIL_POINTS, source: { version: '5.0' } });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  users = {
-    source: { uri: await createUser(pair.source, source, { name: 'ferry', privileges: SOURCE_PRIVILEGES }) },
-    destination: {
-      uri: await createUser(pair.destination, destination, { name: 'ferry', privileges: DESTINATION_PRIVILEGES }),
-    },
-  };
+const { pair, source, destination } = await sharedPair(test, {
+  auth: true,
+  setParameters: FAIL_POINTS,
+  source: { version: '5.0' },
 });
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const users = {
+  source: { uri: await createUser(pair.source, source, { name: 'ferry', privileges: SOURCE_PRIVILEGES }) },
+  destination: {
+    uri: await createUser(pair.destination, destination, { name: 'ferry', privileges: DESTINATION_PRIVILEGES }),
+  },
+};
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
-  const db = source.db('shop');
-  await db.collection('items').insertMany([{ n: 1 }, { n: 2 }]);
-  await db.collection('items').createIndex({ n: 1 }, { unique: true });
-  await db.createCollection('log', { capped: true, size: 4096 });
-  await db.createCollection('few', { viewOn: 'items', pipeline: [] });
+  await seedKinds(source);
   await source.db('other').collection('things').insertOne({ n: 3 });
 });
 

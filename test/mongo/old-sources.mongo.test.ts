@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
-import { FerryClient } from '../support/ferry-client.js';
+import { withClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
@@ -45,11 +45,6 @@ async function writeLargest(client: MongoClient): Promise<void> {
   await large.deleteOne({ _id: 'two' });
 }
 
-async function withClient<T>(ferry: FerryProcess, use: (client: FerryClient) => Promise<T>): Promise<T> {
-  using client = new FerryClient(ferry.grpcTarget);
-  return await use(client);
-}
-
 for (const version of ['4.4', '5.0'] as const) {
   test(`from ${version}: everything under a workload of documents, over kills (-9), a pause and the commit`, async () => {
     const migrate = async () => {
@@ -64,7 +59,7 @@ for (const version of ['4.4', '5.0'] as const) {
       await prepare(source);
       const workload = new Workload({ client: source, seed: 44, databases: [...DATABASES], without: DDL_KINDS });
       await workload.run({ operations: 600 });
-      await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+      await using ferry = await FerryProcess.between(pair);
       await withClient(ferry, (client) => client.start());
       for (let kill = 0; kill < 4; kill++) {
         await workload.run({ operations: 100 + kill * 150 });

@@ -1,4 +1,4 @@
-import { BSON, type Document, type MongoClient } from 'mongodb';
+import { BSON, type Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AppError } from '../../src/errors.js';
@@ -6,28 +6,13 @@ import { MetadataStore } from '../../src/metadata/store.js';
 import type { NamespaceFilterEntry, StartOptions } from '../../src/migration/options.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 const SHOP: NamespaceFilterEntry = { database: 'shop', collections: ['orders', 'items', 'fresh', 'view', 'lateView'] };
 const OPTIONS: StartOptions = { ...DEFAULT_START, includeNamespaces: [SHOP], preExistingDestinationData: true };

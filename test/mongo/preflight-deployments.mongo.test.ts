@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../../src/cluster/cluster.js';
@@ -11,22 +10,14 @@ import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js
 import { findMongod } from '../support/mongod-binary.js';
 import { MongodProcess } from '../support/mongod-process.js';
 import { ReplicaSet } from '../support/replica-set.js';
+import { sharedSet } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 240_000;
 
-let set: ReplicaSet;
-let client: MongoClient;
-
-test.before(async () => {
-  set = await ReplicaSet.start();
-  client = await set.connect();
-});
-
-test.after(async () => {
-  await set.remove();
-});
+const set = await sharedSet(test);
+const client = await set.connect();
 
 /** The findings between two deployments; `start` must refuse with the first blocker. */
 async function checkBetween(source: { uri: string }, destination: { uri: string }): Promise<readonly Finding[]> {

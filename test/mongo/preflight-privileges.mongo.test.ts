@@ -1,4 +1,3 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Finding } from '../../src/preflight/finding.js';
@@ -11,33 +10,18 @@ import {
   withoutActions,
 } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const CHECKS_SKIPPED = new Set(['ShortOplogWindow', 'CheckSkipped']);
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-let goodSource: string;
-let goodDestination: string;
+const { pair, source, destination } = await sharedPair(test, { auth: true, keepData: true });
+await source.db('shop').collection('items').insertOne({ a: 1 });
+const goodSource = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
+const good = { name: 'good', privileges: DESTINATION_PRIVILEGES };
+const goodDestination = await createUser(pair.destination, destination, good);
 let users = 0;
-
-test.before(async () => {
-  pair = await startPair({ auth: true });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  await source.db('shop').collection('items').insertOne({ a: 1 });
-  goodSource = await createUser(pair.source, source, { name: 'good', privileges: SOURCE_PRIVILEGES });
-  goodDestination = await createUser(pair.destination, destination, {
-    name: 'good',
-    privileges: DESTINATION_PRIVILEGES,
-  });
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
 
 function sourceUser(privileges: readonly Privilege[]): Promise<string> {
   return createUser(pair.source, source, { name: `user${++users}`, privileges });

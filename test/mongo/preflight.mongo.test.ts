@@ -1,37 +1,21 @@
-import { Long, type MongoClient, Timestamp, UUID } from 'mongodb';
+import { Long, Timestamp, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Cluster } from '../../src/cluster/cluster.js';
 import type { Finding } from '../../src/preflight/finding.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { RestClient } from '../support/rest-client.js';
+import { atEnd, sharedPair } from '../support/shared-servers.js';
 import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-let harness: MigrationHarness;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  // A check changes nothing, so one process serves for all of them.
-  harness = await MigrationHarness.open(pair);
-});
-
-test.after(async () => {
-  await harness.stop();
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
+// A check changes nothing, so one process serves for all of them.
+const harness = await MigrationHarness.open(pair);
+atEnd(test, () => harness.stop());
 
 async function findings(options: Partial<typeof DEFAULT_START> = {}): Promise<readonly Finding[]> {
   return await harness.migration.check({ ...DEFAULT_START, ...options });
@@ -109,7 +93,7 @@ test('indexes that are not built are no obstacle', async () => {
 });
 
 async function refuseAndGoOn(): Promise<void> {
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   const rest = new RestClient(() => ferry.httpUrl);
   await rest.waitFor('IDLE', ({ state }) => state === 'IDLE');
   for (const [, provoke] of BLOCKERS) await provoke();

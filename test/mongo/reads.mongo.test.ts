@@ -1,34 +1,21 @@
-import { type Binary, BSON, type MongoClient, UUID } from 'mongodb';
+import { type Binary, BSON, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findByUuid, findCollection } from '../../src/cluster/catalog.js';
-import { Cluster } from '../../src/cluster/cluster.js';
 import { emptyCollection } from '../../src/cluster/destination-catalog.js';
 import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
 import { readByIds } from '../../src/cluster/read-by-id.js';
 import { AppError } from '../../src/errors.js';
-import { recordingLogger } from '../support/api-doors.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const { signal } = new AbortController();
 const OTHER = new UUID() as Binary;
 
-let set: ReplicaSet;
-let client: MongoClient;
-let cluster: Cluster;
-
-test.before(async () => {
-  set = await ReplicaSet.start();
-  client = await set.connect();
-  cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger: recordingLogger([]), maxPoolSize: 4 });
-});
-
-test.after(async () => {
-  await cluster.close();
-  await set.remove();
-});
+const set = await sharedSet(test);
+const client = await set.connect();
+const cluster = await sharedCluster(test, 'cluster0', set);
 
 test('sizes and samples are of the collection meant, not of a view or another one under its name', async () => {
   const look = async () => {

@@ -5,14 +5,13 @@ import { Cluster } from '../../src/cluster/cluster.js';
 import type { NamespaceFilterEntry } from '../../src/cluster/namespace-filter.js';
 import { RegexJudge } from '../../src/cluster/regex-judge.js';
 import { Scope } from '../../src/cluster/scope.js';
-import { createLogger } from '../../src/lib/logger.js';
 import { createUser, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { ReplicaSet } from '../support/replica-set.js';
+import { silentLogger } from '../support/silent-logger.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const signal = new AbortController().signal;
-const logger = createLogger({ level: 'FATAL', mongosyncId: 'test', sink: { write: () => undefined } });
 
 /** Patterns that JavaScript reads otherwise, or not at all: pattern, options, a name that matches, one that does not. */
 const PATTERNS: readonly (readonly [pattern: string, options: string, matching: string, other: string])[] = [
@@ -45,7 +44,7 @@ for (const version of ['6.0', '5.0', '4.4'] as const) {
     const judge = async () => {
       await using set = await ReplicaSet.start({ version, auth: true });
       const uri = await createUser(set, await set.connect(), { name: 'least', privileges: SOURCE_PRIVILEGES });
-      const cluster = await Cluster.connect({ name: 'cluster0', uri, logger, maxPoolSize: 2 });
+      const cluster = await Cluster.connect({ name: 'cluster0', uri, logger: silentLogger, maxPoolSize: 2 });
       try {
         const judge = new RegexJudge(cluster);
         for (const [pattern, options, matching, other] of PATTERNS) {
@@ -67,7 +66,7 @@ for (const version of ['6.0', '5.0', '4.4'] as const) {
 test('what was decided is remembered, and many names are decided by one command', async () => {
   const judge = async () => {
     await using set = await ReplicaSet.start();
-    const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger, maxPoolSize: 2 });
+    const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger: silentLogger, maxPoolSize: 2 });
     let asked = 0;
     const read = cluster.read.bind(cluster);
     cluster.read = (...args) => {
@@ -119,7 +118,7 @@ for (const version of ['6.0', '5.0', '4.4'] as const) {
     const compare = async () => {
       await using set = await ReplicaSet.start({ version });
       const client = await set.connect();
-      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger, maxPoolSize: 2 });
+      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger: silentLogger, maxPoolSize: 2 });
       try {
         const { operationTime } = await client.db('admin').command({ appendOplogNote: 1, data: { test: 0 } });
         const names = [...new Set(PATTERNS.flatMap(([, , a, b]) => [a, b]))].filter((name) => !/^$|\$/.test(name));

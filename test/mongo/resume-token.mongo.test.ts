@@ -5,11 +5,9 @@ import { decodePlain } from '../../src/cluster/bson.js';
 import { readChanges } from '../../src/cluster/change-stream.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { type Token, toToken } from '../../src/cluster/position.js';
-import { createLogger } from '../../src/lib/logger.js';
 import { ReplicaSet } from '../support/replica-set.js';
+import { silentLogger } from '../support/silent-logger.js';
 import { within } from '../support/within.js';
-
-const logger = createLogger({ level: 'WARN', mongosyncId: 'test', sink: { write: () => undefined } });
 
 const IDS: readonly unknown[] = [
   new Int32(1),
@@ -38,10 +36,10 @@ test('a stream resumes behind an event whatever the type of its _id', async () =
     async (signal) => {
       await using set = await ReplicaSet.start();
       const client = await set.connect();
-      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger, maxPoolSize: 4 });
+      const cluster = await Cluster.connect({ name: 'cluster0', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
       try {
         const { operationTime } = await client.db('admin').command({ ping: 1 });
-        const options = { rawDeltas: true, logger, awaitMs: 100 };
+        const options = { rawDeltas: true, logger: silentLogger, awaitMs: 100 };
         for (const [index, _id] of IDS.entries()) {
           await client.db('t').command({ insert: 'c', documents: [{ _id, index }] });
         }

@@ -6,51 +6,32 @@ import { CliCommand, type CliRun } from '../support/ferry-cli.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { createUser, REVERSIBLE_PRIVILEGES } from '../support/ferry-users.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { insertRefusal } from '../support/refusal.js';
 import { RestClient } from '../support/rest-client.js';
+import { atEnd, sharedPair } from '../support/shared-servers.js';
 import { isBlocked } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 const USER_WRITES_BLOCKED = 371;
 
-let pair: ReplicaSetPair;
-let roots: readonly [MongoClient, MongoClient];
-let applications: readonly [MongoClient, MongoClient];
-let uris: { cluster0: string; cluster1: string };
-
-test.before(async () => {
-  pair = await startPair({ auth: true });
-  roots = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-  const ferry = { name: 'ferry', privileges: REVERSIBLE_PRIVILEGES };
-  const application = { name: 'app', roles: ['readWriteAnyDatabase', 'dbAdminAnyDatabase'] };
-  uris = {
-    cluster0: await createUser(pair.source, roots[0], ferry),
-    cluster1: await createUser(pair.destination, roots[1], ferry),
-  };
-  applications = [
-    new MongoClient(await createUser(pair.source, roots[0], application)),
-    new MongoClient(await createUser(pair.destination, roots[1], application)),
-  ];
-});
-
-test.after(async () => {
-  await Promise.all(applications.map((client) => client.close()));
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source: one, destination: two } = await sharedPair(test, { auth: true, keepData: true });
+const ferryUser = { name: 'ferry', privileges: REVERSIBLE_PRIVILEGES };
+const uris = {
+  cluster0: await createUser(pair.source, one, ferryUser),
+  cluster1: await createUser(pair.destination, two, ferryUser),
+};
+const applicationUser = { name: 'app', roles: ['readWriteAnyDatabase', 'dbAdminAnyDatabase'] };
+const applications = [
+  new MongoClient(await createUser(pair.source, one, applicationUser)),
+  new MongoClient(await createUser(pair.destination, two, applicationUser)),
+] as const;
+for (const application of applications) atEnd(test, () => application.close());
 
 /** Which of the two applications may write: the codes of an insert on each side. */
 async function refusals(): Promise<(number | undefined)[]> {
   const codes: (number | undefined)[] = [];
-  for (const client of applications) {
-    const insert = client.db('shop').collection('items').insertOne({ by: 'an application' });
-    codes.push(
-      await insert.then(
-        () => undefined,
-        (error: { code?: number }) => error.code,
-      ),
-    );
-  }
+  for (const client of applications) codes.push(await insertRefusal(client, 'shop', 'items'));
   return codes;
 }
 
@@ -59,7 +40,7 @@ const ON_FIRST = [undefined, USER_WRITES_BLOCKED];
 
 test('commit and reverse over REST, gRPC and the command line, as users with the documented roles', async () => {
   const migrate = async () => {
-    const items = roots[0].db('shop').collection<{ sku: number }>('items');
+    const items = one.db('shop').collection<{ sku: number }>('items');
     await items.insertMany(Array.from({ length: 100 }, (_, n) => ({ sku: n })));
     await items.createIndex({ sku: 1 }, { unique: true, sparse: true });
     await using ferry = await FerryProcess.start(uris);
@@ -76,16 +57,16 @@ test('commit and reverse over REST, gRPC and the command line, as users with the
     assert.equal(await refusals(), ON_FIRST);
     await client.waitForCanCommit();
     assert.is((await run('commit', '--wait')).code, 0);
-    await assertEqualClusters(roots[0], roots[1]);
+    await assertEqualClusters(one, two);
     assert.equal(await refusals(), ON_SECOND);
 
     const insert = [{ resource: { db: '', collection: '' }, actions: ['insert'] }];
-    await roots[0].db('admin').command({ revokePrivilegesFromRole: 'ferryRole', privileges: insert });
+    await one.db('admin').command({ revokePrivilegesFromRole: 'ferryRole', privileges: insert });
     const poor = await rest.post('reverse');
     assert.equal([poor.status, poor.body['error']], [412, 'MissingPrivilege']);
     assert.match(String(poor.body['errorDescription']), /cluster0 lacks actions on .*: insert/);
     assert.is((await client.progress()).state, 'COMMITTED');
-    await roots[0].db('admin').command({ grantPrivilegesToRole: 'ferryRole', privileges: insert });
+    await one.db('admin').command({ grantPrivilegesToRole: 'ferryRole', privileges: insert });
 
     const reversing = await run('reverse', '--wait');
     assert.equal([reversing.code, reversing.stderr], [0, ''], reversing.stdout);
@@ -99,17 +80,17 @@ test('commit and reverse over REST, gRPC and the command line, as users with the
     assert.equal(await refusals(), ON_SECOND, 'the applications go on where they are');
     assert.equal(await rest.post('start', body), { status: 200, body: { success: true } }, 'as runbooks do');
     await client.commitAndWait();
-    await assertEqualClusters(roots[0], roots[1]);
+    await assertEqualClusters(one, two);
     assert.equal(await refusals(), ON_FIRST);
 
     assert.equal(await rest.post('reverse'), { status: 200, body: { success: true } });
     await client.waitForCanCommit();
     assert.equal(await rest.post('commit'), { status: 200, body: { success: true } });
     await client.waitForState('COMMITTED');
-    assert.equal([await isBlocked(roots[0]), await isBlocked(roots[1])], [true, false]);
-    await assertEqualClusters(roots[0], roots[1]);
+    assert.equal([await isBlocked(one), await isBlocked(two)], [true, false]);
+    await assertEqualClusters(one, two);
 
-    await roots[0].db('admin').command({ setUserWriteBlockMode: 1, global: false });
+    await one.db('admin').command({ setUserWriteBlockMode: 1, global: false });
     await items.insertOne({ sku: -1 });
     const refused = await rest.post('reverse');
     assert.equal([refused.status, refused.body['error']], [409, 'ReverseSourceModified']);

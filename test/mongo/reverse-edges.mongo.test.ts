@@ -1,12 +1,12 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
 import { assertEqualClusters, compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters } from '../support/stored-migration.js';
+import { refusal } from '../support/refusal.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, setExpiry } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
@@ -15,41 +15,12 @@ const LONG_AGO = new Date('2001-01-01T00:00:00Z');
 const FAR_AWAY = new Date('2199-01-01T00:00:00Z');
 const OPLOG_LOST = 286;
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' } });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const setParameters = { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' };
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters });
 
 test.before.each(async () => {
-  await resetClusters(one, two);
   await Promise.all([setExpiry(one, true), setExpiry(two, true)]);
 });
-
-async function setExpiry(client: MongoClient, on: boolean): Promise<void> {
-  await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: on });
-}
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
-
-async function reversed(harness: MigrationHarness): Promise<void> {
-  await harness.migration.reverse();
-  await harness.until(({ state, canCommit }) => state === 'RUNNING' && canCommit, 'canCommit after the reversal');
-}
 
 interface Session {
   _id: number;
@@ -75,7 +46,7 @@ test('what expires on an old source whose block was lifted is no modification, a
     await setExpiry(one, true);
     await eventually(20_000, async () => (await sessions.countDocuments()) === 1, 'expiry on the old source');
     await setExpiry(one, false);
-    await reversed(harness);
+    await harness.reverse();
     assert.ok(await isBlocked(one), 'blocked again');
     await harness.commit();
     await assertEqualClusters(one, two);
@@ -126,7 +97,7 @@ for (const [which, client] of [
       assert.is(error.code, 'ReverseOplogRolledOver', error.message);
       assert.is(harness.snapshot.state, 'COMMITTED');
       await releaseCommands(client());
-      await reversed(harness);
+      await harness.reverse();
       await harness.commit();
       await assertEqualClusters(one, two);
     };
@@ -158,7 +129,7 @@ test('excludeHashed: each side keeps the hashed indexes of its own, however ofte
     await owned.collection('items').rename('goods');
     await owned.collection('arrays').insertOne({ f: [1, 2] });
     await owned.collection('clash').createIndex({ g: 1 }, { name: 'same' });
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     assert.equal(await names(one, 'goods'), ['_id_', 'f_1', 'f_hashed', 'g_1']);
     assert.equal(await names(two, 'goods'), ['_id_', 'f_1', 'g_1', 'g_hashed']);
@@ -173,7 +144,7 @@ test('excludeHashed: each side keeps the hashed indexes of its own, however ofte
 
     await one.db('shop').collection('goods').dropIndex('f_1');
     await one.db('shop').collection('goods').insertOne({ f: 3 });
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     assert.equal(await names(one, 'goods'), ['_id_', 'f_hashed', 'g_1']);
     assert.equal(await names(two, 'goods'), ['_id_', 'g_1', 'g_hashed']);
@@ -197,7 +168,7 @@ for (const buildIndexes of ['beforeDataCopy', 'excludeHashedAfterCopy']) {
       await two.db('shop').collection('items').createIndex({ g: 1 }, { expireAfterSeconds: 5 });
       await two.db('shop').collection('items').dropIndex('f_1');
       await two.db('shop').collection('more').createIndex({ h: 1 }, { unique: true });
-      await reversed(harness);
+      await harness.reverse();
       await harness.commit();
       await assertEqualClusters(one, two);
       assert.equal(await names(one, 'items'), ['_id_', 'g_1']);
@@ -220,7 +191,7 @@ test('a pause and a restart of a reversed migration go on in its direction', asy
     {
       await using harness = await MigrationHarness.open(pair);
       assert.is(harness.snapshot.state, 'COMMITTED');
-      await reversed(harness);
+      await harness.reverse();
       await harness.migration.pause();
       await two.db('shop').collection('items').insertOne({ f: 3 });
       await harness.migration.resume();

@@ -1,12 +1,13 @@
-import type { Document, MongoClient } from 'mongodb';
+import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, METADATA_DB, resetClusters, storedMigration } from '../support/stored-migration.js';
+import { seedRestorable } from '../support/seed-shop.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, METADATA_DB, storedMigration } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
@@ -14,34 +15,12 @@ const HOLD_MS = 3000;
 const SHORT_HOLD_MS = 250;
 const REVERSIBLE = { enableUserWriteBlocking: true, reversible: true } as const;
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(one, two);
-  const db = one.db('shop');
-  const items = db.collection('items');
-  await items.insertMany(Array.from({ length: 200 }, (_, n) => ({ sku: n })));
-  await items.createIndex({ sku: 1 }, { unique: true });
-  await items.createIndex({ at: 1 }, { expireAfterSeconds: 3600 });
-  await db.createCollection('recent', { capped: true, size: 4096, max: 7 });
-  await db.collection('recent').insertMany([{ a: 1 }, { a: 2 }]);
-  await db.createCollection('cheap', { viewOn: 'items', pipeline: [] });
+  await seedRestorable(one, 200);
+  await one.db('shop').createCollection('cheap', { viewOn: 'items', pipeline: [] });
 });
-
-function startFerry(): Promise<FerryProcess> {
-  return FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
-}
 
 /** Where a reversal is held: `one` is to become the destination, `two` has been it. */
 interface ReversePoint {
@@ -115,7 +94,7 @@ async function killAt(ferry: FerryProcess, point: ReversePoint): Promise<void> {
 for (const point of POINTS) {
   test(`killed in REVERSING ${point.name}, a restart turns the migration around by itself`, async () => {
     const killAndRestart = async () => {
-      await using ferry = await startFerry();
+      await using ferry = await FerryProcess.between(pair);
       await killAt(ferry, point);
       await two.db('shop').collection('items').insertOne({ sku: 'while it was down' });
       await ferry.restart();
@@ -141,7 +120,7 @@ for (const point of POINTS) {
 
 test('a write to the old source between the kill and the restart ends the reversal, and leaves it committed', async () => {
   const killAndWrite = async () => {
-    await using ferry = await startFerry();
+    await using ferry = await FerryProcess.between(pair);
     await killAt(ferry, POINTS[0] as ReversePoint);
     await one.db('admin').command({ setUserWriteBlockMode: 1, global: false });
     await one.db('shop').collection('items').insertOne({ sku: 'stray' });
@@ -160,11 +139,11 @@ test('a write to the old source between the kill and the restart ends the revers
 
 test('a process that waits for the lease while another one reverses the migration does not undo it', async () => {
   const wait = async () => {
-    await using first = await startFerry();
+    await using first = await FerryProcess.between(pair);
     using client = new FerryClient(first.grpcTarget);
     await client.start(REVERSIBLE);
     await client.commitAndWait();
-    await using standby = await startFerry();
+    await using standby = await FerryProcess.between(pair);
     await eventually(10_000, () => standby.linesWith('waiting for it').length === 1, 'the wait for the lease');
     await client.reverse();
     await client.waitForCanCommit();

@@ -1,13 +1,12 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { refusal } from '../support/refusal.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 90_000;
@@ -15,34 +14,13 @@ const REVERSIBLE = { enableUserWriteBlocking: true, reversible: true } as const;
 const UNAUTHORIZED = 13;
 const ILLEGAL_OPERATION = 20;
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(one, two);
   const items = one.db('shop').collection('items');
   await items.insertMany([{ n: 1 }, { n: 2 }]);
   await items.createIndex({ n: 1 }, { unique: true });
 });
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
 
 async function commitReversible(harness: MigrationHarness): Promise<void> {
   await harness.sync(REVERSIBLE);

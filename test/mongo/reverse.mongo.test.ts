@@ -1,34 +1,19 @@
-import type { Db, MongoClient } from 'mongodb';
+import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, resetClusters } from '../support/stored-migration.js';
+import { refusal } from '../support/refusal.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 const REVERSIBLE = { enableUserWriteBlocking: true, reversible: true } as const;
 const FAR_AWAY = new Date('2199-01-01T00:00:00Z');
 
-let pair: ReplicaSetPair;
-let one: MongoClient;
-let two: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [one, two] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(one, two);
-});
+const { pair, source: one, destination: two } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 interface Item {
   _id: number;
@@ -112,11 +97,6 @@ async function change(db: Db): Promise<void> {
   await db.command({ collMod: 'cheap', viewOn: 'items', pipeline: [] });
 }
 
-async function reversed(harness: MigrationHarness): Promise<void> {
-  await harness.migration.reverse();
-  await harness.until(({ state, canCommit }) => state === 'RUNNING' && canCommit, 'canCommit after the reversal');
-}
-
 test('a migration goes to and fro, three times, with everything its owners do in between', async () => {
   const migrate = async () => {
     await seed(one.db('shop'));
@@ -130,7 +110,7 @@ test('a migration goes to and fro, three times, with everything its owners do in
 
     await own(two.db('shop'), 1);
     await change(two.db('shop'));
-    await reversed(harness);
+    await harness.reverse();
     assert.equal(harness.snapshot.direction, { source: direction?.destination, destination: direction?.source });
     assert.equal([await isBlocked(one), await isBlocked(two)], [true, false], 'the new destination stays blocked');
     assert.not(harness.snapshot.canWrite);
@@ -141,14 +121,14 @@ test('a migration goes to and fro, three times, with everything its owners do in
     assert.equal([await isBlocked(one), await isBlocked(two)], [false, true]);
 
     await own(one.db('shop'), 2);
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     await assertEqualClusters(one, two);
     assert.equal([await isBlocked(one), await isBlocked(two)], [true, false]);
 
     await own(two.db('shop'), 3);
     await two.db('shop2').collection('c').insertOne({ a: 1 });
-    await reversed(harness);
+    await harness.reverse();
     await harness.commit();
     await assertEqualClusters(one, two);
     assert.equal([await isBlocked(one), await isBlocked(two)], [false, true]);
@@ -156,15 +136,6 @@ test('a migration goes to and fro, three times, with everything its owners do in
   };
   await within(TEST_MS, migrate(), 'the migrations');
 });
-
-async function refusal(work: Promise<unknown>): Promise<AppError> {
-  try {
-    await work;
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the call was not refused');
-}
 
 test('an old source that was written to cannot become the destination; the migration stays committed', async () => {
   const refuse = async () => {

@@ -1,4 +1,3 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CheckResponse } from '../../gen/mongoferry/v1/sync_service.js';
@@ -6,25 +5,15 @@ import { SCHEMA_VERSION } from '../../src/metadata/records.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FerryClient, type StartOptions } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedSet } from '../support/shared-servers.js';
 import { isBlocked, resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 
-let sets: ReplicaSet[];
-let a: MongoClient;
-let b: MongoClient;
-let c: MongoClient;
-
-test.before(async () => {
-  sets = await Promise.all(['a', 'b', 'c'].map((name) => ReplicaSet.start({ name })));
-  [a, b, c] = (await Promise.all(sets.map((set) => set.connect()))) as [MongoClient, MongoClient, MongoClient];
-});
-
-test.after(async () => {
-  await Promise.all(sets.map((set) => set.remove()));
-});
+const start = (name: string) => sharedSet(test, { name });
+const sets = await Promise.all([start('a'), start('b'), start('c')]);
+const [a, b, c] = await Promise.all([sets[0].connect(), sets[1].connect(), sets[2].connect()]);
 
 test.before.each(async () => {
   await resetClusters(a, b, c);
@@ -35,9 +24,8 @@ test.before.each(async () => {
   await a.db('shop').collection('items').createIndex({ n: 1 }, { unique: true });
 });
 
-function ferryOf(from: number, to: number, ...flags: string[]): Promise<FerryProcess> {
-  const [cluster0, cluster1] = [sets[from]?.uri ?? '', sets[to]?.uri ?? ''];
-  return FerryProcess.start({ cluster0, cluster1, flags });
+function ferryOf(from: 0 | 1, to: 1 | 2, ...flags: string[]): Promise<FerryProcess> {
+  return FerryProcess.start({ cluster0: sets[from].uri, cluster1: sets[to].uri, flags });
 }
 
 async function withClient<T>(ferry: FerryProcess, use: (client: FerryClient) => Promise<T>): Promise<T> {

@@ -1,31 +1,22 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AppError } from '../../src/errors.js';
+import type { AppError } from '../../src/errors.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { refusal } from '../support/refusal.js';
+import { sharedSet } from '../support/shared-servers.js';
 import { isBlocked, METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 2000;
 
-let sets: readonly ReplicaSet[];
-let a: MongoClient;
-let b: MongoClient;
-let c: MongoClient;
-
-test.before(async () => {
-  sets = await Promise.all(['a', 'b', 'c'].map((name) => ReplicaSet.start({ name, setParameters: FAIL_POINTS })));
-  [a, b, c] = (await Promise.all(sets.map((set) => set.connect()))) as [MongoClient, MongoClient, MongoClient];
-});
-
-test.after(async () => {
-  await Promise.all(sets.map((set) => set.remove()));
-});
+const start = (name: string) => sharedSet(test, { name, setParameters: FAIL_POINTS });
+const sets = await Promise.all([start('a'), start('b'), start('c')]);
+const [a, b, c] = await Promise.all([sets[0].connect(), sets[1].connect(), sets[2].connect()]);
 
 test.before.each(async () => {
   await resetClusters(a, b, c);
@@ -40,10 +31,7 @@ test.before.each(async () => {
 });
 
 const open = (from: 0 | 1, migrationName?: string): Promise<MigrationHarness> =>
-  MigrationHarness.open(
-    { source: sets[from] as ReplicaSet, destination: sets[2] as ReplicaSet },
-    { migrationName: migrationName },
-  );
+  MigrationHarness.open({ source: sets[from], destination: sets[2] }, { migrationName });
 
 const only = (database: string): Partial<StartOptions> => ({
   includeNamespaces: [{ database, collections: [] }],
@@ -51,20 +39,14 @@ const only = (database: string): Partial<StartOptions> => ({
 });
 const ALONE: Partial<StartOptions> = { enableUserWriteBlocking: 'none' };
 
-async function refusal(harness: MigrationHarness, options: Partial<StartOptions>): Promise<AppError> {
-  try {
-    await harness.migration.start({ ...DEFAULT_START, ...options });
-  } catch (error) {
-    return AppError.from(error);
-  }
-  throw new Error('the start was not refused');
-}
+const startRefusal = (harness: MigrationHarness, options: Partial<StartOptions>): Promise<AppError> =>
+  refusal(harness.migration.start({ ...DEFAULT_START, ...options }));
 
 /** Holds the storing of the next start's record, and does `meanwhile` once it waits. */
 async function whileStoring(harness: MigrationHarness, options: Partial<StartOptions>, meanwhile: () => Promise<void>) {
   const namespace = `${METADATA_DB}.migration`;
   await holdCommands(c, { commands: ['update'], times: 1, namespace }, HOLD_MS);
-  const refused = refusal(harness, options);
+  const refused = startRefusal(harness, options);
   await eventually(20_000, () => c.db(METADATA_DB).collection('schema').findOne(), 'the start being stored');
   await meanwhile();
   return await refused;
@@ -104,7 +86,7 @@ for (const [name, running, wanted, text] of [
       const [other, ...more] = found.filter((each) => each.name === 'OtherMigrationExists');
       assert.equal(more, []);
       assert.match(other?.description ?? '', text);
-      const error = await refusal(second, wanted);
+      const error = await startRefusal(second, wanted);
       assert.is(error.code, 'OtherMigrationExists');
       assert.match(error.message, text);
       await first.commit();
@@ -196,7 +178,7 @@ for (const [name, write, error] of [
       await write(c);
       await using harness = await open(0);
       assert.is(harness.snapshot.state, 'IDLE');
-      const refused = await refusal(harness, {});
+      const refused = await startRefusal(harness, {});
       assert.is(refused.code, name);
       assert.match(refused.message, /cluster1: 127/);
       assert.match(refused.message, error);
@@ -209,7 +191,7 @@ test('ForeignMetadata: what newer sync tools leave on the destination under anot
   const refuse = async () => {
     await c.db('__mdb_internal_mongosync_state').collection('x').insertOne({ phase: 'x' });
     await using harness = await open(0);
-    const refused = await refusal(harness, {});
+    const refused = await startRefusal(harness, {});
     assert.is(refused.code, 'ForeignMetadata');
     assert.match(refused.message, /cluster1: 127.*__mdb_internal_mongosync_state/);
   };

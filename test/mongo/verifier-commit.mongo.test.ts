@@ -1,31 +1,18 @@
-import type { Document, MongoClient } from 'mongodb';
+import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 const HOLD_MS = 2000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' } });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
+const { pair, source, destination } = await sharedPair(test, {
+  setParameters: { ...FAIL_POINTS, ttlMonitorSleepSecs: '1' },
 });
 
 /** Somebody who passes the write block writes to the destination. */

@@ -1,32 +1,16 @@
-import { type Document, Double, Int32, Long, type MongoClient } from 'mongodb';
+import { type Document, Double, Int32, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LaneApplier } from '../../src/apply/lane-applier.js';
 import type { Operation } from '../../src/apply/operation.js';
 import type { AppError } from '../../src/errors.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 /** Somebody who passes the write block writes to the destination. */
 async function foreign(command: Document): Promise<void> {

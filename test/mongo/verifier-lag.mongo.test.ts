@@ -8,9 +8,9 @@ import { FAIL_POINTS, refuseCommands } from '../support/fail-points.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { RestClient } from '../support/rest-client.js';
-import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
@@ -18,21 +18,9 @@ const OPLOG_LOST = 286;
 const STREAM = 'admin.$cmd.aggregate';
 const ANEW = /compares every document anew/;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = Array.from({ length: 1000 }, (_, n) => ({ _id: n, n }));
   await source.db('shop').collection<{ _id: number }>('items').insertMany(items);
 });

@@ -7,30 +7,16 @@ import { RawWriter } from '../../src/cluster/raw-writes.js';
 import { createLogger } from '../../src/lib/logger.js';
 import type { StartOptions } from '../../src/migration/options.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 300_000;
 const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 interface Setting {
   readonly what: string;

@@ -1,32 +1,18 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { CliCommand, type CliRun } from '../support/ferry-cli.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { RestClient } from '../support/rest-client.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test);
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = Array.from({ length: 2000 }, (_, n) => ({ _id: n, n }));
   await source.db('shop').collection<{ _id: number }>('items').insertMany(items);
   await source.db('shop').createCollection('log', { capped: true, size: 100_000 });

@@ -1,30 +1,17 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 const COLLECTIONS = 120;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test);
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   for (let index = 0; index < COLLECTIONS; index++) {
     const documents = Array.from({ length: 300 }, (_, n) => ({ _id: n, text: `${index}.${n}` }));
     await source.db('shop').collection<{ _id: number }>(`c${index}`).insertMany(documents);

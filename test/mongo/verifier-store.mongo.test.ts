@@ -1,33 +1,18 @@
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../src/cluster/bson.js';
-import { Cluster } from '../../src/cluster/cluster.js';
 import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
-import { createLogger } from '../../src/lib/logger.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import { recheckKey, VerificationStore } from '../../src/metadata/verification-store.js';
-import { ReplicaSet } from '../support/replica-set.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 
 const COLLECTION = 'a'.repeat(32);
 const LARGE_BYTES = 1_000_000;
 const { signal } = new AbortController();
-const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 
-let set: ReplicaSet;
-let client: MongoClient;
-let cluster: Cluster;
-
-test.before(async () => {
-  set = await ReplicaSet.start();
-  client = await set.connect();
-  cluster = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger, maxPoolSize: 4 });
-});
-
-test.after(async () => {
-  await cluster.close();
-  await set.remove();
-});
+const set = await sharedSet(test);
+const client = await set.connect();
+const cluster = await sharedCluster(test, 'cluster1', set);
 
 test('documents of more than 16 MB in all are stored, found again and removed, none left out', async () => {
   const store = new VerificationStore(new MetadataStore(cluster, 'metadata'));

@@ -3,31 +3,18 @@ import { once } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ferryExecutable } from '../support/ferry-process.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { setExpiry } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test);
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   for (const client of [source, destination]) {
     const shop = client.db('shop');
     await shop.collection<{ _id: number }>('items').insertMany(Array.from({ length: 3000 }, (_, n) => ({ _id: n, n })));
@@ -197,7 +184,7 @@ test('what is not compared is named, and never passed as equal', async () => {
 
 test('a document that has expired may be gone on either side already, one that has not may not', async () => {
   for (const client of [source, destination]) {
-    await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: false });
+    await setExpiry(client, false);
     await client.db('shop').collection('sessions').createIndex({ at: 1 }, { expireAfterSeconds: 0 });
   }
   const expired = new Date(0);

@@ -1,11 +1,10 @@
-import type { Db, MongoClient } from 'mongodb';
+import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -13,21 +12,9 @@ const HOLD_MS = 1500;
 /** The only mode in which anybody else can write to the destination before canWrite. */
 const UNBLOCKED = { ...DEFAULT_START, enableUserWriteBlocking: 'none' };
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   const items = source.db('shop').collection<{ _id: number }>('items');
   await items.insertMany([{ _id: 1 }, { _id: 2 }]);
 });

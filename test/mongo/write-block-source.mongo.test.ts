@@ -7,7 +7,9 @@ import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { insertRefusal } from '../support/refusal.js';
+import { startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { isBlocked, resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
@@ -16,21 +18,9 @@ const HOLD_MS = 2000;
 const USER_WRITES_BLOCKED = 371;
 const BOTH = { ...DEFAULT_START, enableUserWriteBlocking: 'sourceAndDestination' };
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   await seed(source);
 });
 
@@ -40,15 +30,7 @@ async function seed(client: MongoClient): Promise<void> {
   await items.createIndex({ sku: 1 }, { unique: true, sparse: true });
 }
 
-/** The code with which the server refuses an insert by this client; undefined when it takes it. */
-async function refusalCode(client: MongoClient): Promise<number | undefined> {
-  try {
-    await client.db('shop').collection('items').insertOne({ by: 'somebody' });
-    return undefined;
-  } catch (error) {
-    return (error as { code?: number }).code;
-  }
-}
+const refusalCode = (client: MongoClient) => insertRefusal(client, 'shop', 'items');
 
 /** One application on each side, through a whole migration. */
 async function migrateBlocked(
@@ -199,6 +181,7 @@ test('a source that refuses to be blocked leaves the migration running', async (
     await harness.until(({ warnings }) => warnings.some((text) => text.includes('given up')), 'the warning');
     await harness.until(({ state }) => state === 'RUNNING', 'RUNNING again');
     await harness.commit();
+    await assertEqualClusters(source, destination);
   };
   await within(TEST_MS, commit(), 'the commits');
 });
@@ -236,7 +219,7 @@ test('killed between noting and setting the block, and between setting it and th
     for (const isSet of [false, true]) {
       await resetClusters(source, destination);
       await seed(source);
-      await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+      await using ferry = await FerryProcess.between(pair);
       {
         using client = new FerryClient(ferry.grpcTarget);
         await client.start({ enableUserWriteBlocking: true });

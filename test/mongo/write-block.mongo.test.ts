@@ -5,29 +5,19 @@ import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { isBlocked, METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
+import { insertRefusal, refusal } from '../support/refusal.js';
+import { startPair } from '../support/replica-set.js';
+import { sharedPair } from '../support/shared-servers.js';
+import { isBlocked, METADATA_DB, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 const HOLD_MS = 2000;
 const USER_WRITES_BLOCKED = 371;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair({ setParameters: FAIL_POINTS });
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.before.each(async () => {
-  await resetClusters(source, destination);
   await seed(source);
 });
 
@@ -39,15 +29,7 @@ async function seed(client: MongoClient): Promise<void> {
   await db.createCollection('cheap', { viewOn: 'items', pipeline: [{ $match: { sku: 1 } }] });
 }
 
-/** The code with which the server refuses an insert by this client; undefined when it takes it. */
-async function refusalCode(client: MongoClient): Promise<number | undefined> {
-  try {
-    await client.db('others').collection('c').insertOne({ by: 'somebody' });
-    return undefined;
-  } catch (error) {
-    return (error as { code?: number }).code;
-  }
-}
+const refusalCode = (client: MongoClient) => insertRefusal(client, 'others', 'c');
 
 /**
  * Writes by an application, all through a migration: refused from the start on, also late in the commit, and taken the
@@ -129,24 +111,15 @@ test('none: the destination is never blocked', async () => {
   await within(TEST_MS, migrate(), 'the migration');
 });
 
-async function errorName(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-  throw new Error('the call was not refused');
-}
-
 test('a start that finds a write slipped in before the block lifts the block again, and leaves nothing', async () => {
   const refuse = async () => {
     await using harness = await MigrationHarness.open(pair);
     await holdCommands(destination, { commands: ['setUserWriteBlockMode'], times: 1 }, HOLD_MS);
-    const starting = errorName(harness.migration.start(DEFAULT_START));
+    const starting = refusal(harness.migration.start(DEFAULT_START));
     // The record is written after the preflight and before the block.
     await storedWhen(destination, 'the record', () => true);
     assert.is(await refusalCode(destination), undefined);
-    assert.is(await starting, 'DestinationNotEmpty');
+    assert.is((await starting).code, 'DestinationNotEmpty');
     assert.not(await isBlocked(destination));
     const left = await destination.db(METADATA_DB).listCollections({}, { nameOnly: true }).toArray();
     assert.equal(
@@ -165,7 +138,7 @@ test('a start that may not block the destination is refused, and can be made aga
   const refuse = async () => {
     await using harness = await MigrationHarness.open(pair);
     await refuseCommands(destination, { commands: ['setUserWriteBlockMode'], times: 1 }, 13);
-    assert.is(await errorName(harness.migration.start(DEFAULT_START)), 'MissingPrivilege');
+    assert.is((await refusal(harness.migration.start(DEFAULT_START))).code, 'MissingPrivilege');
     assert.is(harness.snapshot.state, 'IDLE');
     assert.not(await isBlocked(destination));
     await harness.sync();

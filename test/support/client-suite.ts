@@ -2,19 +2,19 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../src/errors.js';
 import { openDoors } from './api-doors.js';
-import { buildExample, type ClientExample, type ClientLanguage, runExample } from './client-examples.js';
+import { buildExample, type ClientLanguage, runExample } from './client-examples.js';
 import { FakeControl, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from './fake-control.js';
 import { within } from './within.js';
 
 const BUILD_MS = 300_000;
 const RUN_MS = 20_000;
 
-/** The tests of a client's example against a scripted migration, the same for every language. Runs them. */
-export function testClientExample(language: ClientLanguage): void {
-  let example: ClientExample;
-  test.before(async () => {
-    example = await within(BUILD_MS, buildExample(language), `the example in ${language}`);
-  });
+/**
+ * The tests of a client's example against a scripted migration, the same for every language. Builds it and runs them.
+ * Errors: those of the build, which uvu would swallow in a before hook.
+ */
+export async function testClientExample(language: ClientLanguage): Promise<void> {
+  const example = await within(BUILD_MS, buildExample(language), `the example in ${language}`);
 
   test('starts, follows the stream, commits once when that is possible, and ends with the migration', async () => {
     const control = new FakeControl();

@@ -2,6 +2,7 @@ import type { Document, MongoClient } from 'mongodb';
 import { holdCommands, releaseCommands } from './fail-points.js';
 import { FerryClient } from './ferry-client.js';
 import type { FerryProcess } from './ferry-process.js';
+import type { MigrationHarness } from './migration-harness.js';
 import { storedMigration, storedWhen } from './stored-migration.js';
 
 /** The two ends of a migration; both must be started with FAIL_POINTS. */
@@ -65,6 +66,15 @@ export const COMMIT_POINTS = {
     isHandedOver: true,
   },
 } as const satisfies Readonly<Record<string, CommitPoint>>;
+
+/** Commits, and resolves while the commit is held for `ms` between its time and its point of no return. */
+export async function commitHeld(harness: MigrationHarness, destination: MongoClient, ms: number): Promise<void> {
+  const { command, name, isReached } = COMMIT_POINTS.restoring;
+  await harness.caughtUp();
+  await holdCommands(destination, { commands: [command], times: 1 }, ms);
+  await harness.migration.commit();
+  await storedWhen(destination, name, isReached);
+}
 
 /** Starts a migration, brings its commit to that point and kills its process there. Nothing is held afterwards. */
 export async function killAt(ferry: FerryProcess, ends: Ends, point: CommitPoint): Promise<void> {

@@ -1,28 +1,16 @@
-import { type Db, Double, Int32, Long, type MongoClient } from 'mongodb';
+import { type Db, Double, Int32, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters, ClustersDifferError, compareClusters } from './compare-clusters.js';
-import { type ReplicaSetPair, startPair } from './replica-set.js';
 import { seedEverything } from './seed-data.js';
 import { part, rawDocument, rawInsert } from './seed-data-raw.js';
+import { sharedPair } from './shared-servers.js';
 import { within } from './within.js';
 
 const TEST_MS = 120_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await within(TEST_MS, startPair(), 'two replica sets');
-  source = await pair.source.connect();
-  destination = await pair.destination.connect();
-  await within(TEST_MS, Promise.all([seedEverything(source), seedEverything(destination)]), 'seeding');
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
+const { source, destination } = await sharedPair(test, { keepData: true });
+await within(TEST_MS, Promise.all([seedEverything(source), seedEverything(destination)]), 'seeding');
 
 test('two clusters seeded alike are equal, although their collections have other UUIDs', async () => {
   await within(TEST_MS, assertEqualClusters(source, destination), 'comparing');

@@ -203,3 +203,12 @@ function parseObject(text: string): Record<string, unknown> | undefined {
     throw error;
   }
 }
+
+/** Calls by a client made for them, since a server that was started again has another port. */
+export async function withClient<T>(
+  server: { readonly grpcTarget: string },
+  use: (client: FerryClient) => Promise<T>,
+): Promise<T> {
+  using client = new FerryClient(server.grpcTarget);
+  return await use(client);
+}

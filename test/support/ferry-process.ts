@@ -92,6 +92,14 @@ export class FerryProcess implements AsyncDisposable {
     this.#home = home;
   }
 
+  /** Starts a server that migrates from the first set to the second. Errors: as {@link FerryProcess.start}. */
+  static async between(
+    pair: { readonly source: { readonly uri: string }; readonly destination: { readonly uri: string } },
+    options: Omit<FerryOptions, 'cluster0' | 'cluster1'> = {},
+  ): Promise<FerryProcess> {
+    return await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri, ...options });
+  }
+
   /**
    * Starts the server and resolves once both its ports are open.
    * Errors: {@link FerryStartError}; the signal's reason once it aborts. Then no process is left.

@@ -1,5 +1,5 @@
 import { type CompareOptions, compareClusters } from './compare-clusters.js';
-import { FerryClient, type StartOptions } from './ferry-client.js';
+import { FerryClient, type StartOptions, withClient } from './ferry-client.js';
 import { FerryProcess } from './ferry-process.js';
 import { startPair } from './replica-set.js';
 import { seedBulk } from './seed-data-bulk.js';
@@ -46,7 +46,7 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
   const workload = new Workload({ client: source, seed: plan.seed, without: plan.without ?? [] });
   await workload.prepare();
   await workload.run({ operations: 500 });
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   await withClient(ferry, async (client) => {
     await client.waitUntilInitialized();
     await client.start(plan.start);
@@ -78,11 +78,6 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
     operations: report.operations,
     workloadMs,
   };
-}
-
-async function withClient(ferry: FerryProcess, use: (client: FerryClient) => Promise<void>): Promise<void> {
-  using client = new FerryClient(ferry.grpcTarget);
-  await use(client);
 }
 
 async function infoOf(ferry: FerryProcess): Promise<string> {

@@ -108,6 +108,12 @@ export class MigrationHarness {
     await this.until((snapshot) => snapshot.state === 'COMMITTED', 'COMMITTED');
   }
 
+  /** Reverses, and waits until a commit in the other direction would succeed. */
+  async reverse(): Promise<void> {
+    await this.migration.reverse();
+    await this.until(({ state, canCommit }) => state === 'RUNNING' && canCommit, 'canCommit after the reversal');
+  }
+
   /** The error that ended the migration; waits for it. */
   async failure(): Promise<AppError> {
     const error = await within(STEP_MS, this.#ended, 'the migration ending');

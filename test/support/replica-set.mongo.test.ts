@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -121,7 +121,7 @@ timed('removal leaves neither process nor folder, and closes the clients', async
   await pair[Symbol.asyncDispose]();
   for (const member of members) {
     assert.not.ok(isAlive(member.pid));
-    assert.not.ok(await exists(path.dirname(member.dbPath)));
+    assert.not.ok(existsSync(path.dirname(member.dbPath)));
   }
 });
 
@@ -153,7 +153,7 @@ timed('the servers of a process killed by SIGKILL are gone soon after', async ()
   child.kill('SIGKILL');
   await once(child, 'exit');
   await eventually(10_000, () => !isAlive(member.pid), 'the server gone');
-  await eventually(10_000, async () => !(await exists(path.dirname(member.dbPath))), 'the folder gone');
+  await eventually(10_000, () => !existsSync(path.dirname(member.dbPath)), 'the folder gone');
 });
 
 timed('a process that forgets its set ends, and so do the servers', async () => {
@@ -208,16 +208,6 @@ function isAlive(pid: number | undefined): boolean {
     return process.kill(pid ?? 0, 0);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return false;
-    throw error;
-  }
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await access(file);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
     throw error;
   }
 }

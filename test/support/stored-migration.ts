@@ -43,6 +43,11 @@ async function resetOne(client: MongoClient): Promise<void> {
   for (const { name } of databases) if (!KEPT.has(name)) await client.db(name).dropDatabase();
 }
 
+/** Whether a cluster deletes what TTL indexes let expire. */
+export async function setExpiry(client: MongoClient, on: boolean): Promise<void> {
+  await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: on });
+}
+
 /** Whether a cluster blocks its users' writes. */
 export async function isBlocked(client: MongoClient): Promise<boolean> {
   const status = await client.db('admin').command({ serverStatus: 1 });

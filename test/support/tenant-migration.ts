@@ -25,7 +25,7 @@ export async function migrateTenantWithKills(pair: ReplicaSetPair, seedNumber: n
   await seedTenants(from, 12_000);
   const workload = new TenantWorkload(from, seedNumber);
   await workload.run(400);
-  await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: pair.destination.uri });
+  await using ferry = await FerryProcess.between(pair);
   using first = new FerryClient(ferry.grpcTarget);
   const [matchValues, { field }] = [[...TENANT_FILTER.request.matchValues], TENANT_FILTER.request];
   await first.start({ documentFilter: { field, matchValues } });

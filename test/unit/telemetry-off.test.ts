@@ -2,9 +2,9 @@ import * as net from 'node:net';
 import { trace } from '@opentelemetry/api';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createLogger } from '../../src/lib/logger.js';
 import { metrics } from '../../src/metrics.js';
 import { startTelemetry } from '../../src/telemetry.js';
+import { silentLogger } from '../support/silent-logger.js';
 
 test('without a collector nothing leaves the process', async () => {
   let connections = 0;
@@ -14,8 +14,7 @@ test('without a collector nothing leaves the process', async () => {
     return this;
   } as typeof connect;
   try {
-    const logger = createLogger({ level: 'FATAL', mongosyncId: 'x', sink: { write: () => undefined } });
-    const telemetry = startTelemetry({ otlpEndpoint: undefined, instanceId: 'x', version: '1', env: {} }, logger);
+    const telemetry = startTelemetry({ otlpEndpoint: undefined, instanceId: 'x', version: '1', env: {} }, silentLogger);
     trace.getTracer('test').startSpan('a phase').end();
     metrics.documentsCopied.add(1);
     assert.match(await telemetry.metricsText(), 'mongosync_collection_copy_copied_docs_count 1');

@@ -5,9 +5,9 @@ import { buffer } from 'node:stream/consumers';
 import { trace } from '@opentelemetry/api';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createLogger } from '../../src/lib/logger.js';
 import { type GaugeSource, metrics, observeMigration } from '../../src/metrics.js';
 import { startTelemetry } from '../../src/telemetry.js';
+import { silentLogger } from '../support/silent-logger.js';
 
 // One SDK per process: the API keeps the first that is registered, so one collector serves all tests of this file.
 const received: { readonly path: string; readonly body: string }[] = [];
@@ -20,7 +20,6 @@ const collector: Server = createServer((request, response) => {
 collector.listen(0, '127.0.0.1');
 await once(collector, 'listening');
 
-const logger = createLogger({ level: 'FATAL', mongosyncId: 'x', sink: { write: () => undefined } });
 metrics.documentsCopied.add(1);
 const telemetry = startTelemetry(
   {
@@ -29,7 +28,7 @@ const telemetry = startTelemetry(
     version: '1.2.3',
     env: {},
   },
-  logger,
+  silentLogger,
 );
 
 const running: GaugeSource = {

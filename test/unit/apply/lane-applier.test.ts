@@ -7,7 +7,7 @@ import type { Operation } from '../../../src/apply/operation.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 import type { DocumentWriter } from '../../../src/cluster/document-writer.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
-import { recordingLogger } from '../../support/api-doors.js';
+import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal } = new AbortController();
 
@@ -21,7 +21,7 @@ test('deltas of one document are joined, but never into a statement that the ser
   } as unknown as DocumentWriter;
   const readTime = (): undefined => undefined;
   const refetching = { filter: undefined, readTime, onStateGone: () => Promise.resolve() };
-  const applier = new LocalLaneApplier({} as Cluster, writer, recordingLogger([]), refetching);
+  const applier = new LocalLaneApplier({} as Cluster, writer, silentLogger, refetching);
   const id = Buffer.from(BSON.serialize({ _id: 1 }));
   const collection = { id: 'c', ns: { db: 'a', coll: 'b' }, destinationUuid: {}, capped: false, collated: false };
   const delta = (bytes: number): Operation => ({

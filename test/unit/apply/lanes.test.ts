@@ -9,6 +9,8 @@ import { deferred } from '../../../src/lib/tasks.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { within } from '../../support/within.js';
 
+const WAIT_MS = 20_000;
+
 function operation(collection: string, n: number): Operation {
   const id = Buffer.from(BSON.serialize({ _id: n }));
   return {
@@ -29,7 +31,7 @@ test('operations on one document keep their order in one lane', async () => {
   const { appliers, applied } = collect();
   const lanes = new Lanes(appliers, new AbortController().signal);
   for (let n = 0; n < 200; n++) lanes.push(operation('c', n % 10), () => undefined);
-  await within(1000, lanes.drain(['c']), 'draining');
+  await within(WAIT_MS, lanes.drain(['c']), 'draining');
   for (let key = 0; key < 10; key++) {
     assert.is(applied.filter((lane) => lane.some((each) => each.id.equals(operation('c', key).id))).length, 1);
   }
@@ -44,7 +46,7 @@ test('draining waits for the named collections only', async () => {
   };
   const lanes = new Lanes([slow, slow, slow, slow], new AbortController().signal);
   lanes.push(operation('slow', 1), () => undefined);
-  await within(1000, lanes.drain(['other']), 'draining what is not there');
+  await within(WAIT_MS, lanes.drain(['other']), 'draining what is not there');
   let drained = false;
   const draining = lanes.drain(['slow', 'other']).then(() => {
     drained = true;
@@ -52,7 +54,7 @@ test('draining waits for the named collections only', async () => {
   await Promise.resolve();
   assert.not(drained);
   gate.resolve();
-  await within(1000, draining, 'draining');
+  await within(WAIT_MS, draining, 'draining');
 });
 
 test('the first failure is told, and what follows it is not settled', async () => {
@@ -63,7 +65,7 @@ test('the first failure is told, and what follows it is not settled', async () =
     settled = true;
   });
   const reason = await within(
-    1000,
+    WAIT_MS,
     lanes.failed.catch((error: Error) => error.message),
     'failing',
   );
@@ -81,8 +83,8 @@ test('stopping ends the wait for lanes that will never settle', async () => {
   lanes.push(operation('c', 1), () => undefined);
   const waiting = Promise.race([lanes.drain(['c']), lanes.failed]).catch((error: Error) => error.message);
   stop.abort(new Error('stopped'));
-  assert.is(await within(1000, waiting, 'the wait ending'), 'stopped');
-  await within(1000, lanes.stopped(), 'the lanes stopping');
+  assert.is(await within(WAIT_MS, waiting, 'the wait ending'), 'stopped');
+  await within(WAIT_MS, lanes.stopped(), 'the lanes stopping');
 });
 
 test.run();

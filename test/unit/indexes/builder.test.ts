@@ -4,7 +4,7 @@ import { decodeOrdered, encode } from '../../../src/cluster/bson.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 import { IndexBuilder } from '../../../src/indexes/builder.js';
 import type { CollectionMap, MigratedCollection } from '../../../src/metadata/collections.js';
-import { recordingLogger } from '../../support/api-doors.js';
+import { silentLogger } from '../../support/silent-logger.js';
 import { eventually } from '../../support/within.js';
 
 const COLLECTIONS = 3000;
@@ -56,7 +56,7 @@ test('thousands of collections are looked at largest first, each a few times, ho
   const builder = new IndexBuilder({
     destination: cluster,
     collections,
-    logger: recordingLogger([]),
+    logger: silentLogger,
     wants: () => true,
     parallelBuilds: 1,
     caughtUp: () => Promise.resolve(),

@@ -1,11 +1,13 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openLogFile, rotateOnSignal } from '../../../src/lib/log-file.js';
+import { eventually } from '../../support/within.js';
+
+const WAIT_MS = 20_000;
 
 const suite: { directory: string } = { directory: '' };
 test.before.each(() => {
@@ -74,8 +76,7 @@ test('SIGUSR1 rotates, until told to stop', async () => {
   const stop = rotateOnSignal(sink);
   sink.write('before\n');
   process.kill(process.pid, 'SIGUSR1');
-  const deadline = Date.now() + 5000;
-  while (current() !== '' && Date.now() < deadline) await delay(5);
+  await eventually(WAIT_MS, () => current() === '', 'the rotation', { everyMs: 5 });
   sink.write('after\n');
   stop();
   await sink.close();

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/cluster/bson.js';
 import { AppError } from '../../../src/errors.js';
 import { Lease, type LeaseStore } from '../../../src/metadata/lease.js';
-import { recordingLogger } from '../../support/api-doors.js';
+import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal: forever } = new AbortController();
 
@@ -73,7 +73,7 @@ class FakeTime {
 }
 
 function newLease({ clock, wait }: FakeTime, isAlive: boolean): Lease {
-  return new Lease(recordingLogger([]), { clock, wait, bootId: async () => 'this host', isAlive: () => isAlive });
+  return new Lease(silentLogger, { clock, wait, bootId: async () => 'this host', isAlive: () => isAlive });
 }
 
 function leaseOf(store: FakeStore, tag: string, time: FakeTime, isAlive = true): Lease {

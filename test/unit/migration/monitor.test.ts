@@ -1,11 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../../../src/cluster/cluster.js';
-import { createLogger } from '../../../src/lib/logger.js';
 import { type Health, monitor } from '../../../src/migration/monitor.js';
+import { silentLogger } from '../../support/silent-logger.js';
 import { within } from '../../support/within.js';
-
-const logger = createLogger({ level: 'FATAL', mongosyncId: 'test', sink: { write: () => undefined } });
 
 /** A cluster whose oldest oplog entry is of that second. */
 function clusterLike(oldest: number): Cluster {
@@ -31,7 +29,7 @@ test('after a reversal, what was known of the other cluster is forgotten and loo
     if (seen.length === 2) stop.abort();
     roles = { source: two, destination: one };
   };
-  const watching = monitor(() => roles, health, { onTick, onProgressLog: () => undefined }, logger, stop.signal);
+  const watching = monitor(() => roles, health, { onTick, onProgressLog: () => undefined }, silentLogger, stop.signal);
   await within(
     10_000,
     watching.catch(() => undefined),

@@ -3,14 +3,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/cluster/bson.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
-import { createLogger } from '../../../src/lib/logger.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { ChangeReader } from '../../../src/verify/change-reader.js';
 import { DirtySet } from '../../../src/verify/dirty-set.js';
+import { silentLogger } from '../../support/silent-logger.js';
+import { eventually } from '../../support/within.js';
 
+const WAIT_MS = 20_000;
 const TIME = new Timestamp({ t: 16, i: 1 });
 const TOKEN = { _data: '820000001000000001AA' };
-const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 
 const reply = (batch: Record<string, unknown>) => ({
   cursor: { id: Long.fromNumber(1), ns: 'admin.$cmd.aggregate', postBatchResumeToken: TOKEN, ...batch },
@@ -28,14 +29,13 @@ test('the changes of a transaction share a time: that time is reached once none 
       'killCursors' in command ? Promise.resolve({}) : (replies.shift() ?? new Promise(() => undefined)),
   } as unknown as Cluster;
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
-  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, logger });
+  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, logger: silentLogger });
   const stop = new AbortController();
   void reader.run(stop.signal).catch(() => undefined);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal([dirty.size, reader.time?.equals(TIME), reader.hasReached(TIME)], [1, true, false]);
+  await eventually(WAIT_MS, () => reader.time?.equals(TIME), 'the time of the first batch');
+  assert.equal([dirty.size, reader.hasReached(TIME)], [1, false]);
   second.resolve(reply({ nextBatch: [] }));
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.ok(reader.hasReached(TIME));
+  await eventually(WAIT_MS, () => reader.hasReached(TIME), 'the end of that time');
   stop.abort();
 });
 

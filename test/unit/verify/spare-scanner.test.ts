@@ -64,6 +64,7 @@ test('waiting for a thread to connect ends with the signal', async () => {
   const started = startThread(data, new Scanner(() => undefined), reports, stop.signal).catch(
     (cause: unknown) => cause,
   );
+  // Whenever it comes, the outcome is the same; after a while the thread has begun to connect.
   setTimeout(() => stop.abort(new Error('stopped')), 300);
   assert.is(String(await started), 'Error: stopped');
   assert.equal(warnings, []);

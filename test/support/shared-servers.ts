@@ -1,0 +1,79 @@
+import type { MongoClient } from 'mongodb';
+import type { Test } from 'uvu';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { type PairOptions, ReplicaSet, type ReplicaSetPair, startPair } from './replica-set.js';
+import type { ReplicaSetOptions } from './replica-set-options.js';
+import { silentLogger } from './silent-logger.js';
+import { resetClusters } from './stored-migration.js';
+
+// Servers that all tests of a file share. They are awaited at the top of the file and not in `test.before`: that makes
+// them constants, and a start that fails is told. uvu swallows what a before hook throws.
+
+/** A source and a destination that a file's tests share, with a client of each. */
+export interface SharedPair {
+  readonly pair: ReplicaSetPair;
+  readonly source: MongoClient;
+  readonly destination: MongoClient;
+}
+
+/** Options of {@link sharedPair}. */
+export interface SharedPairOptions extends PairOptions {
+  /** Leaves what a test wrote to the next one; else both clusters are reset before each test. */
+  readonly keepData?: boolean;
+}
+
+/**
+ * Starts a pair, which is removed after the file's last test, and has both clusters reset before each test: ahead of
+ * the file's own `test.before.each`, if that is registered later. Errors: as {@link startPair}.
+ */
+export async function sharedPair(test: Test, options: SharedPairOptions = {}): Promise<SharedPair> {
+  const { keepData = false, ...sets } = options;
+  const pair = await startPair(sets);
+  atEnd(test, () => pair[Symbol.asyncDispose]());
+  const [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
+  if (!keepData) test.before.each(() => resetClusters(source, destination));
+  return { pair, source, destination };
+}
+
+/** Starts a set, which is removed after the file's last test. Errors: as {@link ReplicaSet.start}. */
+export async function sharedSet(test: Test, options: ReplicaSetOptions = {}): Promise<ReplicaSet> {
+  const set = await ReplicaSet.start(options);
+  atEnd(test, () => set.remove());
+  return set;
+}
+
+/** Opens the program's own door to a set, closed after the file's last test. Errors: as {@link Cluster.connect}. */
+export async function sharedCluster(test: Test, name: string, { uri }: ReplicaSet): Promise<Cluster> {
+  const cluster = await Cluster.connect({ name, uri, logger: silentLogger, maxPoolSize: 4 });
+  atEnd(test, () => cluster.close());
+  return cluster;
+}
+
+type Work = () => PromiseLike<unknown>;
+
+const works = new WeakMap<Test, Work[]>();
+
+/**
+ * Has `work` done after the file's last test, whether it passed or failed. What was given last is done first, so what
+ * uses a server is closed before the server is removed. Errors: the last, once everything has been done.
+ */
+export function atEnd(test: Test, work: Work): void {
+  const earlier = works.get(test);
+  if (earlier !== undefined) {
+    earlier.push(work);
+    return;
+  }
+  const all = [work];
+  works.set(test, all);
+  test.after(() => doAll(all));
+}
+
+async function doAll(all: Work[]): Promise<void> {
+  const work = all.pop();
+  if (work === undefined) return;
+  try {
+    await work();
+  } finally {
+    await doAll(all);
+  }
+}

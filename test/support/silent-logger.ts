@@ -1,0 +1,4 @@
+import { createLogger } from '../../src/lib/logger.js';
+
+/** Takes every line and writes none. */
+export const silentLogger = createLogger({ level: 'FATAL', mongosyncId: 'test', sink: { write: () => undefined } });
