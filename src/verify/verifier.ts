@@ -118,6 +118,16 @@ export class Verifier {
     }
   }
 
+  /** Begins to note which capped collections are written to; call once all was compared. */
+  noteCappedWrites(): void {
+    this.#pass?.comparison.noteCappedWrites();
+  }
+
+  /** Whether a capped collection may have been written to since `noteCappedWrites`, as far as the streams are read. */
+  mayHaveCappedWrites(collection: string): boolean {
+    return this.#pass?.comparison.mayHaveCappedWrites(collection) ?? true;
+  }
+
   /** Compares the known mismatches again. */
   async recheckMismatches(signal: AbortSignal): Promise<void> {
     await this.#pass?.recheckMismatches(signal);

@@ -58,6 +58,28 @@ test('a write of somebody else after everything was compared, while options are 
   await within(TEST_MS, work(), 'the failing commit');
 });
 
+for (const filtered of [false, true]) {
+  test(`so does one to a capped collection, ${filtered ? 'under a filter, too' : 'of its order alone'}`, async () => {
+    const shop = source.db('shop');
+    await shop.createCollection('log', { capped: true, size: 10_000 });
+    await shop.collection<{ _id: number }>('log').insertMany([1, 2, 3].map((n) => ({ _id: n, tenant: 1 })));
+    const work = async () => {
+      await using harness = await MigrationHarness.open(pair);
+      await harness.sync(filtered ? { documentFilter: { field: 'tenant', matchValues: [1] } } : {});
+      await holdCommands(destination, { commands: ['collMod'] }, HOLD_MS);
+      await harness.migration.commit();
+      await storedWhen(destination, 'restoring', (record) => record['commit']?.step === 'restore');
+      await foreign({ delete: 'log', deletes: [{ q: { _id: 1 }, limit: 1 }] });
+      await foreign({ insert: 'log', documents: [{ _id: 1, tenant: 1 }] });
+      const error = await harness.failure();
+      assert.is(error.code, 'VerificationFailed', error.message);
+      assert.match(error.message, /capped collection shop\.log has not the same documents in the same order/);
+      assert.not.ok(harness.snapshot.canWrite);
+    };
+    await within(TEST_MS, work(), 'the failing commit');
+  });
+}
+
 test('a document that came without a change event is found by the numbers of documents', async () => {
   await source.db('shop').collection<{ _id: number }>('items').insertMany(numbers(100));
   const work = async () => {
