@@ -58,6 +58,7 @@ const AWAIT_MS = 250;
 interface Position {
   readonly token: Token;
   readonly events: number;
+  readonly isBetween: boolean;
 }
 
 /**
@@ -80,6 +81,7 @@ export class ApplyPipeline {
   #dispatching = false;
   #idle: (() => void)[] = [];
   #safe: SafePosition | undefined;
+  #safeIsBetween = false;
   #crudSeconds: number | undefined;
   #ddlSeconds: number | undefined;
   #listeners = new Set<() => void>();
@@ -127,9 +129,13 @@ export class ApplyPipeline {
 
   /** Resolves once everything up to `time` is on the destination. */
   async reached(time: Timestamp, signal: AbortSignal): Promise<void> {
-    while (this.#safe === undefined || tokenTime(this.#safe.token).lessThan(time)) {
-      await this.#nextSafe(signal);
-    }
+    while (!this.#hasReached(time)) await this.#nextSafe(signal);
+  }
+
+  #hasReached(time: Timestamp): boolean {
+    if (this.#safe === undefined) return false;
+    const safe = tokenTime(this.#safe.token);
+    return safe.greaterThan(time) || (this.#safeIsBetween && safe.equals(time));
   }
 
   /**
@@ -203,7 +209,11 @@ export class ApplyPipeline {
     this.#dispatching = true;
     try {
       const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
-      const settle = await this.#window.admit({ token: batch.token, events }, bytes, signal);
+      const settle = await this.#window.admit(
+        { token: batch.token, events, isBetween: batch.isBetween },
+        bytes,
+        signal,
+      );
       // One more than the operations, so that the batch cannot settle before all of it is queued.
       let open = 1;
       const settleOne = (): void => {
@@ -279,6 +289,7 @@ export class ApplyPipeline {
     const applied = position.events - (this.#safe?.eventsApplied ?? position.events);
     if (applied > 0) metrics.eventsApplied.add(applied, { kind: 'crud' });
     this.#safe = { token: position.token, eventsApplied: position.events };
+    this.#safeIsBetween = position.isBetween;
     for (const wake of [...this.#listeners]) wake();
   }
 

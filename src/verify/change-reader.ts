@@ -70,7 +70,7 @@ export class ChangeReader {
       this.#events += batch.events.length;
       this.#token = batch.token;
       this.#start = { token: batch.token };
-      this.#isBetween = batch.events.length === 0;
+      this.#isBetween = batch.isBetween;
       await this.#dirty.room(signal);
     }
   }
