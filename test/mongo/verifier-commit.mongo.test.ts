@@ -1,9 +1,10 @@
 import type { Document, MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { AppError } from '../../src/errors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
-import { MigrationHarness } from '../support/migration-harness.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
@@ -157,6 +158,29 @@ test('what expiry explains is looked at again: a longer expiry makes it a differ
     await eventually(30_000, async () => mismatchesOf(harness).get('shop.items') === 1, 'the difference');
   };
   await within(TEST_MS, work(), 'the migration');
+});
+
+test('with buildIndexes "never", a source that has TTL collections already is refused by name', async () => {
+  const shop = source.db('shop');
+  await shop.collection('items').createIndex({ at: 1 }, { expireAfterSeconds: 3600 });
+  await shop.createCollection('sessions', {
+    clusteredIndex: { key: { _id: 1 }, unique: true },
+    expireAfterSeconds: 3600,
+  });
+  const work = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    const never = { ...DEFAULT_START, buildIndexes: 'never' } as const;
+    const error = AppError.from(await harness.migration.start(never).catch((cause: unknown) => cause));
+    assert.is(error.code, 'OptionNotSupported', error.message);
+    assert.match(
+      error.message,
+      /buildIndexes "never" with verification does not permit TTL collections: .*shop\.items/,
+    );
+    assert.match(error.message, /shop\.sessions/);
+    assert.is(harness.snapshot.state, 'IDLE');
+    await harness.sync({ buildIndexes: 'never', verification: { enabled: false } });
+  };
+  await within(TEST_MS, work(), 'the start');
 });
 
 test('with buildIndexes "never", a TTL index that comes later fails the migration', async () => {
