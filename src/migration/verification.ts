@@ -2,6 +2,7 @@ import type { ApplyPipeline } from '../apply/pipeline.js';
 import type { RepairContext } from '../apply/repair.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
+import { narrowing } from '../cluster/narrowing.js';
 import { writeNote } from '../cluster/notes.js';
 import type { CollectionSize } from '../cluster/partition.js';
 import type { CommitContext } from '../cutover/commit.js';
@@ -35,12 +36,13 @@ export function makeVerifier(
   filter: DocumentFilter | undefined,
   applying: () => Applying | undefined,
 ): Verifier {
-  const { source, destination, record, collections, load, logger, onWarning, onChange } = context;
+  const { source, destination, scope, record, collections, load, logger, onWarning, onChange } = context;
   const log = logger.component('verifier');
   return new Verifier({
     source,
     destination,
     filter,
+    narrowing: narrowing(scope.entries, (db) => scope.target({ db, coll: '' }).db),
     buildsNoIndexes: context.buildIndexes === 'never',
     store: new VerificationStore(record.store),
     collections,

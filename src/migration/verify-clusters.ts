@@ -91,6 +91,7 @@ async function verifyPair(
   const verifier = new Verifier({
     ...pair,
     filter: undefined,
+    narrowing: { source: [], destination: [] },
     buildsNoIndexes: false,
     store: new MemoryVerificationState(),
     collections: fixedCollections(collections),

@@ -27,8 +27,9 @@ test('the changes of a transaction share a time: that time is reached once none 
     command: (_db: string, command: object) =>
       'killCursors' in command ? Promise.resolve({}) : (replies.shift() ?? new Promise(() => undefined)),
   } as unknown as Cluster;
+  const narrowing = { source: [], destination: [] };
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
-  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, logger });
+  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, narrowing, logger });
   const stop = new AbortController();
   void reader.run(stop.signal).catch(() => undefined);
   await new Promise((resolve) => setTimeout(resolve, 50));
