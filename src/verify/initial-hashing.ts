@@ -152,12 +152,23 @@ export class InitialHashing {
   }
 }
 
-/** Stores that a collection is to be compared as a whole (again). */
-export async function storeRanges(
-  context: VerifyContext,
+/**
+ * Has a verification that another process has begun, and one will go on with, compare a collection as a whole again. One
+ * that has not been begun compares everything.
+ */
+export async function storeForLater(
+  context: RangesContext,
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<void> {
+  if ((await context.store.load(signal)) !== undefined) await storeRanges(context, collection, signal);
+}
+
+/** What the planning of ranges needs. */
+export type RangesContext = Pick<VerifyContext, 'source' | 'filter' | 'store'>;
+
+/** Stores that a collection is to be compared as a whole (again). */
+async function storeRanges(context: RangesContext, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
   // One that is not followed is compared at the commit.
   if (!isFollowed(collection, context)) return;
   const series = `again-${Date.now()}-`;

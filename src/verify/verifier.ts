@@ -5,7 +5,7 @@ import { aborted, linkAbort, sleep } from '../lib/signals.js';
 import { type Deferred, deferred, runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyContext } from './context.js';
-import { storeRanges } from './initial-hashing.js';
+import { storeForLater } from './initial-hashing.js';
 import { Mismatches } from './mismatches.js';
 import { type SideName, VerificationPass } from './verification-pass.js';
 
@@ -137,9 +137,7 @@ export class Verifier {
   /** Has a collection compared as a whole again, for which `copy` copies it anew without change events. */
   async whileCopied<T>(collection: MigratedCollection, copy: () => Promise<T>, signal: AbortSignal): Promise<T> {
     if (this.#pass !== undefined) return this.#pass.hashing.whileCopied(collection, copy, signal);
-    // Before the first pass begins, all is still to be compared; an earlier process's may have come further.
-    const isBegun = (await this.#context.store.load(signal)) !== undefined;
-    if (isBegun) await storeRanges(this.#context, collection, signal);
+    await storeForLater(this.#context, collection, signal);
     return copy();
   }
 

@@ -104,4 +104,31 @@ test('under a filter with other names, what is lost or written by others is foun
   await within(TEST_MS, work(), 'the migration');
 });
 
+test('what was copied anew by a process that did not verify is compared by the next that does', async () => {
+  await seed();
+  const work = async () => {
+    {
+      await using verifying = await MigrationHarness.open(pair);
+      await verifying.sync(FILTERS);
+    }
+    {
+      await using other = await MigrationHarness.open(pair, { disableVerification: true });
+      await source
+        .db('shop')
+        .collection('items')
+        .aggregate([{ $out: 'copy' }])
+        .toArray();
+      const copied = async () => (await destination.db('store').collection('copy').countDocuments()) === 2;
+      await eventually(30_000, copied, 'the collection being copied');
+      await other.caughtUp();
+    }
+    await using harness = await MigrationHarness.open(pair);
+    await harness.caughtUp();
+    const rows = harness.migration.namespaces().map((each) => `${each.namespace} ${each.documentsHashed}`);
+    assert.equal(rows.sort(), ['crm.people 2', 'shop.copy 2', 'shop.items 2']);
+    await harness.commit();
+  };
+  await within(TEST_MS, work(), 'the migration');
+});
+
 test.run();
