@@ -144,6 +144,7 @@ export class ApplyPipeline {
   async #read(start: StreamStart, eventsApplied: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
     let from = start;
     let events = eventsApplied;
+    let isReading = true;
     for (;;) {
       const { logger, scope, filter } = this.#context;
       const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()])];
@@ -151,11 +152,14 @@ export class ApplyPipeline {
       try {
         for await (const batch of readChanges(this.#context.source, options, signal)) {
           events += batch.events.length;
+          isReading = false;
           await this.#gate.pass(() => this.#dispatch(batch, events, lanes, signal));
+          isReading = true;
           from = { token: batch.token };
         }
       } catch (error) {
-        if (!this.#rawDeltas || !isDeltaRefusal(error)) throw error;
+        // What the destination refuses is no answer of the source's, and a batch must not be dispatched twice.
+        if (!isReading || !this.#rawDeltas || !isDeltaRefusal(error)) throw error;
         this.#context.logger.warn(
           'The source no longer gives raw update deltas; changed documents are read again instead',
         );
@@ -166,11 +170,15 @@ export class ApplyPipeline {
 
   async #dispatch(batch: ChangeBatch, events: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
     const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
-    const settle = await this.#window.admit({ token: batch.token, eventsApplied: events }, bytes, signal);
+    const { token, isBetween } = batch;
+    const settle = await this.#window.admit({ token, isBetween, eventsApplied: events }, bytes, signal);
     // One more than the operations, so that the batch cannot settle before all of it is queued.
     let open = 1;
+    let crud = 0;
     const settleOne = (): void => {
-      if (--open === 0) this.#safe.advance(settle());
+      if (--open > 0) return;
+      if (crud > 0) metrics.eventsApplied.add(crud, { kind: 'crud' });
+      this.#safe.advance(settle());
     };
     for (const raw of batch.events) {
       const event = parseEvent(raw, this.#targets.idOf);
@@ -180,6 +188,7 @@ export class ApplyPipeline {
         const collection = await this.#targets.of(event, signal);
         if (collection === undefined) continue;
         open++;
+        crud++;
         lanes.push(operationOf(event, collection, this.#context.filter), settleOne);
         this.#crudSeconds = event.seconds;
       } else await this.#applyDdl(event, lanes, signal);

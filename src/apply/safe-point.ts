@@ -1,12 +1,13 @@
 import type { Timestamp } from '../cluster/bson.js';
 import { type Token, tokenTime } from '../cluster/position.js';
-import { metrics } from '../metrics.js';
 
 /** A point up to which everything is on the destination. */
 export interface SafePosition {
   readonly token: Token;
   /** Change events applied up to it, earlier processes included. */
   readonly eventsApplied: number;
+  /** Whether nothing that shares the position's time is still to come. */
+  readonly isBetween: boolean;
 }
 
 /** Where the application is safely, and whoever waits for it to get somewhere. */
@@ -21,15 +22,19 @@ export class SafePoint {
   /** Moves on; nothing happens without a position. */
   advance(position: SafePosition | undefined): void {
     if (position === undefined) return;
-    const applied = position.eventsApplied - (this.#position?.eventsApplied ?? position.eventsApplied);
-    if (applied > 0) metrics.eventsApplied.add(applied, { kind: 'crud' });
     this.#position = position;
     for (const wake of [...this.#listeners]) wake();
   }
 
   /** Resolves once everything up to `time` is on the destination. */
   async reached(time: Timestamp, signal: AbortSignal): Promise<void> {
-    while (this.#position === undefined || tokenTime(this.#position.token).lessThan(time)) await this.#moved(signal);
+    while (!this.#hasReached(time)) await this.#moved(signal);
+  }
+
+  #hasReached(time: Timestamp): boolean {
+    if (this.#position === undefined) return false;
+    const own = tokenTime(this.#position.token);
+    return own.greaterThan(time) || (this.#position.isBetween && own.equals(time));
   }
 
   #moved(signal: AbortSignal): Promise<void> {

@@ -31,6 +31,11 @@ export interface ChangeBatch {
    * read from the source. (`fullDocument`, `rawUpdateDescription` and `updateDescription`.)
    */
   readonly reduced: boolean;
+  /**
+   * Whether everything of the position's time has been given out: the events of a transaction share one, and may come
+   * in parts. The first answer of a cursor does not tell.
+   */
+  readonly isBetween: boolean;
 }
 
 const LARGE_PART_BYTES = 4 * 1024 * 1024;
@@ -68,6 +73,7 @@ export async function* readChanges(
         awaitMs: options.awaitMs,
         onReply: countRead,
       };
+      let isFirst = true;
       for await (const batch of rawBatches(cluster, cursor, signal)) {
         if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
         // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
@@ -76,7 +82,9 @@ export async function* readChanges(
           cluster.tellOutage(undefined);
         }
         metrics.eventsRead.add(batch.documents.length);
-        yield { events: batch.documents, token: batch.token, reduced };
+        const isBetween = batch.documents.length === 0 && !isFirst;
+        isFirst = false;
+        yield { events: batch.documents, token: batch.token, reduced, isBetween };
         start = { token: batch.token };
         if (reduced && batch.documents.length > 0) break;
       }

@@ -183,9 +183,12 @@ export class MetadataStore implements LeaseStore {
     await endWrites(this.#cluster, clientTags, isGone, signal);
   }
 
-  /** For stores of further records in this database: documents of a collection, in `_id` order from `after` on. */
+  /**
+   * For stores of further records in this database: documents of a collection, in `_id` order from `after` on. As many
+   * as `limit`, fewer where they are large (the server's 16 MB for a reply); none only when there are no more.
+   */
   async readPage(coll: string, after: string, limit: number, signal: AbortSignal): Promise<Doc[]> {
-    return this.#documents.find(coll, { _id: { $gt: after } }, signal, { sort: { _id: 1 }, limit });
+    return this.#documents.find(coll, { _id: { $gt: after } }, signal, { sort: { _id: 1 }, limit, singleBatch: true });
   }
 
   /** Documents by their `_id`, those that are there. */

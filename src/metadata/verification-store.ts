@@ -79,7 +79,10 @@ export interface VerificationState {
   loadRechecks(signal: AbortSignal): AsyncIterable<RecheckRecord>;
   putRechecks(records: readonly RecheckRecord[], signal: AbortSignal): Promise<void>;
   deleteRechecks(keys: readonly string[], signal: AbortSignal): Promise<void>;
-  /** Mismatches in the order of their keys, from after `after` ('' for the first). */
+  /**
+   * Mismatches in the order of their keys, from after `after` ('' for the first): as many as `limit`, or fewer where
+   * their ids are large. None only when there are no more.
+   */
   mismatches(after: string, limit: number, signal: AbortSignal): Promise<StoredMismatch[]>;
   putMismatches(records: readonly MismatchRecord[], signal: AbortSignal): Promise<void>;
   deleteMismatches(keys: readonly string[], signal: AbortSignal): Promise<void>;
@@ -197,7 +200,7 @@ export class VerificationStore implements VerificationState {
       const page = await this.#store.readPage(coll, after, PAGE, signal);
       yield* page;
       const last = page.at(-1);
-      if (last === undefined || page.length < PAGE) return;
+      if (last === undefined) return;
       after = String(last['_id']);
     }
   }

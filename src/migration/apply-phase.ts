@@ -6,6 +6,7 @@ import { commitUpToHandover } from '../cutover/commit.js';
 import { InvariantError } from '../errors.js';
 import { abortion } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
+import type { MigratedCollection } from '../metadata/collections.js';
 import type { MismatchRecord } from '../metadata/verification-store.js';
 import { Checkpoints } from './checkpoints.js';
 import { commitContextOf } from './commit-phase.js';
@@ -30,8 +31,7 @@ export class ApplyPhase {
     this.#checkpoints = new Checkpoints(parts.context, this.#pipeline);
     parts.checkpoints = this.#checkpoints;
     const copyAgain = copyAgainOf(parts, writer);
-    parts.copyHeld = (collection, signal) =>
-      this.#pipeline.withoutApplying([collection.id], () => copyAgain(collection, signal));
+    parts.copyHeld = ({ id }, signal) => this.#whileHeld(id, (collection) => copyAgain(collection, signal));
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -70,18 +70,25 @@ export class ApplyPhase {
     };
     let repaired = 0;
     for (const [id, documents] of byCollection(records)) {
-      const collection = context.collections.get(id);
-      if (collection === undefined || collection.dropped) continue;
       if (whole.has(id)) {
         repaired += documents.length;
         continue;
       }
-      if (collection.capped) whole.add(id);
-      repaired += await this.#pipeline.withoutApplying([id], () =>
-        repairDocuments(repairing, collection, documents, signal),
-      );
+      const repairOne = async (collection: MigratedCollection): Promise<void> => {
+        if (collection.capped) whole.add(id);
+        repaired += await repairDocuments(repairing, collection, documents, signal);
+      };
+      await this.#whileHeld(id, repairOne);
     }
     return repaired;
+  }
+
+  /** Works on a collection while nothing is applied to it, under the name it has then; not at all if it was dropped. */
+  async #whileHeld(id: string, work: (collection: MigratedCollection) => Promise<void>): Promise<void> {
+    await this.#pipeline.withoutApplying([id], async () => {
+      const collection = this.#parts.context.collections.get(id);
+      if (collection !== undefined && !collection.dropped) await work(collection);
+    });
   }
 
   async #commit(signal: AbortSignal): Promise<void> {

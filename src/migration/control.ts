@@ -102,6 +102,9 @@ export interface Snapshot {
   readonly retries: number;
 }
 
+/** Of the `documentId`s in one answer; a larger one stands alone. Below what gRPC clients take by default. */
+export const MISMATCH_PAGE_BYTES = 1024 * 1024;
+
 /** A document that is not the same on both clusters. */
 export interface Mismatch {
   readonly id: string;
@@ -134,7 +137,10 @@ export interface MigrationControl {
   resume(): Promise<void>;
   commit(): Promise<void>;
   reverse(): Promise<void>;
-  /** Mismatches in the order of their ids, from after `after` ('' for the first); also of a failed migration. */
+  /**
+   * Mismatches in the order of their ids, from after `after` ('' for the first); also of a failed migration. As many as
+   * `limit`, or so many that they exceed MISMATCH_PAGE_BYTES.
+   */
   mismatches(after: string, limit: number): Promise<readonly Mismatch[]>;
   /** Copies mismatches again, all of them when `ids` is empty. */
   repair(ids: readonly string[]): Promise<RepairOutcome>;

@@ -5,24 +5,31 @@ import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore } from '../metadata/store.js';
 import { VerificationStore } from '../metadata/verification-store.js';
 import type { ConnectConfig } from './connect.js';
-import type { Mismatch } from './control.js';
+import { MISMATCH_PAGE_BYTES, type Mismatch } from './control.js';
 import { generationOf } from './recover.js';
 
-/** Mismatches in the order of their ids, from after `after` ('' for the first). */
+/**
+ * Mismatches in the order of their ids, from after `after` ('' for the first): as many as `limit`, or one more than
+ * there is room for in an answer.
+ */
 export async function readMismatches(
   store: MetadataStore,
   after: string,
   limit: number,
   signal: AbortSignal,
 ): Promise<readonly Mismatch[]> {
-  const found = await new VerificationStore(store).mismatches(after, limit, signal);
-  return found.map(({ key, namespace, id, kind, foundAt }) => ({
-    id: key,
-    namespace,
-    documentId: idText(id),
-    kind,
-    foundAt,
-  }));
+  const stored = new VerificationStore(store);
+  const found: Mismatch[] = [];
+  let bytes = 0;
+  for (let page = await stored.mismatches(after, limit, signal); page.length > 0; ) {
+    for (const { key, namespace, id, kind, foundAt } of page) {
+      found.push({ id: key, namespace, documentId: idText(id), kind, foundAt });
+      bytes += found.at(-1)?.documentId.length ?? 0;
+      if (found.length === limit || bytes > MISMATCH_PAGE_BYTES) return found;
+    }
+    page = await stored.mismatches(found.at(-1)?.id ?? after, limit - found.length, signal);
+  }
+  return found;
 }
 
 /** The same of a migration that has failed, and whose connections are closed. The record tells which cluster has them. */

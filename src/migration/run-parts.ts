@@ -17,6 +17,8 @@ import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
 import { ByteBudget } from '../lib/limit.js';
 import { sleep } from '../lib/signals.js';
+import { VerificationStore } from '../metadata/verification-store.js';
+import { storeForLater } from '../verify/initial-hashing.js';
 import type { Verifier } from '../verify/verifier.js';
 import type { Checkpoints } from './checkpoints.js';
 import { storedOptions } from './options.js';
@@ -102,13 +104,16 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
 export function copyAgainOf(parts: RunParts, writer: DocumentWriter): RepairContext['copyAgain'] {
   const copying = copyContextOf(parts, writer);
   const { source, record } = parts.context;
-  const { verifier } = parts;
+  const { verifier, filter } = parts;
   return async (collection, signal) => {
     // A capped one is copied once more, and none of its late changes is let pass.
-    const looksPastCommit = parts.filter !== undefined && parts.pipeline?.fence !== undefined && !collection.capped;
+    const looksPastCommit = filter !== undefined && parts.pipeline?.fence !== undefined && !collection.capped;
     if (looksPastCommit) await record.update({ readPastCommit: true }, signal);
     const copy = (): Promise<void> => copyAgain(copying, collection, source.now ?? startTimeOf(parts.context), signal);
-    await (verifier === undefined ? copy() : verifier.whileCopied(collection, copy, signal));
+    if (verifier !== undefined) return await verifier.whileCopied(collection, copy, signal);
+    // This process does not verify; a later one may.
+    await storeForLater({ source, filter, store: new VerificationStore(record.store) }, collection, signal);
+    await copy();
   };
 }
 

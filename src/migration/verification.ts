@@ -2,7 +2,9 @@ import type { ApplyPipeline } from '../apply/pipeline.js';
 import type { RepairContext } from '../apply/repair.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
+import { narrowing } from '../cluster/narrowing.js';
 import { writeNote } from '../cluster/notes.js';
+import type { CollectionSize } from '../cluster/partition.js';
 import type { CommitContext } from '../cutover/commit.js';
 import { AppError, InvariantError } from '../errors.js';
 import { traced } from '../lib/trace.js';
@@ -13,9 +15,13 @@ import { Verifier } from '../verify/verifier.js';
 import { startThread } from '../verify/worker-range-scanner.js';
 import type { RunContext } from './run-context.js';
 
-/** Comparing so much is worth a thread and its connections. */
 const THREAD_DOCUMENTS = 20_000;
 const THREAD_BYTES = 64 * 1024 * 1024;
+
+/** Whether comparing so much is worth a thread and its connections. */
+export function isWorthThread({ documents, bytes }: CollectionSize): boolean {
+  return documents >= THREAD_DOCUMENTS || bytes >= THREAD_BYTES;
+}
 
 /** What the verifier needs of change event application, while that goes on. */
 export interface Applying {
@@ -30,20 +36,21 @@ export function makeVerifier(
   filter: DocumentFilter | undefined,
   applying: () => Applying | undefined,
 ): Verifier {
-  const { source, destination, record, collections, load, logger, onWarning, onChange } = context;
+  const { source, destination, scope, record, collections, load, logger, onWarning, onChange } = context;
   const log = logger.component('verifier');
   return new Verifier({
     source,
     destination,
     filter,
+    narrowing: narrowing(scope.entries, (db) => scope.target({ db, coll: '' }).db),
     buildsNoIndexes: context.buildIndexes === 'never',
     store: new VerificationStore(record.store),
     collections,
     mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
     applied: async (time, signal) => applying()?.pipeline.reached(time, signal),
-    startScanner: async ({ documents, bytes }, signal) => {
+    startScanner: async (size, signal) => {
       const local = new LocalRangeScanner({ source, destination });
-      if (documents < THREAD_DOCUMENTS && bytes < THREAD_BYTES) return local;
+      if (!isWorthThread(size)) return local;
       const maxPoolSize = load.parallelComparisons * 2;
       const data = { source: source.access, destination: destination.access, maxPoolSize };
       return startThread(data, local, { logger: log, onWarning }, signal);

@@ -105,6 +105,7 @@ async function verifyPair(
     source,
     destination,
     filter: pair.filter,
+    narrowing: { source: [], destination: [] },
     buildsNoIndexes: false,
     store: new MemoryVerificationState(),
     collections: fixedCollections(collections),

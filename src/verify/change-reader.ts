@@ -1,7 +1,8 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { Doc, Timestamp } from '../cluster/bson.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { nsText } from '../cluster/namespace.js';
+import type { Narrowing } from '../cluster/narrowing.js';
 import { type StreamStart, type Token, tokenTime } from '../cluster/position.js';
 import { findField, idDocument } from '../cluster/raw-document.js';
 import type { Logger } from '../lib/logger.js';
@@ -28,6 +29,7 @@ export class ChangeReader {
   readonly #cluster: Cluster;
   readonly #side: 'source' | 'destination';
   readonly #dirty: DirtySet;
+  readonly #narrowing: readonly Doc[];
   readonly #logger: Logger;
   #start: StreamStart;
   #token: Token | undefined;
@@ -38,14 +40,15 @@ export class ChangeReader {
     cluster: Cluster,
     side: 'source' | 'destination',
     start: StreamStart,
-    { dirty, logger }: { readonly dirty: DirtySet; readonly logger: Logger },
+    others: { readonly dirty: DirtySet; readonly narrowing: Narrowing; readonly logger: Logger },
   ) {
     this.#cluster = cluster;
     this.#side = side;
     this.#start = start;
     this.#token = 'token' in start ? start.token : undefined;
-    this.#dirty = dirty;
-    this.#logger = logger;
+    this.#dirty = others.dirty;
+    this.#narrowing = others.narrowing[side];
+    this.#logger = others.logger;
   }
 
   /** The position up to which every change is in the dirty set, or has been taken from it. */
@@ -64,13 +67,14 @@ export class ChangeReader {
 
   /** Reads until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const options = { start: this.#start, rawDeltas: false, logger: this.#logger, awaitMs: AWAIT_MS, stages: STAGES };
+    const stages = [...this.#narrowing, ...STAGES];
+    const options = { start: this.#start, rawDeltas: false, logger: this.#logger, awaitMs: AWAIT_MS, stages };
     for await (const batch of readChanges(this.#cluster, options, signal)) {
       for (const event of batch.events) this.#add(event);
       this.#events += batch.events.length;
       this.#token = batch.token;
       this.#start = { token: batch.token };
-      this.#isBetween = batch.events.length === 0;
+      this.#isBetween = batch.isBetween;
       await this.#dirty.room(signal);
     }
   }

@@ -86,7 +86,10 @@ async function fingerprints(
  * Whether change events tell all that happens to a collection. Before 5.0 a capped one evicts without events, and under
  * a filter its order is not that of the events: such ones are copied again at the commit, and compared then.
  */
-export function isFollowed(collection: MigratedCollection, { source, filter }: Pair): boolean {
+export function isFollowed(
+  collection: MigratedCollection,
+  { source, filter }: Pick<Pair, 'source' | 'filter'>,
+): boolean {
   return !collection.capped || (source.isAtLeast(5) && filter === undefined);
 }
 

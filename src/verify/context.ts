@@ -1,6 +1,7 @@
 import type { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
+import type { Narrowing } from '../cluster/narrowing.js';
 import type { CollectionSize } from '../cluster/partition.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -19,6 +20,8 @@ export interface VerifyContext {
   readonly store: VerificationState;
   /** Which source collection is which on the destination, as far as applied. */
   readonly collections: VerifiedCollections;
+  /** Leaves out what cannot be of `collections`; empty: all changes are read. */
+  readonly narrowing: Narrowing;
   /** Whether no index is built: what expires by one could not be told from what is missing. */
   readonly buildsNoIndexes: boolean;
   /** A time of a cluster that its change stream passes, with everything acknowledged before the call at or before it. */

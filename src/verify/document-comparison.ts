@@ -32,6 +32,7 @@ export class DocumentComparison {
   readonly mismatches: Mismatches;
   readonly #context: VerifyContext;
   readonly #pending = new Map<string, number>();
+  #cappedWrites: Set<string> | undefined;
 
   constructor(context: VerifyContext) {
     this.#context = context;
@@ -47,6 +48,16 @@ export class DocumentComparison {
   /** Documents that the last `judge` found on the destination only, as they had expired. By collection id. */
   get pending(): ReadonlyMap<string, number> {
     return this.#pending;
+  }
+
+  /** Begins to note which capped collections the streams name. */
+  noteCappedWrites(): void {
+    this.#cappedWrites = new Set();
+  }
+
+  /** Whether a capped collection may have been written to since `noteCappedWrites`. */
+  mayHaveCappedWrites(collection: string): boolean {
+    return this.#cappedWrites?.has(collection) !== false;
   }
 
   /**
@@ -214,18 +225,18 @@ export class DocumentComparison {
 
   /** From the streams' names of collections to the map's; what is in neither is not part of the migration. */
   #byCollection(taken: DirtyIds): DirtyIds {
-    const live = this.#context.collections.live().filter((each) => isFollowed(each, this.#context));
-    const names = new Map<string, string>();
-    for (const each of live) {
-      names.set(`source:${each.id}`, each.id);
-      names.set(`source:${nsText(each.sourceNs)}`, each.id);
-      names.set(`destination:${hex(each.destinationUuid?.buffer)}`, each.id);
-      names.set(`destination:${nsText(each.ns)}`, each.id);
+    const names = new Map<string, MigratedCollection>();
+    for (const each of this.#context.collections.live()) {
+      names.set(`source:${each.id}`, each);
+      names.set(`source:${nsText(each.sourceNs)}`, each);
+      names.set(`destination:${hex(each.destinationUuid?.buffer)}`, each);
+      names.set(`destination:${nsText(each.ns)}`, each);
     }
     const result: DirtyIds = new Map();
     for (const [name, ids] of taken) {
-      const id = names.get(name);
-      if (id !== undefined) addIds(result, id, ids);
+      const collection = names.get(name);
+      if (collection?.capped === true) this.#cappedWrites?.add(collection.id);
+      if (collection !== undefined && isFollowed(collection, this.#context)) addIds(result, collection.id, ids);
     }
     return result;
   }

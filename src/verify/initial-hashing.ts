@@ -14,8 +14,9 @@ import { ScanProgress } from './scan-progress.js';
 import { scanRange } from './scan-range.js';
 
 const WAIT_MS = 100;
-/** Documents found differing that wait for their first comparison; hashing pauses beyond it. */
+/** Documents found differing that wait for their first comparison; hashing pauses beyond it, or beyond their ids' bytes. */
 const MAX_NEWCOMERS = 50_000;
+const MAX_NEWCOMER_BYTES = 16 * 1024 * 1024;
 
 /** What is stored of the plan. */
 export interface Plan {
@@ -123,6 +124,10 @@ export class InitialHashing {
     }
   }
 
+  #hasNoRoom(): boolean {
+    return this.#queue.newcomers > MAX_NEWCOMERS || this.#queue.newcomerBytes > MAX_NEWCOMER_BYTES;
+  }
+
   async #scanOne(scanner: RangeScanner, range: VerifyRange, signal: AbortSignal): Promise<void> {
     let sourceDocuments = 0;
     let destinationDocuments = 0;
@@ -137,7 +142,7 @@ export class InitialHashing {
       },
       onDiffering: async (ids: Buffer[]) => {
         this.#queue.add(range.collection, ids);
-        while (this.#queue.newcomers > MAX_NEWCOMERS) await sleep(WAIT_MS, signal);
+        while (this.#hasNoRoom()) await sleep(WAIT_MS, signal);
       },
     };
     await scanRange(this.#context, scanner, range, events, signal);
@@ -147,12 +152,23 @@ export class InitialHashing {
   }
 }
 
-/** Stores that a collection is to be compared as a whole (again). */
-export async function storeRanges(
-  context: VerifyContext,
+/**
+ * Has a verification that another process has begun, and one will go on with, compare a collection as a whole again. One
+ * that has not been begun compares everything.
+ */
+export async function storeForLater(
+  context: RangesContext,
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<void> {
+  if ((await context.store.load(signal)) !== undefined) await storeRanges(context, collection, signal);
+}
+
+/** What the planning of ranges needs. */
+export type RangesContext = Pick<VerifyContext, 'source' | 'filter' | 'store'>;
+
+/** Stores that a collection is to be compared as a whole (again). */
+async function storeRanges(context: RangesContext, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
   // One that is not followed is compared at the commit.
   if (!isFollowed(collection, context)) return;
   const series = `again-${Date.now()}-`;

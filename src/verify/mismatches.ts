@@ -49,13 +49,13 @@ export class Mismatches {
     return `${what}: ${named.join(', ')}${more}`;
   }
 
-  /** All that are stored, a thousand at a time. */
+  /** All that are stored, up to a thousand at a time. */
   async *pages(signal: AbortSignal): AsyncGenerator<StoredMismatch[]> {
     for (let after = ''; ; ) {
       const page = await this.#store.mismatches(after, PAGE, signal);
-      if (page.length > 0) yield page;
       const last = page.at(-1);
-      if (last === undefined || page.length < PAGE) return;
+      if (last === undefined) return;
+      yield page;
       after = last.key;
     }
   }
@@ -105,7 +105,7 @@ export class Mismatches {
       const page = await this.#store.mismatches(after, PAGE, signal);
       const own = page.filter((each) => each.collection === collection);
       await this.#delete(own, signal);
-      if (own.length < PAGE) return;
+      if (own.length === 0 || own.length < page.length) return;
       after = own.at(-1)?.key ?? after;
     }
   }

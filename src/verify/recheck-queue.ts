@@ -46,6 +46,7 @@ export class RecheckQueue {
   #size = 0;
   #bytes = 0;
   #newcomers = 0;
+  #newcomerBytes = 0;
   #suspects = 0;
 
   constructor(store: VerificationState, limits: IdLimits) {
@@ -65,6 +66,11 @@ export class RecheckQueue {
   /** Documents that the initial hashing has added and that have not been compared since. */
   get newcomers(): number {
     return this.#newcomers;
+  }
+
+  /** Of their ids. */
+  get newcomerBytes(): number {
+    return this.#newcomerBytes;
   }
 
   /** Documents that have differed again although nothing changed them: mismatches soon, most likely. */
@@ -193,7 +199,10 @@ export class RecheckQueue {
   }
 
   #tally(entry: Entry, by: 1 | -1): void {
-    if (entry.isNew) this.#newcomers += by;
+    if (entry.isNew) {
+      this.#newcomers += by;
+      this.#newcomerBytes += by * entry.id.length;
+    }
     if (entry.times > 0 && !entry.isPending) this.#suspects += by;
   }
 

@@ -52,8 +52,8 @@ export class VerificationPass {
     this.comparison = new DocumentComparison(context);
     this.hashing = new InitialHashing(context, this.comparison.queue);
     this.#backlog = new Backlog(context.store);
-    const { source, destination, logger } = context;
-    const common = { dirty: this.#dirty, logger };
+    const { source, destination, narrowing, logger } = context;
+    const common = { dirty: this.#dirty, narrowing, logger };
     this.#readers = {
       source: new ChangeReader(source, 'source', startOf(record.sourceToken, record.sourceStart), common),
       destination: new ChangeReader(

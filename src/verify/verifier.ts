@@ -5,7 +5,7 @@ import { aborted, linkAbort, sleep } from '../lib/signals.js';
 import { type Deferred, deferred, runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyContext } from './context.js';
-import { storeRanges } from './initial-hashing.js';
+import { storeForLater } from './initial-hashing.js';
 import { Mismatches } from './mismatches.js';
 import { type SideName, VerificationPass } from './verification-pass.js';
 
@@ -118,6 +118,16 @@ export class Verifier {
     }
   }
 
+  /** Begins to note which capped collections are written to; call once all was compared. */
+  noteCappedWrites(): void {
+    this.#pass?.comparison.noteCappedWrites();
+  }
+
+  /** Whether a capped collection may have been written to since `noteCappedWrites`, as far as the streams are read. */
+  mayHaveCappedWrites(collection: string): boolean {
+    return this.#pass?.comparison.mayHaveCappedWrites(collection) ?? true;
+  }
+
   /** Compares the known mismatches again. */
   async recheckMismatches(signal: AbortSignal): Promise<void> {
     await this.#pass?.recheckMismatches(signal);
@@ -127,9 +137,7 @@ export class Verifier {
   /** Has a collection compared as a whole again, for which `copy` copies it anew without change events. */
   async whileCopied<T>(collection: MigratedCollection, copy: () => Promise<T>, signal: AbortSignal): Promise<T> {
     if (this.#pass !== undefined) return this.#pass.hashing.whileCopied(collection, copy, signal);
-    // Before the first pass begins, all is still to be compared; an earlier process's may have come further.
-    const isBegun = (await this.#context.store.load(signal)) !== undefined;
-    if (isBegun) await storeRanges(this.#context, collection, signal);
+    await storeForLater(this.#context, collection, signal);
     return copy();
   }
 

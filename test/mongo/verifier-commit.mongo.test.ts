@@ -1,9 +1,10 @@
 import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { AppError } from '../../src/errors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
-import { MigrationHarness } from '../support/migration-harness.js';
+import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { METADATA_DB, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
@@ -44,6 +45,28 @@ test('a write of somebody else after everything was compared, while options are 
   };
   await within(TEST_MS, work(), 'the failing commit');
 });
+
+for (const filtered of [false, true]) {
+  test(`so does one to a capped collection, ${filtered ? 'under a filter, too' : 'of its order alone'}`, async () => {
+    const shop = source.db('shop');
+    await shop.createCollection('log', { capped: true, size: 10_000 });
+    await shop.collection<{ _id: number }>('log').insertMany([1, 2, 3].map((n) => ({ _id: n, tenant: 1 })));
+    const work = async () => {
+      await using harness = await MigrationHarness.open(pair);
+      await harness.sync(filtered ? { documentFilter: { field: 'tenant', matchValues: [1] } } : {});
+      await holdCommands(destination, { commands: ['collMod'] }, HOLD_MS);
+      await harness.migration.commit();
+      await storedWhen(destination, 'restoring', (record) => record['commit']?.step === 'restore');
+      await foreign({ delete: 'log', deletes: [{ q: { _id: 1 }, limit: 1 }] });
+      await foreign({ insert: 'log', documents: [{ _id: 1, tenant: 1 }] });
+      const error = await harness.failure();
+      assert.is(error.code, 'VerificationFailed', error.message);
+      assert.match(error.message, /capped collection shop\.log has not the same documents in the same order/);
+      assert.not.ok(harness.snapshot.canWrite);
+    };
+    await within(TEST_MS, work(), 'the failing commit');
+  });
+}
 
 test('a document that came without a change event is found by the numbers of documents', async () => {
   await source.db('shop').collection<{ _id: number }>('items').insertMany(numbers(100));
@@ -122,6 +145,29 @@ test('what expiry explains is looked at again: a longer expiry makes it a differ
     await eventually(30_000, async () => mismatchesOf(harness).get('shop.items') === 1, 'the difference');
   };
   await within(TEST_MS, work(), 'the migration');
+});
+
+test('with buildIndexes "never", a source that has TTL collections already is refused by name', async () => {
+  const shop = source.db('shop');
+  await shop.collection('items').createIndex({ at: 1 }, { expireAfterSeconds: 3600 });
+  await shop.createCollection('sessions', {
+    clusteredIndex: { key: { _id: 1 }, unique: true },
+    expireAfterSeconds: 3600,
+  });
+  const work = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    const never = { ...DEFAULT_START, buildIndexes: 'never' } as const;
+    const error = AppError.from(await harness.migration.start(never).catch((cause: unknown) => cause));
+    assert.is(error.code, 'OptionNotSupported', error.message);
+    assert.match(
+      error.message,
+      /buildIndexes "never" with verification does not permit TTL collections: .*shop\.items/,
+    );
+    assert.match(error.message, /shop\.sessions/);
+    assert.is(harness.snapshot.state, 'IDLE');
+    await harness.sync({ buildIndexes: 'never', verification: { enabled: false } });
+  };
+  await within(TEST_MS, work(), 'the start');
 });
 
 test('with buildIndexes "never", a TTL index that comes later fails the migration', async () => {

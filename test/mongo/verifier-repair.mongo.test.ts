@@ -1,14 +1,18 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { LaneApplier } from '../../src/apply/lane-applier.js';
+import { deferred } from '../../src/lib/tasks.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { CliCommand, type CliRun } from '../support/ferry-cli.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
+import { MigrationHarness } from '../support/migration-harness.js';
 import { RestClient } from '../support/rest-client.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
+const WAIT_MS = 700;
 
 const { pair, source, destination } = await sharedPair(test);
 
@@ -133,6 +137,43 @@ test('what made a commit fail is listed by a process that stays up, and by one t
     assert.equal(linesOf(await mismatches()), [listed]);
   };
   await within(TEST_MS, work(), 'the failed migration');
+});
+
+test('a repair that waits for the applier finds collections that are renamed or dropped meanwhile', async () => {
+  await source.db('shop').collection<{ _id: number }>('carts').insertOne({ _id: 1 });
+  const gate = deferred<void>();
+  let isShut = false;
+  const wrapApplier = (applier: LaneApplier): LaneApplier => ({
+    apply: async (operations, signal) => {
+      if (isShut) await gate.promise;
+      return applier.apply(operations, signal);
+    },
+  });
+  const work = async () => {
+    await using harness = await MigrationHarness.open(pair, {}, { wrapApplier });
+    await harness.sync();
+    await damage();
+    const shop = destination.db('shop');
+    await shop.command({ delete: 'carts', deletes: [{ q: { _id: 1 }, limit: 1 }], ...bypass });
+    await harness.until(({ verification }) => verification?.mismatchCount === 5, 'the mismatches');
+    isShut = true;
+    const from = source.db('shop');
+    for (const name of ['items', 'log', 'carts']) await from.collection<{ _id: number }>(name).insertOne({ _id: 9000 });
+    await from.renameCollection('items', 'goods');
+    await from.renameCollection('log', 'journal');
+    await from.dropCollection('carts');
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    const repairing = harness.migration.repair([]);
+    await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    isShut = false;
+    gate.resolve();
+    // Whether the drop comes first depends on how the events come.
+    const { repaired, remaining } = await repairing;
+    assert.ok(repaired >= 4 && remaining === 0, `${repaired} repaired, ${remaining} left`);
+    await harness.commit();
+  };
+  await within(TEST_MS, work(), 'the repair');
+  await assertEqualClusters(source, destination);
 });
 
 test('repair is refused where nothing runs, and for what is no id', async () => {

@@ -4,6 +4,7 @@ import { encode } from '../../src/cluster/bson.js';
 import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import { recheckKey, VerificationStore } from '../../src/metadata/verification-store.js';
+import { Mismatches } from '../../src/verify/mismatches.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 
 const COLLECTION = 'a'.repeat(32);
@@ -24,6 +25,17 @@ test('documents of more than 16 MB in all are stored, found again and removed, n
   const keys: string[] = [];
   for await (const record of store.loadRechecks(signal)) keys.push(recheckKey(record));
   assert.equal(keys.sort(), records.map(recheckKey).sort());
+  await store.putMismatches(
+    records.map((each) => ({ ...each, namespace: 'shop.items', kind: 'extra', foundAt: new Date(0) })),
+    signal,
+  );
+  const page = await store.mismatches('', 1000, signal);
+  assert.ok(page.length > 0 && page.length <= 16, `${page.length} documents of a megabyte in a page`);
+  const mismatches = new Mismatches(store);
+  await mismatches.load(signal);
+  assert.is(mismatches.total, records.length);
+  await mismatches.forget(COLLECTION, signal);
+  assert.is(mismatches.total, 0);
   // Beside many that are not there: a command for all of their names would be too large.
   const others = Array.from({ length: 300_000 }, (_, n) => `${COLLECTION}:${n}`);
   await store.deleteRechecks([...others, ...keys], signal);

@@ -1,3 +1,5 @@
+import { inPortions } from '../../lib/portions.js';
+import { MISMATCH_PAGE_BYTES } from '../../migration/control.js';
 import { encodePageToken, readListMismatchesRequest } from '../wire/read-requests.js';
 import { encodeListMismatchesResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';
@@ -7,10 +9,10 @@ export async function listMismatches({ control, request }: Call): Promise<Uint8A
   const { pageSize, after } = readListMismatchesRequest(request);
   // One more than asked for tells whether there is another page.
   const found = await control.mismatches(after ?? '', pageSize + 1);
-  const page = found.slice(0, pageSize);
+  const [page = []] = inPortions(found, pageSize, MISMATCH_PAGE_BYTES, ({ documentId }) => documentId.length);
   const last = page.at(-1);
   return encodeListMismatchesResponse(
     page,
-    found.length > pageSize && last !== undefined ? encodePageToken(last.id) : '',
+    found.length > page.length && last !== undefined ? encodePageToken(last.id) : '',
   );
 }

@@ -28,8 +28,9 @@ test('the changes of a transaction share a time: that time is reached once none 
     command: (_db: string, command: object) =>
       'killCursors' in command ? Promise.resolve({}) : (replies.shift() ?? new Promise(() => undefined)),
   } as unknown as Cluster;
+  const narrowing = { source: [], destination: [] };
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
-  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, logger: silentLogger });
+  const reader = new ChangeReader(cluster, 'source', { time: TIME }, { dirty, narrowing, logger: silentLogger });
   const stop = new AbortController();
   void reader.run(stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => reader.time?.equals(TIME), 'the time of the first batch');

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { encode } from '../../../src/cluster/bson.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 import { uuidFrom } from '../../../src/cluster/raw-writes.js';
 import { AppError } from '../../../src/errors.js';
@@ -180,5 +181,46 @@ test('while a collection is copied again hashing is not done, and afterwards it 
   stop.abort();
   await running;
 });
+
+const NO_LIMITS = { documents: 1_000_000, bytes: 1_000_000_000 };
+const FLOODS: readonly [what: string, ids: () => Buffer[]][] = [
+  ['many documents', () => Array.from({ length: 50_001 }, (_, n) => encode({ _id: n }))],
+  [
+    'documents with long ids',
+    () => Array.from({ length: 17 }, (_, n) => encode({ _id: `${n}${'x'.repeat(1 << 20)}` })),
+  ],
+];
+
+for (const [what, ids] of FLOODS) {
+  test(`the hashing pauses while ${what} wait for their first comparison`, async () => {
+    const store = new MemoryVerificationState();
+    let isThrough = false;
+    const startScanner = async (): Promise<RangeScanner> => ({
+      scan: async (_scan, events) => {
+        await events.onDiffering(ids());
+        isThrough = true;
+        return 'compared';
+      },
+      close: () => Promise.resolve(),
+    });
+    const context = contextOf(cluster([]), { store, parallelRanges: 1, startScanner });
+    const queue = new RecheckQueue(store, NO_LIMITS);
+    await store.saveRanges([RANGE]);
+    const hashing = new InitialHashing(context, queue);
+    const stop = new AbortController();
+    const plan = { sourceStart: NOW, isPlanned: true, onPlanned: () => Promise.resolve() };
+    const running = hashing.run(plan, stop.signal).catch(() => undefined);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.equal([isThrough, queue.newcomers], [false, ids().length]);
+    // Those that are compared are newcomers no longer, whatever came of it.
+    const compared = queue.ids().get(ID) as Map<string, Buffer>;
+    const differing = [...compared.values()];
+    queue.note(ID, { compared, differing, changed: new Map(), readUpTo: NOW, now: NOW });
+    await hashing.done(signal);
+    assert.equal([isThrough, queue.newcomers, queue.newcomerBytes], [true, 0, 0]);
+    stop.abort();
+    await running;
+  });
+}
 
 test.run();

@@ -1,0 +1,82 @@
+import { Long, Timestamp } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { encode } from '../../../src/cluster/bson.js';
+import type { Cluster } from '../../../src/cluster/cluster.js';
+import { uuidFrom } from '../../../src/cluster/raw-writes.js';
+import { createLogger } from '../../../src/lib/logger.js';
+import type { MigratedCollection } from '../../../src/metadata/collections.js';
+import type { VerifyContext } from '../../../src/verify/context.js';
+import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
+import { VerificationPass } from '../../../src/verify/verification-pass.js';
+
+const TIME = new Timestamp({ t: 16, i: 1 });
+const TOKEN = { _data: '820000001000000001AA' };
+const UUID = uuidFrom(Buffer.alloc(16, 1));
+const ROUND_MS = 500;
+const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A cluster whose change stream gives these events, and which has these documents, whatever is asked for. */
+function cluster(events: readonly Buffer[], documents: readonly Buffer[]): Cluster {
+  const streaming = (batch: object) => ({
+    cursor: { id: Long.fromNumber(1), ns: 'admin.$cmd.aggregate', postBatchResumeToken: TOKEN, ...batch },
+  });
+  const command = async (_db: string, asked: object): Promise<unknown> => {
+    if ('aggregate' in asked) return streaming({ firstBatch: [...events] });
+    if ('find' in asked) return { cursor: { id: Long.ZERO, ns: 'shop.items', firstBatch: [...documents] } };
+    if ('getMore' in asked) await pause(50);
+    return streaming({ nextBatch: [] });
+  };
+  return {
+    now: TIME,
+    isAtLeast: () => true,
+    tellOutage: () => undefined,
+    attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work(),
+    startSession: () => ({ endSession: () => Promise.resolve() }),
+    command,
+  } as unknown as Cluster;
+}
+
+test('what a round has put into the backlog while the end is awaited is judged, too', async () => {
+  const store = new MemoryVerificationState();
+  await store.save({
+    sourceStart: TIME,
+    destinationStart: TIME,
+    sourceToken: undefined,
+    destinationToken: undefined,
+    planned: true,
+  });
+  const ns = { db: 'shop', coll: 'items' };
+  const collection = { id: 'a'.repeat(32), ns, sourceNs: ns, name: 'shop.items', destinationUuid: UUID, indexes: [] };
+  const live = { ...collection, options: new Map(), dropped: false } as unknown as MigratedCollection;
+  const event = encode({ documentKey: { _id: 1 }, collectionUUID: UUID, ns });
+  let isApplied = false;
+  const context = {
+    source: cluster([], []),
+    destination: cluster([event], [encode({ _id: 1 })]),
+    filter: undefined,
+    narrowing: { source: [], destination: [] },
+    store,
+    collections: { get: () => live, live: () => [live], views: () => [] },
+    applied: async () => {
+      while (!isApplied) await pause(20);
+    },
+    copyAgain: undefined,
+    logger,
+    onChange: () => undefined,
+  } as unknown as VerifyContext;
+  const stop = new AbortController();
+  const pass = await VerificationPass.begin(context, stop.signal);
+  void pass.run(stop.signal).catch(() => undefined);
+  // The first round has taken what the streams named, and waits for the applier.
+  await pause(ROUND_MS + 200);
+  const settled = pass.settle(TIME, TIME, stop.signal);
+  await pause(2000);
+  isApplied = true;
+  await settled;
+  assert.is(pass.comparison.mismatches.total, 1);
+  stop.abort();
+});
+
+test.run();
