@@ -157,4 +157,17 @@ test('a source that no longer knows the deltas, after a failover to another bina
   await within(TEST_MS, migrate(), 'the migration');
 });
 
+test('what the destination does not know is not taken for an answer of the source', async () => {
+  const migrate = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync({ verification: { enabled: false } });
+    await refuseCommands(destination, { commands: ['create'], times: 1 }, UNKNOWN_FIELD);
+    await source.db('shop').createCollection('cheap', { viewOn: 'items', pipeline: [] });
+    const error = await harness.failure();
+    assert.match(error.message, /cheap/);
+    assert.not.ok(harness.logLines.some((line) => line.includes('no longer gives raw update deltas')));
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
 test.run();
