@@ -176,13 +176,13 @@ export class DocumentComparison {
     found: readonly Difference[],
     signal: AbortSignal,
   ): Promise<void> {
-    if (found.length === 0) return;
-    await this.mismatches.add(collection, found, signal);
-    metrics.mismatches.add(found.length);
+    const news = await this.mismatches.add(collection, found, signal);
+    if (news.length === 0) return;
+    metrics.mismatches.add(news.length);
     this.#context.logger.error('Documents differ between the clusters', {
       namespace: collection.name,
-      found: found.length,
-      kinds: [...new Set(found.map(({ kind }) => kind))],
+      found: news.length,
+      kinds: [...new Set(news.map(({ kind }) => kind))],
     });
     this.#context.onChange();
   }

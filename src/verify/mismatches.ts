@@ -60,30 +60,34 @@ export class Mismatches {
     }
   }
 
-  /** Calls must not overlap with each other, nor with those of `resolve`. */
-  async add(collection: MigratedCollection, differences: readonly Difference[], signal: AbortSignal): Promise<void> {
-    if (differences.length === 0) return;
+  /**
+   * Stores documents as mismatches; resolves with those that were none before. One that was keeps the time when it was
+   * found first. Calls must not overlap with each other, nor with those of `resolve`.
+   */
+  async add(
+    collection: MigratedCollection,
+    differences: readonly Difference[],
+    signal: AbortSignal,
+  ): Promise<readonly Difference[]> {
+    if (differences.length === 0) return [];
     const namespace = nsText(collection.sourceNs);
-    const foundAt = new Date();
-    const records = differences.map(({ id, kind }) => {
-      const record = { collection: collection.id, id, kind, namespace, foundAt };
-      return { ...record, key: recheckKey(record) };
+    const keyOf = ({ id }: Difference): string => recheckKey({ collection: collection.id, id });
+    const found = await this.#find(differences.map(keyOf), signal);
+    const known = new Map(found.map((each) => [each.key, each]));
+    const now = new Date();
+    const records = differences.map((each) => {
+      const key = keyOf(each);
+      const foundAt = known.get(key)?.foundAt ?? now;
+      return { collection: collection.id, id: each.id, kind: each.kind, namespace, foundAt, key };
     });
-    const known = new Map(
-      (
-        await this.#find(
-          records.map(({ key }) => key),
-          signal,
-        )
-      ).map((each) => [each.key, each]),
-    );
     await this.#store.putMismatches(
       records.map(({ key: _, ...record }) => record),
       signal,
     );
     // Those that were known are counted under the name they have now.
-    this.#count([...known.values()], -1);
+    this.#count(found, -1);
     this.#count([...new Map(records.map((each) => [each.key, each])).values()], 1);
+    return differences.filter((each) => !known.has(keyOf(each)));
   }
 
   /** Documents that were compared and are equal: they are no mismatches, or no longer. */

@@ -4,6 +4,7 @@ import { encode } from '../../../src/cluster/bson.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { Mismatches } from '../../../src/verify/mismatches.js';
+import { eventually } from '../../support/within.js';
 
 const { signal } = new AbortController();
 const collection = (id: string, coll: string) => ({ id, sourceNs: { db: 'shop', coll } }) as MigratedCollection;
@@ -60,6 +61,18 @@ test('one that is found again under another name of its collection is counted on
       ['shop.renamed', 1],
     ],
   );
+});
+
+test('one that is found again is no news, and keeps the time when it was found first', async () => {
+  const state = new MemoryVerificationState();
+  const mismatches = new Mismatches(state);
+  const [id] = ids(0, 1) as [Buffer];
+  const found = (kind: 'missing' | 'content') => mismatches.add(ORDERS, [{ collection: ORDERS.id, id, kind }], signal);
+  assert.is((await found('missing')).length, 1);
+  const [first] = await state.mismatches('', 1);
+  await eventually(1000, () => Date.now() > (first?.foundAt.getTime() ?? 0), 'a later time');
+  assert.equal(await found('content'), []);
+  assert.equal(await state.mismatches('', 1), [{ ...first, kind: 'content' }]);
 });
 
 test.run();
