@@ -57,6 +57,8 @@ export interface MismatchRecord extends RecheckRecord {
   /** "db.coll" on the source when it was found. */
   readonly namespace: string;
   readonly kind: string;
+  /** The first top-level field that differs; '' when one side has none. */
+  readonly field: string;
   readonly foundAt: Date;
 }
 
@@ -217,6 +219,7 @@ function toMismatch(doc: Doc): StoredMismatch {
     key: String(doc['_id']),
     namespace: String(doc['namespace']),
     kind: String(doc['kind']),
+    field: optionalText(doc['field']) ?? '',
     foundAt: doc['foundAt'] as Date,
   };
 }

@@ -112,6 +112,8 @@ export interface Mismatch {
   /** Relaxed Extended JSON of its `_id`. */
   readonly documentId: string;
   readonly kind: string;
+  /** The first top-level field that differs; '' when one side has none. */
+  readonly field: string;
   readonly foundAt: Date;
 }
 

@@ -22,8 +22,8 @@ export async function readMismatches(
   const found: Mismatch[] = [];
   let bytes = 0;
   for (let page = await stored.mismatches(after, limit, signal); page.length > 0; ) {
-    for (const { key, namespace, id, kind, foundAt } of page) {
-      found.push({ id: key, namespace, documentId: idText(id), kind, foundAt });
+    for (const { key, namespace, id, kind, field, foundAt } of page) {
+      found.push({ id: key, namespace, documentId: idText(id), kind, field, foundAt });
       bytes += found.at(-1)?.documentId.length ?? 0;
       if (found.length === limit || bytes > MISMATCH_PAGE_BYTES) return found;
     }

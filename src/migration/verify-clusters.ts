@@ -28,6 +28,8 @@ export interface ClusterDifference {
   readonly kind: string;
   /** Of a document: relaxed Extended JSON of its `_id`. */
   readonly documentId?: string;
+  /** The first of the document's top-level fields that differs. */
+  readonly field?: string;
   readonly detail?: string;
 }
 
@@ -151,7 +153,8 @@ async function reportDocuments(
   signal: AbortSignal,
 ): Promise<void> {
   for await (const page of verifier.mismatches.pages(signal)) {
-    for (const { namespace, kind, id } of page) report({ namespace, kind, documentId: idText(id) });
+    for (const { namespace, kind, id, field } of page)
+      report({ namespace, kind, documentId: idText(id), ...(field === '' ? {} : { field }) });
   }
   const others = await mapLimit(
     collections.filter((each) => !verifier.mismatches.counts.has(nsText(each.sourceNs))),

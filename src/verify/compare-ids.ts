@@ -5,7 +5,7 @@ import { uuidFrom } from '../cluster/raw-writes.js';
 import { type CollectionAt, readByIds } from '../cluster/read-by-id.js';
 import { inPortions } from '../lib/portions.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { type DifferenceKind, fingerprint, kindOf } from './difference.js';
+import { type DifferenceKind, fingerprint, firstDifference, kindOf } from './difference.js';
 import { idKey } from './dirty-set.js';
 
 const IDS_PER_READ = 500;
@@ -96,6 +96,7 @@ export function isFollowed(
 /** How a document differs, and what it is on both sides. */
 export interface FoundDifference {
   readonly kind: DifferenceKind;
+  readonly field: string;
   readonly source: Buffer | undefined;
   readonly destination: Buffer | undefined;
 }
@@ -112,7 +113,7 @@ export async function differenceOf(
     readOne(pair.destination, onDestination(collection, pair), id, signal),
   ]);
   if (source === destination || (source !== undefined && destination?.equals(source) === true)) return undefined;
-  return { kind: kindOf(source, destination), source, destination };
+  return { kind: kindOf(source, destination), field: firstDifference(source, destination), source, destination };
 }
 
 /** The document whose `_id` has just these bytes: one that is only equal to it is another document. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { canonicalText, decodeOrdered, type OrderedDoc } from '../cluster/bson.js';
+import { forEachField } from '../cluster/raw-document.js';
 
 /**
  * How a document differs: missing from the destination, there but not on the source, the same fields in another order,
@@ -14,6 +15,8 @@ export interface Difference {
   /** Raw `{_id: …}`. */
   readonly id: Buffer;
   readonly kind: DifferenceKind;
+  /** As `firstDifference` tells. */
+  readonly field: string;
 }
 
 /** Above it a document is remembered by a digest, so that what is held for comparing stays small. Bytes. */
@@ -40,6 +43,36 @@ export function kindOf(source: Buffer | undefined, destination: Buffer | undefin
   const b = decodeOrdered(destination);
   if (sorted(a) === sorted(b)) return 'fieldOrder';
   return loose(a) === loose(b) ? 'type' : 'content';
+}
+
+const MAX_FIELD_NAME = 200;
+
+/**
+ * The name of the first top-level field that has other bytes in the other document or is not there, or, if there is no
+ * such field, that stands in another place; long ones are cut. '' when a document is missing.
+ */
+export function firstDifference(source: Buffer | undefined, destination: Buffer | undefined): string {
+  if (source === undefined || destination === undefined) return '';
+  const [a, b] = [fieldsOf(source), fieldsOf(destination)];
+  const [names, others] = [[...a.keys()], [...b.keys()]];
+  const isOther = (name: string): boolean => a.get(name)?.equals(b.get(name) ?? NOTHING) !== true;
+  const found = [...names, ...others].find(isOther) ?? names.find((name, n) => others[n] !== name) ?? '';
+  return Buffer.from(found, 'latin1').toString().slice(0, MAX_FIELD_NAME);
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** Each field's bytes by its name; of several with one name all. */
+function fieldsOf(doc: Buffer): Map<string, Buffer> {
+  const fields = new Map<string, Buffer>();
+  forEachField(doc, (name, { start, end }) => {
+    // Its type and name come before.
+    const field = doc.subarray(start - name.length - 2, end);
+    const earlier = fields.get(name);
+    fields.set(name, earlier === undefined ? field : Buffer.concat([earlier, field]));
+    return true;
+  });
+  return fields;
 }
 
 /** With the fields of every level sorted. */

@@ -198,7 +198,7 @@ export class DocumentComparison {
         const difference = await differenceOf(this.#context, collection, id, inner);
         if (difference === undefined) return;
         if (await this.#isExpiry(collection, difference, rules, inner)) pending.push(id);
-        else found.push({ collection: collection.id, id, kind: difference.kind });
+        else found.push({ collection: collection.id, id, kind: difference.kind, field: difference.field });
       },
       signal,
     );

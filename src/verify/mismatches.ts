@@ -78,7 +78,7 @@ export class Mismatches {
     const records = differences.map((each) => {
       const key = keyOf(each);
       const foundAt = known.get(key)?.foundAt ?? now;
-      return { collection: collection.id, id: each.id, kind: each.kind, namespace, foundAt, key };
+      return { ...each, namespace, foundAt, key };
     });
     await this.#store.putMismatches(
       records.map(({ key: _, ...record }) => record),

@@ -41,6 +41,7 @@ interface Listed {
   readonly id: string;
   readonly namespace: string;
   readonly documentId: string;
+  readonly field?: string;
   readonly kind: string;
 }
 
@@ -69,12 +70,12 @@ test('what differs is listed by the CLI, by pages over HTTP, and repaired by id 
   const work = damagedMigration(async (run, ferry, client) => {
     const listed = await run('mismatches');
     assert.is(listed.code, 1);
-    const found = linesOf(listed).map(({ namespace, documentId, kind }) => `${namespace} ${documentId} ${kind}`);
+    const found = linesOf(listed).map((each) => `${each.namespace} ${each.documentId} ${each.kind} ${each.field}`);
     assert.equal(found.sort(), [
-      'shop.items "foreign" extra',
-      'shop.items 5 missing',
-      'shop.items 6 content',
-      'shop.log 2 missing',
+      'shop.items "foreign" extra ',
+      'shop.items 5 missing ',
+      'shop.items 6 content n',
+      'shop.log 2 missing ',
     ]);
     const rest = new RestClient(() => ferry.httpUrl);
     const pages = [];

@@ -26,7 +26,7 @@ test('documents of more than 16 MB in all are stored, found again and removed, n
   for await (const record of store.loadRechecks(signal)) keys.push(recheckKey(record));
   assert.equal(keys.sort(), records.map(recheckKey).sort());
   await store.putMismatches(
-    records.map((each) => ({ ...each, namespace: 'shop.items', kind: 'extra', foundAt: new Date(0) })),
+    records.map((each) => ({ ...each, namespace: 'shop.items', kind: 'extra', field: '', foundAt: new Date(0) })),
     signal,
   );
   const page = await store.mismatches('', 1000, signal);

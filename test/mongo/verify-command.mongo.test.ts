@@ -91,8 +91,8 @@ test('every kind of difference is named, a line each', async () => {
   assert.match(verification.told(), /: 8 differences\n$/);
 });
 
-const textOf = ({ namespace, kind, documentId, detail }: Record<string, unknown>) =>
-  `${namespace} ${kind} ${documentId ?? detail}`;
+const textOf = ({ namespace, kind, documentId, field, detail }: Record<string, unknown>) =>
+  [namespace, kind, documentId, field, detail].filter((each) => each !== undefined).join(' ');
 
 test('the options of start tell which part of the source the destination is to hold, and under which names', async () => {
   await destination.db('shop').dropDatabase();
@@ -113,7 +113,7 @@ test('the options of start tell which part of the source the destination is to h
   assert.is(await within(TEST_MS, verification.ended, 'the comparison'), 1, verification.told());
   assert.equal(verification.differences.map(textOf).sort(), [
     'copy.more extra a collection more',
-    'shop.items content 4',
+    'shop.items content 4 n',
     'shop.items extra 400',
   ]);
   await copy.collection('more').drop();

@@ -128,7 +128,11 @@ export interface Mismatch {
   /** "missing" from the destination, "extra" there, "fieldOrder", "type" or "content". */
   kind: string;
   /** When it was found. */
-  foundAt: Date | undefined;
+  foundAt:
+    | Date
+    | undefined;
+  /** The first top-level field that is not the same, or in another place; empty for a document on one side only. */
+  field: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -925,7 +929,7 @@ export const ListMismatchesResponse: MessageFns<ListMismatchesResponse> = {
 };
 
 function createBaseMismatch(): Mismatch {
-  return { id: "", namespace: "", documentId: "", kind: "", foundAt: undefined, _unknownFields: {} };
+  return { id: "", namespace: "", documentId: "", kind: "", foundAt: undefined, field: "", _unknownFields: {} };
 }
 
 export const Mismatch: MessageFns<Mismatch> = {
@@ -944,6 +948,9 @@ export const Mismatch: MessageFns<Mismatch> = {
     }
     if (message.foundAt !== undefined) {
       Timestamp.encode(toTimestamp(message.foundAt), writer.uint32(42).fork()).join();
+    }
+    if (message.field !== "") {
+      writer.uint32(50).string(message.field);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1009,6 +1016,14 @@ export const Mismatch: MessageFns<Mismatch> = {
             message.foundAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.field = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1039,6 +1054,7 @@ export const Mismatch: MessageFns<Mismatch> = {
     message.documentId = object.documentId ?? "";
     message.kind = object.kind ?? "";
     message.foundAt = object.foundAt ?? undefined;
+    message.field = object.field ?? "";
     return message;
   },
 };

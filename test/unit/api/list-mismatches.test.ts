@@ -10,7 +10,14 @@ const { signal } = new AbortController();
 async function pagesOf(lengths: readonly number[], pageSize: number): Promise<number[]> {
   const all = lengths.map((length, n): Mismatch => {
     const id = `${'0'.repeat(32)}:${String(n).padStart(40, '0')}`;
-    return { id, namespace: 'shop.items', documentId: 'x'.repeat(length), kind: 'extra', foundAt: new Date(0) };
+    return {
+      id,
+      namespace: 'shop.items',
+      documentId: 'x'.repeat(length),
+      kind: 'extra',
+      field: '',
+      foundAt: new Date(0),
+    };
   });
   const mismatches = async (after: string, limit: number): Promise<Mismatch[]> =>
     all.filter(({ id }) => id > after).slice(0, limit);

@@ -2,7 +2,7 @@ import { Decimal128, Double, Int32, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/cluster/bson.js';
-import { fingerprint, kindOf } from '../../../src/verify/difference.js';
+import { fingerprint, firstDifference, kindOf } from '../../../src/verify/difference.js';
 
 const doc = (fields: Record<string, unknown>): Buffer => encode({ _id: 1, ...fields });
 
@@ -20,6 +20,24 @@ const KINDS: readonly [kind: string, source: Buffer | undefined, destination: Bu
 for (const [kind, source, destination] of KINDS) {
   test(`a difference of the kind "${kind}" is told as such`, () => {
     assert.is(kindOf(source, destination), kind);
+  });
+}
+
+const FIELDS: readonly [field: string, source: Buffer | undefined, destination: Buffer | undefined][] = [
+  ['b', doc({ a: 1, b: { c: 1 }, d: 1 }), doc({ a: 1, b: { c: 2 }, d: 2 })],
+  ['a', doc({ a: new Int32(1) }), doc({ a: Long.fromNumber(1) })],
+  ['b', doc({ a: 1, b: 1 }), doc({ a: 1 })],
+  ['b', doc({ a: 1 }), doc({ b: 1, a: 1 })],
+  ['a', doc({ a: 1, b: 1 }), doc({ b: 1, a: 1 })],
+  ['ähnlich', doc({ ähnlich: 1 }), doc({ ähnlich: 2 })],
+  ['x'.repeat(200), doc({ ['x'.repeat(1000)]: 1 }), doc({})],
+  ['', undefined, doc({ a: 1 })],
+  ['', doc({ a: 1 }), undefined],
+];
+
+for (const [field, source, destination] of FIELDS) {
+  test(`the first field that differs is told: "${field.slice(0, 10)}"`, () => {
+    assert.is(firstDifference(source, destination), field);
   });
 }
 

@@ -16,7 +16,7 @@ const ids = (from: number, to: number): Buffer[] =>
 async function add(mismatches: Mismatches, to: MigratedCollection, of: readonly Buffer[]): Promise<void> {
   await mismatches.add(
     to,
-    of.map((id) => ({ collection: to.id, id, kind: 'missing' })),
+    of.map((id) => ({ collection: to.id, id, kind: 'missing', field: '' })),
     signal,
   );
 }
@@ -67,7 +67,8 @@ test('one that is found again is no news, and keeps the time when it was found f
   const state = new MemoryVerificationState();
   const mismatches = new Mismatches(state);
   const [id] = ids(0, 1) as [Buffer];
-  const found = (kind: 'missing' | 'content') => mismatches.add(ORDERS, [{ collection: ORDERS.id, id, kind }], signal);
+  const found = (kind: 'missing' | 'content') =>
+    mismatches.add(ORDERS, [{ collection: ORDERS.id, id, kind, field: '' }], signal);
   assert.is((await found('missing')).length, 1);
   const [first] = await state.mismatches('', 1);
   await eventually(1000, () => Date.now() > (first?.foundAt.getTime() ?? 0), 'a later time');

@@ -552,7 +552,9 @@ type Mismatch struct {
 	// "missing" from the destination, "extra" there, "fieldOrder", "type" or "content".
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	// When it was found.
-	FoundAt       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=found_at,json=foundAt,proto3" json:"found_at,omitempty"`
+	FoundAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=found_at,json=foundAt,proto3" json:"found_at,omitempty"`
+	// The first top-level field that is not the same, or in another place; empty for a document on one side only.
+	Field         string `protobuf:"bytes,6,opt,name=field,proto3" json:"field,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -620,6 +622,13 @@ func (x *Mismatch) GetFoundAt() *timestamppb.Timestamp {
 		return x.FoundAt
 	}
 	return nil
+}
+
+func (x *Mismatch) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
 }
 
 // What to repair.
@@ -1236,14 +1245,15 @@ const file_mongoferry_v1_sync_service_proto_rawDesc = "" +
 	"\n" +
 	"mismatches\x18\x01 \x03(\v2\x17.mongoferry.v1.MismatchR\n" +
 	"mismatches\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xba\x01\n" +
 	"\bMismatch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vdocument_id\x18\x03 \x01(\tR\n" +
 	"documentId\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x125\n" +
-	"\bfound_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\afoundAt\"2\n" +
+	"\bfound_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\afoundAt\x12\x14\n" +
+	"\x05field\x18\x06 \x01(\tR\x05field\"2\n" +
 	"\rRepairRequest\x12!\n" +
 	"\fmismatch_ids\x18\x01 \x03(\tR\vmismatchIds\"`\n" +
 	"\x0eRepairResponse\x12%\n" +

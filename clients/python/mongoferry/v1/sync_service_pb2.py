@@ -29,7 +29,7 @@ from mongoferry.v1 import progress_pb2 as mongoferry_dot_v1_dot_progress__pb2
 from mongoferry.v1 import start_options_pb2 as mongoferry_dot_v1_dot_start__options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mongoferry/v1/sync_service.proto\x12\rmongoferry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmongoferry/v1/progress.proto\x1a!mongoferry/v1/start_options.proto\"\x0f\n\rStartResponse\"\x92\x01\n\x0fProgressRequest\x12\x30\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\x30\n\x07\x64\x65tails\x18\x03 \x01(\x0e\x32\x1f.mongoferry.v1.NamespaceDetailsB\x0b\n\t_interval\"E\n\x10ProgressResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.mongoferry.v1.ProgressSnapshot\"F\n\x12GetProgressRequest\x12\x30\n\x07\x64\x65tails\x18\x01 \x01(\x0e\x32\x1f.mongoferry.v1.NamespaceDetails\"H\n\x13GetProgressResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.mongoferry.v1.ProgressSnapshot\">\n\x15ListNamespacesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x16ListNamespacesResponse\x12\x34\n\nnamespaces\x18\x01 \x03(\x0b\x32 .mongoferry.v1.NamespaceProgress\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x15ListMismatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x16ListMismatchesResponse\x12+\n\nmismatches\x18\x01 \x03(\x0b\x32\x17.mongoferry.v1.Mismatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x08Mismatch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12,\n\x08\x66ound_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"%\n\rRepairRequest\x12\x14\n\x0cmismatch_ids\x18\x01 \x03(\t\"A\n\x0eRepairResponse\x12\x16\n\x0erepaired_count\x18\x01 \x01(\x03\x12\x17\n\x0fremaining_count\x18\x02 \x01(\x03\"\x0e\n\x0cPauseRequest\"\x0f\n\rPauseResponse\"\x0f\n\rResumeRequest\"\x10\n\x0eResumeResponse\"\x0f\n\rCommitRequest\"\x10\n\x0e\x43ommitResponse\"\x10\n\x0eReverseRequest\"\x11\n\x0fReverseResponse\"<\n\x0c\x43heckRequest\x12,\n\x07options\x18\x01 \x01(\x0b\x32\x1b.mongoferry.v1.StartRequest\"E\n\rCheckResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12(\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x16.mongoferry.v1.Finding\"b\n\x07\x46inding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\x12\n\nnamespaces\x18\x05 \x03(\t*\x8b\x01\n\x10NamespaceDetails\x12!\n\x1dNAMESPACE_DETAILS_UNSPECIFIED\x10\x00\x12\x1a\n\x16NAMESPACE_DETAILS_NONE\x10\x01\x12\x1d\n\x19NAMESPACE_DETAILS_BUSIEST\x10\x02\x12\x19\n\x15NAMESPACE_DETAILS_ALL\x10\x03\x32\x8f\t\n\x0bSyncService\x12\\\n\x05Start\x12\x1b.mongoferry.v1.StartRequest\x1a\x1c.mongoferry.v1.StartResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/start:\x01*\x12n\n\x08Progress\x12\x1e.mongoferry.v1.ProgressRequest\x1a\x1f.mongoferry.v1.ProgressResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/progress/stream0\x01\x12n\n\x0bGetProgress\x12!.mongoferry.v1.GetProgressRequest\x1a\".mongoferry.v1.GetProgressResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/progress\x12y\n\x0eListNamespaces\x12$.mongoferry.v1.ListNamespacesRequest\x1a%.mongoferry.v1.ListNamespacesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/namespaces\x12\\\n\x05Pause\x12\x1b.mongoferry.v1.PauseRequest\x1a\x1c.mongoferry.v1.PauseResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/pause:\x01*\x12`\n\x06Resume\x12\x1c.mongoferry.v1.ResumeRequest\x1a\x1d.mongoferry.v1.ResumeResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/resume:\x01*\x12`\n\x06\x43ommit\x12\x1c.mongoferry.v1.CommitRequest\x1a\x1d.mongoferry.v1.CommitResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/commit:\x01*\x12\x64\n\x07Reverse\x12\x1d.mongoferry.v1.ReverseRequest\x1a\x1e.mongoferry.v1.ReverseResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/reverse:\x01*\x12y\n\x0eListMismatches\x12$.mongoferry.v1.ListMismatchesRequest\x1a%.mongoferry.v1.ListMismatchesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/mismatches\x12`\n\x06Repair\x12\x1c.mongoferry.v1.RepairRequest\x1a\x1d.mongoferry.v1.RepairResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/repair:\x01*\x12\x62\n\x05\x43heck\x12\x1b.mongoferry.v1.CheckRequest\x1a\x1c.mongoferry.v1.CheckResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\r/api/v1/check:\x07optionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n mongoferry/v1/sync_service.proto\x12\rmongoferry.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cmongoferry/v1/progress.proto\x1a!mongoferry/v1/start_options.proto\"\x0f\n\rStartResponse\"\x92\x01\n\x0fProgressRequest\x12\x30\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x02 \x01(\x08\x12\x30\n\x07\x64\x65tails\x18\x03 \x01(\x0e\x32\x1f.mongoferry.v1.NamespaceDetailsB\x0b\n\t_interval\"E\n\x10ProgressResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.mongoferry.v1.ProgressSnapshot\"F\n\x12GetProgressRequest\x12\x30\n\x07\x64\x65tails\x18\x01 \x01(\x0e\x32\x1f.mongoferry.v1.NamespaceDetails\"H\n\x13GetProgressResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1f.mongoferry.v1.ProgressSnapshot\">\n\x15ListNamespacesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x16ListNamespacesResponse\x12\x34\n\nnamespaces\x18\x01 \x03(\x0b\x32 .mongoferry.v1.NamespaceProgress\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x15ListMismatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"^\n\x16ListMismatchesResponse\x12+\n\nmismatches\x18\x01 \x03(\x0b\x32\x17.mongoferry.v1.Mismatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x08Mismatch\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12,\n\x08\x66ound_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x66ield\x18\x06 \x01(\t\"%\n\rRepairRequest\x12\x14\n\x0cmismatch_ids\x18\x01 \x03(\t\"A\n\x0eRepairResponse\x12\x16\n\x0erepaired_count\x18\x01 \x01(\x03\x12\x17\n\x0fremaining_count\x18\x02 \x01(\x03\"\x0e\n\x0cPauseRequest\"\x0f\n\rPauseResponse\"\x0f\n\rResumeRequest\"\x10\n\x0eResumeResponse\"\x0f\n\rCommitRequest\"\x10\n\x0e\x43ommitResponse\"\x10\n\x0eReverseRequest\"\x11\n\x0fReverseResponse\"<\n\x0c\x43heckRequest\x12,\n\x07options\x18\x01 \x01(\x0b\x32\x1b.mongoferry.v1.StartRequest\"E\n\rCheckResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12(\n\x08\x66indings\x18\x02 \x03(\x0b\x32\x16.mongoferry.v1.Finding\"b\n\x07\x46inding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\x12\x12\n\nnamespaces\x18\x05 \x03(\t*\x8b\x01\n\x10NamespaceDetails\x12!\n\x1dNAMESPACE_DETAILS_UNSPECIFIED\x10\x00\x12\x1a\n\x16NAMESPACE_DETAILS_NONE\x10\x01\x12\x1d\n\x19NAMESPACE_DETAILS_BUSIEST\x10\x02\x12\x19\n\x15NAMESPACE_DETAILS_ALL\x10\x03\x32\x8f\t\n\x0bSyncService\x12\\\n\x05Start\x12\x1b.mongoferry.v1.StartRequest\x1a\x1c.mongoferry.v1.StartResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/start:\x01*\x12n\n\x08Progress\x12\x1e.mongoferry.v1.ProgressRequest\x1a\x1f.mongoferry.v1.ProgressResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/progress/stream0\x01\x12n\n\x0bGetProgress\x12!.mongoferry.v1.GetProgressRequest\x1a\".mongoferry.v1.GetProgressResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/progress\x12y\n\x0eListNamespaces\x12$.mongoferry.v1.ListNamespacesRequest\x1a%.mongoferry.v1.ListNamespacesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/namespaces\x12\\\n\x05Pause\x12\x1b.mongoferry.v1.PauseRequest\x1a\x1c.mongoferry.v1.PauseResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/pause:\x01*\x12`\n\x06Resume\x12\x1c.mongoferry.v1.ResumeRequest\x1a\x1d.mongoferry.v1.ResumeResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/resume:\x01*\x12`\n\x06\x43ommit\x12\x1c.mongoferry.v1.CommitRequest\x1a\x1d.mongoferry.v1.CommitResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/commit:\x01*\x12\x64\n\x07Reverse\x12\x1d.mongoferry.v1.ReverseRequest\x1a\x1e.mongoferry.v1.ReverseResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\"\x0f/api/v1/reverse:\x01*\x12y\n\x0eListMismatches\x12$.mongoferry.v1.ListMismatchesRequest\x1a%.mongoferry.v1.ListMismatchesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/mismatches\x12`\n\x06Repair\x12\x1c.mongoferry.v1.RepairRequest\x1a\x1d.mongoferry.v1.RepairResponse\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/repair:\x01*\x12\x62\n\x05\x43heck\x12\x1b.mongoferry.v1.CheckRequest\x1a\x1c.mongoferry.v1.CheckResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\"\r/api/v1/check:\x07optionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,8 +58,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SYNCSERVICE'].methods_by_name['Repair']._serialized_options = b'\202\323\344\223\002\023\"\016/api/v1/repair:\001*'
   _globals['_SYNCSERVICE'].methods_by_name['Check']._loaded_options = None
   _globals['_SYNCSERVICE'].methods_by_name['Check']._serialized_options = b'\202\323\344\223\002\030\"\r/api/v1/check:\007options'
-  _globals['_NAMESPACEDETAILS']._serialized_start=1527
-  _globals['_NAMESPACEDETAILS']._serialized_end=1666
+  _globals['_NAMESPACEDETAILS']._serialized_start=1543
+  _globals['_NAMESPACEDETAILS']._serialized_end=1682
   _globals['_STARTRESPONSE']._serialized_start=211
   _globals['_STARTRESPONSE']._serialized_end=226
   _globals['_PROGRESSREQUEST']._serialized_start=229
@@ -78,34 +78,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMISMATCHESREQUEST']._serialized_end=825
   _globals['_LISTMISMATCHESRESPONSE']._serialized_start=827
   _globals['_LISTMISMATCHESRESPONSE']._serialized_end=921
-  _globals['_MISMATCH']._serialized_start=923
-  _globals['_MISMATCH']._serialized_end=1045
-  _globals['_REPAIRREQUEST']._serialized_start=1047
-  _globals['_REPAIRREQUEST']._serialized_end=1084
-  _globals['_REPAIRRESPONSE']._serialized_start=1086
-  _globals['_REPAIRRESPONSE']._serialized_end=1151
-  _globals['_PAUSEREQUEST']._serialized_start=1153
-  _globals['_PAUSEREQUEST']._serialized_end=1167
-  _globals['_PAUSERESPONSE']._serialized_start=1169
-  _globals['_PAUSERESPONSE']._serialized_end=1184
-  _globals['_RESUMEREQUEST']._serialized_start=1186
-  _globals['_RESUMEREQUEST']._serialized_end=1201
-  _globals['_RESUMERESPONSE']._serialized_start=1203
-  _globals['_RESUMERESPONSE']._serialized_end=1219
-  _globals['_COMMITREQUEST']._serialized_start=1221
-  _globals['_COMMITREQUEST']._serialized_end=1236
-  _globals['_COMMITRESPONSE']._serialized_start=1238
-  _globals['_COMMITRESPONSE']._serialized_end=1254
-  _globals['_REVERSEREQUEST']._serialized_start=1256
-  _globals['_REVERSEREQUEST']._serialized_end=1272
-  _globals['_REVERSERESPONSE']._serialized_start=1274
-  _globals['_REVERSERESPONSE']._serialized_end=1291
-  _globals['_CHECKREQUEST']._serialized_start=1293
-  _globals['_CHECKREQUEST']._serialized_end=1353
-  _globals['_CHECKRESPONSE']._serialized_start=1355
-  _globals['_CHECKRESPONSE']._serialized_end=1424
-  _globals['_FINDING']._serialized_start=1426
-  _globals['_FINDING']._serialized_end=1524
-  _globals['_SYNCSERVICE']._serialized_start=1669
-  _globals['_SYNCSERVICE']._serialized_end=2836
+  _globals['_MISMATCH']._serialized_start=924
+  _globals['_MISMATCH']._serialized_end=1061
+  _globals['_REPAIRREQUEST']._serialized_start=1063
+  _globals['_REPAIRREQUEST']._serialized_end=1100
+  _globals['_REPAIRRESPONSE']._serialized_start=1102
+  _globals['_REPAIRRESPONSE']._serialized_end=1167
+  _globals['_PAUSEREQUEST']._serialized_start=1169
+  _globals['_PAUSEREQUEST']._serialized_end=1183
+  _globals['_PAUSERESPONSE']._serialized_start=1185
+  _globals['_PAUSERESPONSE']._serialized_end=1200
+  _globals['_RESUMEREQUEST']._serialized_start=1202
+  _globals['_RESUMEREQUEST']._serialized_end=1217
+  _globals['_RESUMERESPONSE']._serialized_start=1219
+  _globals['_RESUMERESPONSE']._serialized_end=1235
+  _globals['_COMMITREQUEST']._serialized_start=1237
+  _globals['_COMMITREQUEST']._serialized_end=1252
+  _globals['_COMMITRESPONSE']._serialized_start=1254
+  _globals['_COMMITRESPONSE']._serialized_end=1270
+  _globals['_REVERSEREQUEST']._serialized_start=1272
+  _globals['_REVERSEREQUEST']._serialized_end=1288
+  _globals['_REVERSERESPONSE']._serialized_start=1290
+  _globals['_REVERSERESPONSE']._serialized_end=1307
+  _globals['_CHECKREQUEST']._serialized_start=1309
+  _globals['_CHECKREQUEST']._serialized_end=1369
+  _globals['_CHECKRESPONSE']._serialized_start=1371
+  _globals['_CHECKRESPONSE']._serialized_end=1440
+  _globals['_FINDING']._serialized_start=1442
+  _globals['_FINDING']._serialized_end=1540
+  _globals['_SYNCSERVICE']._serialized_start=1685
+  _globals['_SYNCSERVICE']._serialized_end=2852
 # @@protoc_insertion_point(module_scope)

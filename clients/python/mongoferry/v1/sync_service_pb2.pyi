@@ -90,18 +90,20 @@ class ListMismatchesResponse(_message.Message):
     def __init__(self, mismatches: _Optional[_Iterable[_Union[Mismatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class Mismatch(_message.Message):
-    __slots__ = ("id", "namespace", "document_id", "kind", "found_at")
+    __slots__ = ("id", "namespace", "document_id", "kind", "found_at", "field")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     FOUND_AT_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
     id: str
     namespace: str
     document_id: str
     kind: str
     found_at: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., document_id: _Optional[str] = ..., kind: _Optional[str] = ..., found_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    field: str
+    def __init__(self, id: _Optional[str] = ..., namespace: _Optional[str] = ..., document_id: _Optional[str] = ..., kind: _Optional[str] = ..., found_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., field: _Optional[str] = ...) -> None: ...
 
 class RepairRequest(_message.Message):
     __slots__ = ("mismatch_ids",)

@@ -119,7 +119,11 @@ export interface Mismatch {
   /** "missing" from the destination, "extra" there, "fieldOrder", "type" or "content". */
   kind: string;
   /** When it was found. */
-  foundAt: Date | undefined;
+  foundAt:
+    | Date
+    | undefined;
+  /** The first top-level field that is not the same, or in another place; empty for a document on one side only. */
+  field: string;
 }
 
 /** What to repair. */
@@ -758,7 +762,7 @@ export const ListMismatchesResponse: MessageFns<ListMismatchesResponse> = {
 };
 
 function createBaseMismatch(): Mismatch {
-  return { id: "", namespace: "", documentId: "", kind: "", foundAt: undefined };
+  return { id: "", namespace: "", documentId: "", kind: "", foundAt: undefined, field: "" };
 }
 
 export const Mismatch: MessageFns<Mismatch> = {
@@ -777,6 +781,9 @@ export const Mismatch: MessageFns<Mismatch> = {
     }
     if (message.foundAt !== undefined) {
       Timestamp.encode(toTimestamp(message.foundAt), writer.uint32(42).fork()).join();
+    }
+    if (message.field !== "") {
+      writer.uint32(50).string(message.field);
     }
     return writer;
   },
@@ -834,6 +841,14 @@ export const Mismatch: MessageFns<Mismatch> = {
             message.foundAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.field = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -856,6 +871,7 @@ export const Mismatch: MessageFns<Mismatch> = {
     message.documentId = object.documentId ?? "";
     message.kind = object.kind ?? "";
     message.foundAt = object.foundAt ?? undefined;
+    message.field = object.field ?? "";
     return message;
   },
 };
