@@ -191,6 +191,32 @@ for (const collation of [undefined, { locale: 'de', strength: 1 }]) {
   });
 }
 
+test('many documents that have expired on one side leave room for those that change', async () => {
+  const work = async () => {
+    await seedBoth([source, destination]);
+    for (const client of [source, destination]) {
+      await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: false });
+      await client.db('shop').collection('items').createIndex({ at: 1 }, { expireAfterSeconds: 0 });
+    }
+    const at = new Date(0);
+    const expired = Array.from({ length: 55_000 }, (_, n) => ({ _id: 1000 + n, at }));
+    await source.db('shop').collection<{ _id: number }>('items').insertMany(expired);
+    const following = follow();
+    await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
+    await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));
+    for (const client of [source, destination]) {
+      await client
+        .db('shop')
+        .collection<{ _id: number }>('items')
+        .updateMany({ _id: { $lt: 50 } }, { $set: { n: 0 } });
+      await new Promise((resolve) => setTimeout(resolve, BEHIND_MS / 3));
+    }
+    following.stopped.resolve();
+    assert.equal(await following.found, []);
+  };
+  await within(TEST_MS, work(), 'the comparison');
+});
+
 test('a replication that is behind by more documents than are kept in memory is followed to its end', async () => {
   const work = async () => {
     await seedBoth([source, destination]);
