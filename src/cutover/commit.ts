@@ -82,6 +82,8 @@ export async function commitUpToHandover(
   await checkRestored(destination, collections, signal);
   // Whatever was written to the source until now has been judged once the stream has passed this note.
   await stream.reached(await writeNote(source, 'handover', signal), signal);
+  // Of most changes of its catalog an old source's stream does not tell.
+  if (!source.isAtLeast(6)) await checkCatalog(source, collections, scope, signal);
   const reverseStart = await writeNote(destination, 'handover', signal);
   // Restoring takes its time, and who may pass the block could have written meanwhile.
   await context.untouched(time, reverseStart, signal);

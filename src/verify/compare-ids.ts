@@ -5,7 +5,7 @@ import { uuidFrom } from '../cluster/raw-writes.js';
 import { type CollectionAt, readByIds } from '../cluster/read-by-id.js';
 import { inPortions } from '../lib/portions.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { type DifferenceKind, fingerprint, firstDifference, kindOf } from './difference.js';
+import { type Difference, fingerprint, firstDifference, kindOf } from './difference.js';
 import { idKey } from './dirty-set.js';
 
 const IDS_PER_READ = 500;
@@ -93,27 +93,77 @@ export function isFollowed(
   return !collection.capped || (source.isAtLeast(5) && filter === undefined);
 }
 
-/** How a document differs, and what it is on both sides. */
-export interface FoundDifference {
-  readonly kind: DifferenceKind;
-  readonly field: string;
-  readonly source: Buffer | undefined;
-  readonly destination: Buffer | undefined;
+/** Documents (raw `{_id: …}`) that differ, by where they are. */
+export interface DifferingIds {
+  /** On the source only. */
+  readonly missing: Buffer[];
+  /** On the destination only. */
+  readonly extra: Buffer[];
+  /** On both sides, with other bytes. */
+  readonly changed: Buffer[];
 }
 
-/** Reads one document on both sides again and tells how it differs; undefined when it does not any more. */
+/** Reads documents on both sides again and tells where they are; those that are equal by now are left out. */
+export async function differingIds(
+  pair: Pair,
+  collection: MigratedCollection,
+  ids: readonly Buffer[],
+  signal: AbortSignal,
+): Promise<DifferingIds> {
+  const result: DifferingIds = { missing: [], extra: [], changed: [] };
+  for (const slice of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
+    const [source, destination] = await Promise.all([
+      fingerprints(pair.source, onSource(collection, pair), slice, signal),
+      fingerprints(pair.destination, onDestination(collection, pair), slice, signal),
+    ]);
+    for (const [key, id] of new Map(slice.map((each) => [idKey(each), each]))) {
+      const there = source === 'gone' ? undefined : source.get(key)?.print;
+      const here = destination === 'gone' ? undefined : destination.get(key)?.print;
+      if (there === undefined && here === undefined) continue;
+      if (there === undefined) result.extra.push(id);
+      else if (here === undefined) result.missing.push(id);
+      else if (!there.equals(here)) result.changed.push(id);
+    }
+  }
+  return result;
+}
+
+/** How one document differs, by its bytes; undefined when it does not any more. */
 export async function differenceOf(
   pair: Pair,
   collection: MigratedCollection,
   id: Buffer,
   signal: AbortSignal,
-): Promise<FoundDifference | undefined> {
+): Promise<Pick<Difference, 'kind' | 'field'> | undefined> {
   const [source, destination] = await Promise.all([
     readOne(pair.source, onSource(collection, pair), id, signal),
     readOne(pair.destination, onDestination(collection, pair), id, signal),
   ]);
   if (source === destination || (source !== undefined && destination?.equals(source) === true)) return undefined;
-  return { kind: kindOf(source, destination), field: firstDifference(source, destination), source, destination };
+  return { kind: kindOf(source, destination), field: firstDifference(source, destination) };
+}
+
+/** Of documents with these `_id`s, byte for byte, those that pass a test; none where the collection is gone. */
+export async function selectIds(
+  cluster: Cluster,
+  collection: CollectionAt,
+  ids: readonly Buffer[],
+  passes: (doc: Buffer) => Promise<boolean>,
+  signal: AbortSignal,
+): Promise<Buffer[]> {
+  const wanted = new Map(ids.map((id) => [idKey(id), id]));
+  return cluster.attempt(`reading documents of ${collection.ns.db}.${collection.ns.coll}`, signal, async () => {
+    const passing = new Map<string, Buffer>();
+    for await (const documents of readByIds(cluster, collection, ids, signal)) {
+      if (documents === 'gone') return [];
+      for (const doc of documents) {
+        const key = idKey(idDocument(doc) ?? doc);
+        const id = wanted.get(key);
+        if (id !== undefined && (await passes(doc))) passing.set(key, id);
+      }
+    }
+    return [...passing.values()];
+  });
 }
 
 /** The document whose `_id` has just these bytes: one that is only equal to it is another document. */

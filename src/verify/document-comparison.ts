@@ -1,11 +1,21 @@
 import type { Timestamp } from '../cluster/bson.js';
 import { nsText } from '../cluster/namespace.js';
 import { secondsOf } from '../cluster/position.js';
-import { hasExpired, type TtlRule, ttlRules } from '../cluster/ttl.js';
+import type { CollectionAt } from '../cluster/read-by-id.js';
+import { hasExpired, ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
-import { compareIds, differenceOf, type FoundDifference, isFollowed } from './compare-ids.js';
+import {
+  compareIds,
+  type DifferingIds,
+  differenceOf,
+  differingIds,
+  isFollowed,
+  onDestination,
+  onSource,
+  selectIds,
+} from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import type { Difference } from './difference.js';
 import { addIds, type DirtyIds, type IdLimits, idKey, mergedIds } from './dirty-set.js';
@@ -188,39 +198,47 @@ export class DocumentComparison {
   }
 
   async #differences(collection: MigratedCollection, ids: readonly Buffer[], signal: AbortSignal): Promise<Judged> {
-    const rules = ttlRules(collection.options, collection.indexes);
-    const found: Difference[] = [];
-    const pending: Buffer[] = [];
+    const { missing, extra, changed } = await differingIds(this.#context, collection, ids, signal);
+    const pending = await this.#expired(collection, { missing, extra }, signal);
+    const found: Difference[] = [
+      ...without(missing, pending).map((id) => ({
+        collection: collection.id,
+        id,
+        kind: 'missing' as const,
+        field: '',
+      })),
+      ...without(extra, pending).map((id) => ({ collection: collection.id, id, kind: 'extra' as const, field: '' })),
+    ];
     await mapLimit(
-      ids,
+      changed,
       PARALLEL_DOCUMENTS,
       async (id, inner) => {
         const difference = await differenceOf(this.#context, collection, id, inner);
-        if (difference === undefined) return;
-        if (await this.#isExpiry(collection, difference, rules, inner)) pending.push(id);
-        else found.push({ collection: collection.id, id, kind: difference.kind, field: difference.field });
+        if (difference !== undefined) found.push({ collection: collection.id, id, ...difference });
       },
       signal,
     );
     return { found, pending };
   }
 
-  /** Whether a document is on one side only since it has expired on the other. */
-  async #isExpiry(
+  /** Those that are on one side only since they have expired on the other. */
+  async #expired(
     collection: MigratedCollection,
-    { kind, source, destination }: FoundDifference,
-    rules: readonly TtlRule[],
+    { missing, extra }: Pick<DifferingIds, 'missing' | 'extra'>,
     signal: AbortSignal,
-  ): Promise<boolean> {
-    const { expiresOnBoth, ...clusters } = this.#context;
-    const { now } = clusters.source;
-    if (now === undefined || rules.length === 0) return false;
-    if (kind === 'extra' && destination !== undefined) {
-      const at = { cluster: clusters.destination, ns: collection.ns };
-      return hasExpired(at, destination, rules, secondsOf(now), signal);
-    }
-    if (kind !== 'missing' || source === undefined || !expiresOnBoth) return false;
-    return hasExpired({ cluster: clusters.source, ns: collection.sourceNs }, source, rules, secondsOf(now), signal);
+  ): Promise<Buffer[]> {
+    const { expiresOnBoth, source, destination } = this.#context;
+    const rules = ttlRules(collection.options, collection.indexes);
+    const { now } = source;
+    if (now === undefined || rules.length === 0) return [];
+    const here = { cluster: destination, ns: collection.ns };
+    const there = { cluster: source, ns: collection.sourceNs };
+    const on = (at: typeof here, where: CollectionAt, ids: readonly Buffer[]): Promise<Buffer[]> =>
+      selectIds(at.cluster, where, ids, (doc) => hasExpired(at, doc, rules, secondsOf(now), signal), signal);
+    return [
+      ...(await on(here, onDestination(collection, this.#context), extra)),
+      ...(expiresOnBoth ? await on(there, onSource(collection, this.#context), missing) : []),
+    ];
   }
 
   /** From the streams' names of collections to the map's; what is in neither is not part of the migration. */

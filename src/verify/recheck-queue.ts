@@ -48,6 +48,8 @@ export class RecheckQueue {
   #newcomers = 0;
   #newcomerBytes = 0;
   #suspects = 0;
+  #pending = 0;
+  #pendingBytes = 0;
 
   constructor(store: VerificationState, limits: IdLimits) {
     this.#store = store;
@@ -58,9 +60,10 @@ export class RecheckQueue {
     return this.#size;
   }
 
-  /** Whether another document would be one too many. */
+  /** Whether another document would be one too many. Those that expiry explains stay for long, and take nobody's room. */
   get isFull(): boolean {
-    return this.#size >= this.#limits.documents || this.#bytes >= this.#limits.bytes;
+    const { documents, bytes } = this.#limits;
+    return this.#size - this.#pending >= documents || this.#bytes - this.#pendingBytes >= bytes;
   }
 
   /** Documents that the initial hashing has added and that have not been compared since. */
@@ -203,7 +206,10 @@ export class RecheckQueue {
       this.#newcomers += by;
       this.#newcomerBytes += by * entry.id.length;
     }
-    if (entry.times > 0 && !entry.isPending) this.#suspects += by;
+    if (entry.isPending) {
+      this.#pending += by;
+      this.#pendingBytes += by * entry.id.length;
+    } else if (entry.times > 0) this.#suspects += by;
   }
 
   #has(entry: Entry): boolean {

@@ -41,6 +41,22 @@ async function write(): Promise<void> {
   await source.db('other').collection('things').insertOne({ n: 7 });
 }
 
+test('from 5.0: an index that is created after the commit time fails the commit', async () => {
+  const migrate = async () => {
+    await using harness = await MigrationHarness.open(users);
+    await harness.sync();
+    await holdCommands(destination, { commands: ['collMod'] }, HOLD_MS);
+    await harness.migration.commit();
+    await storedWhen(destination, 'restoring', (record) => record['commit']?.step === 'restore');
+    await source.db('shop').collection('items').createIndex({ m: 1 });
+    const error = await harness.failure();
+    assert.is(error.code, 'CatalogDiffers', error.message);
+    assert.match(error.message, /shop\.items has other indexes \(m_1\)/);
+    assert.not.ok(harness.snapshot.canWrite);
+  };
+  await within(TEST_MS, migrate(), 'the failing commit');
+});
+
 test('from 5.0: the documented roles are enough for a whole migration', async () => {
   const migrate = async () => {
     await using harness = await MigrationHarness.open(users);

@@ -1,4 +1,4 @@
-import type { MongoClient } from 'mongodb';
+import { Decimal128, Double, Int32, Long, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLogger } from '../../src/lib/logger.js';
@@ -8,6 +8,7 @@ import { type ClusterDifference, verifyClusters } from '../../src/migration/veri
 import type { VerifierProgress } from '../../src/verify/verifier.js';
 import { DEFAULT_START } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { seedValues } from '../support/seed-data-documents.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
@@ -132,6 +133,92 @@ for (const [what, move, found] of MOVES) {
     await within(TEST_MS, work(), 'the comparison');
   });
 }
+
+test('documents with every kind of _id and of value are compared: all are equal, then none', async () => {
+  const work = async () => {
+    for (const client of [source, destination]) await seedValues(client, { count: 500, bytes: 100 });
+    const following = follow();
+    await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
+    following.stopped.resolve();
+    assert.equal(await following.found, []);
+    const names = ['ids', 'other ids', 'types', 'names'];
+    const values = destination.db('values');
+    let documents = 0;
+    for (const name of names) {
+      await values.collection(name).updateMany({}, { $set: { damaged: true } });
+      documents += await values.collection(name).countDocuments();
+    }
+    const again = follow();
+    again.stopped.resolve();
+    const found = await again.found;
+    assert.equal([...new Set(found)], names.map((name) => `values.${name} content`).sort());
+    assert.is(found.length, documents);
+  };
+  await within(TEST_MS, work(), 'the comparison');
+});
+
+/** `_id`s that are equal for the server, of other bytes. */
+const TWINS: readonly [unknown, unknown][] = [
+  [new Int32(1), Long.fromNumber(1)],
+  [new Double(2), new Int32(2)],
+  [new Decimal128('3'), new Decimal128('3.00')],
+  [new Double(0), new Double(-0)],
+  [new Double(Number.NaN), new Decimal128('NaN')],
+  [{ a: new Int32(5) }, { a: new Double(5) }],
+  [`text ${'x'.repeat(100_000)} 1`, `text ${'x'.repeat(100_000)} 2`],
+  [
+    { a: 1, b: 2 },
+    { b: 2, a: 1 },
+  ],
+  ['straße', 'STRASSE'],
+];
+
+for (const collation of [undefined, { locale: 'de', strength: 1 }]) {
+  test(`an _id that is only equal is another one, ${collation ? 'with' : 'without'} a collation`, async () => {
+    const work = async () => {
+      for (const [index, client] of [source, destination].entries()) {
+        const coll = await client
+          .db('shop')
+          .createCollection<{ _id: unknown }>('twins', collation ? { collation } : {});
+        await coll.insertMany([...TWINS.map((each) => ({ _id: each[index] })), { _id: 'same' }]);
+      }
+      const following = follow();
+      await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
+      following.stopped.resolve();
+      assert.equal(await following.found, [
+        ...TWINS.map(() => 'shop.twins extra'),
+        ...TWINS.map(() => 'shop.twins missing'),
+      ]);
+    };
+    await within(TEST_MS, work(), 'the comparison');
+  });
+}
+
+test('many documents that have expired on one side leave room for those that change', async () => {
+  const work = async () => {
+    await seedBoth([source, destination]);
+    for (const client of [source, destination]) {
+      await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: false });
+      await client.db('shop').collection('items').createIndex({ at: 1 }, { expireAfterSeconds: 0 });
+    }
+    const at = new Date(0);
+    const expired = Array.from({ length: 55_000 }, (_, n) => ({ _id: 1000 + n, at }));
+    await source.db('shop').collection<{ _id: number }>('items').insertMany(expired);
+    const following = follow();
+    await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
+    await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));
+    for (const client of [source, destination]) {
+      await client
+        .db('shop')
+        .collection<{ _id: number }>('items')
+        .updateMany({ _id: { $lt: 50 } }, { $set: { n: 0 } });
+      await new Promise((resolve) => setTimeout(resolve, BEHIND_MS / 3));
+    }
+    following.stopped.resolve();
+    assert.equal(await following.found, []);
+  };
+  await within(TEST_MS, work(), 'the comparison');
+});
 
 test('a replication that is behind by more documents than are kept in memory is followed to its end', async () => {
   const work = async () => {

@@ -95,6 +95,20 @@ test('another process finds what was stored, and nothing that was equal by then'
   );
 });
 
+test('documents that expiry explains leave the room to others, and take it again once they have changed', () => {
+  const queue = new RecheckQueue(new Recorded(), { documents: 2, bytes: 10_000 });
+  const ids = [1, 2, 3].map((n) => encode({ _id: n }));
+  queue.add(C, ids);
+  assert.ok(queue.isFull);
+  queue.keepPending(C, ids);
+  assert.equal([queue.isFull, queue.size], [false, 3]);
+  const all = new Map(ids.map((id) => [id.toString('latin1'), id]));
+  queue.note(C, { compared: all, differing: ids, changed: all, readUpTo: at(1), now: at(1) });
+  assert.ok(queue.isFull);
+  queue.forget(C);
+  assert.equal([queue.isFull, queue.size], [false, 0]);
+});
+
 test('one that differs again before the queue is stored stays stored', async () => {
   const state = new Recorded();
   const queue = new RecheckQueue(state, LIMITS);
