@@ -14,6 +14,8 @@ import { ScanProgress } from './scan-progress.js';
 import { scanRange } from './scan-range.js';
 
 const WAIT_MS = 100;
+/** Begins the series of ranges of what is copied again. */
+const AGAIN = 'again-';
 /** Documents found differing that wait for their first comparison; hashing pauses beyond it, or beyond their ids' bytes. */
 const MAX_NEWCOMERS = 50_000;
 const MAX_NEWCOMER_BYTES = 16 * 1024 * 1024;
@@ -164,6 +166,11 @@ export async function storeForLater(
   if ((await context.store.load(signal)) !== undefined) await storeRanges(context, collection, signal);
 }
 
+/** Whether a range belongs to a collection that was copied again, not to the first plan. */
+export function isOfCopyAgain({ id, collection }: VerifyRange): boolean {
+  return id.startsWith(AGAIN, collection.length + 1);
+}
+
 /** What the planning of ranges needs. */
 export type RangesContext = Pick<VerifyContext, 'source' | 'filter' | 'store'>;
 
@@ -171,6 +178,6 @@ export type RangesContext = Pick<VerifyContext, 'source' | 'filter' | 'store'>;
 async function storeRanges(context: RangesContext, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
   // One that is not followed is compared at the commit.
   if (!isFollowed(collection, context)) return;
-  const series = `again-${Date.now()}-`;
+  const series = `${AGAIN}${Date.now()}-`;
   await context.store.saveRanges(await planRanges(context.source, [collection], series, signal), signal);
 }

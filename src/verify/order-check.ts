@@ -3,6 +3,7 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import { sameRelativeOrder } from './capped-order.js';
 import { isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
+import { isOfCopyAgain } from './initial-hashing.js';
 
 /** A document that is deleted and inserted again while both sides are read may be met in two places. */
 const TRIES = 3;
@@ -10,19 +11,32 @@ const TRIES = 3;
 /**
  * Compares the order of capped collections while they are written to, and copies those again whose order is another:
  * events that are replayed over a later copy may leave a document behind one that was inserted after it. What differs
- * even then is the commit's to judge.
+ * even then is the commit's to judge. `interrupted`: those of which an earlier process may have copied a part only.
  */
-export async function mendOrder(context: VerifyContext, signal: AbortSignal): Promise<void> {
+export async function mendOrder(
+  context: VerifyContext,
+  interrupted: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<void> {
   const { collections, copyAgain, logger } = context;
   if (copyAgain === undefined) return;
   for (const { id } of collections.live().filter((each) => each.capped && isFollowed(each, context))) {
-    if (await isInOrder(context, id, signal)) continue;
+    if (!interrupted.has(id) && (await isInOrder(context, id, signal))) continue;
     const collection = collections.get(id) as MigratedCollection;
     logger.info(`${collection.name} has not the order of the source; copying it again`);
     await copyAgain(collection, signal);
     if (!(await isInOrder(context, id, signal)))
       logger.warn(`${collection.name} has not the order of the source even after it was copied again`);
   }
+}
+
+/** The collections that were being copied again, or compared after that, when an earlier process ended. */
+export async function interruptedCopies(
+  { store }: Pick<VerifyContext, 'store'>,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const ranges = await store.loadRanges(signal);
+  return new Set(ranges.filter((each) => !each.done && isOfCopyAgain(each)).map(({ collection }) => collection));
 }
 
 /** Also when it was dropped meanwhile. */

@@ -1,6 +1,7 @@
 import { findByUuid, findCollection } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { sameUuid } from '../cluster/collection-spec.js';
+import { sameNs } from '../cluster/namespace.js';
 import { assertInPlace } from '../cluster/old-source.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import type { CollectionAt } from '../cluster/read-by-id.js';
@@ -27,6 +28,7 @@ export async function scanRange(
   signal: AbortSignal,
 ): Promise<'compared' | 'gone'> {
   const { source, destination, collections } = context;
+  let unexplained: MigratedCollection | undefined;
   for (;;) {
     const collection = collections.get(range.collection);
     if (collection === undefined || collection.dropped) return 'gone';
@@ -44,30 +46,36 @@ export async function scanRange(
       await assertInPlace(source, collection.sourceNs, uuid, signal);
       return 'compared';
     }
-    const isLost = context.followsCatalog ? isTakenAway : isElsewhere;
-    if (await isLost(context, collection, signal)) {
-      context.onTakenAway(collection);
-      return 'gone';
-    }
+    if (context.followsCatalog) {
+      // A rename or drop that is being applied is in the map only a moment later: looked at again, with the applier past it.
+      const missed = await missingAt(context, collection, signal);
+      if (missed !== undefined && missed === unexplained) return takenAway(context, missed);
+      unexplained = missed;
+    } else if (await isElsewhere(context, collection, signal)) return takenAway(context, collection);
     await sleep(RETRY_MS, signal);
   }
 }
 
+function takenAway({ onTakenAway }: VerifyContext, collection: MigratedCollection): 'gone' {
+  onTakenAway(collection);
+  return 'gone';
+}
+
 /**
- * Whether a collection that was not found where the map has it is gone although nothing that was applied since tells
- * why. Awaits the applier, which may be long in getting to the rename or drop.
+ * What the map has of a collection that the destination does not have in that place; undefined when it does, or the
+ * collection was dropped. Awaits the applier, which may be long in getting to the rename or drop.
  */
-async function isTakenAway(
+async function missingAt(
   { source, destination, collections, applied }: VerifyContext,
   collection: MigratedCollection,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<MigratedCollection | undefined> {
   await source.read('asking for the time', 'admin', { ping: 1 }, signal);
   if (source.now !== undefined) await applied(source.now, signal);
   const now = collections.get(collection.id);
-  if (now === undefined || now.dropped) return false;
-  const { destinationUuid: uuid, ns } = now;
-  return uuid !== undefined && (await findByUuid(destination, uuid, ns.db, signal)) === undefined;
+  if (now?.destinationUuid === undefined || now.dropped) return undefined;
+  const found = await findByUuid(destination, now.destinationUuid, now.ns.db, signal);
+  return found !== undefined && sameNs(found, now.ns) ? undefined : now;
 }
 
 /** Whether one of the sides has another collection, or none, under the name of one that no map follows. */

@@ -12,7 +12,7 @@ import type { VerifyContext } from './context.js';
 import { countIds, DirtySet, type IdLimits } from './dirty-set.js';
 import { DocumentComparison } from './document-comparison.js';
 import { InitialHashing } from './initial-hashing.js';
-import { mendOrder } from './order-check.js';
+import { interruptedCopies, mendOrder } from './order-check.js';
 
 const ROUND_MS = 500;
 const IDLE_CHECKPOINT_MS = 10_000;
@@ -45,6 +45,7 @@ export class VerificationPass {
   #compared: ReadUpTo | undefined;
   #checkedAt = Number.NEGATIVE_INFINITY;
   #orderIsMended = false;
+  #interrupted: ReadonlySet<string> = new Set();
 
   private constructor(context: VerifyContext, record: VerificationRecord) {
     this.#context = context;
@@ -84,6 +85,7 @@ export class VerificationPass {
     const pass = new VerificationPass(context, record);
     await pass.comparison.load(signal);
     await pass.#backlog.load(record.backlogNext ?? 0, signal);
+    pass.#interrupted = await interruptedCopies(context, signal);
     return pass;
   }
 
@@ -153,7 +155,7 @@ export class VerificationPass {
 
   async #mendOrder(signal: AbortSignal): Promise<void> {
     await this.hashing.done(signal);
-    await mendOrder(this.#context, signal);
+    await mendOrder(this.#context, this.#interrupted, signal);
     this.#orderIsMended = true;
     this.#context.onChange();
   }

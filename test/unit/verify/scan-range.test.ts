@@ -112,6 +112,25 @@ test('it was taken away only when the destination has its UUID no more although 
   assert.ok(error instanceof AppError && error.code === 'DestinationModified');
 });
 
+test('one that somebody has renamed on the destination is not waited for', async () => {
+  const renamed = contextOf(cluster(['goods']), {});
+  const error = await scanRange(renamed, moving(99), RANGE, EVENTS, signal).catch((cause: unknown) => cause);
+  assert.ok(error instanceof AppError && error.code === 'DestinationModified');
+});
+
+test('one whose drop is being applied, which the map does not have yet, was not taken away', async () => {
+  const context = contextOf(cluster([]), {});
+  const [live] = context.collections.live();
+  let applied = 0;
+  // The map hears of it while the applier is awaited for the second time.
+  const get = () => ({ ...live, dropped: applied > 1 }) as MigratedCollection;
+  const counted = async (): Promise<void> => {
+    applied++;
+  };
+  const dropping = { ...context, collections: { ...context.collections, get }, applied: counted };
+  assert.is(await scanRange(dropping, moving(99), RANGE, EVENTS, signal), 'gone');
+});
+
 test('where no map follows renames, one that is elsewhere is given up', async () => {
   const lost: string[] = [];
   const onTakenAway = ({ name }: MigratedCollection): void => {
