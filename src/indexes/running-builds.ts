@@ -2,8 +2,11 @@ import type { Binary } from '../cluster/bson.js';
 import { listIndexBuilds } from '../cluster/catalog.js';
 import { codeOf, isTransient } from '../cluster/errors.js';
 import { type Namespace, nsText } from '../cluster/namespace.js';
+import { sleep } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { IndexContext } from './context.js';
+
+const AGAIN_MS = 50;
 
 /**
  * Builds that go on at the destination: this process's own, and those of an earlier one, which the server does not stop
@@ -48,14 +51,23 @@ export class RunningBuilds {
     await this.#drop(collection.ns, collection.destinationUuid, names, signal);
   }
 
-  /** Ends builds whose process has ended, or whose answer was lost. `onFound` is called before each is ended. */
+  /**
+   * Ends builds whose process has ended, or whose answer was lost, and waits until they are gone: one that is about to
+   * finish takes no end. `onFound` is called before each is ended.
+   */
   async endOthers(collection: MigratedCollection, onFound: () => void, signal: AbortSignal): Promise<void> {
     const { id, ns, destinationUuid } = collection;
     if (this.#ours.has(id)) return;
-    for (const names of await listIndexBuilds(this.#context.destination, ns, signal)) {
-      this.#context.logger.info(`Ending a build of ${nsText(ns)} that an earlier try has begun`, { names });
-      onFound();
-      await this.#drop(ns, destinationUuid, names, signal);
+    for (let tries = 0; ; tries++) {
+      const builds = await listIndexBuilds(this.#context.destination, ns, signal);
+      if (builds.length === 0) break;
+      if (tries > 0) await sleep(AGAIN_MS, signal);
+      for (const names of builds) {
+        if (tries === 0)
+          this.#context.logger.info(`Ending a build of ${nsText(ns)} that an earlier try has begun`, { names });
+        onFound();
+        await this.#drop(ns, destinationUuid, names, signal);
+      }
     }
     if (!this.#building.has(id)) this.#ours.add(id);
   }

@@ -3,28 +3,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LaneApplier } from '../../src/apply/lane-applier.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 const FILTERS = {
   includeNamespaces: [
@@ -124,8 +108,9 @@ test('what was copied anew by a process that did not verify is compared by the n
     }
     await using harness = await MigrationHarness.open(pair);
     await harness.caughtUp();
-    const rows = harness.migration.namespaces().map((each) => `${each.namespace} ${each.documentsHashed}`);
-    assert.equal(rows.sort(), ['crm.people 2', 'shop.copy 2', 'shop.items 2']);
+    // Where a process is stopped before it has stored that it has copied it, the next one copies and compares it again.
+    const rows = harness.migration.namespaces().map((each) => [each.namespace, (each.documentsHashed ?? 0) >= 2]);
+    assert.equal(Object.fromEntries(rows), { 'crm.people': true, 'shop.copy': true, 'shop.items': true });
     await harness.commit();
   };
   await within(TEST_MS, work(), 'the migration');

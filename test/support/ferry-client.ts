@@ -150,8 +150,16 @@ export class FerryClient implements Disposable {
 
   /** Waits until a commit would succeed, commits, and waits for COMMITTED: each at most `ms`. */
   async commitAndWait(ms?: number, signal?: AbortSignal): Promise<ProgressSnapshot> {
-    await this.waitForCanCommit(ms, signal);
-    await this.commit();
+    for (;;) {
+      await this.waitForCanCommit(ms, signal);
+      const refusal = await this.commit().then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (refusal === undefined) break;
+      // A change that has just arrived, e.g. of an index.
+      if (!String(refusal).includes('while canCommit is false')) throw refusal;
+    }
     return await this.waitForState('COMMITTED', ms, signal);
   }
 
