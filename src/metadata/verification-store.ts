@@ -78,6 +78,7 @@ export interface VerificationState {
   save(record: VerificationRecord, signal: AbortSignal): Promise<void>;
   loadRanges(signal: AbortSignal): Promise<VerifyRange[]>;
   saveRanges(ranges: readonly VerifyRange[], signal: AbortSignal): Promise<void>;
+  deleteRanges(ids: readonly string[], signal: AbortSignal): Promise<void>;
   loadRechecks(signal: AbortSignal): AsyncIterable<RecheckRecord>;
   putRechecks(records: readonly RecheckRecord[], signal: AbortSignal): Promise<void>;
   deleteRechecks(keys: readonly string[], signal: AbortSignal): Promise<void>;
@@ -138,6 +139,10 @@ export class VerificationStore implements VerificationState {
       ranges.map(({ id, ...rest }) => ({ _id: id, ...rest })),
       signal,
     );
+  }
+
+  async deleteRanges(ids: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#store.deleteDocuments('verifyRanges', ids, signal);
   }
 
   async *loadRechecks(signal: AbortSignal): AsyncGenerator<RecheckRecord> {

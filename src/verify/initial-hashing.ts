@@ -101,10 +101,22 @@ export class InitialHashing {
 
   /** Ranges to be compared, but for those of collections that are being copied. */
   async #open(signal: AbortSignal): Promise<VerifyRange[]> {
-    const ranges = await this.#context.store.loadRanges(signal);
+    const stored = await this.#context.store.loadRanges(signal);
+    const left = stored.filter((range) => range.done && this.#isGone(range.collection));
+    if (left.length > 0)
+      await this.#context.store.deleteRanges(
+        left.map(({ id }) => id),
+        signal,
+      );
+    const ranges = stored.filter((range) => !range.done || !this.#isGone(range.collection));
     this.progress.load(ranges.filter((range) => !this.#seen.has(range.id)));
     for (const { id } of ranges) this.#seen.add(id);
     return ranges.filter((range) => !range.done && !this.#held.has(range.collection));
+  }
+
+  /** A source may have many collections dropped and made anew, day after day. */
+  #isGone(collection: string): boolean {
+    return this.#context.collections.get(collection)?.dropped !== false;
   }
 
   #finish(): void {

@@ -39,6 +39,10 @@ export class MemoryVerificationState implements VerificationState {
     for (const range of ranges) this.#ranges.set(range.id, range);
   }
 
+  async deleteRanges(ids: readonly string[]): Promise<void> {
+    for (const id of ids) this.#ranges.delete(id);
+  }
+
   /** Nothing survives the process, so nothing has to be stored besides the queue itself. */
   async *loadRechecks(): AsyncGenerator<RecheckRecord> {
     yield* [];
