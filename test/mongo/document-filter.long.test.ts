@@ -10,7 +10,7 @@ for (const seed of [2, 3, 4, 5, 6]) {
   test(`documents that move in and out of a filter, over kills (-9), end as the filter has them (seed ${seed})`, async () => {
     const migrate = async () => {
       await using pair = await startPair();
-      return migrateTenantWithKills(pair, seed);
+      return await migrateTenantWithKills(pair, seed);
     };
     assert.equal(await within(TEST_MS, migrate(), 'the migration'), []);
   });
