@@ -1,4 +1,5 @@
 import { linkAbort } from './signals.js';
+import { Turns } from './turns.js';
 
 /**
  * Runs `fn` on every item, at most `limit` at a time, in the order of `items`; resolves with the results in that order.
@@ -50,7 +51,7 @@ interface Pull<T> {
 /** One shared cursor for all workers: an async generator must not be asked again before it has answered. */
 function pullOneAtATime<T>(items: Iterable<T> | AsyncIterable<T>): Pull<T> {
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-  let last: Promise<unknown> = Promise.resolve();
+  const turns = new Turns();
   let index = 0;
   let finished = false;
   const pull = async (): Promise<{ item: T; index: number } | undefined> => {
@@ -63,11 +64,7 @@ function pullOneAtATime<T>(items: Iterable<T> | AsyncIterable<T>): Pull<T> {
     return { item: result.value, index: index++ };
   };
   return {
-    next() {
-      const turn = last.then(pull);
-      last = turn.catch(() => undefined);
-      return turn;
-    },
+    next: () => turns.take(pull),
     async close() {
       if (!finished) await iterator.return?.();
     },

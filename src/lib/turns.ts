@@ -5,7 +5,16 @@ export class Turns {
   /** Resolves or rejects as `work` does; a failure does not keep the next one from its turn. */
   take<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#last.then(work);
-    this.#last = turn.catch(() => undefined);
+    // Its failure is the caller's to read.
+    this.#last = turn.then(
+      () => undefined,
+      () => undefined,
+    );
     return turn;
+  }
+
+  /** Resolves once what was given so far has ended, well or not. */
+  async ended(): Promise<void> {
+    await this.#last;
   }
 }

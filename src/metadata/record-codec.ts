@@ -123,12 +123,13 @@ function toIntent(value: unknown): DdlRecord['intent'] {
   return { token: String(doc['token']), event: optionalBytes(doc['event']) };
 }
 
-function bytes(value: unknown): Buffer {
+/** A copy of a record's bytes. Errors: MetadataUnreadable when they are none. */
+export function bytes(value: unknown): Buffer {
   if (!(value instanceof Binary))
     throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
   return Buffer.from(value.buffer.subarray(0, value.position));
 }
 
-function optionalBytes(value: unknown): Buffer | undefined {
+export function optionalBytes(value: unknown): Buffer | undefined {
   return value instanceof Binary ? bytes(value) : undefined;
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { Binary, type Doc, Timestamp } from '../cluster/bson.js';
+import { type Doc, Timestamp } from '../cluster/bson.js';
 import type { Token } from '../cluster/position.js';
-import { AppError } from '../errors.js';
+import { bytes, optionalBytes } from './record-codec.js';
 import type { MetadataStore } from './store.js';
 
 /** Where the verifier is. Everything at or before the tokens is compared, or waits in the recheck queue that is stored. */
@@ -254,15 +254,4 @@ function toRange(doc: Doc): VerifyRange {
 
 function toRecheck(doc: Doc): RecheckRecord {
   return { collection: String(doc['collection']), id: bytes(doc['id']) };
-}
-
-function bytes(value: unknown): Buffer {
-  const found = optionalBytes(value);
-  if (found === undefined)
-    throw new AppError('MetadataUnreadable', 'a record of the verifier is not of the form this program wrote');
-  return found;
-}
-
-function optionalBytes(value: unknown): Buffer | undefined {
-  return value instanceof Binary ? Buffer.from(value.buffer.subarray(0, value.position)) : undefined;
 }

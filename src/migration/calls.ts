@@ -3,6 +3,7 @@ import { clusterError, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
+import { Turns } from '../lib/turns.js';
 import type { Finding } from '../preflight/finding.js';
 import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
 import type { StateMachine } from './machine.js';
@@ -44,7 +45,7 @@ const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
   readonly #context: CallContext;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   constructor(context: CallContext) {
     this.#context = context;
@@ -145,7 +146,7 @@ export class Calls {
 
   /** Resolves once the calls so far have ended, well or not. */
   async ended(): Promise<void> {
-    await this.#last;
+    await this.#turns.ended();
   }
 
   #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
@@ -222,9 +223,7 @@ export class Calls {
 
   /** One call after the other. */
   #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const turn = this.#last.then(() => this.#carryOut(call));
-    this.#last = turn.catch(() => undefined);
-    return turn;
+    return this.#turns.take(() => this.#carryOut(call));
   }
 
   /**

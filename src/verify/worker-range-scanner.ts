@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
@@ -102,7 +101,8 @@ export class WorkerRangeScanner implements RangeScanner {
     this.#worker = new Worker(threadEntry(), { workerData: data, argv: [], resourceLimits: LIMITS });
     this.#worker.on('message', (message: FromScanWorker) => this.#take(message));
     this.#worker.on('error', (error) => this.#fail(new ThreadEnded(error.message, { cause: error })));
-    this.#exited = once(this.#worker, 'exit').catch(() => undefined);
+    // Not events.once: it ends with an error, before the thread has.
+    this.#exited = new Promise((resolve) => this.#worker.once('exit', resolve));
     void this.#exited.then(() => this.#fail(new ThreadEnded('it has ended')));
   }
 

@@ -42,6 +42,17 @@ async function seed(): Promise<void> {
       .insertMany([{ _id: 'a' }, { _id: 'lost' }]);
 }
 
+/** Makes a collection that comes into the filter by a rename, and waits until it is copied. */
+async function makeCopy(): Promise<void> {
+  await source
+    .db('shop')
+    .collection('items')
+    .aggregate([{ $out: 'copy' }])
+    .toArray();
+  const isCopied = async () => (await destination.db('store').collection('copy').countDocuments()) === 2;
+  await eventually(30_000, isCopied, 'the collection being copied');
+}
+
 async function openStreams(client: MongoClient): Promise<string> {
   const operations = client.db('admin').aggregate([{ $currentOp: { idleCursors: true } }]);
   const commands: unknown[] = [];
@@ -56,14 +67,7 @@ test('under a filter with other names, what is lost or written by others is foun
     await harness.sync(FILTERS);
     const outside = source.db('far').collection('away');
     await outside.insertMany(Array.from({ length: 2000 }, (_, n) => ({ n })));
-    // A collection that comes into the filter by a rename.
-    await source
-      .db('shop')
-      .collection('items')
-      .aggregate([{ $out: 'copy' }])
-      .toArray();
-    const copied = async () => (await destination.db('store').collection('copy').countDocuments()) === 2;
-    await eventually(30_000, copied, 'the collection being copied');
+    await makeCopy();
     for (const [db, coll] of [
       ['shop', 'items'],
       ['shop', 'copy'],
@@ -97,13 +101,7 @@ test('what was copied anew by a process that did not verify is compared by the n
     }
     {
       await using other = await MigrationHarness.open(pair, { disableVerification: true });
-      await source
-        .db('shop')
-        .collection('items')
-        .aggregate([{ $out: 'copy' }])
-        .toArray();
-      const copied = async () => (await destination.db('store').collection('copy').countDocuments()) === 2;
-      await eventually(30_000, copied, 'the collection being copied');
+      await makeCopy();
       await other.caughtUp();
     }
     await using harness = await MigrationHarness.open(pair);

@@ -144,8 +144,10 @@ test('a repair that waits for the applier finds collections that are renamed or 
   await source.db('shop').collection<{ _id: number }>('carts').insertOne({ _id: 1 });
   const gate = deferred<void>();
   let isShut = false;
+  let isWaiting = false;
   const wrapApplier = (applier: LaneApplier): LaneApplier => ({
     apply: async (operations, signal) => {
+      isWaiting = isShut;
       if (isShut) await gate.promise;
       return applier.apply(operations, signal);
     },
@@ -163,8 +165,9 @@ test('a repair that waits for the applier finds collections that are renamed or 
     await from.renameCollection('items', 'goods');
     await from.renameCollection('log', 'journal');
     await from.dropCollection('carts');
-    await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
+    await eventually(20_000, () => isWaiting, 'the applier being held');
     const repairing = harness.migration.repair([]);
+    // Until it waits for the applier, which nothing tells of; if it does not yet, the test passes all the same.
     await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
     isShut = false;
     gate.resolve();

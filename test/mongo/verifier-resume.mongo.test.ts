@@ -106,8 +106,6 @@ test('a capped collection of which a process that was killed has copied a part o
     const insert = { insert: 'verifyRanges', documents: [again], mayBypassWriteBlocking: true };
     await destination.db(METADATA_DB).command(insert);
     await using harness = await MigrationHarness.open(pair);
-    // Long enough for what is missing to count as a difference.
-    await new Promise((resolve) => setTimeout(resolve, 5000));
     await harness.commit();
   };
   await within(TEST_MS, work(), 'the migration');

@@ -123,6 +123,16 @@ test('the options of start tell which part of the source the destination is to h
   assert.is(await within(TEST_MS, mended.ended, 'the comparison'), 0, mended.told());
 });
 
+test('where the destination holds data of others, views are not compared', async () => {
+  await destination.db('shop').collection('cheap').drop();
+  const part = ['--includeNamespaces', '[{"database":"shop"}]'];
+  const whole = verify(...part);
+  assert.is(await within(TEST_MS, whole.ended, 'the comparison'), 1, whole.told());
+  assert.equal(whole.differences.map(textOf), ['shop.cheap missing a view is missing']);
+  const shared = verify(...part, '--preExistingDestinationData');
+  assert.is(await within(TEST_MS, shared.ended, 'the comparison'), 0, shared.told());
+});
+
 test('the request of a start is taken as a file, also one that goes from cluster1 to cluster0', async () => {
   const file = path.join(os.tmpdir(), `mongoferry-verify-${process.pid}.json`);
   await destination.db('shop').collection<{ _id: number }>('items').deleteOne({ _id: 7 });

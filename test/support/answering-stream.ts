@@ -1,0 +1,23 @@
+import { Long, Timestamp } from 'mongodb';
+import type { Cluster } from '../../src/cluster/cluster.js';
+
+/** The cluster time of every answer of {@link answeringStream}. */
+export const STREAM_TIME = new Timestamp({ t: 16, i: 1 });
+
+const TOKEN = { _data: '820000001000000001AA' };
+
+/** An answer of a change stream whose position is at {@link STREAM_TIME}. */
+export function streamReply(batch: Record<string, unknown>): unknown {
+  return { cursor: { id: Long.fromNumber(1), ns: 'admin.$cmd.aggregate', postBatchResumeToken: TOKEN, ...batch } };
+}
+
+/** A double of a cluster that gives these answers to the reader of a change stream, and then none. */
+export function answeringStream(replies: Promise<unknown>[]): Cluster {
+  return {
+    isAtLeast: () => true,
+    tellOutage: () => undefined,
+    startSession: () => ({ endSession: () => Promise.resolve() }),
+    command: (_db: string, command: object) =>
+      'killCursors' in command ? Promise.resolve({}) : (replies.shift() ?? new Promise(() => undefined)),
+  } as unknown as Cluster;
+}
