@@ -4,7 +4,7 @@ import { assertEqualClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { METADATA_DB } from '../support/stored-migration.js';
-import { within } from '../support/within.js';
+import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 90_000;
 const COLLECTIONS = 120;
@@ -106,6 +106,11 @@ test('a capped collection of which a process that was killed has copied a part o
     const insert = { insert: 'verifyRanges', documents: [again], mayBypassWriteBlocking: true };
     await destination.db(METADATA_DB).command(insert);
     await using harness = await MigrationHarness.open(pair);
+    const isWhole = async () => {
+      const [there, here] = [source, destination].map((each) => each.db('shop').collection('log').countDocuments());
+      return (await there) === (await here);
+    };
+    await eventually(30_000, isWhole, 'the collection being copied again, before any commit');
     await harness.commit();
   };
   await within(TEST_MS, work(), 'the migration');
