@@ -15,6 +15,13 @@ export interface ConnectOptions {
   readonly logger: Logger;
   /** Connections for data; catalog reads and checkpoints have a few of their own, so that data cannot starve them. */
   readonly maxPoolSize: number;
+  /** Of the process: what servers know its connections by. Made anew when it is left out. */
+  readonly tag?: string;
+}
+
+/** A name by which servers know all connections of this process, besides the one that all of mongoferry's have. */
+export function processTag(): string {
+  return `mongoferry/${randomUUID()}`;
 }
 
 /** The driver's clients of one deployment: pools of their own, so that none can starve another. */
@@ -24,14 +31,15 @@ export interface Clients {
   readonly data: MongoClient;
   readonly control: MongoClient;
   readonly record: MongoClient;
+  /** For what changes the catalog or the write block: it tells which connection each command is sent on. */
+  readonly structure: MongoClient;
 }
 
 /** Connections for the lease and the migration's record: renewals under way, and what stores besides. */
-const RECORD_POOL = 16;
+export const RECORD_POOL = 16;
 
 /** Errors: InvalidRequest; the driver's text names the option, and a value only where that is no secret. */
-export function makeClients({ name, uri, maxPoolSize }: ConnectOptions): Clients {
-  const tag = `mongoferry/${randomUUID()}`;
+export function makeClients({ name, uri, maxPoolSize, tag = processTag() }: ConnectOptions): Clients {
   const common: MongoClientOptions = {
     appName: 'mongoferry',
     driverInfo: { platform: tag },
@@ -43,9 +51,11 @@ export function makeClients({ name, uri, maxPoolSize }: ConnectOptions): Clients
     connectTimeoutMS: 5000,
     maxConnecting: 8,
   };
-  const make = (size: number): MongoClient => new MongoClient(uri, { ...common, maxPoolSize: size });
+  const make = (size: number, more: MongoClientOptions = {}): MongoClient =>
+    new MongoClient(uri, { ...common, maxPoolSize: size, ...more });
   try {
-    return { tag, data: make(maxPoolSize), control: make(8), record: make(RECORD_POOL) };
+    const structure = make(maxPoolSize, { monitorCommands: true });
+    return { tag, data: make(maxPoolSize), control: make(8), record: make(RECORD_POOL), structure };
   } catch (error) {
     const description = `the driver does not take the connection string: ${safeText(error)}`;
     throw invalidRequest([{ field: name, description }]);
@@ -62,8 +72,8 @@ export async function closeClients(clients: Clients): Promise<void> {
   await Promise.allSettled(all(clients).map((each) => each.close()));
 }
 
-function all({ data, control, record }: Clients): MongoClient[] {
-  return [data, control, record];
+function all({ data, control, record, structure }: Clients): MongoClient[] {
+  return [data, control, record, structure];
 }
 
 /** Why there is no connection: MissingPrivilege when the credentials were refused, as a rule ClusterUnreachable. */

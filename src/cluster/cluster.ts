@@ -1,8 +1,8 @@
-import type { ClientSession } from 'mongodb';
+import type { ClientSession, MongoClient } from 'mongodb';
 import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
-import type { Doc, Timestamp } from './bson.js';
+import type { Binary, Doc, Timestamp } from './bson.js';
 import {
   type Clients,
   type ConnectOptions,
@@ -11,9 +11,13 @@ import {
   MAJORITY_WRITE,
   makeClients,
   openClients,
+  RECORD_POOL,
 } from './clients.js';
+import { Deadlines } from './deadlines.js';
 import { Code, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
+import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
+import { StructuralCommands } from './structural-commands.js';
 
 /** Driver options of one command, beyond the command itself. */
 export interface CommandOptions {
@@ -24,12 +28,34 @@ export interface CommandOptions {
   readonly control?: boolean;
   /** Uses the one kept for the lease and the migration's record, which nothing else may hold up. */
   readonly record?: boolean;
-  /** Asked in the moment the command is sent: after so many milliseconds the server gives it up. May throw. */
-  readonly maxTimeMs?: () => number;
+  /** Milliseconds after which the command is given up here, whatever the server does with it. */
+  readonly limitMs?: number;
+  /** How many statements a write has, where its payload is none of the driver's arrays. */
+  readonly statements?: number;
 }
 
-/** Writes of documents: they take effect before the right to write is over, or not at all. Others may take hours. */
-const BOUNDED = new Set(['insert', 'update', 'delete']);
+/** The right to write to a cluster, as the lease of a migration gives it. */
+export interface WriteGuard {
+  /** Throws when the right to write is not certain now. */
+  assertHeld(): void;
+  /** Runs `work`, which sends a structural command, once whoever takes over is sure to learn of it. */
+  changing<T>(work: () => Promise<T>): Promise<T>;
+}
+
+/** Writes of documents, which the server refuses by their number when they come late, and where their statements are. */
+const FIELDS = new Map([
+  ['insert', 'documents'],
+  ['update', 'updates'],
+  ['delete', 'deletes'],
+]);
+/** For short reads. */
+const READ_LIMIT_MS = 20_000;
+/** For short writes, which wait for a majority that may be far behind. */
+const WRITE_LIMIT_MS = 120_000;
+/** Commands that answer at once on a server that is well, whatever the amount of data. */
+const SHORT_READS = new Set(['ping', 'hello', 'connectionStatus', 'serverStatus', 'listIndexes', 'listCollections']);
+/** The collection of a metadata database in which the numbers of lost writes are stored. */
+const NUMBERS = 'numbers';
 
 /**
  * One deployment: commands, the facts about it, and the retry policy for transient errors. The only holder of driver
@@ -47,7 +73,10 @@ export class Cluster {
   #outage: string | undefined;
   #bypass = false;
   #now: Timestamp | undefined;
-  #guard: () => number = () => Number.POSITIVE_INFINITY;
+  #guard: WriteGuard | undefined;
+  readonly #deadlines: Deadlines;
+  readonly #structural: StructuralCommands;
+  #numbered: { readonly db: string; readonly data: NumberedSessions; readonly record: NumberedSessions } | undefined;
 
   private constructor({ name, uri, logger }: ConnectOptions, clients: Clients, facts: ClusterFacts) {
     this.name = name;
@@ -56,6 +85,8 @@ export class Cluster {
     this.#clients = clients;
     this.facts = facts;
     this.#logger = logger;
+    this.#deadlines = new Deadlines(clients.control);
+    this.#structural = new StructuralCommands(clients.structure, clients.tag);
   }
 
   /**
@@ -112,55 +143,138 @@ export class Cluster {
   }
 
   /** Runs one command on the primary, once. */
-  async command(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+  command(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
     const { record, control, data } = this.#clients;
     const client = options.record === true ? record : options.control === true ? control : data;
+    const short = SHORT_READS.has(nameOf(command)) ? { limitMs: READ_LIMIT_MS } : {};
+    return this.#run(client, db, command, { ...short, ...options });
+  }
+
+  async #run(client: MongoClient, db: string, command: Doc, options: CommandOptions): Promise<Doc> {
     const started = performance.now();
+    const name = nameOf(command);
     try {
-      const sent = options.maxTimeMs === undefined ? command : withMaxTime(command, options.maxTimeMs);
-      const reply: Doc = await client.db(db).command(sent, {
-        promoteLongs: false,
-        ...(options.session === undefined ? {} : { session: options.session }),
-        ...(options.raw === undefined ? {} : { fieldsAsRaw: options.raw }),
-      });
+      const reply: Doc = await this.#deadlines.within(name, options.limitMs, (signal) =>
+        client.db(db).command(command, {
+          signal,
+          promoteLongs: false,
+          ...(options.session === undefined ? {} : { session: options.session }),
+          ...(options.raw === undefined ? {} : { fieldsAsRaw: options.raw }),
+        }),
+      );
       this.#seeTime(reply['operationTime'] as Timestamp | undefined);
       return reply;
     } catch (error) {
-      noteOrigin(error, `${Object.keys(command)[0]} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
+      noteOrigin(error, `${name} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
       throw error;
     } finally {
-      const name = Object.keys(command)[0] ?? 'unknown';
       metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });
     }
   }
 
   /**
-   * From now on `guard` is called before every write: the lease of the migration that writes here. It may throw, and
-   * returns for how many milliseconds the right to write is certain.
+   * From now on every write asks `guard`: the lease of the migration that writes here. `numbersDb`: the metadata
+   * database, where it is on this cluster; writes of documents are numbered then, so that the server refuses late ones.
    */
-  guardWrites(guard: () => number): void {
+  guardWrites(guard: WriteGuard, numbersDb?: string): void {
     this.#guard = guard;
+    if (numbersDb === undefined || this.#numbered?.db === numbersDb || !this.isAtLeast(6)) return;
+    const { data, record } = this.#clients;
+    this.#numbered = {
+      db: numbersDb,
+      data: new NumberedSessions(data, data.options.maxPoolSize, this.#storeNumber(data, numbersDb)),
+      record: new NumberedSessions(record, RECORD_POOL, this.#storeNumber(record, numbersDb)),
+    };
   }
 
   /** Throws when this process may not write here now; `write` asks it by itself. */
   assertMayWrite(): void {
-    this.#guard();
+    this.#guard?.assertHeld();
+  }
+
+  /** The sessions that this process's numbered writes are sent in; empty where none are. */
+  get sessionIds(): readonly Binary[] {
+    return this.#numbered === undefined ? [] : [...this.#numbered.data.ids, ...this.#numbered.record.ids];
+  }
+
+  /** Lets the server refuse whatever an earlier process has sent in these sessions, stored in `numbersDb`. */
+  async closeSessions(ids: readonly Binary[], numbersDb: string): Promise<void> {
+    const { record } = this.#clients;
+    await closeSessions(record, ids, this.#storeNumber(record, numbersDb));
+  }
+
+  /** Resolves once no write whose answer was lost can take effect any more. */
+  async settleWrites(signal: AbortSignal): Promise<void> {
+    await this.attempt('making sure of writes whose answer was lost', signal, async () => {
+      await this.#structural.settle();
+      await this.#numbered?.data.settle();
+      await this.#numbered?.record.settle();
+    });
   }
 
   /**
-   * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. A write
-   * of documents does not outlive the right to write, however long it waited for a connection or on the server.
+   * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. If its
+   * answer is lost, it takes effect before the next write or never: documents by their number, which the server checks,
+   * everything else by waiting for its connection to end. Errors: also LeaseLost and ClusterUnreachable.
    */
   async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    const isBounded = Number.isFinite(this.#guard()) && BOUNDED.has(Object.keys(command)[0] ?? '');
-    return this.writeUnguarded(db, command, isBounded ? { ...options, maxTimeMs: this.#guard } : options);
+    this.assertMayWrite();
+    const full = { ...command, writeConcern: MAJORITY_WRITE };
+    const field = FIELDS.get(nameOf(command));
+    if (field === undefined || isMulti(command)) return this.structure(db, full);
+    const sessions = options.record === true ? this.#numbered?.record : this.#numbered?.data;
+    if (sessions === undefined) return this.#writeUnblocked(full, (ready) => this.command(db, ready, options));
+    const { data, record } = this.#clients;
+    const [client, limit] = options.record === true ? [record, { limitMs: WRITE_LIMIT_MS }] : [data, {}];
+    const statements = options.statements ?? (command[field] as readonly unknown[]).length;
+    return this.#writeUnblocked(full, (ready) =>
+      sessions.send(statements, ({ session, fields }) => {
+        // A free session may have been waited for.
+        this.assertMayWrite();
+        return this.#run(client, db, { ...ready, ...fields }, { ...options, ...limit, session });
+      }),
+    );
   }
 
-  /** `write` for the lease itself, which is what the guard asks. */
-  async writeUnguarded(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+  /** A write to the lease itself, which is what the guard asks; it states by itself what it may change. */
+  async writeUnguarded(db: string, command: Doc): Promise<Doc> {
     const full = { ...command, writeConcern: MAJORITY_WRITE };
+    return this.#writeUnblocked(full, (ready) => this.command(db, ready, { record: true, limitMs: WRITE_LIMIT_MS }));
+  }
+
+  /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
+  async structure(db: string, command: Doc): Promise<Doc> {
+    this.assertMayWrite();
+    const send = (): Promise<Doc> =>
+      this.#writeUnblocked(command, (ready) =>
+        this.#structural.send(nameOf(command), (session) => {
+          this.assertMayWrite();
+          return this.#run(this.#clients.structure, db, ready, { session });
+        }),
+      );
+    return this.#guard === undefined ? send() : this.#guard.changing(send);
+  }
+
+  /** Whether a structural command whose answer was lost may still be carried out. */
+  get mayStillChange(): boolean {
+    return this.#structural.holdsLost;
+  }
+
+  /** One real retryable write: the server stores the number with it, and a majority has both. */
+  #storeNumber(client: MongoClient, db: string): StoreNumber {
+    return async (session, id, txnNumber) => {
+      const update = { q: { _id: id }, u: { $set: { number: txnNumber } }, upsert: true };
+      const command = { update: NUMBERS, updates: [update], writeConcern: MAJORITY_WRITE, txnNumber };
+      await this.#writeUnblocked(command, (ready) =>
+        this.#run(client, db, ready, { session, limitMs: WRITE_LIMIT_MS }),
+      );
+    };
+  }
+
+  /** Errors: WritesBlocked when a write block holds it back. */
+  async #writeUnblocked(command: Doc, send: (command: Doc) => Promise<Doc>): Promise<Doc> {
     try {
-      const reply = await this.#writeOnce(db, full, options);
+      const reply = await this.#writeOnce(command, send);
       if (!holdsBlocked(reply)) return reply;
     } catch (error) {
       if (codeOf(error) !== Code.UserWritesBlocked) throw error;
@@ -170,14 +284,14 @@ export class Cluster {
     throw writesBlocked(this.label);
   }
 
-  async #writeOnce(db: string, command: Doc, options: CommandOptions): Promise<Doc> {
+  async #writeOnce(command: Doc, send: (command: Doc) => Promise<Doc>): Promise<Doc> {
     try {
-      return await this.command(db, { ...command, ...this.bypassField() }, options);
+      return await send({ ...command, ...this.bypassField() });
     } catch (error) {
       if (codeOf(error) !== Code.MayNotBypassWriteBlocking || !this.#bypass) throw error;
       // Access control was switched on since the probe: the user's own privilege decides from here on.
       this.#bypass = false;
-      return this.command(db, command, options);
+      return send(command);
     }
   }
 
@@ -260,10 +374,13 @@ export class Cluster {
   }
 }
 
-/** The driver copies a command once it has a connection for it, right before it is sent: only then is the time known. */
-function withMaxTime(command: Doc, maxTimeMs: () => number): Doc {
-  const get = (): number => Math.max(1, Math.floor(maxTimeMs()));
-  return Object.defineProperty({ ...command }, 'maxTimeMS', { get, enumerable: true });
+/** Whether it removes any number of documents: such a one is no retryable write, and has no number. */
+function isMulti({ deletes }: Doc): boolean {
+  return Array.isArray(deletes) && (deletes as { limit?: unknown }[]).some(({ limit }) => limit === 0);
+}
+
+function nameOf(command: Doc): string {
+  return Object.keys(command)[0] ?? 'unknown';
 }
 
 /** The kind of a work: its first word. The others may name namespaces, of which there may be any number. */

@@ -4,7 +4,10 @@ import { redactDocuments } from '../lib/redact.js';
 
 /** Server error codes the engine reads, by the names of the server's error_codes.yml. */
 export const Code = {
+  BadValue: 2,
+  FailedToParse: 9,
   Unauthorized: 13,
+  TypeMismatch: 14,
   AuthenticationFailed: 18,
   LockTimeout: 24,
   NamespaceNotFound: 26,
@@ -14,6 +17,7 @@ export const Code = {
   CappedPositionLost: 136,
   CommandNotSupportedOnView: 166,
   QueryPlanKilled: 175,
+  TransactionTooOld: 225,
   SnapshotTooOld: 239,
   SnapshotUnavailable: 246,
   IndexBuildAborted: 276,
@@ -77,6 +81,23 @@ export function isTransient(error: unknown): boolean {
   if (code !== undefined && TRANSIENT_CODES.has(code)) return true;
   if (TRANSIENT_LABELS.some((label) => error.hasErrorLabel(label))) return true;
   return GONE.has(error.name);
+}
+
+/** Errors of a command that never left: no server was found for it, or no connection. */
+const NEVER_SENT = new Set([
+  'MongoServerSelectionError',
+  'MongoPoolClearedError',
+  'MongoPoolClosedError',
+  'MongoServerClosedError',
+  'MongoTopologyClosedError',
+  'MongoNotConnectedError',
+  'MongoWaitQueueTimeoutError',
+]);
+
+/** Whether a command that failed so may still be carried out: it was sent, and no server has answered it. */
+export function mayHaveBeenSent(error: unknown): boolean {
+  if (error instanceof MongoServerError) return false;
+  return !(error instanceof MongoError) || !NEVER_SENT.has(error.name);
 }
 
 /** Whether the change stream's position has fallen out of the oplog: never go on from "now" after this. */

@@ -11,12 +11,18 @@ export interface ClusterFacts {
   readonly setId: string;
   /** "host:port" of the primary or the first seed, never with credentials. */
   readonly address: string;
+  /** "name@database" of the user of these connections; '' where access control is off. */
+  readonly user: string;
 }
 
 /** Asks a deployment what it is. Errors are the driver's. */
 export async function readFacts(client: MongoClient): Promise<ClusterFacts> {
   const admin = client.db('admin');
-  const [hello, build] = await Promise.all([admin.command({ hello: 1 }), admin.command({ buildInfo: 1 })]);
+  const [hello, build, status] = await Promise.all([
+    admin.command({ hello: 1 }),
+    admin.command({ buildInfo: 1 }),
+    admin.command({ connectionStatus: 1 }),
+  ]);
   const topology =
     hello['msg'] === 'isdbgrid' ? 'sharded' : typeof hello['setName'] === 'string' ? 'replicaSet' : 'standalone';
   const [major = 0, minor = 0, patch = 0] = build['versionArray'] as number[];
@@ -26,8 +32,14 @@ export async function readFacts(client: MongoClient): Promise<ClusterFacts> {
     versionText: String(build['version']),
     topology,
     setId: topology === 'replicaSet' ? await readSetId(client) : '',
+    user: usersOf(status['authInfo']),
     address: typeof hello['primary'] === 'string' ? hello['primary'] : (seed?.toString() ?? 'unknown'),
   };
+}
+
+function usersOf(authInfo: unknown): string {
+  const { authenticatedUsers } = authInfo as { authenticatedUsers: { user: string; db: string }[] };
+  return authenticatedUsers.map(({ user, db }) => `${user}@${db}`).join();
 }
 
 async function readSetId(client: MongoClient): Promise<string> {

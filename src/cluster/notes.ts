@@ -1,6 +1,9 @@
 import type { Timestamp } from './bson.js';
 import type { Cluster } from './cluster.js';
 
+/** A note waits for a majority, which may be far behind. */
+const NOTE_LIMIT_MS = 120_000;
+
 /**
  * Writes a no-op to the oplog with majority write concern and returns its cluster time: everything acknowledged before
  * the call is at or before it, and change streams move past it even when nobody writes.
@@ -11,7 +14,7 @@ export async function writeNote(cluster: Cluster, reason: string, signal: AbortS
     cluster.command(
       'admin',
       { appendOplogNote: 1, data: { mongoferry: reason }, writeConcern: { w: 'majority' } },
-      { control: true },
+      { control: true, limitMs: NOTE_LIMIT_MS },
     ),
   );
   return reply['operationTime'] as Timestamp;

@@ -4,6 +4,7 @@ import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 
 const POLL_MS = 100;
+const TELL_AFTER_MS = 2000;
 
 /**
  * Commands that change something and take effect by themselves. Not createIndexes: the server goes on with it for hours
@@ -23,23 +24,35 @@ const WRITES = new Set([
 ]);
 const WRITE_OPERATIONS = new Set(['insert', 'update', 'remove']);
 
+/** Whose operations are ended. */
+export interface Ended {
+  readonly clientTags: readonly string[];
+  /** Also resolves only when their connections have ended, and with that all that they had sent was read. */
+  readonly awaitsConnections: boolean;
+  /** Called with what is waited for when that takes some seconds. */
+  readonly onWaiting?: (text: string) => void;
+}
+
 /**
- * Ends the writes that a server is still carrying out, or has not yet read, for connections of these tags, and resolves
- * once there are none. `isGone`: the processes have ended, so their connections end, too, once all they sent is read.
+ * Ends the writes that a server is still carrying out for connections of these tags, and resolves once there are none.
  * A user sees and ends their own operations without any privilege. Source: MongoDB manual, $currentOp, killOp.
  */
-export async function endWrites(
-  cluster: Cluster,
-  clientTags: readonly string[],
-  isGone: boolean,
-  signal: AbortSignal,
-): Promise<void> {
+export async function endWrites(cluster: Cluster, ended: Ended, signal: AbortSignal): Promise<void> {
+  const { clientTags, awaitsConnections, onWaiting } = ended;
+  const started = performance.now();
+  let told = false;
   for (;;) {
     const operations = await operationsOf(cluster, clientTags, signal);
     const writes = operations.filter((each) => each['active'] === true && isWrite(each));
-    const unread = isGone ? operations.filter((each) => each['active'] !== true) : [];
+    const unread = awaitsConnections ? operations.filter((each) => each['active'] !== true) : [];
     if (writes.length + unread.length === 0) return;
     for (const { opid } of writes) await endOperation(cluster, opid);
+    if (!told && performance.now() - started > TELL_AFTER_MS) {
+      told = true;
+      onWaiting?.(
+        `${cluster.label} may still receive commands of an earlier process of this migration: waiting for ${writes.length + unread.length} of its connections to end. Stop that process`,
+      );
+    }
     await sleep(POLL_MS, signal);
   }
 }

@@ -103,7 +103,7 @@ export class RawWriter {
       ...(write.uuid === undefined ? {} : { collectionUUID: write.uuid }),
       [FIELD[write.kind]]: this.#payload(write),
     };
-    const reply = await this.#cluster.write(write.db, command);
+    const reply = await this.#cluster.write(write.db, command, { statements: write.statements.length });
     return ((reply['writeErrors'] as Doc[] | undefined) ?? []).map(toWriteError);
   }
 

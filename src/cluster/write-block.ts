@@ -33,7 +33,7 @@ export async function setBlock(
     if ((await isBlocked(cluster, signal)) === block) return;
     cluster.assertMayWrite();
     onSending();
-    await cluster.command('admin', { setUserWriteBlockMode: 1, global: block }, { control: true });
+    await cluster.structure('admin', { setUserWriteBlockMode: 1, global: block });
   });
 }
 
@@ -45,9 +45,8 @@ export async function tryBlock(cluster: Cluster, signal: AbortSignal): Promise<b
   const command = { setUserWriteBlockMode: 1, global: true, maxTimeMS: MAX_TIME_MS };
   return cluster.attempt('blocking writes', signal, async () => {
     if (await isBlocked(cluster, signal)) return true;
-    cluster.assertMayWrite();
     try {
-      await cluster.command('admin', command, { control: true });
+      await cluster.structure('admin', command);
       return true;
     } catch (error) {
       const code = codeOf(error);
@@ -63,7 +62,8 @@ export async function openTransactions(cluster: Cluster, signal: AbortSignal): P
     aggregate: 1,
     pipeline: [
       { $currentOp: { allUsers: true, idleSessions: true } },
-      { $match: { transaction: { $exists: true } } },
+      // Not retryable writes, which are shown with a number, too.
+      { $match: { 'transaction.parameters.autocommit': false } },
       { $limit: MAX_NAMED_TRANSACTIONS },
     ],
     cursor: {},

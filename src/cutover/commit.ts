@@ -99,6 +99,8 @@ export async function commitFromHandover(
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const { destination, store, collections, logger } = context;
+  // From here on the data is the applications': nothing of ours may still be on its way to it.
+  await destination.settleWrites(signal);
   if (record.blockedDestination) await setBlock(destination, false, signal);
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
   await context.onHandover(signal);

@@ -45,7 +45,10 @@ export class FencedDocuments {
     return this.#cluster.attempt('reading metadata', signal, async () => {
       const session = this.#cluster.startSession();
       try {
-        const find = { find: coll, filter, ...more, batchSize: 10_000, readConcern: { level: 'majority' } };
+        // Not older than what this process has seen, also right after an election.
+        const { now } = this.#cluster;
+        const readConcern = { level: 'majority', ...(now === undefined ? {} : { afterClusterTime: now }) };
+        const find = { find: coll, filter, ...more, batchSize: 10_000, readConcern };
         const docs: Doc[] = [];
         let reply = await this.#cluster.command(this.#db, find, { session });
         for (;;) {
@@ -87,8 +90,12 @@ export class FencedDocuments {
   }
 
   async deleteByIds(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
-    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
-      await this.#delete(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal);
+    const term = this.#term();
+    const fence = term === undefined ? {} : { term: notAbove(term) };
+    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND) {
+      const deletes = ids.slice(from, from + IDS_PER_COMMAND).map((id) => ({ q: { _id: id, ...fence }, limit: 1 }));
+      await this.#write('writing metadata', { delete: coll, deletes, ordered: false }, signal);
+    }
   }
 
   /** Removes a collection, if it is there. */
@@ -100,12 +107,6 @@ export class FencedDocuments {
     const term = this.#term();
     const fenced = term === undefined ? updates : updates.map((each) => withTerm(each, term));
     await this.#write('writing metadata', { update: coll, updates: fenced }, signal);
-  }
-
-  async #delete(coll: string, filter: Doc, signal: AbortSignal): Promise<void> {
-    const term = this.#term();
-    const q = term === undefined ? filter : { ...filter, term: notAbove(term) };
-    await this.#write('writing metadata', { delete: coll, deletes: [{ q, limit: 0 }] }, signal);
   }
 
   async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import type { Doc } from '../cluster/bson.js';
+import type { Binary, Doc } from '../cluster/bson.js';
 import { isTransient, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
+import { Turns } from '../lib/turns.js';
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
@@ -17,17 +18,36 @@ const GRACE_MS = 2000;
 const POLL_MS = 500;
 /** Renewals that wait for a majority at the same time: as many as the lease has room for. */
 const MAX_RENEWALS = 8;
+/** Structural commands less apart than this are one burst. */
+const BURST_MS = 3000;
+
+/** How a server knows what a process sends. */
+export interface HolderMarks {
+  /** Of its connections. */
+  readonly client: string;
+  /** Of its numbered writes. */
+  readonly sessions: readonly Binary[];
+  /** "name@database" of the user it logs in as; '' where access control is off. */
+  readonly user: string;
+}
+
+/** A process that held the lease before, and whose commands the server may still carry out. */
+export interface EarlierHolder extends HolderMarks {
+  /** A structural command of its was under way, or may have been. */
+  readonly wasChanging: boolean;
+}
 
 /** Where the lease is kept: on the destination, beside the migration's record. */
 export interface LeaseStore {
-  /** What the server knows this process's connections by. */
-  readonly clientTag: string;
+  readonly marks: HolderMarks;
+  /** Whether a structural command whose answer was lost may still come. */
+  mayStillChange(): boolean;
   /** The record as a majority has it. */
   readLease(signal: AbortSignal): Promise<Doc | undefined>;
   /** Changes it where it is as `filter` says, or makes it; resolves with whether it was. Once; the driver's errors. */
   changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean>;
-  /** Ends the writes of earlier holders that the server is still carrying out. `isGone`: their processes have ended. */
-  endWrites(clientTags: readonly string[], isGone: boolean, signal: AbortSignal): Promise<void>;
+  /** Resolves once nothing that earlier holders have sent can take effect any more. */
+  endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void>;
 }
 
 /** Time and the process, as tests set them. */
@@ -41,11 +61,14 @@ export interface LeaseSurroundings {
 /**
  * The right to write for a migration: one process at a time. The holder renews it; every write asks `assertHeld`, which
  * compares with a monotonic deadline counted from before the renewal was sent, so a process that was stopped or cut off
- * ceases to write before another one may begin. `term` grows with every change of hands.
+ * sends nothing more before another one may begin. `term` grows with every change of hands.
  *
  * A taker trusts no clock but its own: it takes what it has seen unchanged for longer than a lease lasts. A process on
- * the same host (boot id) whose pid is gone gives it up at once; so a restart goes on within a second. What the server
- * is still carrying out of the earlier holder's is ended before anything else is written (docs/02-lifecycle.md).
+ * the same host (boot id) whose pid is gone gives it up at once; so a restart goes on within a second. What the earlier
+ * holder has sent, and the server has not carried out or not even received, is made void before anything else is written
+ * (docs/02-lifecycle.md, "Writes that arrive late"). For that the record names the holder's sessions and connections, and
+ * whether it may be changing the catalog: `begun` counts the bursts of structural commands, `ended` those that are over.
+ * Both only grow, so a change of them that arrives late does no harm.
  */
 export class Lease {
   readonly #owner = randomUUID();
@@ -56,6 +79,12 @@ export class Lease {
   #term: number | undefined;
   #seen: { readonly text: string; readonly sinceMs: number } | undefined;
   #lost = false;
+  readonly #announcing = new Turns();
+  #begun = 0;
+  #ended = 0;
+  /** Structural commands under way. */
+  #changing = 0;
+  #changedMs = Number.NEGATIVE_INFINITY;
 
   constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#logger = logger;
@@ -85,6 +114,29 @@ export class Lease {
     const leftMs = this.#deadlineMs - this.#now();
     if (leftMs > 0) return leftMs;
     throw new AppError('ClusterUnreachable', 'the lease of the migration could not be renewed in time');
+  }
+
+  /**
+   * Runs `work`, which sends a structural command, once the record says that one may be under way. Errors: those of
+   * `work`; LeaseLost; the driver's.
+   */
+  async changing<T>(work: () => Promise<T>): Promise<T> {
+    this.#changing++;
+    try {
+      if (this.#begun === this.#ended) await this.#announcing.take(() => this.#announce());
+      return await work();
+    } finally {
+      this.#changing--;
+      this.#changedMs = this.#now();
+    }
+  }
+
+  async #announce(): Promise<void> {
+    if (this.#begun > this.#ended) return;
+    const begun = this.#begun + 1;
+    const set = { begun: { $max: ['$begun', begun] } };
+    if (!(await this.#bound().changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+    this.#begun = begun;
   }
 
   /** Waits until it is taken. */
@@ -143,7 +195,7 @@ export class Lease {
       const isRenewed = wasSeen !== undefined && wasSeen !== this.#seen;
       return { taken: false, holderLives: isRenewed || isHere };
     }
-    return { taken: await this.#takeFrom(current, host, isGone, signal), holderLives: false };
+    return { taken: await this.#takeFrom(current, host, signal), holderLives: false };
   }
 
   /** How long the record has been as it is, by this process's own clock. */
@@ -153,12 +205,12 @@ export class Lease {
     return askedMs - this.#seen.sinceMs;
   }
 
-  async #takeFrom(current: Doc | undefined, host: string, isGone: boolean, signal: AbortSignal): Promise<boolean> {
+  async #takeFrom(current: Doc | undefined, host: string, signal: AbortSignal): Promise<boolean> {
     const store = this.#bound();
     const sentMs = this.#now();
     const term = Number(current?.['term'] ?? 0) + 1;
-    const ending = unended(current).filter((each) => each !== store.clientTag);
-    const self = { owner: this.#owner, bootId: host, pid: process.pid, client: store.clientTag, ending };
+    const ending = unended(current).filter((each) => each.client !== store.marks.client);
+    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...store.marks, ending, begun: 0, ended: 0 };
     // The first taker's upsert wins; another one's meets the same _id and is refused.
     const condition =
       current === undefined
@@ -167,7 +219,7 @@ export class Lease {
     try {
       const expiresAt = { $add: ['$$NOW', LEASE_MS] };
       const filter = { _id: 'lease', ...condition };
-      const set = { ...self, term, renewals: 0, expiresAt };
+      const set = { ...literals({ ...self, term, renewals: 0 }), expiresAt };
       if (!(await store.changeLease(filter, [{ $set: set }], current === undefined))) return false;
     } catch (error) {
       // Whether it took effect is seen at the next look.
@@ -176,9 +228,10 @@ export class Lease {
       return false;
     }
     this.#term = term;
+    [this.#begun, this.#ended] = [0, 0];
     this.#deadlineMs = sentMs + LEASE_MS;
     if (ending.length > 0) {
-      await runWith((inner) => this.#endWrites(ending, isGone, inner), [(inner) => this.keep(inner)], signal);
+      await runWith((inner) => this.#endEarlier(ending, inner), [(inner) => this.keep(inner)], signal);
       this.assertHeld();
     }
     this.#logger.info('Took the lease of the migration', { term });
@@ -186,8 +239,8 @@ export class Lease {
   }
 
   /** Stored as done only then: the next holder ends them if this process dies before. */
-  async #endWrites(clientTags: readonly string[], isGone: boolean, signal: AbortSignal): Promise<void> {
-    await this.#bound().endWrites(clientTags, isGone, signal);
+  async #endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void> {
+    await this.#bound().endEarlier(earlier, signal);
     await this.#bound()
       .changeLease(this.#mine(), [{ $set: { ending: [] } }], false)
       .catch((error: unknown) => {
@@ -199,7 +252,11 @@ export class Lease {
   async #renew(): Promise<void> {
     const sentMs = this.#now();
     try {
-      const change = { expiresAt: { $add: ['$$NOW', LEASE_MS] }, renewals: { $add: ['$renewals', 1] } };
+      const change = {
+        expiresAt: { $add: ['$$NOW', LEASE_MS] },
+        renewals: { $add: ['$renewals', 1] },
+        ended: { $max: ['$ended', this.#endedBurst()] },
+      };
       if (!(await this.#bound().changeLease(this.#mine(), [{ $set: change }], false))) {
         this.#lost = true;
         this.#deadlineMs = Number.NEGATIVE_INFINITY;
@@ -212,6 +269,16 @@ export class Lease {
       return;
     }
     if (this.#deadlineMs > Number.NEGATIVE_INFINITY) this.#deadlineMs = Math.max(this.#deadlineMs, sentMs + LEASE_MS);
+  }
+
+  /**
+   * The number of the last burst of structural commands that is over. From here on the next one is announced anew, so
+   * that this may be stored at any time.
+   */
+  #endedBurst(): number {
+    const isOver = this.#changing === 0 && this.#now() - this.#changedMs > BURST_MS;
+    if (isOver && !this.#bound().mayStillChange()) this.#ended = this.#begun;
+    return this.#ended;
   }
 
   #mine(): Doc {
@@ -228,11 +295,28 @@ export class Lease {
   }
 }
 
-/** The connections of those who held it before, as far as it is not stored that the server has nothing left of theirs. */
-function unended(current: Doc | undefined): string[] {
-  const earlier = (current?.['ending'] as string[] | undefined) ?? [];
-  const client: unknown = current?.['client'];
-  return typeof client === 'string' ? [...earlier, client] : earlier;
+/** Those who held it before, as far as it is not stored that nothing of theirs can take effect. */
+function unended(current: Doc | undefined): EarlierHolder[] {
+  if (current === undefined) return [];
+  const { ending, client, sessions, user, begun, ended } = current as {
+    ending?: (EarlierHolder | string)[];
+    client?: string;
+    sessions?: Binary[];
+    user?: string;
+    begun?: unknown;
+    ended?: unknown;
+  };
+  // Of a version that numbered no writes only the connections are known: they are waited for.
+  const unnumbered = (tag: string): EarlierHolder => ({ client: tag, sessions: [], user: '', wasChanging: true });
+  const earlier = (ending ?? []).map((each) => (typeof each === 'string' ? unnumbered(each) : each));
+  if (client === undefined) return earlier;
+  if (sessions === undefined) return [...earlier, unnumbered(client)];
+  return [...earlier, { client, sessions, user: user ?? '', wasChanging: Number(begun) > Number(ended) }];
+}
+
+/** Fields for a pipeline's `$set`, none of them taken for an expression. */
+function literals(fields: Doc): Doc {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, { $literal: value }]));
 }
 
 function lost(): AppError {

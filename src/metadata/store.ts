@@ -1,10 +1,8 @@
 import type { Doc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code } from '../cluster/errors.js';
-import { endWrites } from '../cluster/operations.js';
 import { AppError } from '../errors.js';
 import { FencedDocuments, mustBeStored } from './fenced-documents.js';
-import type { LeaseStore } from './lease.js';
 import {
   fromCheckpoint,
   fromCollection,
@@ -31,6 +29,8 @@ import {
 } from './records.js';
 
 const PRODUCT = 'mongoferry';
+/** What outlives a migration that did not begin: who may write, and which late writes are refused. */
+const KEPT = new Set(['lease', 'numbers']);
 
 /** Fields of the migration's record to set; `undefined` removes one. */
 export type RecordChanges = { [Name in keyof Omit<MigrationRecord, 'options'>]?: MigrationRecord[Name] | undefined };
@@ -39,7 +39,7 @@ export type RecordChanges = { [Name in keyof Omit<MigrationRecord, 'options'>]?:
  * All that a migration must remember, on the destination: the process keeps nothing of its own. Writes are refused by
  * the cluster's guard when the lease is no longer certain, and fenced by its term (docs/02-lifecycle.md).
  */
-export class MetadataStore implements LeaseStore {
+export class MetadataStore {
   readonly db: string;
   readonly #cluster: Cluster;
   readonly #documents: FencedDocuments;
@@ -102,7 +102,7 @@ export class MetadataStore implements LeaseStore {
   /** Removes everything but the lease. Without its schema the rest would look like another tool's: that goes last. */
   async dropAll(signal: AbortSignal): Promise<void> {
     const names = [...(await this.#documents.collectionNames(signal))].filter(
-      (name) => name !== 'lease' && name !== 'schema',
+      (name) => !KEPT.has(name) && name !== 'schema',
     );
     for (const name of [...names, 'schema']) {
       await this.dropCollection(name, signal);
@@ -160,27 +160,21 @@ export class MetadataStore implements LeaseStore {
     await this.#documents.put('ddl', [fromDdl(record)], signal);
   }
 
-  get clientTag(): string {
-    return this.#cluster.clientTag;
-  }
-
+  /** The lease's record, as a majority has it. */
   async readLease(signal: AbortSignal): Promise<Doc | undefined> {
     const [lease] = await this.#documents.find('lease', {}, signal);
     return lease;
   }
 
+  /** Changes the lease where it is as `filter` says; with `upsert`, makes it. Resolves with whether it was. */
   async changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
     const command = { update: 'lease', updates: [{ q: filter, u: pipeline, upsert }] };
-    const reply = await this.#cluster.writeUnguarded(this.db, command, { record: true });
+    const reply = await this.#cluster.writeUnguarded(this.db, command);
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
     // An upsert that meets the document of another holder.
     if (error !== undefined && Number(error['code']) === Code.DuplicateKey) return false;
     mustBeStored(reply);
     return Number(reply['n']) > 0;
-  }
-
-  async endWrites(clientTags: readonly string[], isGone: boolean, signal: AbortSignal): Promise<void> {
-    await endWrites(this.#cluster, clientTags, isGone, signal);
   }
 
   /**
@@ -219,5 +213,5 @@ export class MetadataStore implements LeaseStore {
 }
 
 function onlyLease(names: ReadonlySet<string>): boolean {
-  return [...names].every((name) => name === 'lease');
+  return [...names].every((name) => KEPT.has(name));
 }

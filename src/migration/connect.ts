@@ -1,3 +1,4 @@
+import { processTag } from '../cluster/clients.js';
 import { Cluster } from '../cluster/cluster.js';
 import { isTransient, safeText } from '../cluster/errors.js';
 import { retry } from '../lib/backoff.js';
@@ -24,9 +25,10 @@ export async function connectClusters(
   patienceMs?: number,
 ): Promise<readonly [Cluster, Cluster]> {
   const { connections } = loadOf(config.loadLevel);
+  const tag = processTag();
   const link = linkAbort(signal);
   const connect = async (name: 'cluster0' | 'cluster1'): Promise<Cluster> => {
-    const options = { name, uri: config[name], logger: logger.component('cluster'), maxPoolSize: connections };
+    const options = { name, uri: config[name], logger: logger.component('cluster'), maxPoolSize: connections, tag };
     const cluster = await retry(() => Cluster.connect(options), {
       isRetryable: isTransient,
       signal: link.signal,

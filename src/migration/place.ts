@@ -1,7 +1,8 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import { Lease } from '../metadata/lease.js';
+import { endEarlier } from '../metadata/earlier-holders.js';
+import { Lease, type LeaseStore } from '../metadata/lease.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore } from '../metadata/store.js';
 import { StoredRecord } from './record.js';
@@ -23,16 +24,30 @@ export interface Place extends Roles {
 export function rolesOf(source: Cluster, destination: Cluster, db: string, logger: Logger): Roles {
   const lease = new Lease(logger.component('lease'));
   const store = new MetadataStore(destination, db);
-  lease.bind(store);
   store.fence(() => lease.term);
   const roles = { source, destination, store, lease };
   guard(roles);
+  lease.bind(leaseStore(roles, logger));
   return roles;
 }
 
 /** Every write to either cluster asks the lease of these roles. */
-export function guard({ source, destination, lease }: Roles): void {
-  for (const cluster of [source, destination]) cluster.guardWrites(() => lease.assertHeld());
+export function guard({ source, destination, store, lease }: Roles): void {
+  source.guardWrites(lease);
+  destination.guardWrites(lease, store.db);
+}
+
+function leaseStore({ source, destination, store }: Roles, logger: Logger): LeaseStore {
+  const onWaiting = (text: string): void => logger.warn(text);
+  const { clientTag: client, facts, sessionIds: sessions } = destination;
+  return {
+    marks: { client, sessions, user: facts.user },
+    mayStillChange: () => destination.mayStillChange || source.mayStillChange,
+    readLease: (signal) => store.readLease(signal),
+    changeLease: (filter, pipeline, upsert) => store.changeLease(filter, pipeline, upsert),
+    endEarlier: (earlier, signal) =>
+      endEarlier({ destination, source, metadataDb: store.db, onWaiting }, earlier, signal),
+  };
 }
 
 /** A place whose lease is held. */

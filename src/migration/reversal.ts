@@ -96,7 +96,7 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
   }
   const roles = rolesOf(place.destination, place.source, place.store.db, logger);
   // The record that is left behind is written by the old lease.
-  place.destination.guardWrites(() => place.lease.assertHeld());
+  place.destination.guardWrites(place.lease);
   await roles.lease.take(signal);
   const stopKeeping = keepLease(roles.lease, context.onLeaseLost, signal);
   try {

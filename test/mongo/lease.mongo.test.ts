@@ -6,7 +6,7 @@ import { Cluster } from '../../src/cluster/cluster.js';
 import { isTransient } from '../../src/cluster/errors.js';
 import { endWrites } from '../../src/cluster/operations.js';
 import { RawWriter } from '../../src/cluster/raw-writes.js';
-import { AppError } from '../../src/errors.js';
+import type { AppError } from '../../src/errors.js';
 import type { MigrationRecord } from '../../src/metadata/records.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
@@ -31,7 +31,7 @@ async function operationsOf({ clientTag }: Cluster, name: string): Promise<Doc[]
     .db('admin')
     .aggregate([{ $currentOp: { allUsers: true } }, { $match: { 'clientMetadata.platform': { $regex: clientTag } } }])
     .toArray();
-  return operations.filter((each) => name in ((each['command'] ?? {}) as Doc));
+  return operations.filter((each) => each['op'] === name || name in ((each['command'] ?? {}) as Doc));
 }
 
 /** Sends an insert that the server holds, and resolves once it does. */
@@ -50,7 +50,7 @@ test('what the server still carries out of an earlier holder is ended before the
     TEST_MS,
     async () => {
       const { answer } = await insertHeld('ended');
-      await endWrites(later, [earlier.clientTag], false, signal);
+      await endWrites(later, { clientTags: [earlier.clientTag], awaitsConnections: false }, signal);
       assert.equal(await operationsOf(earlier, 'insert'), []);
       assert.ok(isTransient(await answer), 'the earlier one does not try again');
       assert.is(await client.db('t').collection('ended').countDocuments(), 0);
@@ -68,7 +68,7 @@ test('an index build of an earlier holder is not waited for', async () => {
       const build = earlier.write('t', { createIndexes: 'built', indexes: [{ key: { a: 1 }, name: 'a_1' }] });
       try {
         await eventually(10_000, async () => (await operationsOf(earlier, 'createIndexes')).length > 0, 'the build');
-        await endWrites(later, [earlier.clientTag], false, signal);
+        await endWrites(later, { clientTags: [earlier.clientTag], awaitsConnections: false }, signal);
         assert.ok((await operationsOf(earlier, 'createIndexes')).length > 0);
       } finally {
         await client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'off' });
@@ -95,7 +95,7 @@ test('the connections of a process that is gone have ended with all that they br
         return operations.length;
       };
       assert.ok((await idle()) > 0);
-      const ending = endWrites(later, [dying.clientTag], true, signal);
+      const ending = endWrites(later, { clientTags: [dying.clientTag], awaitsConnections: true }, signal);
       await dying.close();
       await ending;
       assert.is(await idle(), 0);
@@ -104,55 +104,49 @@ test('the connections of a process that is gone have ended with all that they br
   );
 });
 
-test('a write of documents is given up by the server when the right to write is over', async () => {
+test('a server refuses what an earlier holder sends, or has sent, once its sessions are closed', async () => {
   await within(
     TEST_MS,
     async () => {
-      await client.db('t').createCollection('bounded');
-      const raw = await RawWriter.create(earlier, 'probes');
-      let leftMs = 400;
-      earlier.guardWrites(() => {
-        if (leftMs <= 0) throw new AppError('LeaseLost', 'another one has it');
-        return leftMs;
-      });
+      const guard = { assertHeld: () => undefined, changing: <T>(work: () => Promise<T>): Promise<T> => work() };
+      const first = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
       try {
-        const coll = client.db('t').collection<{ _id: number }>('bounded');
+        first.guardWrites(guard, 'numbers_of_first');
+        const raw = await RawWriter.create(first, 'probes');
+        const coll = client.db('t').collection<{ _id: number }>('closed');
         await coll.insertOne({ _id: 1 });
         await client.withSession(async (session) => {
-          // The server tries again for as long as this transaction is open.
+          // The server tries the update again for as long as this transaction is open.
           session.startTransaction();
           await coll.updateOne({ _id: 1 }, { $set: { open: true } }, { session });
-          const update = { q: { _id: 1 }, u: { _id: 1, late: true } };
-          const error = await earlier.write('t', { update: 'bounded', updates: [update] }).catch((reason) => reason);
-          assert.ok(isTransient(error), String(error));
-          assert.equal(await operationsOf(earlier, 'update'), []);
+          const update = { update: 'closed', updates: [{ q: { _id: 1 }, u: { _id: 1, late: true } }] };
+          const answer = first.write('t', update).catch((reason) => reason);
+          await eventually(10_000, async () => (await operationsOf(first, 'update')).length > 0, 'the update waiting');
+          const closed = later.closeSessions(first.sessionIds, 'numbers_of_first');
+          await endWrites(later, { clientTags: [first.clientTag], awaitsConnections: false }, signal);
+          await closed;
+          assert.ok((await answer) instanceof Error, 'the update under way was not ended');
           await session.abortTransaction();
         });
-        assert.is(await coll.countDocuments({ late: true }), 0);
         const statements = [Buffer.from(BSON.serialize({ _id: 2 }))];
-        const write = { db: 't', coll: 'bounded', kind: 'insert', statements, ordered: true, uuid: undefined } as const;
-        assert.equal(await raw.write(write), [], 'a bounded write in time');
-        // All connections are taken when it is called, and the right is gone when it could be sent.
-        await holdCommands(client, { commands: ['ping'] }, 1500);
-        const pings = Array.from({ length: 4 }, () => earlier.command('admin', { ping: 1 }));
-        const queued = raw.write({ ...write, statements: [Buffer.from(BSON.serialize({ _id: 3 }))] });
-        leftMs = 0;
-        assert.is(
-          await queued.then(
-            () => 'written',
-            (reason) => reason.code,
+        const write = { db: 't', coll: 'closed', kind: 'insert', statements, ordered: true, uuid: undefined } as const;
+        const codes = await Promise.all(
+          Array.from({ length: 20 }, () =>
+            raw.write(write).then(
+              () => 'written',
+              (reason) => reason.code,
+            ),
           ),
-          'LeaseLost',
         );
-        await Promise.all(pings);
-        assert.is(await coll.countDocuments(), 2);
-        leftMs = 400;
-        assert.is((await raw.write(write)).length, 1, 'the connection is of use after it');
+        assert.equal([...new Set(codes)], ['LeaseLost']);
+        assert.equal(await coll.find().toArray(), [{ _id: 1 }]);
+        // A taker that died before it could say so.
+        await later.closeSessions(first.sessionIds, 'numbers_of_first');
       } finally {
-        earlier.guardWrites(() => Number.POSITIVE_INFINITY);
+        await first.close();
       }
     },
-    'the bounded write',
+    'the closed sessions',
   );
 });
 

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/cluster/bson.js';
 import { AppError } from '../../../src/errors.js';
-import { Lease, type LeaseStore } from '../../../src/metadata/lease.js';
+import { type EarlierHolder, Lease, type LeaseStore } from '../../../src/metadata/lease.js';
 import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal: forever } = new AbortController();
@@ -12,7 +12,10 @@ const { signal: forever } = new AbortController();
 class FakeStore {
   record: Doc | undefined;
   /** Clients whose writes were ended, in order. */
-  readonly ended: { tags: readonly string[]; isGone: boolean }[] = [];
+  readonly ended: (readonly string[])[] = [];
+  /** Those of them that may have been changing the catalog. */
+  readonly changing: string[] = [];
+  mayStillChange = false;
   /** Changes wait for it, as for a majority, after they took effect. */
   majority: Promise<void> = Promise.resolve();
   fails: Error | undefined;
@@ -20,7 +23,8 @@ class FakeStore {
 
   as(clientTag: string): LeaseStore {
     return {
-      clientTag,
+      marks: { client: clientTag, sessions: [], user: '$ann@admin' },
+      mayStillChange: () => this.mayStillChange,
       readLease: async () => this.record && { ...this.record },
       changeLease: async (filter, pipeline, upsert) => {
         if (this.fails !== undefined) throw this.fails;
@@ -28,8 +32,9 @@ class FakeStore {
         await this.majority;
         return changed;
       },
-      endWrites: async (tags, isGone) => {
-        this.ended.push({ tags, isGone });
+      endEarlier: async (earlier: readonly EarlierHolder[]) => {
+        this.ended.push(earlier.map(({ client }) => client));
+        this.changing.push(...earlier.filter(({ wasChanging }) => wasChanging).map(({ client }) => client));
       },
     };
   }
@@ -38,10 +43,17 @@ class FakeStore {
     const { record } = this;
     const matches = Object.entries(filter).every(([name, value]) => (record?.[name] ?? null) === (value ?? null));
     if (record === undefined ? !upsert : !matches) return false;
-    const set = { ...((stage as Doc)['$set'] as Doc) };
-    if (typeof set['renewals'] === 'object') {
-      this.renewals++;
-      set['renewals'] = Number(record?.['renewals']) + 1;
+    const set: Doc = {};
+    for (const [name, value] of Object.entries((stage as Doc)['$set'] as Doc)) {
+      const { $literal, $max, $add } = value as {
+        $literal?: unknown;
+        $max?: [string, number];
+        $add?: [string, number];
+      };
+      if ($max !== undefined) set[name] = Math.max(Number(record?.[name] ?? 0), $max[1]);
+      else if (name === 'renewals' && $add !== undefined) set[name] = Number(record?.[name]) + 1;
+      else set[name] = $literal === undefined ? value : $literal;
+      if (name === 'renewals' && $add !== undefined) this.renewals++;
     }
     this.record = { _id: 'lease', ...record, ...set, expiresAt: 'whatever the server thinks' };
     return true;
@@ -128,7 +140,7 @@ test('a taker takes what it has seen unchanged for longer than a lease lasts, wh
   await time.pass(2000);
   await taking;
   assert.is(taker.term, 2);
-  assert.equal(store.ended, [{ tags: ['client-1'], isGone: false }]);
+  assert.equal(store.ended, [['client-1']]);
 });
 
 test('a holder that renews keeps it, and is known to be alive', async () => {
@@ -154,7 +166,7 @@ test('a process of the same host is waited for while it lives, and not when it i
   assert.is(await leaseOf(store, 'client-2', time).takeFromDead(forever), false);
   const taker = leaseOf(store, 'client-3', time, false);
   assert.is(await taker.takeFromDead(forever), true);
-  assert.equal(store.ended, [{ tags: ['client-1'], isGone: true }]);
+  assert.equal(store.ended, [['client-1']]);
 });
 
 test('what a taker did not live to end, the next one ends', async () => {
@@ -162,12 +174,12 @@ test('what a taker did not live to end, the next one ends', async () => {
   await leaseOf(store, 'client-1', time).take(forever);
   const second = store.as('client-2');
   const dying = newLease(time, false);
-  dying.bind({ ...second, endWrites: () => Promise.reject(new Error('killed')) });
+  dying.bind({ ...second, endEarlier: () => Promise.reject(new Error('killed')) });
   assert.is(await dying.take(forever).catch((error: Error) => error.message), 'killed');
   await leaseOf(store, 'client-3', time, false).take(forever);
-  assert.equal(store.ended, [{ tags: ['client-1', 'client-2'], isGone: true }]);
+  assert.equal(store.ended, [['client-1', 'client-2']]);
   await leaseOf(store, 'client-4', time, false).take(forever);
-  assert.equal(store.ended.at(-1), { tags: ['client-3'], isGone: true });
+  assert.equal(store.ended.at(-1), ['client-3']);
 });
 
 test('a majority that is slow to confirm holds up no renewal', async () => {
@@ -240,7 +252,54 @@ test('a process of the same host that has given it back may live on: its connect
   await holder.release();
   // No process has the pid that stands there then.
   await leaseOf(store, 'client-2', time, false).take(forever);
-  assert.equal(store.ended, [{ tags: ['client-1'], isGone: false }]);
+  assert.equal(store.ended, [['client-1']]);
+});
+
+test('a taker learns that a structural command may be under way, and when none has been for a while', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  const stop = new AbortController();
+  const keeping = holder.keep(stop.signal).catch(() => undefined);
+  let isAnnounced = false;
+  let end: () => void = () => undefined;
+  const work = holder.changing(async () => {
+    isAnnounced = Number(store.record?.['begun']) > Number(store.record?.['ended']);
+    await new Promise<void>((resolve) => {
+      end = resolve;
+    });
+  });
+  // However long it takes.
+  await time.pass(60_000);
+  assert.ok(isAnnounced, 'it was sent before the record told of it');
+  assert.is(store.record?.['ended'], 0);
+  store.mayStillChange = true;
+  end();
+  await work;
+  await time.pass(20_000);
+  assert.is(store.record?.['ended'], 0, 'its answer was lost');
+  store.mayStillChange = false;
+  await time.pass(20_000);
+  assert.is(store.record?.['ended'], 1);
+  await holder.changing(async () => undefined);
+  assert.is(store.record?.['begun'], 2);
+  stop.abort();
+  await keeping;
+  const taker = leaseOf(store, 'client-2', time);
+  const taking = taker.take(forever);
+  await time.pass(33_000);
+  await taking;
+  assert.equal(store.changing, ['client-1']);
+});
+
+test('of a holder that numbered no writes all connections are waited for', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  await heldElsewhere(store, time);
+  const { sessions, ...record } = store.record as Doc;
+  store.record = { ...record, ending: ['client-0'] };
+  const taking = leaseOf(store, 'client-2', time).take(forever);
+  await time.pass(33_000);
+  await taking;
+  assert.equal(store.changing, ['client-0', 'client-1']);
 });
 
 test.run();

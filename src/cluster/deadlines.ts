@@ -1,0 +1,56 @@
+/** Gives up commands that nobody will answer any more: their primary is no longer one, or they take too long. */
+import { setMaxListeners } from 'node:events';
+import type { MongoClient, TopologyDescription } from 'mongodb';
+import { AppError } from '../errors.js';
+import { linkAbort } from '../lib/signals.js';
+
+/**
+ * A host that vanishes closes no connection: a command under way there would wait for the kernel's keepalive, many
+ * minutes. The driver learns of the new primary from the other members within seconds, but lets the command wait. So all
+ * commands are given up when another server becomes primary, and short ones after a time.
+ */
+export class Deadlines {
+  #primary: string | undefined;
+  #term = newTerm();
+
+  constructor(client: MongoClient) {
+    client.on('topologyDescriptionChanged', ({ newDescription }) => this.#see(newDescription));
+  }
+
+  /**
+   * Runs a command, which takes the signal. `limitMs`: milliseconds for a short one; undefined: as long as its server is
+   * primary. Errors: its own; ClusterUnreachable when it is given up, and it may be carried out all the same.
+   */
+  async within<T>(name: string, limitMs: number | undefined, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    if (limitMs === undefined) return run(this.#term.signal);
+    using link = linkAbort(this.#term.signal);
+    const timer = setTimeout(() => link.abort(givenUp(`${name} was not answered within ${limitMs / 1000} s`)), limitMs);
+    try {
+      return await run(link.signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #see({ servers }: TopologyDescription): void {
+    const primary = [...servers.values()].find(({ type }) => type === 'RSPrimary')?.address;
+    if (primary === undefined || primary === this.#primary) return;
+    const before = this.#primary;
+    this.#primary = primary;
+    if (before === undefined) return;
+    const ended = this.#term;
+    this.#term = newTerm();
+    ended.abort(givenUp(`${before} is no longer primary; ${primary} is`));
+  }
+}
+
+/** Any number of commands listen to it at the same time. */
+function newTerm(): AbortController {
+  const term = new AbortController();
+  setMaxListeners(0, term.signal);
+  return term;
+}
+
+function givenUp(text: string): AppError {
+  return new AppError('ClusterUnreachable', text);
+}

@@ -1,0 +1,176 @@
+/**
+ * Makes the server refuse a write that arrives late: one whose connection was cut after it had been sent, and that a
+ * proxy or a stalled host delivers after its retry, after another process has taken over, or after the handover.
+ */
+import { type Binary, type ClientSession, Long, type MongoClient } from 'mongodb';
+import { AppError } from '../errors.js';
+import { type Deferred, deferred, settleAll } from '../lib/tasks.js';
+import type { Doc } from './bson.js';
+import { Code, codeOf, mayHaveBeenSent } from './errors.js';
+
+/** What a numbered write adds to its command, and the session that the command must be sent in. */
+export interface Numbered {
+  readonly session: ClientSession;
+  readonly fields: Doc;
+}
+
+/** Stores on a majority that `session` has reached `number`: one retryable write that changes a document. */
+export type StoreNumber = (session: ClientSession, id: Binary, number: Long) => Promise<void>;
+
+interface NumberedSession {
+  readonly session: ClientSession;
+  readonly id: Binary;
+  /** The highest number sent in it. */
+  number: number;
+  /** Running while its number is being raised on the server. */
+  raising: Promise<void> | undefined;
+}
+
+/** Higher than any number that a process reaches: a session with it takes no more writes of whoever used it before. */
+const CLOSED = Long.MAX_VALUE;
+/** "No statement": the server checks the session's number, and keeps no record of what the statement did. */
+const NO_STATEMENT = -1;
+
+/**
+ * A fixed set of sessions for the document writes of one client; each write has one for itself until it is answered.
+ *
+ * The idea: every insert, update and delete carries `lsid` and a `txnNumber` higher than any sent in that session
+ * before. A server that has seen a session's number refuses each lower one (TransactionTooOld, 225). So when the answer
+ * to number 7 is lost, the server is first brought to 8, and 7 can never take effect any more; then the write is tried
+ * again with 9.
+ *
+ * A retryable write (the documented use of the number) makes the server record every statement in `config.transactions`,
+ * which costs half of an update and most of a delete. That record is for telling what a lost write did; we never ask,
+ * since all our writes may be repeated. With statement number -1 the server checks the number and records nothing, as it
+ * does for its own internal writes (op_observer_impl.cpp, kUninitializedStmtId; tried on 6.0.5 and 6.0.27). The number is
+ * then only in that server's memory, so what is raised after a loss is raised by one real retryable write, on a
+ * majority: it survives a failover, and a step back to the same server.
+ *
+ * Invariant: a write is sent only while no session holds a lost one that the server could still take.
+ * Limit: a server forgets a session 30 minutes after its last use (localLogicalSessionTimeoutMinutes).
+ * Source: driver specifications, retryable writes; docs/02-lifecycle.md, "Writes that arrive late".
+ */
+export class NumberedSessions {
+  readonly #free: NumberedSession[];
+  readonly #all: readonly NumberedSession[];
+  readonly #lost = new Set<NumberedSession>();
+  readonly #waiting: Deferred<NumberedSession>[] = [];
+  readonly #store: StoreNumber;
+  /** Turned on when a server does not take the statement number -1: then it keeps a record of each statement. */
+  #keepsStatements = false;
+
+  constructor(client: MongoClient, size: number, store: StoreNumber) {
+    this.#all = Array.from({ length: size }, () => numberedSession(client));
+    this.#free = [...this.#all];
+    this.#store = store;
+  }
+
+  /** The sessions' ids, for whoever must close them after this process. */
+  get ids(): readonly Binary[] {
+    return this.#all.map(({ id }) => id);
+  }
+
+  /**
+   * Sends a write of so many statements with a number of its own. Errors: LeaseLost when another process has closed the
+   * session; else those of `send`, and of bringing the server beyond writes that were lost before.
+   */
+  async send(statements: number, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
+    const own = await this.#acquire();
+    try {
+      await this.settle();
+      return await this.#sendIn(own, statements, send);
+    } finally {
+      this.#release(own);
+    }
+  }
+
+  /** Resolves once no write that was lost can take effect any more. */
+  async settle(): Promise<void> {
+    if (this.#lost.size === 0) return;
+    await settleAll([...this.#lost].map((each) => this.#raise(each)));
+  }
+
+  async #sendIn(own: NumberedSession, statements: number, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
+    const { session } = own;
+    own.number++;
+    const txnNumber = Long.fromNumber(own.number);
+    const fields = this.#keepsStatements
+      ? { txnNumber }
+      : { txnNumber, stmtIds: new Array<number>(statements).fill(NO_STATEMENT) };
+    try {
+      return await send({ session, fields });
+    } catch (error) {
+      if (codeOf(error) === Code.TransactionTooOld)
+        throw new AppError('LeaseLost', 'another process has taken over this migration', { cause: error });
+      if (!this.#keepsStatements && refusesStatementNumber(error)) {
+        this.#keepsStatements = true;
+        return this.#sendIn(own, statements, send);
+      }
+      if (mayHaveBeenSent(error)) this.#lost.add(own);
+      throw error;
+    }
+  }
+
+  /** One at a time per session, whoever asks: the second one waits for the first one's answer. */
+  #raise(lost: NumberedSession): Promise<void> {
+    lost.raising ??= this.#raiseOnce(lost).finally(() => {
+      lost.raising = undefined;
+    });
+    return lost.raising;
+  }
+
+  async #raiseOnce(lost: NumberedSession): Promise<void> {
+    lost.number++;
+    await this.#store(lost.session, lost.id, Long.fromNumber(lost.number));
+    this.#lost.delete(lost);
+  }
+
+  async #acquire(): Promise<NumberedSession> {
+    const free = this.#free.pop();
+    if (free !== undefined) return free;
+    const waiting = deferred<NumberedSession>();
+    this.#waiting.push(waiting);
+    return waiting.promise;
+  }
+
+  #release(own: NumberedSession): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(own);
+    else next.resolve(own);
+  }
+}
+
+/**
+ * Closes sessions of an earlier process, so that the server refuses all that it has sent in them and that has not been
+ * carried out. The same user's only: the server adds the user to a session's id.
+ */
+export async function closeSessions(client: MongoClient, ids: readonly Binary[], store: StoreNumber): Promise<void> {
+  const closing = ids.map(async (id) => {
+    const session = startSession(client);
+    try {
+      // The driver has no way to begin a session with an id of another's.
+      (session.id as { id: Binary }).id = id;
+      await store(session, id, CLOSED);
+    } catch (error) {
+      // Closed already, by a taker that did not live to say so.
+      if (codeOf(error) !== Code.TransactionTooOld) throw error;
+    }
+  });
+  await settleAll(closing);
+}
+
+function numberedSession(client: MongoClient): NumberedSession {
+  const session = startSession(client);
+  const { id } = session.id as { id: Binary };
+  return { session, id, number: 0, raising: undefined };
+}
+
+function startSession(client: MongoClient): ClientSession {
+  return client.startSession({ causalConsistency: false });
+}
+
+/** Servers that check the field more strictly than those it was tried on. Source: error_codes.yml. */
+function refusesStatementNumber(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === Code.BadValue || code === Code.FailedToParse || code === Code.TypeMismatch;
+}

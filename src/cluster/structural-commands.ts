@@ -1,0 +1,126 @@
+/**
+ * Sends what changes the catalog or the write block so that a command whose answer was lost has either taken effect or
+ * never will before anything of the kind is sent again.
+ */
+import type { Binary, ClientSession, CommandStartedEvent, MongoClient } from 'mongodb';
+import { AppError } from '../errors.js';
+import type { Doc } from './bson.js';
+import { mayHaveBeenSent } from './errors.js';
+
+/** Where a command went: the server, and the connection by the server's own number. */
+interface SentOn {
+  readonly address: string;
+  readonly connectionId: number;
+}
+
+interface LostCommand extends SentOn {
+  /** For messages, e.g. "create". */
+  readonly name: string;
+}
+
+/**
+ * A server takes transaction numbers for document writes only, so it cannot refuse a late `create`, `collMod`, `drop` or
+ * `setUserWriteBlockMode` (see NumberedSessions for the others). What it can tell is its connections: bytes under way
+ * belong to one, and are read before the server lets it go. So a lost command's connection is looked for in `$currentOp`,
+ * idle ones included, and nothing structural is sent before it is gone. Then the caller looks at what there is, as
+ * after every error.
+ *
+ * Example: a proxy cuts our connection 41 and keeps a `drop`. The retry waits while the server lists connection 41. The
+ * proxy delivers: the drop is carried out, the connection ends, the retry finds the collection gone.
+ * Source: MongoDB manual, $currentOp (idleConnections); docs/02-lifecycle.md, "Writes that arrive late".
+ */
+export class StructuralCommands {
+  readonly #client: MongoClient;
+  readonly #tag: string;
+  readonly #started = new Map<string, (event: CommandStartedEvent) => void>();
+  #lost: LostCommand[] = [];
+
+  /** `tag`: what servers know the client's connections by. The client must monitor its commands. */
+  constructor(client: MongoClient, tag: string) {
+    this.#client = client;
+    this.#tag = tag;
+    client.on('commandStarted', (event) => this.#started.get(idOf(event.command['lsid']))?.(event));
+  }
+
+  /** Whether a lost command may still be carried out, as far as is known. */
+  get holdsLost(): boolean {
+    return this.#lost.length > 0;
+  }
+
+  /** `send` sends one command in the session it is given. Errors: its own; ClusterUnreachable while a lost one may come. */
+  async send(name: string, send: (session: ClientSession) => Promise<Doc>): Promise<Doc> {
+    await this.settle();
+    const { reply, sentOn, error } = await this.#watch(send);
+    if (reply !== undefined) return reply;
+    if (sentOn !== undefined && mayHaveBeenSent(error)) this.#lost.push({ ...sentOn, name });
+    throw error;
+  }
+
+  /**
+   * Resolves once no lost command can take effect on the present primary any more. Errors: ClusterUnreachable while one
+   * can, to be tried again; the driver's.
+   */
+  async settle(): Promise<void> {
+    for (const lost of [...this.#lost]) {
+      const found = await this.#find(lost);
+      if (found === 'listed') throw mayStillCome(lost);
+      // On another server it can do nothing until that one is primary again; then it is looked for once more.
+      if (found === 'gone') this.#lost = this.#lost.filter((each) => each !== lost);
+    }
+  }
+
+  async #find({ address, connectionId }: LostCommand): Promise<'listed' | 'gone' | 'elsewhere'> {
+    const pipeline = [
+      { $currentOp: { allUsers: false, idleConnections: true } },
+      { $match: { connectionId, 'clientMetadata.platform': { $regex: this.#tag } } },
+      { $limit: 1 },
+      { $project: { connectionId: 1 } },
+    ];
+    const { reply, sentOn, error } = await this.#watch((session) =>
+      this.#client
+        .db('admin')
+        .command({ aggregate: 1, pipeline, cursor: {} }, { session, signal: AbortSignal.timeout(LOOK_MS) }),
+    );
+    if (reply === undefined) throw error;
+    if (sentOn?.address !== address) return 'elsewhere';
+    return (reply['cursor'] as { firstBatch: unknown[] }).firstBatch.length > 0 ? 'listed' : 'gone';
+  }
+
+  /** What came of a command, and where it was sent; `sentOn` is undefined when it never was. */
+  async #watch(send: (session: ClientSession) => Promise<Doc>): Promise<Watched> {
+    const session = this.#client.startSession({ causalConsistency: false });
+    const id = idOf(session.id);
+    let sentOn: SentOn | undefined;
+    this.#started.set(id, ({ address, serverConnectionId }) => {
+      sentOn = { address, connectionId: Number(serverConnectionId) };
+    });
+    try {
+      return { reply: await send(session), sentOn, error: undefined };
+    } catch (error) {
+      return { reply: undefined, sentOn, error };
+    } finally {
+      this.#started.delete(id);
+      await session.endSession();
+    }
+  }
+}
+
+const LOOK_MS = 10_000;
+
+interface Watched {
+  readonly reply: Doc | undefined;
+  readonly sentOn: SentOn | undefined;
+  readonly error: unknown;
+}
+
+function mayStillCome({ name, address, connectionId }: LostCommand): AppError {
+  return new AppError(
+    'ClusterUnreachable',
+    `the answer to a ${name} command was lost, and ${address} may still carry it out: waiting for the server's connection ${connectionId} to end. If a proxy or a load balancer keeps it open, close it there`,
+  );
+}
+
+function idOf(lsid: unknown): string {
+  const { id } = (lsid ?? {}) as { id?: Binary };
+  return id === undefined ? '' : id.toString('hex');
+}

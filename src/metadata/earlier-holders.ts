@@ -1,0 +1,41 @@
+/** Makes void what earlier holders of a migration's lease have sent and the servers have not carried out. */
+import type { Cluster } from '../cluster/cluster.js';
+import { endWrites } from '../cluster/operations.js';
+import { settleAll } from '../lib/tasks.js';
+import type { EarlierHolder } from './lease.js';
+
+/** Where their commands may arrive, and where their numbers are stored. */
+export interface HoldersPlace {
+  /** Holds the metadata: the only one that takes document writes. */
+  readonly destination: Cluster;
+  readonly source: Cluster;
+  readonly metadataDb: string;
+  /** Told what is waited for, when that takes some seconds. */
+  readonly onWaiting: (text: string) => void;
+}
+
+/**
+ * Resolves once nothing that they have sent can take effect any more. Document writes are refused from now on: their
+ * sessions are closed. A structural command cannot be refused: where one may be under way, all connections of its
+ * process are waited for; likewise where it used another user's sessions, which this user cannot close. What the servers
+ * are carrying out is ended.
+ */
+export async function endEarlier(
+  place: HoldersPlace,
+  earlier: readonly EarlierHolder[],
+  signal: AbortSignal,
+): Promise<void> {
+  const { destination, source, metadataDb, onWaiting } = place;
+  const isOurs = ({ user }: EarlierHolder): boolean => user === destination.facts.user;
+  const sessions = earlier.filter(isOurs).flatMap((each) => each.sessions);
+  const closing = destination.attempt('closing the sessions of an earlier process', signal, () =>
+    destination.closeSessions(sessions, metadataDb),
+  );
+  const ending = [destination, source].flatMap((cluster) =>
+    earlier.map((each) => {
+      const awaitsConnections = each.wasChanging || !isOurs(each);
+      return endWrites(cluster, { clientTags: [each.client], awaitsConnections, onWaiting }, signal);
+    }),
+  );
+  await settleAll([closing, ...ending]);
+}
