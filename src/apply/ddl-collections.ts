@@ -85,13 +85,13 @@ export async function modifyCollection(
   const index = change.get('index');
   await collections.update(
     id,
-    {
-      options: modifiedOptions(collection.options, change),
+    ({ options, indexes: specs }) => ({
+      options: modifiedOptions(options, change),
       indexes:
         index instanceof Map
-          ? collection.indexes.map((spec) => (isNamedBy(spec, index) ? modifiedIndex(spec, index) : spec))
-          : collection.indexes,
-    },
+          ? specs.map((spec) => (isNamedBy(spec, index) ? modifiedIndex(spec, index) : spec))
+          : specs,
+    }),
     signal,
   );
 }
@@ -103,10 +103,13 @@ export async function changeIndexes(context: DdlContext, event: ChangeEvent, sig
   if (collection === undefined || collection.dropped) return;
   const specs = descriptionOf(event).get('indexes') as OrderedDoc[];
   const names = new Set(specs.map(indexName));
-  const others = collection.indexes.filter((spec) => !names.has(indexName(spec)));
+  const isCreation = event.operation === 'createIndexes';
   await collections.update(
     collection.id,
-    { indexes: event.operation === 'createIndexes' ? [...others, ...specs] : others },
+    (current) => {
+      const others = current.indexes.filter((spec) => !names.has(indexName(spec)));
+      return { indexes: isCreation ? [...others, ...specs] : others };
+    },
     signal,
   );
   indexes.changed(collection.id);

@@ -92,7 +92,11 @@ export class IndexReconciler {
     const names = new Set(dropped.map(indexName));
     const lost = kept.map(indexName).filter((name) => names.has(name));
     if (lost.length === 0) return;
-    await this.#context.collections.update(id, { kept: kept.filter((spec) => !names.has(indexName(spec))) }, signal);
+    await this.#context.collections.update(
+      id,
+      (current) => ({ kept: (current.kept ?? []).filter((spec) => !names.has(indexName(spec))) }),
+      signal,
+    );
     this.#context.onWarning(
       `the indexes ${lost.join(', ')} of ${nsText(ns)} on the destination, which the migration does not build, stood in its way and were dropped`,
     );

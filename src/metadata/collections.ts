@@ -3,6 +3,7 @@ import { isCapped, isCollated } from '../cluster/collection-spec.js';
 import { describeNs, type Namespace, nsText } from '../cluster/namespace.js';
 import type { Token } from '../cluster/position.js';
 import { InvariantError } from '../errors.js';
+import { KeyedTurns } from '../lib/keyed-turns.js';
 import type { CollectionRecord, CopyRecord } from './records.js';
 import type { MetadataStore } from './store.js';
 
@@ -39,7 +40,8 @@ export interface MigratedView {
   readonly options: OrderedDoc;
 }
 
-type Changes = Partial<
+/** What is to be another than it is. */
+export type CollectionChanges = Partial<
   Pick<
     MigratedCollection,
     'ns' | 'sourceNs' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'droppedBy' | 'copy'
@@ -55,6 +57,8 @@ export class CollectionMap {
   readonly #byId = new Map<string, MigratedCollection>();
   readonly #live = new Map<string, MigratedCollection>();
   readonly #views = new Map<string, MigratedView>();
+  /** One change of a record at a time: of two at once the later write would bring back what the other one has changed. */
+  readonly #turns = new KeyedTurns();
   #version = 0;
 
   constructor(store: MetadataStore) {
@@ -98,22 +102,37 @@ export class CollectionMap {
   }
 
   /** Adds or replaces collections, in memory once they are stored. */
-  async add(collections: readonly NewCollection[], signal: AbortSignal): Promise<MigratedCollection[]> {
+  add(collections: readonly NewCollection[], signal: AbortSignal): Promise<MigratedCollection[]> {
     const added = collections.map((each) => complete(each));
-    await this.#store.saveCollections(added.map(toRecord), signal);
-    for (const each of added) this.#set(each);
-    this.#version++;
-    return added;
+    return this.#turns.take(
+      added.map(({ id }) => id),
+      async () => {
+        await this.#store.saveCollections(added.map(toRecord), signal);
+        for (const each of added) this.#set(each);
+        this.#version++;
+        return added;
+      },
+    );
   }
 
-  async update(id: string, changes: Changes, signal: AbortSignal): Promise<MigratedCollection> {
-    const current = this.#byId.get(id);
-    if (current === undefined) throw new InvariantError(`collection ${id} is not in the map`);
-    const next = complete({ ...current, ...changes });
-    await this.#store.saveCollections([toRecord(next)], signal);
-    this.#set(next);
-    this.#version++;
-    return next;
+  /**
+   * Changes a collection, in memory once it is stored. What follows from the collection itself is given as a function:
+   * it is called with the collection as all earlier changes have left it.
+   */
+  update(
+    id: string,
+    changes: CollectionChanges | ((current: MigratedCollection) => CollectionChanges),
+    signal: AbortSignal,
+  ): Promise<MigratedCollection> {
+    return this.#turns.take([id], async () => {
+      const current = this.#byId.get(id);
+      if (current === undefined) throw new InvariantError(`collection ${id} is not in the map`);
+      const next = complete({ ...current, ...(typeof changes === 'function' ? changes(current) : changes) });
+      await this.#store.saveCollections([toRecord(next)], signal);
+      this.#set(next);
+      this.#version++;
+      return next;
+    });
   }
 
   /** Lets dropped collections go whose drop is at or before `token`: nothing that is replayed from there names them. */

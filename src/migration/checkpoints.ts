@@ -1,5 +1,6 @@
 import type { ApplyPipeline } from '../apply/pipeline.js';
 import { sleep } from '../lib/signals.js';
+import { Turns } from '../lib/turns.js';
 import { metrics } from '../metrics.js';
 import type { RunContext } from './run-context.js';
 
@@ -10,6 +11,7 @@ const LAST_MS = 3000;
 export class Checkpoints {
   readonly #context: Pick<RunContext, 'record' | 'collections' | 'lease' | 'logger'>;
   readonly #pipeline: ApplyPipeline;
+  readonly #turns = new Turns();
   #stored: string | undefined;
 
   constructor(context: Pick<RunContext, 'record' | 'collections' | 'lease' | 'logger'>, pipeline: ApplyPipeline) {
@@ -17,8 +19,15 @@ export class Checkpoints {
     this.#pipeline = pipeline;
   }
 
-  /** Stores the present position, if it has moved. */
-  async store(signal: AbortSignal): Promise<void> {
+  /**
+   * Stores the present position, if it has moved. One after the other, so that a slow store of an earlier position does
+   * not replace a later one.
+   */
+  store(signal: AbortSignal): Promise<void> {
+    return this.#turns.take(() => this.#store(signal));
+  }
+
+  async #store(signal: AbortSignal): Promise<void> {
     const { safe } = this.#pipeline.status;
     if (safe === undefined || safe.token === this.#stored) return;
     await this.#context.record.store.saveCheckpoint(safe, signal);

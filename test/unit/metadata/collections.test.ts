@@ -61,4 +61,36 @@ test('a dropped collection is forgotten once the checkpoint has passed its drop,
   assert.equal([...records.keys()], ['a', 'c', 'd']);
 });
 
+test('of two changes of one collection at the same time neither is lost, in memory and in the store', async () => {
+  const { store, records } = memoryStore();
+  const save = store.saveCollections.bind(store);
+  const started: (() => void)[] = [];
+  const map = new CollectionMap(store);
+  await map.add([{ ...collection('a'), kept: [new Map([['name', 'kept']])] }], signal);
+  // The first one to be stored takes the longest.
+  store.saveCollections = async (saved) => {
+    await new Promise<void>((resolve) => {
+      started.push(resolve);
+      if (started.length > 1) for (const each of started.reverse()) each();
+      else setImmediate(resolve);
+    });
+    await save(saved, signal);
+  };
+  await Promise.all([
+    map.update('a', ({ indexes }) => ({ indexes: [...indexes, new Map([['name', 'first']])] }), signal),
+    map.update('a', { kept: [] }, signal),
+    map.update('a', ({ indexes }) => ({ indexes: [...indexes, new Map([['name', 'second']])] }), signal),
+  ]);
+  const reloaded = new CollectionMap(store);
+  await reloaded.load(signal);
+  for (const each of [map.get('a'), reloaded.get('a')]) {
+    assert.equal(
+      each?.indexes.map((spec) => spec.get('name')),
+      ['first', 'second'],
+    );
+    assert.equal(each?.kept ?? [], []);
+  }
+  assert.is(records.size, 1);
+});
+
 test.run();
