@@ -81,6 +81,7 @@ export const ERRORS = {
 
   // A cluster, or another instance.
   ClusterUnreachable: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
+  OutcomeUnknown: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   WritesBlocked: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseHeld: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseLost: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },

@@ -24,6 +24,11 @@ export function processTag(): string {
   return `mongoferry/${randomUUID()}`;
 }
 
+/** What servers know those of its connections by that structural commands are sent on. */
+export function structuralTag(tag: string): string {
+  return `${tag}/structural`;
+}
+
 /** The driver's clients of one deployment: pools of their own, so that none can starve another. */
 export interface Clients {
   /** What the server knows their connections by, besides the name that all of mongoferry's have. */
@@ -54,7 +59,7 @@ export function makeClients({ name, uri, maxPoolSize, tag = processTag() }: Conn
   const make = (size: number, more: MongoClientOptions = {}): MongoClient =>
     new MongoClient(uri, { ...common, maxPoolSize: size, ...more });
   try {
-    const structure = make(maxPoolSize, { monitorCommands: true });
+    const structure = make(maxPoolSize, { monitorCommands: true, driverInfo: { platform: structuralTag(tag) } });
     return { tag, data: make(maxPoolSize), control: make(8), record: make(RECORD_POOL), structure };
   } catch (error) {
     const description = `the driver does not take the connection string: ${safeText(error)}`;

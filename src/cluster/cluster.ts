@@ -13,14 +13,14 @@ import {
   openClients,
   RECORD_POOL,
 } from './clients.js';
-import { Deadlines } from './deadlines.js';
+import { type CommandLimits, Deadlines } from './deadlines.js';
 import { Code, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
 import { StructuralCommands } from './structural-commands.js';
 
 /** Driver options of one command, beyond the command itself. */
-export interface CommandOptions {
+export interface CommandOptions extends CommandLimits {
   readonly session?: ClientSession;
   /** Reply arrays to keep as raw BSON, e.g. `{firstBatch: true}`. */
   readonly raw?: Record<string, boolean>;
@@ -28,10 +28,14 @@ export interface CommandOptions {
   readonly control?: boolean;
   /** Uses the one kept for the lease and the migration's record, which nothing else may hold up. */
   readonly record?: boolean;
-  /** Milliseconds after which the command is given up here, whatever the server does with it. */
-  readonly limitMs?: number;
   /** How many statements a write has, where its payload is none of the driver's arrays. */
   readonly statements?: number;
+}
+
+interface Connected {
+  readonly clients: Clients;
+  readonly deadlines: Deadlines;
+  readonly facts: ClusterFacts;
 }
 
 /** The right to write to a cluster, as the lease of a migration gives it. */
@@ -78,14 +82,14 @@ export class Cluster {
   readonly #structural: StructuralCommands;
   #numbered: { readonly db: string; readonly data: NumberedSessions; readonly record: NumberedSessions } | undefined;
 
-  private constructor({ name, uri, logger }: ConnectOptions, clients: Clients, facts: ClusterFacts) {
+  private constructor({ name, uri, logger }: ConnectOptions, { clients, deadlines, facts }: Connected) {
     this.name = name;
     this.clientTag = clients.tag;
     this.#uri = uri;
     this.#clients = clients;
     this.facts = facts;
     this.#logger = logger;
-    this.#deadlines = new Deadlines(clients.control);
+    this.#deadlines = deadlines;
     this.#structural = new StructuralCommands(clients.structure, clients.tag);
   }
 
@@ -95,10 +99,12 @@ export class Cluster {
    */
   static async connect(options: ConnectOptions): Promise<Cluster> {
     const clients = makeClients(options);
+    // Before they connect: which server is primary is told once, and then when it changes.
+    const deadlines = new Deadlines(clients.control);
     try {
       await openClients(clients);
       const facts = await readFacts(clients.control);
-      const cluster = new Cluster(options, clients, facts);
+      const cluster = new Cluster(options, { clients, deadlines, facts });
       await cluster.#probeBypass();
       return cluster;
     } catch (error) {
@@ -154,7 +160,7 @@ export class Cluster {
     const started = performance.now();
     const name = nameOf(command);
     try {
-      const reply: Doc = await this.#deadlines.within(name, options.limitMs, (signal) =>
+      const reply: Doc = await this.#deadlines.within(name, options, (signal) =>
         client.db(db).command(command, {
           signal,
           promoteLongs: false,
@@ -338,7 +344,7 @@ export class Cluster {
 
   /** `attempt` around one `command` over the control connections. */
   read(what: string, db: string, command: Doc, signal: AbortSignal, raw?: Record<string, boolean>): Promise<Doc> {
-    const options: CommandOptions = raw === undefined ? { control: true } : { control: true, raw };
+    const options: CommandOptions = { control: true, signal, ...(raw === undefined ? {} : { raw }) };
     return this.attempt(what, signal, () => this.command(db, command, options));
   }
 

@@ -4,6 +4,14 @@ import type { MongoClient, TopologyDescription } from 'mongodb';
 import { AppError } from '../errors.js';
 import { linkAbort } from '../lib/signals.js';
 
+/** How long a command may take. */
+export interface CommandLimits {
+  /** Milliseconds, for one that is short; left out: as long as its server is primary. */
+  readonly limitMs?: number;
+  /** Ends it at once. */
+  readonly signal?: AbortSignal;
+}
+
 /**
  * A host that vanishes closes no connection: a command under way there would wait for the kernel's keepalive, many
  * minutes. The driver learns of the new primary from the other members within seconds, but lets the command wait. So all
@@ -18,13 +26,20 @@ export class Deadlines {
   }
 
   /**
-   * Runs a command, which takes the signal. `limitMs`: milliseconds for a short one; undefined: as long as its server is
-   * primary. Errors: its own; ClusterUnreachable when it is given up, and it may be carried out all the same.
+   * Runs a command, which takes the signal. Errors: its own; ClusterUnreachable when it is given up, and it may be carried
+   * out all the same; the reason of the limits' signal.
    */
-  async within<T>(name: string, limitMs: number | undefined, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    if (limitMs === undefined) return run(this.#term.signal);
+  async within<T>(name: string, limits: CommandLimits, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { limitMs, signal } = limits;
+    if (limitMs === undefined && signal === undefined) return run(this.#term.signal);
     using link = linkAbort(this.#term.signal);
-    const timer = setTimeout(() => link.abort(givenUp(`${name} was not answered within ${limitMs / 1000} s`)), limitMs);
+    using own = signal === undefined ? undefined : linkAbort(signal);
+    own?.signal.addEventListener('abort', () => link.abort(own.signal.reason), { once: true });
+    if (own?.signal.aborted === true) link.abort(own.signal.reason);
+    const timer =
+      limitMs === undefined
+        ? undefined
+        : setTimeout(() => link.abort(givenUp(`${name} was not answered within ${limitMs / 1000} s`)), limitMs);
     try {
       return await run(link.signal);
     } finally {

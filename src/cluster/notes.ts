@@ -14,7 +14,7 @@ export async function writeNote(cluster: Cluster, reason: string, signal: AbortS
     cluster.command(
       'admin',
       { appendOplogNote: 1, data: { mongoferry: reason }, writeConcern: { w: 'majority' } },
-      { control: true, limitMs: NOTE_LIMIT_MS },
+      { control: true, limitMs: NOTE_LIMIT_MS, signal },
     ),
   );
   return reply['operationTime'] as Timestamp;

@@ -100,8 +100,7 @@ export class NumberedSessions {
     try {
       return await send({ session, fields });
     } catch (error) {
-      if (codeOf(error) === Code.TransactionTooOld)
-        throw new AppError('LeaseLost', 'another process has taken over this migration', { cause: error });
+      if (codeOf(error) === Code.TransactionTooOld) throw takenOver(error);
       if (!this.#keepsStatements && refusesStatementNumber(error)) {
         this.#keepsStatements = true;
         return this.#sendIn(own, statements, send);
@@ -121,7 +120,11 @@ export class NumberedSessions {
 
   async #raiseOnce(lost: NumberedSession): Promise<void> {
     lost.number++;
-    await this.#store(lost.session, lost.id, Long.fromNumber(lost.number));
+    try {
+      await this.#store(lost.session, lost.id, Long.fromNumber(lost.number));
+    } catch (error) {
+      throw codeOf(error) === Code.TransactionTooOld ? takenOver(error) : error;
+    }
     this.#lost.delete(lost);
   }
 
@@ -157,6 +160,11 @@ export async function closeSessions(client: MongoClient, ids: readonly Binary[],
     }
   });
   await settleAll(closing);
+}
+
+/** Nobody else raises a session's number. */
+function takenOver(cause: unknown): AppError {
+  return new AppError('LeaseLost', 'another process has taken over this migration', { cause });
 }
 
 function numberedSession(client: MongoClient): NumberedSession {

@@ -1,5 +1,6 @@
 import { sleep } from '../lib/signals.js';
 import type { Doc } from './bson.js';
+import { structuralTag } from './clients.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 
@@ -27,8 +28,11 @@ const WRITE_OPERATIONS = new Set(['insert', 'update', 'remove']);
 /** Whose operations are ended. */
 export interface Ended {
   readonly clientTags: readonly string[];
-  /** Also resolves only when their connections have ended, and with that all that they had sent was read. */
-  readonly awaitsConnections: boolean;
+  /**
+   * Connections that must have ended, too: then all that was sent on them has been read. Structural commands have some of
+   * their own.
+   */
+  readonly awaits: 'none' | 'structural' | 'all';
   /** Called with what is waited for when that takes some seconds. */
   readonly onWaiting?: (text: string) => void;
 }
@@ -38,13 +42,13 @@ export interface Ended {
  * A user sees and ends their own operations without any privilege. Source: MongoDB manual, $currentOp, killOp.
  */
 export async function endWrites(cluster: Cluster, ended: Ended, signal: AbortSignal): Promise<void> {
-  const { clientTags, awaitsConnections, onWaiting } = ended;
+  const { clientTags, onWaiting } = ended;
   const started = performance.now();
   let told = false;
   for (;;) {
     const operations = await operationsOf(cluster, clientTags, signal);
     const writes = operations.filter((each) => each['active'] === true && isWrite(each));
-    const unread = awaitsConnections ? operations.filter((each) => each['active'] !== true) : [];
+    const unread = operations.filter((each) => each['active'] !== true && isAwaited(each, ended));
     if (writes.length + unread.length === 0) return;
     for (const { opid } of writes) await endOperation(cluster, opid);
     if (!told && performance.now() - started > TELL_AFTER_MS) {
@@ -57,6 +61,11 @@ export async function endWrites(cluster: Cluster, ended: Ended, signal: AbortSig
   }
 }
 
+function isAwaited({ platform }: Doc, { clientTags, awaits }: Ended): boolean {
+  if (awaits === 'all') return true;
+  return awaits === 'structural' && clientTags.some((tag) => String(platform).includes(structuralTag(tag)));
+}
+
 function isWrite({ op, command }: Doc): boolean {
   return WRITE_OPERATIONS.has(String(op)) || WRITES.has(Object.keys((command as Doc | undefined) ?? {})[0] ?? '');
 }
@@ -67,7 +76,7 @@ async function operationsOf(cluster: Cluster, clientTags: readonly string[], sig
     const pipeline = [
       { $currentOp: { allUsers, idleConnections: true } },
       { $match: { 'clientMetadata.platform': { $regex: clientTags.join('|') } } },
-      { $project: { active: 1, opid: 1, op: 1, command: 1 } },
+      { $project: { active: 1, opid: 1, op: 1, command: 1, platform: '$clientMetadata.platform' } },
     ];
     const command = { aggregate: 1, pipeline, cursor: { batchSize: 10_000 } };
     const reply = await cluster.read('looking for an earlier process', 'admin', command, signal);

@@ -16,8 +16,8 @@ export interface HoldersPlace {
 
 /**
  * Resolves once nothing that they have sent can take effect any more. Document writes are refused from now on: their
- * sessions are closed. A structural command cannot be refused: where one may be under way, all connections of its
- * process are waited for; likewise where it used another user's sessions, which this user cannot close. What the servers
+ * sessions are closed. A structural command cannot be refused: where one may be under way, the connections for such ones
+ * are waited for; and all of a process that used another user's sessions, which this user cannot close. What the servers
  * are carrying out is ended.
  */
 export async function endEarlier(
@@ -33,8 +33,8 @@ export async function endEarlier(
   );
   const ending = [destination, source].flatMap((cluster) =>
     earlier.map((each) => {
-      const awaitsConnections = each.wasChanging || !isOurs(each);
-      return endWrites(cluster, { clientTags: [each.client], awaitsConnections, onWaiting }, signal);
+      const awaits = !isOurs(each) ? 'all' : each.wasChanging ? 'structural' : 'none';
+      return endWrites(cluster, { clientTags: [each.client], awaits, onWaiting }, signal);
     }),
   );
   await settleAll([closing, ...ending]);

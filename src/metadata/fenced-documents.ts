@@ -112,7 +112,7 @@ export class FencedDocuments {
   async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
     await this.#cluster.attempt(what, signal, async () => {
       try {
-        const reply = await this.#cluster.write(this.#db, command, { record: true });
+        const reply = await this.#cluster.write(this.#db, command, { record: true, signal });
         await this.#mustNotBeFenced(command, reply);
         mustBeStored(reply);
       } catch (error) {

@@ -18,6 +18,8 @@ const GRACE_MS = 2000;
 const POLL_MS = 500;
 /** Renewals that wait for a majority at the same time: as many as the lease has room for. */
 const MAX_RENEWALS = 8;
+/** No user's name: of a process of which nothing but its connections is known. */
+const NOBODY = '?';
 /** Structural commands less apart than this are one burst. */
 const BURST_MS = 3000;
 
@@ -307,7 +309,7 @@ function unended(current: Doc | undefined): EarlierHolder[] {
     ended?: unknown;
   };
   // Of a version that numbered no writes only the connections are known: they are waited for.
-  const unnumbered = (tag: string): EarlierHolder => ({ client: tag, sessions: [], user: '', wasChanging: true });
+  const unnumbered = (tag: string): EarlierHolder => ({ client: tag, sessions: [], user: NOBODY, wasChanging: true });
   const earlier = (ending ?? []).map((each) => (typeof each === 'string' ? unnumbered(each) : each));
   if (client === undefined) return earlier;
   if (sessions === undefined) return [...earlier, unnumbered(client)];

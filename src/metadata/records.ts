@@ -26,6 +26,8 @@ export interface MigrationRecord {
   readonly options: Readonly<Record<string, unknown>>;
   readonly sourceId: string;
   readonly destinationId: string;
+  /** The start is not complete: whoever finds it so undoes it. Absent: it is. */
+  readonly starting?: boolean;
   readonly phase: Phase;
   /** T0: where the change stream begins. Unset until the catalog has been read. */
   readonly startTime?: Timestamp;

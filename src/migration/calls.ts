@@ -1,21 +1,25 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { clusterError, safeText } from '../cluster/errors.js';
+import { clusterError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
+import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
 import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
 import type { StateMachine } from './machine.js';
 import { readMismatches } from './mismatch-list.js';
+import { type Move, Moves } from './moves.js';
 import { completeOptions, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
-import { keepLease, type Place, placeOf, rolesOf } from './place.js';
+import type { Place } from './place.js';
 import type { Reporter } from './reporter.js';
 import { checkReverse } from './reversal.js';
 import type { Session } from './session.js';
 import { commitObstacle } from './snapshot.js';
 import { findingsOf } from './start-findings.js';
-import { newRecord, preflightError, recheck, refuseOtherOptions, storeStart } from './starting.js';
+import { Starter, type StarterContext } from './starter.js';
+import { refuseOtherOptions } from './starting.js';
+import type { MigrationEvent } from './state.js';
 
 /** What the calls act on. */
 export interface CallContext {
@@ -30,25 +34,39 @@ export interface CallContext {
   readonly session: Session | undefined;
   readonly failure: FailureRecord | undefined;
   readonly signal: AbortSignal;
+  /** The process cannot go on. */
+  readonly onFatal: (error: unknown) => void;
   /** Makes a place, whose lease is held, the migration's. */
   readonly enter: (place: Place) => Session;
+}
+
+/** What a call changes besides the state, and what follows from it. */
+interface CallEffects extends Pick<Move, 'begin' | 'undo'> {
+  readonly changes?: RecordChanges;
 }
 
 /** How long a call goes on trying while a cluster does not answer. */
 const PATIENCE_MS = 8000;
 
-const ATTENTION =
-  'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
-/** Warnings of the preflight that matter until the end. */
-const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
-
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
   readonly #context: CallContext;
   readonly #turns = new Turns();
+  readonly #moves: Moves;
 
   constructor(context: CallContext) {
     this.#context = context;
+    const { machine, reporter, logger, onFatal } = context;
+    this.#moves = new Moves({
+      machine,
+      reporter,
+      logger,
+      turns: this.#turns,
+      onFatal,
+      get signal() {
+        return context.signal;
+      },
+    });
   }
 
   start(options: StartOptions): Promise<void> {
@@ -57,7 +75,9 @@ export class Calls {
       const wanted = this.#resolve(options);
       if (machine.state !== 'IDLE') return this.#startAgain(wanted);
       machine.check('start');
-      await this.#start(wanted, options.skipDiskSpaceCheck === true, signal);
+      const [source, destination] = this.#roles(wanted);
+      const starter = new Starter({ ...this.#startContext, source, destination, wanted });
+      await starter.start(() => this.#findings(wanted, options.skipDiskSpaceCheck === true, signal), signal);
     });
   }
 
@@ -69,23 +89,13 @@ export class Calls {
       await session.stop();
       if (this.#context.failure !== undefined) throw failed(this.#context.failure);
       const eventsApplied = session.lastRun?.eventsApplied ?? 0;
-      try {
-        await machine.move('pause', (state) => session.place.record.update({ state, eventsApplied }, signal));
-      } catch (error) {
-        session.open();
-        throw error;
-      }
+      const reopen = async (): Promise<void> => session.open();
+      await this.#move('pause', { changes: { eventsApplied }, begin: () => undefined, undo: reopen }, signal);
     });
   }
 
   resume(): Promise<void> {
-    return this.#exclusive(async (signal) => {
-      const { machine } = this.#context;
-      machine.check('resume');
-      const session = this.#session();
-      await machine.move('resume', (state) => session.place.record.update({ state }, signal));
-      session.open();
-    });
+    return this.#exclusive((signal) => this.#move('resume', { begin: () => this.#session().open() }, signal));
   }
 
   commit(): Promise<void> {
@@ -97,22 +107,35 @@ export class Calls {
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
-      const session = this.#session();
       const commit = { step: 'drain' } as const;
-      await machine.move('commit', (state) => session.place.record.update({ state, commit }, signal));
-      session.commit();
+      await this.#move('commit', { changes: { commit }, begin: () => this.#session().commit() }, signal);
     });
   }
 
   reverse(): Promise<void> {
     return this.#exclusive(async (signal) => {
-      const { machine } = this.#context;
-      machine.check('reverse');
+      this.#context.machine.check('reverse');
       const session = this.#session();
       await checkReverse(session.context, signal);
-      await machine.move('reverse', (state) => session.place.record.update({ state }, signal));
-      session.reverse();
+      await this.#move('reverse', { begin: () => session.reverse() }, signal);
     });
+  }
+
+  /** Moves the migration that is at hand to the state that a call leads to. */
+  async #move(event: MigrationEvent, { changes, begin, undo }: CallEffects, signal: AbortSignal): Promise<void> {
+    const to = this.#context.machine.check(event);
+    const { place } = this.#session();
+    await this.#moves.carryOut(
+      {
+        event,
+        place,
+        changes: (state) => ({ ...changes, state }),
+        isStored: ({ state }) => state === to,
+        begin,
+        ...(undo === undefined ? {} : { undo }),
+      },
+      signal,
+    );
   }
 
   mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
@@ -149,44 +172,16 @@ export class Calls {
     await this.#turns.ended();
   }
 
+  get #startContext(): Pick<StarterContext, 'db' | 'logger' | 'signal' | 'moves' | 'enter'> {
+    const { db, logger, signal, enter } = this.#context;
+    return { db, logger, signal, enter, moves: this.#moves };
+  }
+
   #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
     const { machine, db, disableVerification } = this.#context;
     const [source, destination] = this.#roles(wanted);
     const verifies = wanted.verification && !disableVerification;
     return findingsOf({ wanted, source, destination, db, machine, verifies, skipDiskSpaceCheck }, signal);
-  }
-
-  async #start(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<void> {
-    const { machine, logger, db } = this.#context;
-    const [source, destination] = this.#roles(wanted);
-    const findings = await this.#findings(wanted, skipDiskSpaceCheck, signal);
-    const blockers = findings.filter((each) => each.severity === 'blocker');
-    if (blockers[0] !== undefined) throw preflightError(blockers);
-    const roles = rolesOf(source, destination, db, logger);
-    if (!(await roles.lease.takeFromDead(signal)))
-      throw new AppError('LeaseHeld', 'another process is migrating into this destination');
-    // Until the session does: reading what stands against the start may take longer than a lease lasts.
-    const stopKeeping = keepLease(roles.lease, () => undefined, signal);
-    let session: Session | undefined;
-    try {
-      const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
-      const record = newRecord(wanted, source, destination, warnings);
-      await machine.move('start', async () => {
-        await storeStart(roles.store, record, destination, () => recheck(roles, wanted, db, signal), signal);
-        session = this.#context.enter(placeOf(roles, record));
-      });
-    } catch (error) {
-      await roles.lease.release().catch((reason: unknown) => {
-        logger.warn(`The lease was not given back: ${safeText(reason)}`);
-      });
-      throw error;
-    } finally {
-      stopKeeping();
-    }
-    if (wanted.preExistingDestinationData) logger.warn(ATTENTION);
-    const loadLevel = session?.loadLevel;
-    logger.info('Started the migration', { source: source.label, destination: destination.label, loadLevel });
-    session?.open();
   }
 
   /** Runbooks call start after a restart: the same options are welcome while the migration goes on. */
@@ -222,7 +217,9 @@ export class Calls {
   }
 
   /** One call after the other. */
-  #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    // Not in its turn: that may be long in coming.
+    this.#moves.assertSettled();
     return this.#turns.take(() => this.#carryOut(call));
   }
 

@@ -118,6 +118,7 @@ class LiveMigration implements Migration {
       get signal() {
         return migration.#signal;
       },
+      onFatal: (error) => this.#fatal.reject(error),
       enter: (place) => this.#enter(place),
     });
   }

@@ -30,6 +30,7 @@ export class Reporter {
   readonly #startedAt = new Date();
   #unshown = 0;
   #heldUp: string | undefined;
+  #unsettled: string | undefined;
   #flags = '';
 
   constructor(instanceId: string, logger: Logger, reported: () => Reported) {
@@ -53,7 +54,12 @@ export class Reporter {
       health: this.health,
       rates: this.#trends.rates,
       earlierLag: this.#trends.earlierLag,
-      warnings: [...this.#warnings, ...this.#more, ...texts(this.#heldUp, sourceBlock(session)), ...outages],
+      warnings: [
+        ...this.#warnings,
+        ...this.#more,
+        ...texts(this.#heldUp, this.#unsettled, sourceBlock(session)),
+        ...outages,
+      ],
       instanceId: this.#instanceId,
       startedAt: this.#startedAt,
     };
@@ -95,6 +101,12 @@ export class Reporter {
     if (warning === this.#heldUp) return;
     this.#heldUp = warning;
     if (warning !== undefined) this.#logger.warn(warning);
+    this.changed();
+  }
+
+  /** The call whose outcome is not known yet, while it is not. */
+  unsettled(warning: string | undefined): void {
+    this.#unsettled = warning;
     this.changed();
   }
 

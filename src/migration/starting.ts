@@ -1,6 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Scope } from '../cluster/scope.js';
-import { setBlock } from '../cluster/write-block.js';
+import { isBlocked, setBlock } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName } from '../errors.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -9,10 +9,10 @@ import { checkEmpty, checkPlaces, listMigrated } from '../preflight/places.js';
 import { blockedAlready } from '../preflight/write-blocks.js';
 import type { MigrationOptions } from './options.js';
 import { checkOtherMigrations } from './other-migrations.js';
+import type { Place, Roles } from './place.js';
+import type { StoredRecord } from './record.js';
 import { isUnreadable } from './recover.js';
 import type { State } from './state.js';
-
-const UNDO_MS = 8000;
 
 /** The record of a migration that begins now. */
 export function newRecord(
@@ -26,8 +26,9 @@ export function newRecord(
     options: { ...options },
     sourceId: source.facts.setId,
     destinationId: destination.facts.setId,
+    starting: true,
     phase: 'initialise',
-    blockedDestination: blocksDestination(options),
+    blockedDestination: false,
     canWrite: false,
     eventsApplied: 0,
     rawDeltas: false,
@@ -43,7 +44,7 @@ export function blocksDestination(options: Pick<MigrationOptions, 'writeBlocking
 export async function checkMetadata(store: MetadataStore, signal: AbortSignal): Promise<Finding | undefined> {
   try {
     const record = await store.loadMigration(signal);
-    if (record !== undefined) return migrationExists(record.state, store.db);
+    if (record !== undefined && record.starting !== true) return migrationExists(record.state, store.db);
     await store.refuseNewerTools(signal);
     return undefined;
   } catch (error) {
@@ -59,44 +60,49 @@ export function migrationExists(state: string, db: string): Finding {
 }
 
 /**
- * Stores a new migration and blocks the destination's users. `recheck` looks for what is in the way again, under the
- * block and with the record there to see: neither a write nor another migration may slip in between. What was done is
- * undone when it fails half way; a block that somebody else has set meanwhile stays.
+ * Stores a new migration as one that is starting, and blocks the destination's users. `recheck` looks for what is in the
+ * way again, under the block and with the record there to see: neither a write nor another migration may slip in
+ * between. A process that finds a migration so undoes it: only the removal of `starting` makes it one.
  */
-export async function storeStart(
-  store: MetadataStore,
-  record: MigrationRecord,
-  destination: Cluster,
+export async function prepareStart(
+  { store, record, destination }: Place,
+  blocks: boolean,
   recheck: () => Promise<readonly Finding[]>,
   signal: AbortSignal,
 ): Promise<void> {
-  if ((await store.loadMigration(signal)) !== undefined) {
+  const there = await store.loadMigration(signal);
+  if (there !== undefined && there.starting !== true) {
     throw new AppError(
       'MigrationExists',
       `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
     );
   }
+  await store.createMigration(record.value, signal);
+  if (blocks) await block(record, destination, signal);
+  const found = await recheck();
+  if (found.length > 0) throw preflightError(found);
+}
+
+/** The record says so before it is done: whoever undoes the start lifts it. One that somebody else has set stays. */
+async function block(record: StoredRecord, destination: Cluster, signal: AbortSignal): Promise<void> {
+  if (await isBlocked(destination, signal)) throw preflightError([blockedAlready(destination)]);
+  await record.update({ blockedDestination: true }, signal);
   let isOurs = false;
-  try {
-    await store.createMigration(record, signal);
-    if (record.blockedDestination) {
-      await setBlock(destination, true, signal, () => {
-        isOurs = true;
-      });
-      if (!isOurs) throw preflightError([blockedAlready(destination)]);
-    }
-    const found = await recheck();
-    if (found.length > 0) throw preflightError(found);
-  } catch (error) {
-    // Whatever has ended the start, the process being told to stop included: half a start would block every later one.
-    const undoing = AbortSignal.timeout(UNDO_MS);
-    try {
-      if (isOurs) await setBlock(destination, false, undoing);
-    } finally {
-      await store.dropAll(undoing);
-    }
-    throw error;
-  }
+  await setBlock(destination, true, signal, () => {
+    isOurs = true;
+  });
+  if (isOurs) return;
+  await record.update({ blockedDestination: false }, signal);
+  throw preflightError([blockedAlready(destination)]);
+}
+
+/** Undoes a start that is not complete, from wherever it was left. Precondition: the lease is held. */
+export async function undoStart({ store, destination }: Roles, signal: AbortSignal): Promise<void> {
+  await destination.settleWrites(signal);
+  const record = await store.loadMigration(signal);
+  if (record !== undefined && record.starting !== true) return;
+  if (record?.blockedDestination === true) await setBlock(destination, false, signal);
+  await store.dropAll(signal);
 }
 
 /** What of the destination's data, and of other migrations, stands against a start. */

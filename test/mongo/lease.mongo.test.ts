@@ -50,7 +50,7 @@ test('what the server still carries out of an earlier holder is ended before the
     TEST_MS,
     async () => {
       const { answer } = await insertHeld('ended');
-      await endWrites(later, { clientTags: [earlier.clientTag], awaitsConnections: false }, signal);
+      await endWrites(later, { clientTags: [earlier.clientTag], awaits: 'none' }, signal);
       assert.equal(await operationsOf(earlier, 'insert'), []);
       assert.ok(isTransient(await answer), 'the earlier one does not try again');
       assert.is(await client.db('t').collection('ended').countDocuments(), 0);
@@ -68,7 +68,7 @@ test('an index build of an earlier holder is not waited for', async () => {
       const build = earlier.write('t', { createIndexes: 'built', indexes: [{ key: { a: 1 }, name: 'a_1' }] });
       try {
         await eventually(10_000, async () => (await operationsOf(earlier, 'createIndexes')).length > 0, 'the build');
-        await endWrites(later, { clientTags: [earlier.clientTag], awaitsConnections: false }, signal);
+        await endWrites(later, { clientTags: [earlier.clientTag], awaits: 'none' }, signal);
         assert.ok((await operationsOf(earlier, 'createIndexes')).length > 0);
       } finally {
         await client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'off' });
@@ -95,7 +95,7 @@ test('the connections of a process that is gone have ended with all that they br
         return operations.length;
       };
       assert.ok((await idle()) > 0);
-      const ending = endWrites(later, { clientTags: [dying.clientTag], awaitsConnections: true }, signal);
+      const ending = endWrites(later, { clientTags: [dying.clientTag], awaits: 'all' }, signal);
       await dying.close();
       await ending;
       assert.is(await idle(), 0);
@@ -123,7 +123,7 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
           const answer = first.write('t', update).catch((reason) => reason);
           await eventually(10_000, async () => (await operationsOf(first, 'update')).length > 0, 'the update waiting');
           const closed = later.closeSessions(first.sessionIds, 'numbers_of_first');
-          await endWrites(later, { clientTags: [first.clientTag], awaitsConnections: false }, signal);
+          await endWrites(later, { clientTags: [first.clientTag], awaits: 'none' }, signal);
           await closed;
           assert.ok((await answer) instanceof Error, 'the update under way was not ended');
           await session.abortTransaction();

@@ -1,0 +1,137 @@
+/** Carries out the moves that operators' calls ask for, so that what a caller is told is true afterwards. */
+import { AppError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
+import { linkAbort } from '../lib/signals.js';
+import type { Turns } from '../lib/turns.js';
+import type { MigrationRecord } from '../metadata/records.js';
+import type { RecordChanges } from '../metadata/store.js';
+import type { StateMachine } from './machine.js';
+import type { Place } from './place.js';
+import type { Reporter } from './reporter.js';
+import type { MigrationEvent, State } from './state.js';
+
+/** One move: what is stored, and what follows from that. */
+export interface Move {
+  readonly event: MigrationEvent;
+  readonly place: Place;
+  readonly changes: (state: State) => RecordChanges;
+  /** Whether a record has the changes. */
+  readonly isStored: (record: MigrationRecord) => boolean;
+  /** Once it is stored, before the new state is shown. */
+  readonly stored?: () => void;
+  /** Goes on in the new state. */
+  readonly begin: () => void;
+  /** It is not stored, and never will be. */
+  readonly undo?: () => Promise<void>;
+}
+
+/** What moves act on. */
+export interface MoveContext {
+  readonly machine: StateMachine;
+  readonly reporter: Pick<Reporter, 'unsettled'>;
+  readonly logger: Logger;
+  /** The turns of all calls: what is still to be settled comes before the next one. */
+  readonly turns: Turns;
+  /** The process's. */
+  readonly signal: AbortSignal;
+  /** The process cannot go on. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** A caller waits so long for the answer to be found, in milliseconds. */
+const READ_BACK_MS = 3000;
+
+/**
+ * An answer that is lost says nothing: the record may hold the change. So the lost write is first made void (or found
+ * to have been carried out, by `settleWrites`), then the record is read: what it says is final. Where that cannot be
+ * done at once the caller is told OutcomeUnknown, progress shows a warning, other calls are refused, and it is done as
+ * soon as the cluster answers.
+ */
+export class Moves {
+  readonly #context: MoveContext;
+  #unsettled: string | undefined;
+
+  constructor(context: MoveContext) {
+    this.#context = context;
+  }
+
+  /** Errors: OutcomeUnknown while it is not known what became of an earlier call. */
+  assertSettled(): void {
+    if (this.#unsettled !== undefined) throw new AppError('OutcomeUnknown', this.#unsettled);
+  }
+
+  /** Errors: InvalidStateTransition; OutcomeUnknown; what kept it from being stored, and then it never will be. */
+  async carryOut(move: Move, signal: AbortSignal): Promise<void> {
+    const { machine } = this.#context;
+    const { event, place, changes, stored, begin, undo } = move;
+    machine.check(event);
+    try {
+      await machine.move(event, async (state) => {
+        await place.record.update(changes(state), signal);
+        stored?.();
+      });
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'LeaseLost') throw error;
+      if (!(await this.#isStoredNow(move, error))) {
+        await undo?.();
+        throw error;
+      }
+      await machine.move(event, async () => stored?.());
+    }
+    begin();
+  }
+
+  /**
+   * Does what cannot be done now once it can: before the next call, which is refused until then. `text` tells callers
+   * why. Resolves at once.
+   */
+  later(text: string, work: (signal: AbortSignal) => Promise<void>): void {
+    const { reporter, turns, signal, onFatal } = this.#context;
+    this.#unsettled = text;
+    reporter.unsettled(text);
+    void turns.take(async () => {
+      try {
+        await work(signal);
+      } catch (error) {
+        if (!signal.aborted) onFatal(error);
+      } finally {
+        this.#unsettled = undefined;
+        reporter.unsettled(undefined);
+      }
+    });
+  }
+
+  async #isStoredNow(move: Move, reason: unknown): Promise<boolean> {
+    const { logger, signal } = this.#context;
+    using link = linkAbort(signal);
+    const timer = setTimeout(() => link.abort(new Error('the cluster does not answer')), READ_BACK_MS);
+    try {
+      return await readBack(move, link.signal);
+    } catch (cause) {
+      signal.throwIfAborted();
+      const { event, place } = move;
+      const text = `it is not known yet whether ${event} has taken effect: ${AppError.from(reason).message}. It is found out as soon as ${place.destination.label} answers; look at progress then, and call again if it has not`;
+      logger.warn(text, { error: cause });
+      this.later(text, (inner) => this.#settle(move, inner));
+      throw new AppError('OutcomeUnknown', text, { cause: reason });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #settle(move: Move, signal: AbortSignal): Promise<void> {
+    const { machine, logger } = this.#context;
+    const { event, stored, begin, undo } = move;
+    const isStored = await readBack(move, signal);
+    logger.info(`The outcome of ${event} is known now`, { tookEffect: isStored });
+    if (!isStored) return undo?.();
+    await machine.move(event, async () => stored?.());
+    begin();
+  }
+}
+
+async function readBack({ place, isStored }: Move, signal: AbortSignal): Promise<boolean> {
+  await place.destination.settleWrites(signal);
+  await place.record.refresh(signal);
+  return isStored(place.record.value);
+}

@@ -1,0 +1,130 @@
+/** Carries out a start: either there is a migration in the end, or nothing of it. */
+import type { Cluster } from '../cluster/cluster.js';
+import { AppError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
+import type { MigrationRecord } from '../metadata/records.js';
+import { MetadataStore, type RecordChanges } from '../metadata/store.js';
+import type { Finding } from '../preflight/finding.js';
+import type { Moves } from './moves.js';
+import type { MigrationOptions } from './options.js';
+import { keepLease, type Place, placeOf, type Roles, rolesOf } from './place.js';
+import { isUnreadable } from './recover.js';
+import type { Session } from './session.js';
+import { blocksDestination, newRecord, preflightError, prepareStart, recheck, undoStart } from './starting.js';
+
+/** What a start works with. */
+export interface StarterContext {
+  /** The metadata database. */
+  readonly db: string;
+  readonly logger: Logger;
+  /** The process's. */
+  readonly signal: AbortSignal;
+  readonly moves: Moves;
+  /** Makes a place, whose lease is held, the migration's. */
+  readonly enter: (place: Place) => Session;
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly wanted: MigrationOptions;
+}
+
+const UNDO_MS = 8000;
+const ATTENTION =
+  'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
+/** Warnings of the preflight that matter until the end. */
+const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
+
+/**
+ * Takes the lease, stores the migration as one that is starting, looks again for what is in the way, and makes it one by
+ * a single change of its record. Whatever fails before undoes the rest; what is left of a process that ended in between
+ * is undone by the next one.
+ */
+export class Starter {
+  readonly #context: StarterContext;
+
+  constructor(context: StarterContext) {
+    this.#context = context;
+  }
+
+  /** `preflight` finds what stands against it. Errors: of the preflight; LeaseHeld; as `Moves.carryOut`. */
+  async start(preflight: () => Promise<readonly Finding[]>, signal: AbortSignal): Promise<void> {
+    const { db, source, destination, wanted, moves } = this.#context;
+    await this.#undoEarlier(signal);
+    const findings = await preflight();
+    const blockers = findings.filter((each) => each.severity === 'blocker');
+    if (blockers[0] !== undefined) throw preflightError(blockers);
+    const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
+    const roles = await this.#take(signal);
+    const place = placeOf(roles, newRecord(wanted, source, destination, warnings));
+    // Until the session does: reading what stands against the start may take longer than a lease lasts.
+    const stopKeeping = keepLease(roles.lease, () => undefined, this.#context.signal);
+    const undo = async (): Promise<void> => this.#undo(roles, stopKeeping);
+    try {
+      const isBlocking = blocksDestination(wanted);
+      await prepareStart(place, isBlocking, () => recheck(roles, wanted, db, signal), signal);
+    } catch (error) {
+      await undo();
+      throw error;
+    }
+    let session: Session | undefined;
+    const stored = (): void => {
+      stopKeeping();
+      session = this.#context.enter(place);
+    };
+    const begin = (): void => this.#begin(session);
+    const isStored = ({ starting }: MigrationRecord): boolean => starting !== true;
+    const changes = (): RecordChanges => ({ starting: undefined });
+    await moves.carryOut({ event: 'start', place, changes, isStored, stored, begin, undo }, signal);
+  }
+
+  #begin(session: Session | undefined): void {
+    const { logger, source, destination, wanted } = this.#context;
+    if (wanted.preExistingDestinationData) logger.warn(ATTENTION);
+    const loadLevel = session?.loadLevel;
+    logger.info('Started the migration', { source: source.label, destination: destination.label, loadLevel });
+    session?.open();
+  }
+
+  async #take(signal: AbortSignal): Promise<Roles> {
+    const { db, logger, source, destination } = this.#context;
+    const roles = rolesOf(source, destination, db, logger);
+    if (await roles.lease.takeFromDead(signal)) return roles;
+    throw new AppError('LeaseHeld', 'another process is migrating into this destination');
+  }
+
+  /** What a start that could not be completed has left, also in this process. */
+  async #undoEarlier(signal: AbortSignal): Promise<void> {
+    const { db, destination } = this.#context;
+    const left = await new MetadataStore(destination, db).loadMigration(signal).catch(ignoreUnreadable);
+    if (left?.starting !== true) return;
+    const roles = await this.#take(signal);
+    const stopKeeping = keepLease(roles.lease, () => undefined, signal);
+    try {
+      await undoStart(roles, signal);
+      await roles.lease.release();
+    } finally {
+      stopKeeping();
+    }
+  }
+
+  /** Whatever has ended the start, the process being told to stop included: half a start would block every later one. */
+  async #undo(roles: Roles, stopKeeping: () => void): Promise<void> {
+    const { logger, moves } = this.#context;
+    const undo = async (signal: AbortSignal): Promise<void> => {
+      await undoStart(roles, signal);
+      stopKeeping();
+      await roles.lease.release();
+    };
+    try {
+      await undo(AbortSignal.timeout(UNDO_MS));
+    } catch (error) {
+      const text = `a start that has failed is being undone, which waits for ${roles.destination.label} to answer; call again then`;
+      logger.warn(text, { error });
+      moves.later(text, (signal) => undo(signal).finally(stopKeeping));
+    }
+  }
+}
+
+/** What another tool has left is the preflight's to tell. */
+function ignoreUnreadable(error: unknown): undefined {
+  if (!isUnreadable(error)) throw error;
+}
