@@ -26,7 +26,8 @@ export async function addCollection(
   await mustBeFree(context, sourceNs, isReplay, signal);
   const options = carriedOptions(descriptionOf(event));
   refuseCollated(context.filter, ns, options);
-  const destinationUuid = await createCollection(destination, ns, options, true, signal);
+  const { sharesDestination } = scope;
+  const destinationUuid = await createCollection(destination, { ns, options, sharesDestination }, signal);
   const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
   const [added] = await collections.add(
     [{ id: event.collection, ns, sourceNs, destinationUuid, options, indexes: [], dropped: false, copy }],

@@ -31,7 +31,7 @@ export async function addView(
   }
   await mustBeFree(context, sourceNs, isReplay, signal);
   await collections.putView({ ns, sourceNs, options }, signal);
-  await sendCreate(destination, ns, options, signal);
+  await sendCreate(destination, { ns, options, sharesDestination: scope.sharesDestination }, signal);
 }
 
 /** Drops a view, but only what the map has: one of that name may be somebody else's. */
