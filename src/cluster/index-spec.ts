@@ -9,6 +9,12 @@ export function indexName(spec: OrderedDoc): string {
 /** Held back until the commit: uniqueness could refuse a change that is only late, expiry would delete, hidden is restored as it was. */
 const HELD_BACK = ['unique', 'prepareUnique', 'expireAfterSeconds', 'hidden'] as const;
 
+/**
+ * Options that are on or off. Old servers kept the value they were given, of any type: `isTrue` says what they take it
+ * for, in whatever is compared or carried. Tried on 4.4.2: `sparse` is kept so, `unique` becomes true.
+ */
+const SWITCHES = new Set(['unique', 'prepareUnique', 'hidden', 'sparse']);
+
 /** Never sent: the server's bookkeeping and options without effect since 4.4. */
 const NOT_SENT = new Set(['ns', 'background', 'dropDups', 'buildUUID', 'safe']);
 
@@ -63,7 +69,8 @@ export function relaxedIndex(
   const warnings: string[] = [];
   for (const [name, value] of spec) {
     if (NOT_SENT.has(name) || (HELD_BACK as readonly string[]).includes(name)) continue;
-    if (KNOWN.has(name)) result.set(name, name === 'key' ? sendableKey(value as OrderedDoc, warnings) : value);
+    if (SWITCHES.has(name)) result.set(name, isTrue(value));
+    else if (KNOWN.has(name)) result.set(name, name === 'key' ? sendableKey(value as OrderedDoc, warnings) : value);
     else warnings.push(`option "${name}" is unknown to createIndexes and was dropped`);
   }
   if (isNever(spec.get('expireAfterSeconds')))
@@ -110,10 +117,7 @@ export function builtText(spec: OrderedDoc): string {
 /** A text equal for two specs that mean the same, held-back options included. */
 export function comparableIndex(spec: OrderedDoc): string {
   const result = new Map([...spec].filter(([name]) => KNOWN.has(name)));
-  if (result.get('unique') === false) result.delete('unique');
-  if (result.get('hidden') === false) result.delete('hidden');
-  if (result.get('prepareUnique') === false) result.delete('prepareUnique');
-  const ttl = result.get('expireAfterSeconds');
+  const ttl = sendableExpiry(result.get('expireAfterSeconds'));
   if (ttl !== undefined) result.set('expireAfterSeconds', String(numberOf(ttl)));
   return comparable(result);
 }
@@ -126,7 +130,10 @@ function comparable(spec: Map<string, unknown>): string {
     if (collation.get('locale') === 'simple') spec.delete('collation');
     else spec.set('collation', new Map([...collation].filter(([name]) => name !== 'version')));
   }
-  if (spec.get('sparse') === false) spec.delete('sparse');
+  for (const name of SWITCHES) {
+    if (isTrue(spec.get(name))) spec.set(name, true);
+    else spec.delete(name);
+  }
   // Change events, listIndexes and createIndexes give some of these as int, others as double.
   for (const name of NUMBERS) if (isNumber(spec.get(name))) spec.set(name, String(numberOf(spec.get(name))));
   const weights = spec.get('weights');
@@ -197,9 +204,9 @@ export function heldBackChanges(spec: OrderedDoc): Doc[] {
   const name = indexName(spec);
   const ttl = spec.get('expireAfterSeconds');
   return [
-    ...(spec.get('unique') === true ? [{ name, forceNonUnique: true }] : []),
-    ...(spec.get('prepareUnique') === true ? [{ name, prepareUnique: false }] : []),
+    ...(isTrue(spec.get('unique')) ? [{ name, forceNonUnique: true }] : []),
+    ...(isTrue(spec.get('prepareUnique')) ? [{ name, prepareUnique: false }] : []),
     ...(ttl !== undefined && numberOf(ttl) !== NEVER_SECONDS ? [{ name, expireAfterSeconds: NEVER_SECONDS }] : []),
-    ...(spec.get('hidden') === true ? [{ name, hidden: false }] : []),
+    ...(isTrue(spec.get('hidden')) ? [{ name, hidden: false }] : []),
   ];
 }
