@@ -114,6 +114,49 @@ export function builtText(spec: OrderedDoc): string {
   return comparable(result);
 }
 
+/** An index that cannot be built beside another one of its collection before the commit. */
+export interface IndexTwin {
+  readonly spec: OrderedDoc;
+  /** The name of the other. */
+  readonly of: string;
+}
+
+/**
+ * A collection's indexes by when they can be built. Two that differ in nothing but what is held back, as a unique index
+ * and its non-unique twin do, are one to the server until that is given back: the unique one is built, the other one
+ * waits until then.
+ */
+export function splitTwins(indexes: readonly OrderedDoc[]): {
+  readonly built: readonly OrderedDoc[];
+  readonly twins: readonly IndexTwin[];
+} {
+  const groups = new Map<string, OrderedDoc[]>();
+  for (const spec of indexes) {
+    const text = builtText(new Map([...spec].filter(([name]) => name !== 'name')));
+    groups.set(text, [...(groups.get(text) ?? []), spec]);
+  }
+  const first = new Map<OrderedDoc, OrderedDoc>();
+  for (const group of groups.values()) {
+    const leader = group.find((spec) => isTrue(spec.get('unique'))) ?? group[0];
+    for (const spec of group) if (leader !== undefined) first.set(spec, leader);
+  }
+  const leaderOf = (spec: OrderedDoc): OrderedDoc => first.get(spec) ?? spec;
+  return {
+    built: indexes.filter((spec) => leaderOf(spec) === spec),
+    twins: indexes.filter((spec) => leaderOf(spec) !== spec).map((spec) => ({ spec, of: indexName(leaderOf(spec)) })),
+  };
+}
+
+/** The spec of an index with all that is held back from others: for one that is built after the commit. */
+export function wholeIndex(spec: OrderedDoc, collectionOptions: OrderedDoc): OrderedDoc {
+  const { spec: result } = relaxedIndex(spec, collectionOptions);
+  for (const name of HELD_BACK) {
+    const value = name === 'expireAfterSeconds' ? sendableExpiry(spec.get(name)) : isTrue(spec.get(name)) || undefined;
+    if (value !== undefined) result.set(name, value);
+  }
+  return result;
+}
+
 /** A text equal for two specs that mean the same, held-back options included. */
 export function comparableIndex(spec: OrderedDoc): string {
   const result = new Map([...spec].filter(([name]) => KNOWN.has(name)));

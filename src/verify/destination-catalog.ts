@@ -2,7 +2,7 @@ import type { OrderedDoc } from '../cluster/bson.js';
 import { findCollection, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions } from '../cluster/collection-spec.js';
-import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
+import { builtText, indexName, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
 import { describeNs } from '../cluster/namespace.js';
 import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
@@ -54,7 +54,7 @@ async function compareIndexes(
   signal: AbortSignal,
 ): Promise<string[]> {
   const wanted = new Map(
-    [...collection.indexes.filter(isBuilt), ...(collection.kept ?? [])].map(
+    [...splitTwins(collection.indexes.filter(isBuilt)).built, ...(collection.kept ?? [])].map(
       (spec) => [indexName(spec), builtText(relaxedIndex(spec, collection.options).spec)] as const,
     ),
   );

@@ -1,4 +1,12 @@
-import { type CreateCollectionOptions, type Db, Decimal128, type Document, Double, type MongoClient } from 'mongodb';
+import {
+  type CreateCollectionOptions,
+  type Db,
+  Decimal128,
+  type Document,
+  Double,
+  Long,
+  type MongoClient,
+} from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
@@ -211,10 +219,11 @@ for (const version of ['4.4', '5.0'] as const) {
       assert.is(indexes.find(({ name }) => name === 'never')?.['expireAfterSeconds'], longest);
       assert.is(indexes.find(({ name }) => name === 'fraction')?.['expireAfterSeconds'], 86_400);
       assert.is(indexes.find(({ name }) => name === 'unique')?.['unique'], true);
+      const values = sparseValues(version);
       const isSparse = (n: number) => indexes.find(({ name }) => name === `sparse ${n}`)?.['sparse'] === true;
       assert.equal(
-        SPARSE.map((_, n) => isSparse(n)),
-        SPARSE.map((_, n) => n < SPARSE.length / 2),
+        values.map((_, n) => isSparse(n)),
+        values.map((_, n) => n < values.length / 2),
       );
       assert.is(await target.collection('old').countDocuments(), 2);
     };
@@ -227,8 +236,11 @@ async function optionsOf(db: Db, name: string): Promise<unknown> {
   return (found as Document | undefined)?.['options'];
 }
 
-/** Values that old servers keep: the first half they take for true, the rest for false. */
-const SPARSE = [1, new Double(1), -1, 'yes', 0, new Double(0), null, Decimal128.fromString('0')] as const;
+/** Values that old servers keep: the first half they take for true, the rest for false. Later ones take only numbers. */
+function sparseValues(version: string): readonly unknown[] {
+  const [on, off] = version === '4.4' ? ['yes', null] : [0.5, Long.fromNumber(0)];
+  return [1, new Double(1), -1, on, 0, new Double(0), off, Decimal128.fromString('0')];
+}
 
 /** What old servers hold and later ones refuse or read otherwise. */
 async function seedOldForms(db: Db, version: string): Promise<void> {
@@ -247,7 +259,7 @@ async function seedOldForms(db: Db, version: string): Promise<void> {
       { key: { at: -1 }, name: 'fraction', expireAfterSeconds: 86_400.5 },
       { key: { u: 1 }, name: 'unique', unique: 1 },
       { key: { v: 1 }, name: 'first version', v: 1 },
-      ...SPARSE.map((sparse, n) => ({ key: { [`s${n}`]: 1 }, name: `sparse ${n}`, sparse })),
+      ...sparseValues(version).map((sparse, n) => ({ key: { [`s${n}`]: 1 }, name: `sparse ${n}`, sparse })),
       { key: { b: 1 }, name: 'background', background: 1, sparse: new Double(1) },
     ],
   });
