@@ -16,8 +16,13 @@ export interface CatalogEntry {
 
 /** The databases that are migrated: all but the server's own and migration tools'. */
 export async function listDatabases(cluster: Cluster, signal: AbortSignal): Promise<string[]> {
+  return (await listDatabaseNames(cluster, signal)).filter((name) => !isIgnoredDatabase(name));
+}
+
+/** The names of all databases. */
+export async function listDatabaseNames(cluster: Cluster, signal: AbortSignal): Promise<string[]> {
   const reply = await cluster.read('listing databases', 'admin', { listDatabases: 1, nameOnly: true }, signal);
-  return (reply['databases'] as { name: string }[]).map((each) => each.name).filter((name) => !isIgnoredDatabase(name));
+  return (reply['databases'] as { name: string }[]).map((each) => each.name);
 }
 
 /** The collections and views of a database, without the server's own. */

@@ -5,6 +5,7 @@ import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
 import type { Finding } from '../preflight/finding.js';
+import { NOT_CARRIED } from '../preflight/left-out.js';
 import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
 import type { StateMachine } from './machine.js';
 import { readMismatches } from './mismatch-list.js';
@@ -40,7 +41,7 @@ const PATIENCE_MS = 8000;
 const ATTENTION =
   'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
 /** Warnings of the preflight that matter until the end. */
-const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
+const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked', ...NOT_CARRIED]);
 
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
