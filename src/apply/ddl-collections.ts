@@ -9,6 +9,7 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';
 import type { DdlContext } from './ddl-context.js';
 import { type CollectionEvent, descriptionOf } from './ddl-event.js';
+import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
 
 /** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
@@ -23,6 +24,7 @@ export async function addCollection(
   const ns = scope.target(sourceNs);
   const known = collections.get(event.collection);
   if (known?.destinationUuid !== undefined) return fillCapped(context, known, signal);
+  await removeLostView(context, sourceNs, signal);
   await mustBeFree(context, sourceNs, isReplay, signal);
   const options = carriedOptions(descriptionOf(event));
   refuseCollated(context.filter, ns, options);

@@ -2,6 +2,7 @@ import type { Binary, OrderedDoc } from '../cluster/bson.js';
 import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions, sameUuid } from '../cluster/collection-spec.js';
+import { dropView } from '../cluster/destination-catalog.js';
 import { comparableIndex, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
@@ -33,6 +34,25 @@ export async function checkCatalog(
         ? `the catalog of the source is not what its change events told: ${named(differences)}`
         : `the catalog of the source was changed during the migration, which cannot be followed before 6.0: ${named(differences)}`,
     );
+  }
+}
+
+/**
+ * Drops the views that the source no longer has: dropping `system.views`, which a dropDatabase that a failover has broken
+ * off may have done, takes all views of a database without an event. Views hold nothing, so what is left is what the
+ * source has. For sources whose other changes are told by events.
+ */
+export async function dropLostViews(
+  { source, destination, collections }: { source: Cluster; destination: Cluster; collections: CollectionMap },
+  signal: AbortSignal,
+): Promise<void> {
+  if (!source.isAtLeast(6)) return;
+  const databases = [...new Set(collections.views().map(({ sourceNs }) => sourceNs.db))];
+  const { value: entries } = await settled(source, signal, () => listAll(source, databases, signal));
+  const there = new Set(entries.filter(({ type }) => type === 'view').map(({ ns }) => nsText(ns)));
+  for (const { ns, sourceNs } of collections.views().filter((view) => !there.has(nsText(view.sourceNs)))) {
+    await dropView(destination, ns, signal);
+    await collections.deleteView(sourceNs, signal);
   }
 }
 

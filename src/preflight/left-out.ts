@@ -123,7 +123,9 @@ async function accountsOf(source: Cluster, coll: string, signal: AbortSignal): P
   const command = { find: coll, projection: { _id: 1 }, limit: MAX_COUNTED, singleBatch: true, batchSize: MAX_COUNTED };
   const reply = await ifPermitted(() => source.read('reading users and roles', 'admin', command, signal));
   if (reply === undefined) return [];
-  return (reply['cursor'] as { firstBatch: Doc[] }).firstBatch.map(({ _id }) => String(_id));
+  return (reply['cursor'] as { firstBatch: Doc[] }).firstBatch
+    .map(({ _id }) => _id)
+    .filter((id) => typeof id === 'string');
 }
 
 async function checkSearchIndexes(source: Cluster, { entries }: Migrated, signal: AbortSignal): Promise<Finding[]> {

@@ -5,6 +5,7 @@ import { findCollection, listIndexes } from '../../src/cluster/catalog.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { dropView, sendCreate } from '../../src/cluster/destination-catalog.js';
 import { Scope } from '../../src/cluster/scope.js';
+import { isBlocked, setBlock } from '../../src/cluster/write-block.js';
 import { readStableCatalog } from '../../src/initialise/stable-catalog.js';
 import { cutReplication } from '../support/cut-replication.js';
 import { FAIL_POINTS, failWriteConcern, holdCommands, touchedCommands } from '../support/fail-points.js';
@@ -143,6 +144,37 @@ for (const [what, before, command, change] of [
     });
     await within(TEST_MS * 2, work, `the ${what}`);
   });
+}
+
+test('a write block that only the primary has is set again after a rollback', async () => {
+  const work = inThree(async (three, opened, root) => {
+    await root.db('shop').createCollection('a', { writeConcern: { w: 3 } });
+    const signal = AbortSignal.timeout(TEST_MS);
+    const { primary, loseTail } = await cutReplication(three);
+    // It waits for a majority, in vain.
+    const inVain = assertRejects(root.db('admin').command({ setUserWriteBlockMode: 1, global: true }));
+    await eventually(20_000, () => isBlocked(opened, signal), 'the primary being blocked');
+    let isAnswered = false;
+    const blocking = setBlock(opened, true, signal).finally(() => {
+      isAnswered = true;
+    });
+    const waited = async () => {
+      await eventually(20_000, async () => isAnswered || (await isWaiting(root)), 'a wait for a majority');
+      assert.not.ok(isAnswered, `${primary.host} alone is blocked`);
+      await loseTail();
+    };
+    await Promise.all([blocking, inVain, waited()]);
+    assert.ok(await isBlocked(opened, signal));
+  });
+  await within(TEST_MS * 2, work, 'the block');
+});
+
+async function assertRejects(work: Promise<unknown>): Promise<void> {
+  const isRefused = await work.then(
+    () => false,
+    () => true,
+  );
+  assert.ok(isRefused, 'a majority has it');
 }
 
 /** Whether a command of mongoferry has been under way for a while: all of them are done at once, but for their wait. */

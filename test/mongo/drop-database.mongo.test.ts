@@ -45,6 +45,24 @@ test('a dropped database takes its views along, and what is created in it later 
   await within(TEST_MS, migrate(), 'the migration');
 });
 
+test('views that go without any event are gone after the commit, and what comes under their names takes their place', async () => {
+  const migrate = async () => {
+    await seed('one', 'two');
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync();
+    for (const name of ['one', 'two']) await source.db(name).command({ drop: 'system.views' });
+    await source.db('two').createCollection('view1', { viewOn: 'a', pipeline: [{ $match: { n: 2 } }] });
+    await source.db('two').createCollection('view2');
+    await source.db('two').collection('view2').insertOne({ n: 1 });
+    await source.db('one').collection('a').rename('view1');
+    await harness.commit();
+    await assertEqualClusters(source, destination);
+    const names = (await destination.db('one').listCollections().toArray()).map(({ name }) => name);
+    assert.not.ok(names.includes('view2'), names.join());
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
 test('a database that has lost its collections one by one gives its name to another case of it', async () => {
   const create = async () => {
     const cluster = await sharedCluster(test, 'cluster1', pair.destination);

@@ -148,7 +148,7 @@ test('the built-in roles that mongosync documents are enough, with the write blo
     const found = await harness.migration.check(DEFAULT_START);
     assert.equal(
       found.map(({ name }) => name),
-      ['DropDatabaseNotGranted', 'ShortOplogWindow'],
+      ['DropDatabaseNotGranted', 'UsersNotMigrated', 'ShortOplogWindow'],
     );
     await harness.sync();
     await harness.commit();
