@@ -101,8 +101,12 @@ async function checkSystemCollections(
   ];
 }
 
+/** All but the user of the migration itself. */
 async function checkUsers(source: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const users = await accountsOf(source, 'system.users', signal);
+  const status = await source.read('reading who this is', 'admin', { connectionStatus: 1 }, signal);
+  const { authenticatedUsers } = status['authInfo'] as { authenticatedUsers: { user: string; db: string }[] };
+  const us = new Set(authenticatedUsers.map(({ user, db }) => `${db}.${user}`));
+  const users = (await accountsOf(source, 'system.users', signal)).filter((name) => !us.has(name));
   const roles = await accountsOf(source, 'system.roles', signal);
   const parts = [
     ...(users.length === 0 ? [] : [`users: ${textOf(users)}`]),
