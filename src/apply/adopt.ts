@@ -6,6 +6,7 @@ import { createCollection } from '../cluster/destination-catalog.js';
 import { type Namespace, sameNs } from '../cluster/namespace.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
+import { settled } from '../cluster/settled.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 /** What taking up a collection works with. */
@@ -36,7 +37,8 @@ export async function adopt(
   if (collection === undefined) {
     const ns = scope.target(sourceNs);
     const { options, indexes } = await describe(context.source, uuidFrom(Buffer.from(id, 'hex')), sourceNs.db, signal);
-    const destinationUuid = await createCollection(destination, ns, options, true, signal);
+    const { sharesDestination } = scope;
+    const destinationUuid = await createCollection(destination, { ns, options, sharesDestination }, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
     const added = { id, ns, sourceNs, destinationUuid, options, indexes, dropped: false, copy };
     [collection] = await collections.add([added], signal);
@@ -55,8 +57,11 @@ async function describe(
   for (;;) {
     const ns = await findByUuid(source, uuid, db, signal);
     if (ns === undefined) return { options: new Map(), indexes: [] };
-    const entry = await findCollection(source, ns, signal);
-    const indexes = await listIndexes(source, ns, signal);
+    const look = async () => ({
+      entry: await findCollection(source, ns, signal),
+      indexes: await listIndexes(source, ns, signal),
+    });
+    const { entry, indexes } = (await settled(source, signal, look)).value;
     const now = await findByUuid(source, uuid, db, signal);
     if (entry !== undefined && sameUuid(entry.uuid, uuid) && now !== undefined && sameNs(now, ns))
       return { options: carriedOptions(entry.options), indexes };

@@ -1,7 +1,8 @@
-import { findCollection } from '../cluster/catalog.js';
+import { type CatalogEntry, findCollection } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { describeNs, isRenameTemporary, type Namespace, nsText, sameNs } from '../cluster/namespace.js';
 import type { Scope } from '../cluster/scope.js';
+import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap } from '../metadata/collections.js';
 
@@ -27,7 +28,10 @@ export async function mustBeFree(
 ): Promise<void> {
   mustNotClash(context, sourceNs);
   const ns = context.scope.target(sourceNs);
-  if (!isReplay && (await findCollection(context.destination, ns, signal)) !== undefined) {
+  if (isReplay) return;
+  const look = (): Promise<CatalogEntry | undefined> => findCollection(context.destination, ns, signal);
+  // What a primary has alone may go again.
+  if ((await look()) !== undefined && (await settled(context.destination, signal, look)).value !== undefined) {
     throw new AppError(
       'DestinationModified',
       `${nsText(ns)} on the destination was created by someone else during the migration`,

@@ -9,6 +9,7 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';
 import type { DdlContext } from './ddl-context.js';
 import { type CollectionEvent, descriptionOf } from './ddl-event.js';
+import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
 
 /** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
@@ -23,10 +24,12 @@ export async function addCollection(
   const ns = scope.target(sourceNs);
   const known = collections.get(event.collection);
   if (known?.destinationUuid !== undefined) return fillCapped(context, known, signal);
+  await removeLostView(context, sourceNs, signal);
   await mustBeFree(context, sourceNs, isReplay, signal);
   const options = carriedOptions(descriptionOf(event));
   refuseCollated(context.filter, ns, options);
-  const destinationUuid = await createCollection(destination, ns, options, true, signal);
+  const { sharesDestination } = scope;
+  const destinationUuid = await createCollection(destination, { ns, options, sharesDestination }, signal);
   const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
   const [added] = await collections.add(
     [{ id: event.collection, ns, sourceNs, destinationUuid, options, indexes: [], dropped: false, copy }],

@@ -1,3 +1,4 @@
+import { dropEmptyDatabase } from '../cluster/empty-database.js';
 import { AppError } from '../errors.js';
 import { addCollection, changeIndexes, modifyCollection, removeCollection } from './ddl-collections.js';
 import type { DdlContext } from './ddl-context.js';
@@ -54,13 +55,27 @@ async function drop(context: DdlContext, event: ChangeEvent, signal: AbortSignal
   if (collection !== undefined && !collection.dropped) await removeCollection(context, event, collection, signal);
 }
 
-/** One by one: the command would need a privilege the documented roles lack, and take what is not ours. */
+/**
+ * One by one: the command would take what is not ours. Its event tells of no views, so all that the map has go. What is
+ * left of the database then is dropped, too, or its name would stay taken for another one that differs in case only.
+ */
 async function dropDatabase(context: DdlContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {
   const { collections } = context;
   for (const each of collections.live())
     if (sameDatabase(each.sourceNs, event.db)) await removeCollection(context, event, each, signal);
   for (const view of collections.views())
     if (sameDatabase(view.sourceNs, event.db)) await removeView(context, view, signal);
+  await dropRest(context, event, signal);
+}
+
+/** Nothing is dropped where others may create collections meanwhile: what is created next says if the name is in the way. */
+async function dropRest({ destination, scope, onWarning }: DdlContext, event: ChangeEvent, signal: AbortSignal) {
+  if (scope.sharesDestination) return;
+  const { db } = scope.target(namespaceOf(event));
+  if ((await dropEmptyDatabase(destination, db, signal)) !== 'notPermitted') return;
+  onWarning(
+    `the source has dropped the database ${event.db}; the destination keeps the name ${db} of what is an empty database there, since the user of ${destination.name} may not drop it: it lacks the action dropDatabase`,
+  );
 }
 
 function unsupported(event: ChangeEvent): AppError {

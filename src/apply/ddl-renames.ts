@@ -6,6 +6,7 @@ import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.j
 import { removeCollection } from './ddl-collections.js';
 import type { DdlContext } from './ddl-context.js';
 import { dropTargetOf, targetOf } from './ddl-event.js';
+import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
 
 /** Renames a collection, with what it replaces dropped. Errors: UnsupportedChange. */
@@ -25,6 +26,7 @@ export async function followRename(
   if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${nsText(from)}`);
   if (collection.destinationUuid === undefined)
     throw new InvariantError(`${collection.name} has no UUID on the destination`);
+  await removeLostView(context, sourceNs, signal);
   mustNotClash(context, sourceNs);
   const targetId = dropTargetOf(event);
   const target = targetId === undefined ? undefined : collections.get(targetId);
@@ -63,6 +65,7 @@ async function renameAcrossFilter(
   const targetId = dropTargetOf(event);
   const target = targetId === undefined ? undefined : collections.get(targetId);
   if (target !== undefined && !target.dropped) await removeCollection(context, event, target, signal);
+  await removeLostView(context, to, signal);
   if (collections.get(event.collection) === undefined) await mustBeFree(context, to, isReplay, signal);
   await adopt(context, event.collection, to, signal);
 }

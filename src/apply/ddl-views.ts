@@ -1,6 +1,6 @@
 import { carriedOptions } from '../cluster/collection-spec.js';
 import { changeCatalog, dropView, sendCreate } from '../cluster/destination-catalog.js';
-import { nsText } from '../cluster/namespace.js';
+import { type Namespace, nsText } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import type { MigratedView } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';
@@ -29,9 +29,18 @@ export async function addView(
     const text = `the view ${nsText(sourceNs)}, created meanwhile, is not migrated, since preExistingDestinationData is set`;
     return context.onWarning(text);
   }
+  await removeLostView(context, sourceNs, signal);
   await mustBeFree(context, sourceNs, isReplay, signal);
   await collections.putView({ ns, sourceNs, options }, signal);
-  await sendCreate(destination, ns, options, signal);
+  await sendCreate(destination, { ns, options, sharesDestination: scope.sharesDestination }, signal);
+}
+
+/**
+ * What comes into being under the name of a view shows that the view is gone: dropping `system.views`, which a
+ * dropDatabase that a failover has broken off may have done, takes all views of a database without an event.
+ */
+export async function removeLostView(context: DdlContext, sourceNs: Namespace, signal: AbortSignal): Promise<void> {
+  await removeView(context, context.collections.view(sourceNs), signal);
 }
 
 /** Drops a view, but only what the map has: one of that name may be somebody else's. */

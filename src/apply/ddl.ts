@@ -52,15 +52,18 @@ export class DdlApplier {
   async concerns(event: ChangeEvent, signal: AbortSignal): Promise<boolean> {
     const { collections, scope } = this.#context;
     if (event.collection !== undefined && collections.get(event.collection) !== undefined) return true;
-    if (event.operation === 'dropDatabase')
-      return [...collections.live(), ...collections.views()].some((each) => sameDatabase(each.sourceNs, event.db));
+    // Its collections are gone by events of their own before it, and the database itself is to go.
+    if (event.operation === 'dropDatabase') return (await scope.databases([event.db], signal)).length > 0;
     if (await scope.follows(namespaceOf(event), signal)) return true;
     return event.operation === 'rename' && (await scope.follows(targetOf(event), signal));
   }
 
-  /** As `concerns`, for an event after the commit time: what happens to views that are not migrated changes nothing. */
+  /** As `concerns`, for an event after the commit time: what happens to views that are not migrated, or to a database that has nothing, changes nothing. */
   async wouldBeMissed(event: ChangeEvent, signal: AbortSignal): Promise<boolean> {
-    return !(isOfView(event) && !this.#context.scope.migratesViews) && (await this.concerns(event, signal));
+    const { collections, scope } = this.#context;
+    if (event.operation === 'dropDatabase')
+      return [...collections.live(), ...collections.views()].some((each) => sameDatabase(each.sourceNs, event.db));
+    return !(isOfView(event) && !scope.migratesViews) && (await this.concerns(event, signal));
   }
 
   /** Returns whether the event was carried out now (false: done before, or not ours). */

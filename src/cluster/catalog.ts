@@ -2,7 +2,7 @@ import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from '.
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
-import { writeNote } from './notes.js';
+import { settled } from './settled.js';
 
 /** A collection, view or time-series collection as the catalog has it. */
 export interface CatalogEntry {
@@ -16,8 +16,13 @@ export interface CatalogEntry {
 
 /** The databases that are migrated: all but the server's own and migration tools'. */
 export async function listDatabases(cluster: Cluster, signal: AbortSignal): Promise<string[]> {
+  return (await listDatabaseNames(cluster, signal)).filter((name) => !isIgnoredDatabase(name));
+}
+
+/** The names of all databases. */
+export async function listDatabaseNames(cluster: Cluster, signal: AbortSignal): Promise<string[]> {
   const reply = await cluster.read('listing databases', 'admin', { listDatabases: 1, nameOnly: true }, signal);
-  return (reply['databases'] as { name: string }[]).map((each) => each.name).filter((name) => !isIgnoredDatabase(name));
+  return (reply['databases'] as { name: string }[]).map((each) => each.name);
 }
 
 /** The collections and views of a database, without the server's own. */
@@ -32,6 +37,13 @@ export async function listCollections(cluster: Cluster, db: string, signal: Abor
   return documents.map((raw) => toEntry(db, decodeOrdered(raw))).filter((entry) => !isIgnoredCollection(entry.ns.coll));
 }
 
+/** The names of all that a database has, the server's own collections among them. */
+export async function listNames(cluster: Cluster, db: string, signal: AbortSignal): Promise<string[]> {
+  const command = { listCollections: 1, nameOnly: true, cursor: {} };
+  const documents = await readAll(cluster, `listing names of ${db}`, db, command, signal);
+  return documents.map((raw) => String(decodePlain(raw)['name']));
+}
+
 /** One namespace of the catalog, or undefined. */
 export async function findCollection(
   cluster: Cluster,
@@ -43,20 +55,14 @@ export async function findCollection(
   return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw)))[0];
 }
 
-/**
- * The namespace that a collection has now in its last known database, or undefined when it is gone. A primary that is
- * being replaced may have dropped it in vain: so it is looked for once more after a majority has stored a note.
- */
+/** The namespace that a majority's catalog has for a collection in its last known database; undefined when it is gone. */
 export async function findByUuid(
   cluster: Cluster,
   uuid: Binary,
   db: string,
   signal: AbortSignal,
 ): Promise<Namespace | undefined> {
-  const found = await lookUp(cluster, uuid, db, signal);
-  if (found !== undefined) return found;
-  await writeNote(cluster, 'gone', signal);
-  return lookUp(cluster, uuid, db, signal);
+  return (await settled(cluster, signal, () => lookUp(cluster, uuid, db, signal))).value;
 }
 
 async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortSignal): Promise<Namespace | undefined> {
@@ -67,7 +73,8 @@ async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortS
 }
 
 /**
- * The secondary indexes of a collection, finished ones only, as listIndexes gives them; [] when the collection is gone.
+ * The secondary indexes of a collection, finished ones only, as listIndexes gives them; [] when the collection is gone,
+ * or a view has its name by now: whoever listed the collection learns of that from the next listing, or from an event.
  * The `_id` index and the index of a clustered collection belong to the collection and are left out.
  */
 export async function listIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {
@@ -96,7 +103,8 @@ async function listAllIndexes(cluster: Cluster, ns: Namespace, signal: AbortSign
     const documents = await readAll(cluster, `listing indexes of ${nsText(ns)}`, ns.db, command, signal);
     return documents.map(decodeOrdered);
   } catch (error) {
-    if (codeOf(error) === Code.NamespaceNotFound) return [];
+    const code = codeOf(error);
+    if (code === Code.NamespaceNotFound || code === Code.CommandNotSupportedOnView) return [];
     throw error;
   }
 }

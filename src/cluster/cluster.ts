@@ -352,6 +352,13 @@ export class Cluster {
     return this.#clients.data.startSession({ causalConsistency: false });
   }
 
+  /** The answers to `hello` of the primary that each of the clients reads the catalog from, or changes it on. */
+  helloOfAll(): Promise<Doc[]> {
+    const { data, control, structure } = this.#clients;
+    const limits = { limitMs: READ_LIMIT_MS };
+    return Promise.all([data, control, structure].map((each) => this.#run(each, 'admin', { hello: 1 }, limits)));
+  }
+
   /** Milliseconds of a ping over the control connections. */
   async ping(): Promise<number> {
     const started = performance.now();

@@ -3,14 +3,17 @@ import type { Binary, Doc, OrderedDoc } from './bson.js';
 import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
 import type { Cluster } from './cluster.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
+import { freeingName } from './empty-database.js';
 import { Code, codeOf, isTransientCode, safeText } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
+import { settled } from './settled.js';
 
 const INCOMPATIBLE_COLLATION_VERSION = 161;
 
 /**
  * Runs one catalog command on the destination with majority write concern, retried while errors are transient. Codes in
- * `accepted` mean that the wanted state is there already: resolves with false then, else with true.
+ * `accepted` mean that the wanted state is there already: resolves with false then, else with true. Such an answer may
+ * come from a primary whose state no majority has, and says nothing of that: so it is taken only once a majority has it.
  */
 export async function changeCatalog(
   cluster: Cluster,
@@ -20,16 +23,18 @@ export async function changeCatalog(
   accepted: readonly number[] = [],
 ): Promise<boolean> {
   const what = `${Object.keys(command)[0]} of ${db}.${String(Object.values(command)[0])}`;
-  return cluster.attempt(what, signal, async () => {
-    try {
-      await cluster.write(db, command, { control: true });
-      return true;
-    } catch (error) {
-      const code = codeOf(error);
-      if (code !== undefined && accepted.includes(code)) return false;
-      throw whileBuilding(error, what);
-    }
-  });
+  const change = (): Promise<boolean> =>
+    cluster.attempt(what, signal, async () => {
+      try {
+        await cluster.write(db, command, { control: true });
+        return true;
+      } catch (error) {
+        const code = codeOf(error);
+        if (code !== undefined && accepted.includes(code)) return false;
+        throw whileBuilding(error, what);
+      }
+    });
+  return (await change()) || (await settled(cluster, signal, change)).value;
 }
 
 /** An index build of an earlier process goes on on the server: what it stands in the way of is tried again. */
@@ -38,21 +43,31 @@ function whileBuilding(error: unknown, what: string): unknown {
   return new AppError('ClusterUnreachable', `${what} waits for an index build on the server`, { cause: error });
 }
 
-/** Sends `create`; false when the name is taken. A collation version of other server libraries is left out. */
-export async function sendCreate(
-  cluster: Cluster,
-  ns: Namespace,
-  options: OrderedDoc,
-  signal: AbortSignal,
-): Promise<boolean> {
-  if (isCapped(options) && options.has('clusteredIndex')) return createClusteredCapped(cluster, ns, options, signal);
+/** A collection or view to create. */
+export interface NewNamespace {
+  readonly ns: Namespace;
+  readonly options: OrderedDoc;
+  /** Others may create something beside it at any time. */
+  readonly sharesDestination: boolean;
+}
+
+/**
+ * Sends `create`; false when the name is taken. A collation version of other server libraries is left out. An empty
+ * database whose name differs in case only is dropped for it.
+ */
+export async function sendCreate(cluster: Cluster, wanted: NewNamespace, signal: AbortSignal): Promise<boolean> {
+  const { ns, options } = wanted;
+  if (isCapped(options) && options.has('clusteredIndex')) return createClusteredCapped(cluster, wanted, signal);
+  const create = (full: OrderedDoc): Promise<boolean> =>
+    freeingName(cluster, wanted, signal, () =>
+      changeCatalog(cluster, ns.db, createCommand(ns.coll, full), signal, [Code.NamespaceExists]),
+    );
   try {
-    return await changeCatalog(cluster, ns.db, createCommand(ns.coll, options), signal, [Code.NamespaceExists]);
+    return await create(options);
   } catch (error) {
     const collation = options.get('collation');
     if (codeOf(error) !== INCOMPATIBLE_COLLATION_VERSION || !(collation instanceof Map)) throw error;
-    const portable = new Map(options).set('collation', new Map([...collation].filter(([name]) => name !== 'version')));
-    return changeCatalog(cluster, ns.db, createCommand(ns.coll, portable), signal, [Code.NamespaceExists]);
+    return create(new Map(options).set('collation', new Map([...collation].filter(([name]) => name !== 'version'))));
   }
 }
 
@@ -60,14 +75,10 @@ export async function sendCreate(
  * convertToCapped leaves a clustered collection that is capped, too, which `create` refuses (6127800, tried on 6.0.5):
  * it is made the same way here. Only an empty collection is converted, so one of somebody else's stays as it is.
  */
-async function createClusteredCapped(
-  cluster: Cluster,
-  ns: Namespace,
-  options: OrderedDoc,
-  signal: AbortSignal,
-): Promise<boolean> {
+async function createClusteredCapped(cluster: Cluster, wanted: NewNamespace, signal: AbortSignal): Promise<boolean> {
+  const { ns, options } = wanted;
   const uncapped = new Map([...options].filter(([name]) => name !== 'capped' && name !== 'size' && name !== 'max'));
-  const created = await sendCreate(cluster, ns, uncapped, signal);
+  const created = await sendCreate(cluster, { ...wanted, options: uncapped }, signal);
   const found = await findCollection(cluster, ns, signal);
   if (found !== undefined && !isCapped(found.options) && (await isEmpty(cluster, ns, signal))) {
     const { size } = createCommand(ns.coll, options);
@@ -77,21 +88,17 @@ async function createClusteredCapped(
 }
 
 /**
- * Creates a collection and returns its UUID. When the name is taken, the collection there is taken for ours if
- * `mayAdopt` and it is as a create leaves it, empty and without indexes (a create whose answer was lost); otherwise
- * rejects with DestinationModified.
+ * Creates a collection and returns its UUID. When the name is taken, the collection there is taken for ours if it is as
+ * a create leaves it, empty and without indexes (a create whose answer was lost); otherwise rejects with
+ * DestinationModified.
  */
-export async function createCollection(
-  cluster: Cluster,
-  ns: Namespace,
-  options: OrderedDoc,
-  mayAdopt: boolean,
-  signal: AbortSignal,
-): Promise<Binary> {
-  const created = await sendCreate(cluster, ns, options, signal);
-  const found = await findCollection(cluster, ns, signal);
+export async function createCollection(cluster: Cluster, wanted: NewNamespace, signal: AbortSignal): Promise<Binary> {
+  const { ns, options } = wanted;
+  const created = await sendCreate(cluster, wanted, signal);
+  const look = (): Promise<CatalogEntry | undefined> => findCollection(cluster, ns, signal);
+  const found = (await look()) ?? (await settled(cluster, signal, look)).value;
   if (found?.uuid === undefined) throw modified(ns, 'was dropped by someone else');
-  if (!created && !(mayAdopt && (await isUntouched(cluster, found, options, signal))))
+  if (!created && !(await isUntouched(cluster, found, options, signal)))
     throw modified(ns, 'was created by someone else');
   return found.uuid;
 }
@@ -124,10 +131,15 @@ export async function renameCollection(
   signal: AbortSignal,
 ): Promise<void> {
   const { from, to, uuid, target } = rename;
-  const atTarget = await findCollection(cluster, to, signal);
+  const look = async (): Promise<{ atTarget: CatalogEntry | undefined; isAtSource: boolean }> => ({
+    atTarget: await findCollection(cluster, to, signal),
+    isAtSource: sameUuid((await findCollection(cluster, from, signal))?.uuid, uuid),
+  });
+  let { atTarget, isAtSource } = await look();
+  // A rename that is done, or undone by somebody else, may be so on a primary alone.
+  if (!isAtSource) ({ atTarget, isAtSource } = (await settled(cluster, signal, look)).value);
   if (sameUuid(atTarget?.uuid, uuid)) return;
-  if (!sameUuid((await findCollection(cluster, from, signal))?.uuid, uuid))
-    throw modified(from, 'was dropped or renamed by someone else');
+  if (!isAtSource) throw modified(from, 'was dropped or renamed by someone else');
   if (atTarget !== undefined && !sameUuid(atTarget.uuid, target)) throw modified(to, 'was created by someone else');
   const command = { renameCollection: nsText(from), to: nsText(to), dropTarget: atTarget !== undefined };
   const what = `renaming ${nsText(from)}`;
@@ -135,11 +147,8 @@ export async function renameCollection(
     try {
       await cluster.write('admin', command, { control: true });
     } catch (error) {
-      if (
-        codeOf(error) !== Code.NamespaceNotFound ||
-        !sameUuid((await findCollection(cluster, to, signal))?.uuid, uuid)
-      )
-        throw whileBuilding(error, what);
+      if (codeOf(error) !== Code.NamespaceNotFound) throw whileBuilding(error, what);
+      if (!sameUuid((await settled(cluster, signal, look)).value.atTarget?.uuid, uuid)) throw error;
     }
   });
 }

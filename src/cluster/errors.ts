@@ -29,6 +29,7 @@ export const Code = {
   DuplicateKey: 11000,
   BackgroundOperationInProgress: 12587,
   BSONObjectTooLarge: 10334,
+  DatabaseDifferCase: 13297,
   UnknownPipelineStage: 40324,
   UnknownField: 40415,
   MayNotBypassWriteBlocking: 6317500,

@@ -9,6 +9,12 @@ export function indexName(spec: OrderedDoc): string {
 /** Held back until the commit: uniqueness could refuse a change that is only late, expiry would delete, hidden is restored as it was. */
 const HELD_BACK = ['unique', 'prepareUnique', 'expireAfterSeconds', 'hidden'] as const;
 
+/**
+ * Options that are on or off. Old servers kept the value they were given, of any type: `isTrue` says what they take it
+ * for, in whatever is compared or carried. Tried on 4.4.2: `sparse` is kept so, `unique` becomes true.
+ */
+const SWITCHES = new Set(['unique', 'prepareUnique', 'hidden', 'sparse']);
+
 /** Never sent: the server's bookkeeping and options without effect since 4.4. */
 const NOT_SENT = new Set(['ns', 'background', 'dropDups', 'buildUUID', 'safe']);
 
@@ -63,7 +69,8 @@ export function relaxedIndex(
   const warnings: string[] = [];
   for (const [name, value] of spec) {
     if (NOT_SENT.has(name) || (HELD_BACK as readonly string[]).includes(name)) continue;
-    if (KNOWN.has(name)) result.set(name, name === 'key' ? sendableKey(value as OrderedDoc, warnings) : value);
+    if (SWITCHES.has(name)) result.set(name, isTrue(value));
+    else if (KNOWN.has(name)) result.set(name, name === 'key' ? sendableKey(value as OrderedDoc, warnings) : value);
     else warnings.push(`option "${name}" is unknown to createIndexes and was dropped`);
   }
   if (isNever(spec.get('expireAfterSeconds')))
@@ -107,13 +114,53 @@ export function builtText(spec: OrderedDoc): string {
   return comparable(result);
 }
 
+/** An index that cannot be built beside another one of its collection before the commit. */
+export interface IndexTwin {
+  readonly spec: OrderedDoc;
+  /** The name of the other. */
+  readonly of: string;
+}
+
+/**
+ * A collection's indexes by when they can be built. Two that differ in nothing but what is held back, as a unique index
+ * and its non-unique twin do, are one to the server until that is given back: the unique one is built, the other one
+ * waits until then.
+ */
+export function splitTwins(indexes: readonly OrderedDoc[]): {
+  readonly built: readonly OrderedDoc[];
+  readonly twins: readonly IndexTwin[];
+} {
+  const groups = new Map<string, OrderedDoc[]>();
+  for (const spec of indexes) {
+    const text = builtText(new Map([...spec].filter(([name]) => name !== 'name')));
+    groups.set(text, [...(groups.get(text) ?? []), spec]);
+  }
+  const first = new Map<OrderedDoc, OrderedDoc>();
+  for (const group of groups.values()) {
+    const leader = group.find((spec) => isTrue(spec.get('unique'))) ?? group[0];
+    for (const spec of group) if (leader !== undefined) first.set(spec, leader);
+  }
+  const leaderOf = (spec: OrderedDoc): OrderedDoc => first.get(spec) ?? spec;
+  return {
+    built: indexes.filter((spec) => leaderOf(spec) === spec),
+    twins: indexes.filter((spec) => leaderOf(spec) !== spec).map((spec) => ({ spec, of: indexName(leaderOf(spec)) })),
+  };
+}
+
+/** The spec of an index with all that is held back from others: for one that is built after the commit. */
+export function wholeIndex(spec: OrderedDoc, collectionOptions: OrderedDoc): OrderedDoc {
+  const { spec: result } = relaxedIndex(spec, collectionOptions);
+  for (const name of HELD_BACK) {
+    const value = name === 'expireAfterSeconds' ? sendableExpiry(spec.get(name)) : isTrue(spec.get(name)) || undefined;
+    if (value !== undefined) result.set(name, value);
+  }
+  return result;
+}
+
 /** A text equal for two specs that mean the same, held-back options included. */
 export function comparableIndex(spec: OrderedDoc): string {
   const result = new Map([...spec].filter(([name]) => KNOWN.has(name)));
-  if (result.get('unique') === false) result.delete('unique');
-  if (result.get('hidden') === false) result.delete('hidden');
-  if (result.get('prepareUnique') === false) result.delete('prepareUnique');
-  const ttl = result.get('expireAfterSeconds');
+  const ttl = sendableExpiry(result.get('expireAfterSeconds'));
   if (ttl !== undefined) result.set('expireAfterSeconds', String(numberOf(ttl)));
   return comparable(result);
 }
@@ -126,7 +173,10 @@ function comparable(spec: Map<string, unknown>): string {
     if (collation.get('locale') === 'simple') spec.delete('collation');
     else spec.set('collation', new Map([...collation].filter(([name]) => name !== 'version')));
   }
-  if (spec.get('sparse') === false) spec.delete('sparse');
+  for (const name of SWITCHES) {
+    if (isTrue(spec.get(name))) spec.set(name, true);
+    else spec.delete(name);
+  }
   // Change events, listIndexes and createIndexes give some of these as int, others as double.
   for (const name of NUMBERS) if (isNumber(spec.get(name))) spec.set(name, String(numberOf(spec.get(name))));
   const weights = spec.get('weights');
@@ -197,9 +247,9 @@ export function heldBackChanges(spec: OrderedDoc): Doc[] {
   const name = indexName(spec);
   const ttl = spec.get('expireAfterSeconds');
   return [
-    ...(spec.get('unique') === true ? [{ name, forceNonUnique: true }] : []),
-    ...(spec.get('prepareUnique') === true ? [{ name, prepareUnique: false }] : []),
+    ...(isTrue(spec.get('unique')) ? [{ name, forceNonUnique: true }] : []),
+    ...(isTrue(spec.get('prepareUnique')) ? [{ name, prepareUnique: false }] : []),
     ...(ttl !== undefined && numberOf(ttl) !== NEVER_SECONDS ? [{ name, expireAfterSeconds: NEVER_SECONDS }] : []),
-    ...(spec.get('hidden') === true ? [{ name, hidden: false }] : []),
+    ...(isTrue(spec.get('hidden')) ? [{ name, hidden: false }] : []),
   ];
 }

@@ -21,11 +21,21 @@ export function sameNs(a: Namespace, b: Namespace): boolean {
 }
 
 const SYSTEM_DATABASES = new Set(['admin', 'local', 'config']);
-const INTERNAL_DATABASE = /^(mongosync_|__mdb_internal)/;
+/**
+ * A regular expression for the names of databases in which migration tools, this one included, keep what they remember.
+ * Nothing more than these: a database called `mongosync_metrics` is somebody's data.
+ */
+export const MIGRATION_TOOLS_PATTERN = '^(mongosync_reserved_for_|mongosync_internal_|__mdb_internal_mongosync)';
+const MIGRATION_TOOLS = new RegExp(MIGRATION_TOOLS_PATTERN);
+
+/** Whether a database is known by its name for a migration tool's. */
+export function isOfMigrationTools(db: string): boolean {
+  return MIGRATION_TOOLS.test(db);
+}
 
 /** Databases that are never migrated: the server's own and those of migration tools. */
 export function isIgnoredDatabase(db: string): boolean {
-  return SYSTEM_DATABASES.has(db) || INTERNAL_DATABASE.test(db);
+  return SYSTEM_DATABASES.has(db) || isOfMigrationTools(db);
 }
 
 /** Collections that are never migrated: the server's own. Views are read from the catalog, not from system.views. */

@@ -95,6 +95,11 @@ export class Scope {
     return found;
   }
 
+  /** Whether the filter by itself would let something of a database pass, be it one that is never migrated. */
+  letsPass(db: string, signal: AbortSignal): Promise<boolean> {
+    return this.#filter.includesSomeOf(db, signal);
+  }
+
   /** Of catalog entries, the ones that are migrated; views that are not, for their kind, are among them. */
   async select<T extends { readonly ns: Namespace }>(entries: readonly T[], signal: AbortSignal): Promise<T[]> {
     if (this.#filter.isEmpty) return [...entries];

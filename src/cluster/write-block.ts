@@ -1,6 +1,7 @@
 import type { Doc } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
+import { settled } from './settled.js';
 
 const BLOCKING = 2;
 const MAX_TIME_MS = 2000;
@@ -28,13 +29,16 @@ export async function setBlock(
   signal: AbortSignal,
   onSending: () => void = () => undefined,
 ): Promise<void> {
-  await cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, async () => {
-    // Each time anew: of a try whose answer was lost it is not known whether it took effect.
-    if ((await isBlocked(cluster, signal)) === block) return;
-    cluster.assertMayWrite();
-    onSending();
-    await cluster.structure('admin', { setUserWriteBlockMode: 1, global: block });
-  });
+  const change = (): Promise<void> =>
+    cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, async () => {
+      // Each time anew: of a try whose answer was lost it is not known whether it took effect.
+      if ((await isBlocked(cluster, signal)) === block) return;
+      cluster.assertMayWrite();
+      onSending();
+      await cluster.structure('admin', { setUserWriteBlockMode: 1, global: block });
+    });
+  // That it is so already says nothing of a majority.
+  await settled(cluster, signal, change);
 }
 
 /**
@@ -43,17 +47,19 @@ export async function setBlock(
  */
 export async function tryBlock(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
   const command = { setUserWriteBlockMode: 1, global: true, maxTimeMS: MAX_TIME_MS };
-  return cluster.attempt('blocking writes', signal, async () => {
-    if (await isBlocked(cluster, signal)) return true;
-    try {
-      await cluster.structure('admin', command);
-      return true;
-    } catch (error) {
-      const code = codeOf(error);
-      if (code === Code.MaxTimeMSExpired || code === Code.LockTimeout) return false;
-      throw error;
-    }
-  });
+  const block = (): Promise<boolean> =>
+    cluster.attempt('blocking writes', signal, async () => {
+      if (await isBlocked(cluster, signal)) return true;
+      try {
+        await cluster.structure('admin', command);
+        return true;
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === Code.MaxTimeMSExpired || code === Code.LockTimeout) return false;
+        throw error;
+      }
+    });
+  return (await settled(cluster, signal, block)).value;
 }
 
 /** The open transactions of a cluster, one line for people each; undefined when they may not be read (`inprog`). */

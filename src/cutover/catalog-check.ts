@@ -2,10 +2,12 @@ import type { Binary, OrderedDoc } from '../cluster/bson.js';
 import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions, sameUuid } from '../cluster/collection-spec.js';
+import { dropView } from '../cluster/destination-catalog.js';
 import { comparableIndex, indexName } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
+import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap } from '../metadata/collections.js';
@@ -23,6 +25,43 @@ export async function checkCatalog(
   scope: Scope,
   signal: AbortSignal,
 ): Promise<void> {
+  const look = (): Promise<string[]> => sourceDifferences(source, collections, scope, signal);
+  const { value: differences } = await settled(source, signal, look);
+  if (differences.length > 0) {
+    throw new AppError(
+      'CatalogDiffers',
+      source.isAtLeast(6)
+        ? `the catalog of the source is not what its change events told: ${named(differences)}`
+        : `the catalog of the source was changed during the migration, which cannot be followed before 6.0: ${named(differences)}`,
+    );
+  }
+}
+
+/**
+ * Drops the views that the source no longer has: dropping `system.views`, which a dropDatabase that a failover has broken
+ * off may have done, takes all views of a database without an event. Views hold nothing, so what is left is what the
+ * source has. For sources whose other changes are told by events.
+ */
+export async function dropLostViews(
+  { source, destination, collections }: { source: Cluster; destination: Cluster; collections: CollectionMap },
+  signal: AbortSignal,
+): Promise<void> {
+  if (!source.isAtLeast(6)) return;
+  const databases = [...new Set(collections.views().map(({ sourceNs }) => sourceNs.db))];
+  const { value: entries } = await settled(source, signal, () => listAll(source, databases, signal));
+  const there = new Set(entries.filter(({ type }) => type === 'view').map(({ ns }) => nsText(ns)));
+  for (const { ns, sourceNs } of collections.views().filter((view) => !there.has(nsText(view.sourceNs)))) {
+    await dropView(destination, ns, signal);
+    await collections.deleteView(sourceNs, signal);
+  }
+}
+
+async function sourceDifferences(
+  source: Cluster,
+  collections: CollectionMap,
+  scope: Scope,
+  signal: AbortSignal,
+): Promise<string[]> {
   const databases = await scope.databases(await listDatabases(source, signal), signal);
   const listed = await scope.select(await listAll(source, databases, signal), signal);
   const entries = scope.migratesViews ? listed : listed.filter((entry) => entry.type !== 'view');
@@ -36,15 +75,7 @@ export async function checkCatalog(
   const missing = [...collections.live(), ...collections.views()]
     .map((each) => nsText(each.sourceNs))
     .filter((ns) => !onSource.has(ns));
-  const differences = [...found.flat(), ...missing.map((ns) => `${ns} is not on the source`)];
-  if (differences.length > 0) {
-    throw new AppError(
-      'CatalogDiffers',
-      source.isAtLeast(6)
-        ? `the catalog of the source is not what its change events told: ${named(differences)}`
-        : `the catalog of the source was changed during the migration, which cannot be followed before 6.0: ${named(differences)}`,
-    );
-  }
+  return [...found.flat(), ...missing.map((ns) => `${ns} is not on the source`)];
 }
 
 /**
@@ -57,12 +88,28 @@ export async function checkDestination(
   scope: Scope,
   signal: AbortSignal,
 ): Promise<void> {
+  const look = (): Promise<string[]> => destinationDifferences(destination, collections, scope, signal);
+  const { value: differences } = await settled(destination, signal, look);
+  if (differences.length > 0) {
+    throw new AppError(
+      'DestinationModified',
+      `someone else changed the destination during the migration: ${named(differences)}`,
+    );
+  }
+}
+
+async function destinationDifferences(
+  destination: Cluster,
+  collections: CollectionMap,
+  scope: Scope,
+  signal: AbortSignal,
+): Promise<string[]> {
   const entries = await listAll(destination, await listDatabases(destination, signal), signal);
   const expected = new Map<string, Binary | undefined>();
   for (const each of collections.live()) expected.set(nsText(each.ns), each.destinationUuid);
   for (const each of collections.views()) expected.set(nsText(each.ns), undefined);
   const actual = new Map(entries.map((entry) => [nsText(entry.ns), entry.uuid]));
-  const differences = [
+  return [
     ...[...expected.keys()].filter((ns) => !actual.has(ns)).map((ns) => `${ns} is gone`),
     ...(scope.sharesDestination
       ? []
@@ -71,12 +118,6 @@ export async function checkDestination(
       .filter(([ns, uuid]) => actual.has(ns) && !sameUuid(uuid, actual.get(ns)))
       .map(([ns]) => `${ns} is another collection`),
   ];
-  if (differences.length > 0) {
-    throw new AppError(
-      'DestinationModified',
-      `someone else changed the destination during the migration: ${named(differences)}`,
-    );
-  }
 }
 
 async function listAll(cluster: Cluster, databases: readonly string[], signal: AbortSignal): Promise<CatalogEntry[]> {
@@ -93,7 +134,8 @@ export async function checkRestored(
   signal: AbortSignal,
 ): Promise<void> {
   const databases = [...new Set(collections.live().map((each) => each.ns.db))];
-  const entries = new Map((await listAll(destination, databases, signal)).map((entry) => [nsText(entry.ns), entry]));
+  const { value: listed } = await settled(destination, signal, () => listAll(destination, databases, signal));
+  const entries = new Map(listed.map((entry) => [nsText(entry.ns), entry]));
   const differing = collections.live().filter((each) => {
     const entry = entries.get(nsText(each.ns));
     return entry === undefined || withoutTtl(entry.options) !== withoutTtl(each.options);

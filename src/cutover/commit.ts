@@ -7,7 +7,7 @@ import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
-import { checkCatalog, checkDestination, checkRestored } from './catalog-check.js';
+import { checkCatalog, checkDestination, checkRestored, dropLostViews } from './catalog-check.js';
 import { restoreAfterHandover, restoreBeforeHandover } from './restore.js';
 
 /** The part of change event application that a commit steers. */
@@ -72,6 +72,7 @@ export async function commitUpToHandover(
   await stream.reached(time, signal);
   await context.settleCapped(time, signal);
   await context.indexesBuilt(signal);
+  await dropLostViews(context, signal);
   await checkCatalog(source, collections, scope, signal);
   await checkDestination(destination, collections, scope, signal);
   await context.verified(time, signal);

@@ -4,8 +4,8 @@ import type { Cluster } from '../cluster/cluster.js';
 import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
-import { type IndexRestoration, restoration } from '../cluster/index-spec.js';
-import { sameNs } from '../cluster/namespace.js';
+import { type IndexRestoration, indexName, restoration, splitTwins, wholeIndex } from '../cluster/index-spec.js';
+import { type Namespace, sameNs } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -55,7 +55,7 @@ async function restoreOne(
 ): Promise<void> {
   const fields = restoreCommand(collection.options);
   if (Object.keys(fields).length > 0) await collMod(destination, collection, fields, signal);
-  for (const spec of collection.indexes.filter(isBuilt)) {
+  for (const spec of splitTwins(collection.indexes.filter(isBuilt)).built) {
     const index = restoration(spec);
     if (index.hidden) await collMod(destination, collection, { index: { name: index.name, hidden: true } }, signal);
     if (index.unique || index.prepareUnique)
@@ -83,7 +83,8 @@ async function checkUnique(
 }
 
 /**
- * What may only happen when applications may write: expiry (its deletes are theirs) and uniqueness. The owner may have
+ * What may only happen when applications may write: expiry (its deletes are theirs) and uniqueness; and after that the
+ * indexes that could not be built beside one that was not unique yet. The owner may have
  * dropped or replaced an index or collection by then; that is no error. One that was renamed gets it under its new name. Nothing else that the server refuses fails the
  * migration either, since the data is its owner's by now: resolves with one line for each.
  */
@@ -99,16 +100,20 @@ export async function restoreAfterHandover(
     PARALLEL,
     async (collection, inner) => {
       const ttl = collectionTtl(collection.options);
-      const change = async (what: string, fields: Doc): Promise<void> => {
-        const refusal = await tryCollMod(destination, collection, fields, inner);
+      const tell = (what: string, refusal: string | undefined): void => {
         if (refusal !== undefined) refused.push(`${what} ${refusal}`);
       };
+      const change = async (what: string, fields: Doc): Promise<void> =>
+        tell(what, await tryCollMod(destination, collection, fields, inner));
+      const { built, twins } = splitTwins(collection.indexes.filter(isBuilt));
       if (ttl !== undefined) await change(collection.name, { expireAfterSeconds: ttl });
-      for (const { name, unique, expireAfterSeconds } of collection.indexes.filter(isBuilt).map(restoration)) {
+      for (const { name, unique, expireAfterSeconds } of built.map(restoration)) {
         const what = `index ${collection.name} ${name}`;
         if (expireAfterSeconds !== undefined) await change(what, { index: { name, expireAfterSeconds } });
         if (unique) await change(what, { index: { name, unique: true } });
       }
+      for (const { spec } of twins)
+        tell(`index ${collection.name} ${indexName(spec)}`, await tryBuild(destination, collection, spec, inner));
     },
     signal,
   );
@@ -116,14 +121,29 @@ export async function restoreAfterHandover(
 }
 
 /** Resolves with what the server had against it, if it refused. */
-async function tryCollMod(
+function tryCollMod(
   destination: Cluster,
   collection: MigratedCollection,
   fields: Doc,
   signal: AbortSignal,
 ): Promise<string | undefined> {
+  return refusalOf(() => changeByUuid(destination, collection, (ns) => ({ collMod: ns.coll, ...fields }), signal));
+}
+
+/** Builds the twin of a unique index. Resolves as `tryCollMod`. */
+function tryBuild(
+  destination: Cluster,
+  collection: MigratedCollection,
+  spec: OrderedDoc,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const more = { indexes: [wholeIndex(spec, collection.options)], commitQuorum: 'majority' };
+  return refusalOf(() => changeByUuid(destination, collection, (ns) => ({ createIndexes: ns.coll, ...more }), signal));
+}
+
+async function refusalOf(change: () => Promise<void>): Promise<string | undefined> {
   try {
-    await collModByUuid(destination, collection, fields, signal);
+    await change();
     return undefined;
   } catch (error) {
     const code = codeOf(error);
@@ -135,15 +155,16 @@ async function tryCollMod(
 }
 
 /** Changes the collection wherever it is by now; nothing when it, or the index, is gone. */
-async function collModByUuid(
+async function changeByUuid(
   destination: Cluster,
   collection: MigratedCollection,
-  fields: Doc,
+  commandAt: (ns: Namespace) => Doc,
   signal: AbortSignal,
 ): Promise<void> {
   const { destinationUuid } = collection;
   for (let { ns } = collection; ; ) {
-    if (await collMod(destination, { ns, destinationUuid }, fields, signal, GONE)) return;
+    const command = { ...commandAt(ns), collectionUUID: destinationUuid };
+    if (await changeCatalog(destination, ns.db, command, signal, GONE)) return;
     const found =
       destinationUuid === undefined ? undefined : await findByUuid(destination, destinationUuid, ns.db, signal);
     if (found === undefined || sameNs(found, ns)) return;
@@ -151,14 +172,12 @@ async function collModByUuid(
   }
 }
 
-/** False when the server answered with one of the codes `accepted`. */
-function collMod(
+async function collMod(
   destination: Cluster,
-  { ns, destinationUuid }: Pick<MigratedCollection, 'ns' | 'destinationUuid'>,
+  { ns, destinationUuid }: MigratedCollection,
   fields: Doc,
   signal: AbortSignal,
-  accepted: readonly number[] = [],
-): Promise<boolean> {
+): Promise<void> {
   const command = { collMod: ns.coll, collectionUUID: destinationUuid, ...fields };
-  return changeCatalog(destination, ns.db, command, signal, accepted);
+  await changeCatalog(destination, ns.db, command, signal);
 }

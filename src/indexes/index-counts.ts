@@ -1,3 +1,4 @@
+import { splitTwins } from '../cluster/index-spec.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { IndexContext } from './context.js';
 
@@ -26,7 +27,8 @@ export class IndexCounts {
   }
 
   of(collection: MigratedCollection): { readonly built: number; readonly total: number } {
-    const total = collection.indexes.filter(this.#context.wants).length;
+    // Twins of unique indexes are built after the commit.
+    const total = splitTwins(collection.indexes.filter(this.#context.wants)).built.length;
     return { built: Math.min(total, this.#built.get(collection.id) ?? 0), total };
   }
 

@@ -2,7 +2,7 @@ import type { OrderedDoc } from '../cluster/bson.js';
 import { listIndexes } from '../cluster/catalog.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code } from '../cluster/errors.js';
-import { indexName, relaxedIndex } from '../cluster/index-spec.js';
+import { type IndexTwin, indexName, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { unlessAborted } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -42,7 +42,9 @@ export class IndexReconciler {
   async reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { destination, counts, wants } = this.#context;
     const { id, ns, indexes } = collection;
-    const wanted = indexes.filter(wants).map((spec) => this.#relaxed(spec, collection));
+    const { built, twins } = splitTwins(indexes.filter(wants));
+    for (const twin of twins) this.#warnOfTwin(collection, twin);
+    const wanted = built.map((spec) => this.#relaxed(spec, collection));
     const actual = await listIndexes(destination, ns, signal);
     const expiring = new Set(indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
     const { missing, surplus } = compareIndexes({ wanted, actual, expiring, wants });
@@ -116,13 +118,20 @@ export class IndexReconciler {
 
   #relaxed(spec: OrderedDoc, collection: MigratedCollection): OrderedDoc {
     const { spec: relaxed, warnings } = relaxedIndex(spec, collection.options);
-    for (const warning of warnings) {
-      const text = `index ${indexName(spec)} of ${collection.name}: ${warning}`;
-      if (!this.#warned.has(text)) {
-        this.#warned.add(text);
-        this.#context.onWarning(text);
-      }
-    }
+    for (const warning of warnings) this.#warn(`index ${indexName(spec)} of ${collection.name}: ${warning}`);
     return relaxed;
+  }
+
+  #warnOfTwin(collection: MigratedCollection, { spec, of }: IndexTwin): void {
+    this.#warn(
+      `index ${indexName(spec)} of ${collection.name} has the keys and options of the unique index ${of}, which is not unique on the destination before the commit: it is built after that`,
+    );
+  }
+
+  /** Once. */
+  #warn(text: string): void {
+    if (this.#warned.has(text)) return;
+    this.#warned.add(text);
+    this.#context.onWarning(text);
   }
 }

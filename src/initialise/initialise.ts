@@ -101,12 +101,7 @@ function toCollection(each: ListedNamespace, scope: Scope): NewCollection {
 async function createCollections(context: InitialiseContext, signal: AbortSignal): Promise<void> {
   const { destination, collections } = context;
   const missing = collections.live().filter((each) => each.destinationUuid === undefined);
-  const created = await mapLimit(
-    missing,
-    PARALLEL_CREATES,
-    (each, inner) => createOne(destination, each, inner),
-    signal,
-  );
+  const created = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => createOne(context, each, inner), signal);
   const databases = [...new Set(missing.map((each) => each.ns.db))];
   const uuids = new Map<string, Binary>();
   for (const db of databases) {
@@ -122,12 +117,13 @@ async function createCollections(context: InitialiseContext, signal: AbortSignal
 
 /** Undefined when the plain create went through; its UUID is read with the others'. */
 async function createOne(
-  destination: Cluster,
-  each: MigratedCollection,
+  { destination, scope }: InitialiseContext,
+  { ns, options }: MigratedCollection,
   signal: AbortSignal,
 ): Promise<Binary | undefined> {
-  if (await sendCreate(destination, each.ns, each.options, signal)) return undefined;
-  return createCollection(destination, each.ns, each.options, true, signal);
+  const { sharesDestination } = scope;
+  if (await sendCreate(destination, { ns, options, sharesDestination }, signal)) return undefined;
+  return createCollection(destination, { ns, options, sharesDestination }, signal);
 }
 
 /** A view's collation is checked against what it is defined on, so that one must exist first: whatever is refused is tried again after the others. */
@@ -138,7 +134,8 @@ async function createViews(context: InitialiseContext, signal: AbortSignal): Pro
     let cause: unknown;
     for (const view of remaining) {
       try {
-        await sendCreate(context.destination, view.ns, view.options, signal);
+        const { sharesDestination } = context.scope;
+        await sendCreate(context.destination, { ...view, sharesDestination }, signal);
       } catch (error) {
         if (codeOf(error) === undefined) throw error;
         cause = error;

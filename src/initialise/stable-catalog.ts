@@ -6,6 +6,7 @@ import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
 import { tokenTime } from '../cluster/position.js';
 import type { Scope } from '../cluster/scope.js';
+import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -26,9 +27,10 @@ const MAX_ROUNDS = 1000;
 const CRUD = ['insert', 'update', 'replace', 'delete'];
 
 /**
- * Reads the source's whole catalog, as far as it is migrated, as of one cluster time. A listing takes a while and is of no single moment, so after
- * it the DDL events since it began are read and the namespaces they touch are listed again, until a round has none:
- * then every listing still holds, and the time of the round's closing note is the catalog's.
+ * Reads the source's whole catalog, as far as it is migrated, as of one cluster time, from what a majority has. A listing
+ * takes a while and is of no single moment, so after it the DDL events since it began are read and what they touch is
+ * listed again, until a round has none: then every listing still holds, and the time of the round's closing note is the
+ * catalog's.
  */
 export async function readStableCatalog(
   source: Cluster,
@@ -36,20 +38,31 @@ export async function readStableCatalog(
   logger: Logger,
   signal: AbortSignal,
 ): Promise<StableCatalog> {
-  if (!source.isAtLeast(6)) return readTwice(source, scope, logger, signal);
+  const context = { source, scope, logger };
+  const read = source.isAtLeast(6) ? readInRounds : readTwice;
+  return (await settled(source, signal, () => read(context, signal))).value;
+}
+
+interface CatalogContext {
+  readonly source: Cluster;
+  readonly scope: Scope;
+  readonly logger: Logger;
+}
+
+async function readInRounds(context: CatalogContext, signal: AbortSignal): Promise<StableCatalog> {
+  const { source, scope, logger } = context;
   let since = await writeNote(source, 'catalog', signal);
   const listed = new Map<string, ListedNamespace>();
   for (const each of await listAll(source, scope, signal)) listed.set(nsText(each.ns), each);
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const until = await writeNote(source, 'catalog', signal);
-    const touched = await touchedNamespaces({ source, scope, logger }, since, until, signal);
-    if (touched.length === 0) return { time: until, namespaces: [...listed.values()] };
-    logger.debug('The catalog changed while it was read; listing the changed namespaces again', {
-      round,
-      changed: touched.length,
-    });
+    const touched = await readTouched(context, since, until, signal);
+    const changed = touched.databases.length + touched.namespaces.length;
+    if (changed === 0) return { time: until, namespaces: [...listed.values()] };
+    logger.debug('The catalog changed while it was read; listing what changed again', { round, changed });
     since = until;
-    for (const ns of touched) await listAgain(source, ns, listed, signal);
+    for (const db of touched.databases) await listDatabaseAgain(context, db, listed, signal);
+    for (const ns of touched.namespaces) await listAgain(source, ns, listed, signal);
   }
   throw neverStable();
 }
@@ -59,7 +72,7 @@ export async function readStableCatalog(
  * in a row agree. The note between them is its time: what was changed and changed back around it leaves nothing to
  * follow, or a drop or rename event after it, which ends the migration.
  */
-async function readTwice(source: Cluster, scope: Scope, logger: Logger, signal: AbortSignal): Promise<StableCatalog> {
+async function readTwice({ source, scope, logger }: CatalogContext, signal: AbortSignal): Promise<StableCatalog> {
   let earlier = textOf(await listAll(source, scope, signal));
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const time = await writeNote(source, 'catalog', signal);
@@ -95,7 +108,16 @@ function neverStable(): AppError {
 }
 
 async function listAll(source: Cluster, scope: Scope, signal: AbortSignal): Promise<ListedNamespace[]> {
-  const databases = await scope.databases(await listDatabases(source, signal), signal);
+  return listAllOf(source, scope, await listDatabases(source, signal), signal);
+}
+
+async function listAllOf(
+  source: Cluster,
+  scope: Scope,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<ListedNamespace[]> {
+  const databases = await scope.databases(names, signal);
   const all = await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal);
   const entries = await scope.select(all.flat(), signal);
   return mapLimit(entries, PARALLEL_LISTINGS, (entry, inner) => withIndexes(source, entry, inner), signal);
@@ -116,16 +138,36 @@ async function listAgain(
   else listed.set(nsText(ns), await withIndexes(source, entry, signal));
 }
 
-/** The namespaces of every DDL event between two notes; a dropped database counts by its collections' drop events. */
-async function touchedNamespaces(
-  { source, scope, logger }: { source: Cluster; scope: Scope; logger: Logger },
+/** A whole database: what a dropDatabase has taken is told by no other event where it was a view. */
+async function listDatabaseAgain(
+  { source, scope }: CatalogContext,
+  db: string,
+  listed: Map<string, ListedNamespace>,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const [name, { ns }] of listed) if (ns.db === db) listed.delete(name);
+  for (const each of await listAllOf(source, scope, [db], signal)) listed.set(nsText(each.ns), each);
+}
+
+interface Touched {
+  /** Those that were dropped. */
+  readonly databases: readonly string[];
+  readonly namespaces: readonly Namespace[];
+}
+
+/** What the DDL events between two notes are about, as far as it is migrated. */
+async function readTouched(
+  { source, scope, logger }: CatalogContext,
   since: Timestamp,
   until: Timestamp,
   signal: AbortSignal,
-): Promise<Namespace[]> {
-  const touched = new Map<string, Namespace>();
-  const add = (ns: Namespace | undefined): void => {
-    if (ns?.coll !== undefined && !isIgnored(ns)) touched.set(nsText(ns), ns);
+): Promise<Touched> {
+  const namespaces = new Map<string, Namespace>();
+  const databases = new Set<string>();
+  const add = (ns: Partial<Namespace> | undefined): void => {
+    if (ns?.db === undefined || isIgnored({ db: ns.db, coll: ns.coll ?? '' })) return;
+    if (ns.coll === undefined) databases.add(ns.db);
+    else namespaces.set(nsText({ db: ns.db, coll: ns.coll }), { db: ns.db, coll: ns.coll });
   };
   const stages = [{ $match: { operationType: { $nin: CRUD } } }];
   const stream = readChanges(
@@ -136,14 +178,14 @@ async function touchedNamespaces(
   for await (const batch of stream) {
     for (const raw of batch.events) {
       const event = decodePlain(raw);
-      add(event['ns'] as Namespace | undefined);
-      add(event['to'] as Namespace | undefined);
+      add(event['ns'] as Partial<Namespace> | undefined);
+      add(event['to'] as Partial<Namespace> | undefined);
     }
     if (tokenTime(batch.token).greaterThanOrEqual(until)) break;
   }
   const followed = await scope.select(
-    [...touched.values()].map((ns) => ({ ns })),
+    [...namespaces.values()].map((ns) => ({ ns })),
     signal,
   );
-  return followed.map((entry) => entry.ns);
+  return { databases: await scope.databases([...databases], signal), namespaces: followed.map((entry) => entry.ns) };
 }

@@ -1,6 +1,7 @@
 import { type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
+import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
 
@@ -100,7 +101,10 @@ export class FencedDocuments {
 
   /** Removes a collection, if it is there. */
   async drop(coll: string, signal: AbortSignal): Promise<void> {
-    await this.#write('removing metadata', { drop: coll }, signal, [Code.NamespaceNotFound]);
+    // "Gone already" says nothing of a majority.
+    await settled(this.#cluster, signal, () =>
+      this.#write('removing metadata', { drop: coll }, signal, [Code.NamespaceNotFound]),
+    );
   }
 
   async #update(coll: string, updates: readonly Doc[], signal: AbortSignal): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Timestamp } from '../cluster/bson.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
+import { settled } from '../cluster/settled.js';
 import { copyAgain } from '../copy/copier.js';
 import { type CommitContext, commitFromHandover } from '../cutover/commit.js';
 import { abortion } from '../lib/signals.js';
@@ -25,9 +26,12 @@ export function commitContextOf(parts: RunParts, writer?: DocumentWriter): Commi
     },
     indexesBuilt: async (signal) => {
       await indexesSettled(indexes, signal);
-      // Once more against what is really there: the last moment at which a difference can be mended.
-      indexes.checkAll();
-      await indexesSettled(indexes, signal);
+      // Once more against what is really there: the last moment at which a difference can be mended. A build whose
+      // answer was lost may be there on the primary alone.
+      await settled(destination, signal, async () => {
+        indexes.checkAll();
+        await indexesSettled(indexes, signal);
+      });
     },
     ...proofsOf(parts, wantsIndex(context), parts.copyHeld),
     settleCapped: async (time, signal) => {

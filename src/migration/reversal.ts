@@ -58,7 +58,9 @@ export async function checkReverse(context: RunContext, signal: AbortSignal): Pr
     throw new AppError('InvalidStateTransition', text, { metadata });
   }
   await collections.load(signal);
-  const needs = { blocksDestination: true, blocksSource: true, reversible: true, verifies: context.verifies };
+  const { sharesDestination } = context.scope;
+  const blocks = { blocksDestination: true, blocksSource: true };
+  const needs = { ...blocks, reversible: true, verifies: context.verifies, sharesDestination };
   const reversedRoles = { source: destination, destination: source };
   const findings = await checkPrivileges(destination, source, needs, signal);
   const blockers = findings.filter((each) => each.severity === 'blocker');

@@ -56,6 +56,7 @@ async function runPreflight(question: StartQuestion, signal: AbortSignal): Promi
     blocksSource: wanted.writeBlocking === 'sourceAndDestination',
     reversible: wanted.reversible,
     verifies,
+    sharesDestination: scope.sharesDestination,
     skipDiskSpaceCheck,
     buildIndexes: wanted.buildIndexes,
     isBuilt: (spec: OrderedDoc) => isBuilt(wanted.buildIndexes, spec),

@@ -5,6 +5,7 @@ import type { Logger } from '../lib/logger.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore, type RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
+import { NOT_CARRIED } from '../preflight/left-out.js';
 import type { Moves } from './moves.js';
 import type { MigrationOptions } from './options.js';
 import { keepLease, type Place, placeOf, type Roles, rolesOf } from './place.js';
@@ -31,7 +32,7 @@ const UNDO_MS = 8000;
 const ATTENTION =
   'ATTENTION! Data migration to a non-empty cluster is allowed with the preExistingDestinationData set to true in the request to start migration. This feature is currently in preview. Please see https://www.mongodb.com/docs/cluster-to-cluster-sync/current/reference/api/start/ for important requirements and limitations.';
 /** Warnings of the preflight that matter until the end. */
-const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked']);
+const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked', ...NOT_CARRIED]);
 
 /**
  * Takes the lease, stores the migration as one that is starting, looks again for what is in the way, and makes it one by

@@ -247,7 +247,8 @@ async function sizeOfCollections(source: Cluster, scope: Scope, db: string, sign
 }
 
 function noneIfGone(error: unknown): Doc {
-  if (codeOf(error) !== Code.NamespaceNotFound) throw error;
+  const code = codeOf(error);
+  if (code !== Code.NamespaceNotFound && code !== Code.CommandNotSupportedOnView) throw error;
   return { cursor: { firstBatch: [] } };
 }
 

@@ -7,6 +7,7 @@ import { AppError } from '../errors.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkArbiters, checkDeployments } from './deployments.js';
 import { blocker, type Finding, warning } from './finding.js';
+import { checkLeftOut } from './left-out.js';
 import { checkNamedData, type NaturalOrderNames } from './named-data.js';
 import { checkOptionSupport } from './option-support.js';
 import { checkPrivileges, type PrivilegeOptions } from './privileges.js';
@@ -42,6 +43,7 @@ export async function preflight(
     () => checkArbiters([source, destination], signal),
     () => checkData(source, destination, options, signal),
     () => checkNamedData(source, options, signal),
+    () => checkLeftOut(source, options.scope, signal),
     () => checkOplog(source, options.scope, signal),
     () => checkWriteBlocks(source, destination, options, signal),
     () => checkBypassingUsers(source, destination, options, signal),

@@ -30,6 +30,8 @@ const DESTINATION_DATA = [
   'listIndexes',
   'renameCollectionSameDB',
 ];
+/** Not needed but where a database of the source is dropped: its name stays taken on the destination without it. */
+const DROP_DATABASE = 'dropDatabase';
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 
 /**
@@ -42,9 +44,23 @@ export async function checkPrivileges(
   options: PrivilegeOptions,
   signal: AbortSignal,
 ): Promise<Finding[]> {
+  const [onSource, onDestination] = [await granted(source, signal), await granted(destination, signal)];
+  const dropping = options.reversible ? [onSource, onDestination] : [onDestination];
   return [
-    ...(await missing(source, needsOf('source', options), signal)),
-    ...(await missing(destination, needsOf('destination', options), signal)),
+    ...missing(source, onSource, needsOf('source', options)),
+    ...missing(destination, onDestination, needsOf('destination', options)),
+    ...(options.sharesDestination ? [] : dropping.flatMap(checkDropping)),
+  ];
+}
+
+function checkDropping({ name, has }: Granted): Finding[] {
+  if (has(isAllData, DROP_DATABASE)) return [];
+  return [
+    warning(
+      'DropDatabaseNotGranted',
+      `the user of ${name} lacks the action ${DROP_DATABASE} on {db: "", collection: ""}: a database that the source drops loses all it has there, but its name stays taken for another one that differs in case only`,
+      'Grant it if databases may be dropped during the migration; only empty ones are dropped.',
+    ),
   ];
 }
 
@@ -86,9 +102,20 @@ export interface PrivilegeOptions {
   readonly reversible: boolean;
   /** The destination's changes are then followed, too. */
   readonly verifies: boolean;
+  /** No database is dropped there then. */
+  readonly sharesDestination: boolean;
 }
 
-async function missing(cluster: Cluster, needs: readonly Need[], signal: AbortSignal): Promise<Finding[]> {
+/** What a user may do. */
+interface Granted {
+  /** Of the cluster. */
+  readonly name: string;
+  /** Whether there is a user at all: without access control none is needed. */
+  readonly isControlled: boolean;
+  readonly has: (matches: ResourceTest, action: string) => boolean;
+}
+
+async function granted(cluster: Cluster, signal: AbortSignal): Promise<Granted> {
   const reply = await cluster.read(
     'reading privileges',
     'admin',
@@ -96,11 +123,17 @@ async function missing(cluster: Cluster, needs: readonly Need[], signal: AbortSi
     signal,
   );
   const auth = reply['authInfo'] as { authenticatedUsers: unknown[]; authenticatedUserPrivileges: Privilege[] };
-  if (auth.authenticatedUsers.length === 0) return [];
-  const has = (matches: (resource: Privilege['resource']) => boolean, action: string): boolean =>
+  const isControlled = auth.authenticatedUsers.length > 0;
+  const has = (matches: ResourceTest, action: string): boolean =>
+    !isControlled ||
     auth.authenticatedUserPrivileges.some(
       (each) => (each.resource.anyResource === true || matches(each.resource)) && each.actions.includes(action),
     );
+  return { name: cluster.name, isControlled, has };
+}
+
+function missing(cluster: Cluster, { isControlled, has }: Granted, needs: readonly Need[]): Finding[] {
+  if (!isControlled) return [];
   const onCluster = new Set<string>();
   const onData = new Set<string>();
   const parts: string[] = [];

@@ -1,7 +1,7 @@
 import type { Doc, Timestamp } from '../cluster/bson.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { nsText } from '../cluster/namespace.js';
+import { MIGRATION_TOOLS_PATTERN, nsText } from '../cluster/namespace.js';
 import type { Narrowing } from '../cluster/narrowing.js';
 import { type StreamStart, type Token, tokenTime } from '../cluster/position.js';
 import { findField, idDocument } from '../cluster/raw-document.js';
@@ -15,7 +15,7 @@ const STAGES = [
   {
     $match: {
       operationType: { $in: ['insert', 'update', 'replace', 'delete'] },
-      'ns.db': { $not: { $regex: '^(mongosync_|__mdb_internal)' } },
+      'ns.db': { $not: { $regex: MIGRATION_TOOLS_PATTERN } },
     },
   },
   { $project: { documentKey: 1, collectionUUID: 1, ns: 1 } },

@@ -2,8 +2,9 @@ import type { OrderedDoc } from '../cluster/bson.js';
 import { findCollection, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions } from '../cluster/collection-spec.js';
-import { builtText, indexName, relaxedIndex } from '../cluster/index-spec.js';
+import { builtText, indexName, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
 import { describeNs } from '../cluster/namespace.js';
+import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection, MigratedView } from '../metadata/collections.js';
 import type { VerifiedCollections } from './context.js';
@@ -16,6 +17,16 @@ const PARALLEL = 8;
  * one line for each difference. Collections and their options are compared by the commit.
  */
 export async function compareCatalog(
+  destination: Cluster,
+  collections: VerifiedCollections,
+  isBuilt: (spec: OrderedDoc) => boolean,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const look = (): Promise<string[]> => differencesOf(destination, collections, isBuilt, signal);
+  return (await settled(destination, signal, look)).value;
+}
+
+async function differencesOf(
   destination: Cluster,
   collections: VerifiedCollections,
   isBuilt: (spec: OrderedDoc) => boolean,
@@ -43,7 +54,7 @@ async function compareIndexes(
   signal: AbortSignal,
 ): Promise<string[]> {
   const wanted = new Map(
-    [...collection.indexes.filter(isBuilt), ...(collection.kept ?? [])].map(
+    [...splitTwins(collection.indexes.filter(isBuilt)).built, ...(collection.kept ?? [])].map(
       (spec) => [indexName(spec), builtText(relaxedIndex(spec, collection.options).spec)] as const,
     ),
   );

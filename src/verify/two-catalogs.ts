@@ -6,6 +6,7 @@ import { comparableIndex, indexName } from '../cluster/index-spec.js';
 import { describeNs, nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
+import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { Pair } from './compare-ids.js';
@@ -38,6 +39,12 @@ export interface CopiedPart {
  * of a part of the first. A namespace is named as on the source; one more on the destination as it is there.
  */
 export async function compareCatalogs(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {
+  const compare = (): Promise<CatalogComparison> => compareAsTheyAre(pair, part, signal);
+  const onSource = async (): Promise<CatalogComparison> => (await settled(pair.source, signal, compare)).value;
+  return (await settled(pair.destination, signal, onSource)).value;
+}
+
+async function compareAsTheyAre(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {
   const { scope } = part;
   const [source, copies] = await Promise.all([
     listSource(pair.source, scope, signal),

@@ -84,6 +84,26 @@ test('a block that somebody else sets on the destination holds the migration up,
   await within(TEST_MS * 2, migrate(), 'the migration');
 });
 
+test('without dropDatabase a database is emptied, its name waited for, and both are told', async () => {
+  const migrate = async () => {
+    await source.db('Gone').collection('a').insertOne({ n: 1 });
+    await using harness = await open(withoutActions(DESTINATION_PRIVILEGES, 'dropDatabase'));
+    const found = await harness.migration.check(DEFAULT_START);
+    assert.ok(found.some(({ name, severity }) => name === 'DropDatabaseNotGranted' && severity === 'warning'));
+    await harness.sync();
+    const isTold = (text: RegExp) => harness.snapshot.warnings.some((each) => text.test(each));
+    await source.db('Gone').dropDatabase();
+    await eventually(30_000, () => isTold(/keeps the name Gone .* dropDatabase/), 'a warning of the name');
+    assert.equal(await destination.db('Gone').listCollections().toArray(), []);
+    await source.db('gone').collection('a').insertOne({ n: 2 });
+    await eventually(30_000, () => isTold(/take the database gone while .* Grant the action/), 'what to do');
+    await destination.db('Gone').command({ dropDatabase: 1 });
+    await harness.commit();
+    await assertEqualClusters(source, destination);
+  };
+  await within(TEST_MS * 2, migrate(), 'the migration');
+});
+
 test('the documented role is enough for a comparison of two clusters', async () => {
   const compare = async () => {
     await destination.db('shop').collection('items').insertOne({ n: 1 });
@@ -128,7 +148,7 @@ test('the built-in roles that mongosync documents are enough, with the write blo
     const found = await harness.migration.check(DEFAULT_START);
     assert.equal(
       found.map(({ name }) => name),
-      ['ShortOplogWindow'],
+      ['DropDatabaseNotGranted', 'UsersNotMigrated', 'ShortOplogWindow'],
     );
     await harness.sync();
     await harness.commit();

@@ -1,4 +1,12 @@
-import type { CreateCollectionOptions, Db, Document, MongoClient } from 'mongodb';
+import {
+  type CreateCollectionOptions,
+  type Db,
+  Decimal128,
+  type Document,
+  Double,
+  Long,
+  type MongoClient,
+} from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
@@ -211,6 +219,12 @@ for (const version of ['4.4', '5.0'] as const) {
       assert.is(indexes.find(({ name }) => name === 'never')?.['expireAfterSeconds'], longest);
       assert.is(indexes.find(({ name }) => name === 'fraction')?.['expireAfterSeconds'], 86_400);
       assert.is(indexes.find(({ name }) => name === 'unique')?.['unique'], true);
+      const values = sparseValues(version);
+      const isSparse = (n: number) => indexes.find(({ name }) => name === `sparse ${n}`)?.['sparse'] === true;
+      assert.equal(
+        values.map((_, n) => isSparse(n)),
+        values.map((_, n) => n < values.length / 2),
+      );
       assert.is(await target.collection('old').countDocuments(), 2);
     };
     await within(TEST_MS, migrate(), `the migration from ${version}`);
@@ -220,6 +234,12 @@ for (const version of ['4.4', '5.0'] as const) {
 async function optionsOf(db: Db, name: string): Promise<unknown> {
   const [found] = await db.listCollections({ name }, { nameOnly: false }).toArray();
   return (found as Document | undefined)?.['options'];
+}
+
+/** Values that old servers keep: the first half they take for true, the rest for false. Later ones take only numbers. */
+function sparseValues(version: string): readonly unknown[] {
+  const [on, off] = version === '4.4' ? ['yes', null] : [0.5, Long.fromNumber(0)];
+  return [1, new Double(1), -1, on, 0, new Double(0), off, Decimal128.fromString('0')];
 }
 
 /** What old servers hold and later ones refuse or read otherwise. */
@@ -239,6 +259,8 @@ async function seedOldForms(db: Db, version: string): Promise<void> {
       { key: { at: -1 }, name: 'fraction', expireAfterSeconds: 86_400.5 },
       { key: { u: 1 }, name: 'unique', unique: 1 },
       { key: { v: 1 }, name: 'first version', v: 1 },
+      ...sparseValues(version).map((sparse, n) => ({ key: { [`s${n}`]: 1 }, name: `sparse ${n}`, sparse })),
+      { key: { b: 1 }, name: 'background', background: 1, sparse: new Double(1) },
     ],
   });
 }

@@ -27,7 +27,8 @@ type Properties = ReadonlyMap<string, RawValue>;
 const NUMBERS = new Set(['expireAfterSeconds', 'size', 'min', 'max', 'v', '2dsphereIndexVersion', 'textIndexVersion']);
 
 const SYSTEM = /^system\./;
-const OWN_DATABASES = /^(admin|local|config|mongosync_.*|__mdb_internal.*)$/;
+const OWN_DATABASES =
+  /^(admin|local|config|mongosync_reserved_for_.*|mongosync_internal_.*|__mdb_internal_mongosync.*)$/;
 
 /** Every collection and view of a cluster by its namespace, without those of the server and of sync tools. */
 export async function readCatalog(

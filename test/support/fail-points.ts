@@ -44,7 +44,14 @@ export async function refuseCommands(
   await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
 }
 
-/** Ends what the two above began. */
+/** Makes a server answer commands of mongoferry with a write concern error besides what it says; it waits for nothing. */
+export async function failWriteConcern(client: MongoClient, { commands, times }: FailedCommands): Promise<void> {
+  const writeConcernError = { code: 11602, errmsg: 'a test has interrupted the wait' };
+  const data = { failCommands: commands, appName: APP_NAME, writeConcernError };
+  await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
+}
+
+/** Ends what those above began. */
 export async function releaseCommands(client: MongoClient): Promise<void> {
   await configure(client, 'off', undefined);
 }
@@ -55,6 +62,16 @@ async function configure(client: MongoClient, mode: unknown, data: unknown): Pro
     .command({ configureFailPoint: 'failCommand', mode, ...(data === undefined ? {} : { data }) });
 }
 
+/** How many commands of mongoferry a server has held or refused since it was started. */
+export async function touchedCommands(client: MongoClient): Promise<number> {
+  return timesEntered(client, 'failCommand');
+}
+
+async function timesEntered(client: MongoClient, name: string): Promise<number> {
+  const reply = await client.db('admin').command({ getParameter: 1, [`failpoint.${name}`]: 1 });
+  return Number(reply[`failpoint.${name}`]?.timesEntered ?? 0);
+}
+
 const STREAM_WAIT = 'waitAfterPinningCursorBeforeGetMoreBatch';
 
 /**
@@ -63,10 +80,7 @@ const STREAM_WAIT = 'waitAfterPinningCursorBeforeGetMoreBatch';
  */
 export async function holdStreams(client: MongoClient): Promise<() => Promise<void>> {
   const admin = client.db('admin');
-  const entered = async () => {
-    const reply = await admin.command({ getParameter: 1, [`failpoint.${STREAM_WAIT}`]: 1 });
-    return Number(reply[`failpoint.${STREAM_WAIT}`]?.timesEntered ?? 0);
-  };
+  const entered = () => timesEntered(client, STREAM_WAIT);
   const before = await entered();
   await admin.command({ configureFailPoint: STREAM_WAIT, mode: 'alwaysOn' });
   await eventually(10_000, async () => (await entered()) > before, 'a getMore being held');

@@ -32,6 +32,7 @@ export const DESTINATION_PRIVILEGES: readonly Privilege[] = [
       'createCollection',
       'createIndex',
       'dropCollection',
+      'dropDatabase',
       'dropIndex',
       'collMod',
       'listCollections',

@@ -126,10 +126,12 @@ const collModCapped: Act = async (turn) => {
   await turn.client.db(pickDatabase(turn)).command({ collMod: random.pick(['capped', ...MOVING]), ...change });
 };
 
+const VIEWS = ['view0', 'view1'] as const;
+
 const view: Act = async (turn) => {
   const { random } = turn;
   const db = turn.client.db(pickDatabase(turn));
-  const name = random.pick(['view0', 'view1', 'view on view']);
+  const name = random.pick([...VIEWS, 'view on view']);
   const definition = {
     viewOn: name === 'view on view' ? 'view0' : random.pick(COLLECTIONS),
     pipeline: [
@@ -148,9 +150,34 @@ const view: Act = async (turn) => {
   else await db.dropCollection(name);
 };
 
+/** With views in it, of whose end no event tells; some are there again right after it. */
 const dropDatabase: Act = async (turn) => {
-  await turn.client.db(turn.databases.at(-1)).dropDatabase();
+  const { client, random } = turn;
+  const db = client.db(lastDatabase(turn));
+  const seen = () => db.createCollection(random.pick(VIEWS), { viewOn: 'plain', pipeline: [] });
+  const views = await db.listCollections({ type: 'view' }).toArray();
+  if (views.length === 0 && random.chance(0.7)) await seen();
+  await db.dropDatabase();
+  if (random.chance(0.5)) await seen();
 };
+
+/** A database goes, and one whose name differs in case only comes in its place, for a while or for good. */
+const otherCase: Act = async (turn) => {
+  const { client, random } = turn;
+  const last = lastDatabase(turn);
+  const names = [last.toUpperCase(), last] as const;
+  const have = async (from: string, to: string) => {
+    await client.db(from).dropDatabase();
+    await client.db(to).createCollection('seen', { viewOn: 'plain', pipeline: [] });
+    await client.db(to).collection('plain').insertOne(randomDocument(random, 0), { bypassDocumentValidation: true });
+  };
+  await have(names[1], names[0]);
+  if (random.chance(0.8)) await have(names[0], names[1]);
+};
+
+function lastDatabase({ databases }: Turn): string {
+  return databases.at(-1) ?? databases[0];
+}
 
 const out: Act = async (turn) => {
   const { random } = turn;
@@ -183,8 +210,9 @@ export const DDL = {
   dropIndexes: { weight: 0.5, act: dropIndexes },
   collMod: { weight: 0.8, act: collMod },
   collModCapped: { weight: 0.2, act: collModCapped },
-  view: { weight: 0.4, act: view },
-  dropDatabase: { weight: 0.05, act: dropDatabase },
+  view: { weight: 0.6, act: view },
+  dropDatabase: { weight: 0.2, act: dropDatabase },
+  otherCase: { weight: 0.1, act: otherCase },
   out: { weight: 0.15, act: out },
   merge: { weight: 0.2, act: merge },
   convertToCapped: { weight: 0.1, act: convertToCapped },

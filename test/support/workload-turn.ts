@@ -5,7 +5,7 @@ import type { Random } from './workload-random.js';
 export interface Turn {
   readonly client: MongoClient;
   readonly random: Random;
-  /** Databases it works in, the one it uses most first; dropDatabase takes the last. */
+  /** Databases it works in, the one it uses most first; dropDatabase takes the last, which may come back in capitals. */
   readonly databases: readonly [string, ...string[]];
 }
 

@@ -1,6 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Binary, decodeOrdered, encode, Int32, Long, type OrderedDoc } from '../../../src/cluster/bson.js';
+import {
+  Binary,
+  Decimal128,
+  Double,
+  decodeOrdered,
+  encode,
+  Int32,
+  Long,
+  type OrderedDoc,
+} from '../../../src/cluster/bson.js';
 import {
   carriedOptions,
   comparableOptions,
@@ -128,6 +137,20 @@ test('a collMod of an index changes its recorded spec', () => {
   const unique = modifiedIndex(spec, ordered({ name: 'a_1', unique: true }));
   assert.is(comparableIndex(unique), comparableIndex(ordered({ key: { a: 1 }, name: 'a_1', unique: true })));
   assert.is(comparableIndex(modifiedIndex(unique, ordered({ name: 'a_1', hidden: false }))), comparableIndex(unique));
+});
+
+test('an option that is on or off is one or the other in all that is compared and sent, whatever an old server kept', () => {
+  const on = [true, 1, -1, 0.5, new Double(1), 'yes', {}, Decimal128.fromString('2')];
+  const off = [false, 0, new Double(0), null, undefined, Decimal128.fromString('0')];
+  for (const name of ['sparse', 'unique', 'hidden', 'prepareUnique']) {
+    const spec = (value: unknown) => ordered({ key: { a: 1 }, name: 'a_1', [name]: value });
+    for (const value of on) assert.is(comparableIndex(spec(value)), comparableIndex(spec(true)), `${name} ${value}`);
+    for (const value of off) assert.is(comparableIndex(spec(value)), comparableIndex(spec(false)), `${name} ${value}`);
+    assert.is.not(comparableIndex(spec(true)), comparableIndex(spec(false)), name);
+  }
+  const sent = (sparse: unknown) => relaxedIndex(ordered({ key: { a: 1 }, name: 'a_1', sparse }), new Map()).spec;
+  for (const value of on) assert.is(sent(value).get('sparse'), true);
+  for (const value of off) assert.is(builtText(sent(value)), builtText(ordered({ key: { a: 1 }, name: 'a_1' })));
 });
 
 test('what old servers stored is given back as it worked there', () => {

@@ -96,10 +96,12 @@ const RULES: readonly [Partial<StartOptions>, string | readonly string[]][] = [
     { namespaceRemap: [{ from: 'a', to: 'config' }] },
     'namespaceRemap[0].to.database: "config" is a system database, which is never migrated',
   ],
-  ...['Admin', 'LOCAL', 'Mongosync_x', '__MDB_internal_x'].map((to): [Partial<StartOptions>, string] => [
-    { namespaceRemap: [{ from: 'a', to }] },
-    `namespaceRemap[0].to.database: "${to}" is a system database, which is never migrated`,
-  ]),
+  ...['Admin', 'LOCAL', 'Mongosync_internal_x', '__MDB_internal_mongosync_x'].map(
+    (to): [Partial<StartOptions>, string] => [
+      { namespaceRemap: [{ from: 'a', to }] },
+      `namespaceRemap[0].to.database: "${to}" is a system database, which is never migrated`,
+    ],
+  ),
   [
     { namespaceRemap: [{ from: 'a', to: 'b:c' }] },
     'namespaceRemap[0].to.database: "b:c" is not a valid database name on every server',
