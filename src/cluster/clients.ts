@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { MongoClient, type MongoClientOptions } from 'mongodb';
-import { AppError, invalidRequest } from '../errors.js';
+import { invalidRequest } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { Code, clusterError, codeOf, safeText } from './errors.js';
+import { leaveOutCompressors } from './connect-errors.js';
+import { safeText } from './errors.js';
 
 /** Every write of the engine: a write that a majority has not stored could be lost with its checkpoint kept. */
 export const MAJORITY_WRITE = { w: 'majority', j: true } as const;
@@ -15,6 +16,8 @@ export interface ConnectOptions {
   readonly logger: Logger;
   /** Connections for data; catalog reads and checkpoints have a few of their own, so that data cannot starve them. */
   readonly maxPoolSize: number;
+  /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
+  readonly retryLimitMs?: number;
 }
 
 /** The driver's clients of one deployment: pools of their own, so that none can starve another. */
@@ -30,7 +33,10 @@ export interface Clients {
 const RECORD_POOL = 16;
 
 /** Errors: InvalidRequest; the driver's text names the option, and a value only where that is no secret. */
-export function makeClients({ name, uri, maxPoolSize }: ConnectOptions): Clients {
+export function makeClients({ name, uri: given, logger, maxPoolSize }: ConnectOptions): Clients {
+  const { uri, leftOut } = leaveOutCompressors(given);
+  if (leftOut.length > 0)
+    logger.warn(`${name}: compression by ${leftOut.join(', ')} is not part of this program and is left out`);
   const tag = `mongoferry/${randomUUID()}`;
   const common: MongoClientOptions = {
     appName: 'mongoferry',
@@ -64,15 +70,4 @@ export async function closeClients(clients: Clients): Promise<void> {
 
 function all({ data, control, record }: Clients): MongoClient[] {
   return [data, control, record];
-}
-
-/** Why there is no connection: MissingPrivilege when the credentials were refused, as a rule ClusterUnreachable. */
-export function connectError(name: string, cause: unknown): AppError {
-  if (codeOf(cause) === Code.AuthenticationFailed) {
-    return new AppError('MissingPrivilege', `${name} refused the credentials of its connection string`, { cause });
-  }
-  // Names that do not resolve are no errors of a server's; they may the next time.
-  return codeOf(cause) === undefined && !(cause instanceof AppError)
-    ? new AppError('ClusterUnreachable', `connecting: ${name}: ${safeText(cause)}`, { cause })
-    : clusterError(cause, name, 'connecting', 'ClusterUnreachable');
 }

@@ -1,5 +1,5 @@
 import type { ClientSession } from 'mongodb';
-import { retry } from '../lib/backoff.js';
+import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
 import type { Doc, Timestamp } from './bson.js';
@@ -7,13 +7,14 @@ import {
   type Clients,
   type ConnectOptions,
   closeClients,
-  connectError,
   MAJORITY_WRITE,
   makeClients,
   openClients,
 } from './clients.js';
-import { Code, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
+import { connectError } from './connect-errors.js';
+import { Code, codeOf, describeError, isTransient, noteExhausted, noteOrigin, writesBlocked } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
+import { Waiting } from './waiting.js';
 
 /** Driver options of one command, beyond the command itself. */
 export interface CommandOptions {
@@ -28,8 +29,13 @@ export interface CommandOptions {
   readonly maxTimeMs?: () => number;
 }
 
-/** Writes of documents: they take effect before the right to write is over, or not at all. Others may take hours. */
-const BOUNDED = new Set(['insert', 'update', 'delete']);
+/** From how long on failed tries are told of: a shorter interruption is not worth a line. */
+const OUTAGE_MS = 2000;
+
+/** Writes of documents, which may wait for a connection for long. */
+const ASKED_AGAIN = new Set(['insert', 'update', 'delete']);
+/** The longest that a server takes as `maxTimeMS`: 24 days. */
+const NO_LIMIT_MS = 2 ** 31 - 1;
 
 /**
  * One deployment: commands, the facts about it, and the retry policy for transient errors. The only holder of driver
@@ -44,18 +50,21 @@ export class Cluster {
   readonly #uri: string;
   readonly #logger: Logger;
   #retries = 0;
-  #outage: string | undefined;
+  readonly #waiting: Waiting;
+  readonly #retryLimitMs: number;
   #bypass = false;
   #now: Timestamp | undefined;
   #guard: () => number = () => Number.POSITIVE_INFINITY;
 
-  private constructor({ name, uri, logger }: ConnectOptions, clients: Clients, facts: ClusterFacts) {
+  private constructor({ name, uri, logger, retryLimitMs }: ConnectOptions, clients: Clients, facts: ClusterFacts) {
     this.name = name;
     this.clientTag = clients.tag;
     this.#uri = uri;
     this.#clients = clients;
     this.facts = facts;
     this.#logger = logger;
+    this.#waiting = new Waiting(name);
+    this.#retryLimitMs = retryLimitMs ?? DEFAULT_MAX_ELAPSED_MS;
   }
 
   /**
@@ -91,14 +100,24 @@ export class Cluster {
     return this.#retries;
   }
 
-  /** What is being retried for longer than a few seconds, for `warnings`; undefined when all is well. */
-  get outage(): string | undefined {
-    return this.#outage;
+  /** For how long work that does not go on is tried again, in milliseconds. */
+  get retryLimitMs(): number {
+    return this.#retryLimitMs;
   }
 
-  /** For what retries by itself: what is being waited for, or that it goes on. */
-  tellOutage(text: string | undefined): void {
-    this.#outage = text;
+  /** What is being retried for longer than a few seconds, for readiness and calls; undefined when all is well. */
+  get outage(): string | undefined {
+    return this.#waiting.outage;
+  }
+
+  /** One line for each piece of work that is held up here, for `warnings`: outages, and commands without an answer. */
+  get waitsFor(): readonly string[] {
+    return this.#waiting.lines;
+  }
+
+  /** For what retries by itself: what is being waited for, or that it goes on. `task` stands for the work. */
+  tellOutage(task: object, text: string | undefined): void {
+    this.#waiting.tell(task, text);
   }
 
   /** The newest cluster time seen in any reply. */
@@ -116,6 +135,7 @@ export class Cluster {
     const { record, control, data } = this.#clients;
     const client = options.record === true ? record : options.control === true ? control : data;
     const started = performance.now();
+    const answered = this.#waiting.sent(db, command);
     try {
       const sent = options.maxTimeMs === undefined ? command : withMaxTime(command, options.maxTimeMs);
       const reply: Doc = await client.db(db).command(sent, {
@@ -129,6 +149,7 @@ export class Cluster {
       noteOrigin(error, `${Object.keys(command)[0]} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
       throw error;
     } finally {
+      answered();
       const name = Object.keys(command)[0] ?? 'unknown';
       metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });
     }
@@ -149,11 +170,17 @@ export class Cluster {
 
   /**
    * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. A write
-   * of documents does not outlive the right to write, however long it waited for a connection or on the server.
+   * of documents that waited for a connection asks once more whether it may be sent. It then takes as long as it needs:
+   * a majority that is slow to confirm is no reason to give it up, and what arrives late the server refuses.
    */
   async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    const isBounded = Number.isFinite(this.#guard()) && BOUNDED.has(Object.keys(command)[0] ?? '');
-    return this.writeUnguarded(db, command, isBounded ? { ...options, maxTimeMs: this.#guard } : options);
+    const isAskedAgain = Number.isFinite(this.#guard()) && ASKED_AGAIN.has(Object.keys(command)[0] ?? '');
+    return this.writeUnguarded(db, command, isAskedAgain ? { ...options, maxTimeMs: () => this.#whenSent() } : options);
+  }
+
+  #whenSent(): number {
+    this.#guard();
+    return NO_LIMIT_MS;
   }
 
   /** `write` for the lease itself, which is what the guard asks. */
@@ -187,39 +214,42 @@ export class Cluster {
   }
 
   /**
-   * Runs `work` until it succeeds, waiting after transient errors (network, elections, write concern) for up to 30
-   * minutes in a row; other errors come at once. `what` names the work in logs and in the error. Long work that goes on
-   * where it stopped tells of each step with `progressed`: hours without an error count for nothing, and what was an
-   * outage is over.
+   * Runs `work` until it succeeds, waiting after errors that tell of the cluster's condition (network, elections, write
+   * concern, passwords being changed) for up to 30 minutes in a row; other errors come at once. `what` names the work in
+   * logs and in the error. Long work that goes on where it stopped tells of each step with `progressed`: hours without
+   * an error count for nothing, and what was an outage is over.
    */
   async attempt<T>(what: string, signal: AbortSignal, work: (progressed: () => void) => Promise<T>): Promise<T> {
+    const task = {};
     const tryOnce = (_: number, progressed: () => void): Promise<T> =>
       work(() => {
         progressed();
-        this.#outage = undefined;
+        this.#waiting.tell(task, undefined);
       });
     try {
-      const result = await retry(tryOnce, {
+      return await retry(tryOnce, {
         isRetryable: isTransient,
         signal,
-        onRetry: (notice) => {
-          this.#retries++;
-          metrics.retries.add(1, { operation: kindOf(what) });
-          const text = `${what} on ${this.name}: ${safeText(notice.error)}`;
-          if (notice.elapsedMs > 3000)
-            this.#outage = `${text}; trying again for ${Math.round(notice.elapsedMs / 1000)} s`;
-          this.#logger[notice.level](`Trying again after a transient error: ${text}`, {
-            attempt: notice.attempt,
-            delayMs: Math.round(notice.delayMs),
-          });
-        },
+        maxElapsedMs: this.#retryLimitMs,
+        onExhausted: noteExhausted,
+        onRetry: (notice) => this.#tellRetry(task, what, notice),
       });
-      this.#outage = undefined;
-      return result;
     } catch (error) {
       signal.throwIfAborted();
       throw error;
+    } finally {
+      this.#waiting.tell(task, undefined);
     }
+  }
+
+  #tellRetry(task: object, what: string, { error, attempt, delayMs, elapsedMs, level }: RetryNotice): void {
+    this.#retries++;
+    metrics.retries.add(1, { operation: kindOf(what) });
+    const text = `${what} on ${this.name}: ${describeError(error)}`;
+    // By the end of the wait it is one; nothing could tell so then.
+    if (elapsedMs + delayMs > OUTAGE_MS)
+      this.#waiting.tell(task, `${text}; trying again for ${Math.round(elapsedMs / 1000)} s`);
+    this.#logger[level](`Trying again after a transient error: ${text}`, { attempt, delayMs: Math.round(delayMs) });
   }
 
   /** `attempt` around one `command` over the control connections. */

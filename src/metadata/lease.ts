@@ -11,6 +11,11 @@ import { deferred, runWith } from '../lib/tasks.js';
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
+/**
+ * A majority that confirms late has the lease made for longer, so that it lasts until the next confirmation: by what the
+ * record says, which a taker goes by.
+ */
+const MAX_LEASE_MS = 10 * 60_000;
 /** A taker waits this much longer than the lease, so that the holder's own clock has run out before. */
 const GRACE_MS = 2000;
 /** Between two looks at a lease that another one holds, and between renewals once it has run out. */
@@ -56,6 +61,9 @@ export class Lease {
   #term: number | undefined;
   #seen: { readonly text: string; readonly sinceMs: number } | undefined;
   #lost = false;
+  #majorityDelayMs = 0;
+  /** When each renewal was sent that has no answer yet. */
+  readonly #underWay = new Set<{ readonly sentMs: number }>();
 
   constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#logger = logger;
@@ -69,6 +77,12 @@ export class Lease {
 
   get held(): boolean {
     return this.#now() < this.#deadlineMs;
+  }
+
+  /** How long the destination's majority last took to confirm a renewal, or has taken so far, in milliseconds. */
+  get majorityDelayMs(): number {
+    const [oldest] = this.#underWay;
+    return Math.max(this.#majorityDelayMs, oldest === undefined ? 0 : this.#now() - oldest.sentMs);
   }
 
   /** Of the last time it was taken; undefined before. */
@@ -107,15 +121,11 @@ export class Lease {
   /** Renews until `signal` aborts. Rejects with LeaseLost when another process took it. */
   async keep(signal: AbortSignal): Promise<void> {
     const failed = deferred<never>();
-    let underWay = 0;
     for (;;) {
       await Promise.race([this.#surroundings.wait(this.held ? RENEW_MS : POLL_MS, signal), failed.promise]);
       // The next one is not held up by a majority that is slow to confirm the last one.
-      if (underWay >= MAX_RENEWALS) continue;
-      underWay++;
-      void this.#renew()
-        .catch((error: unknown) => failed.reject(error))
-        .finally(() => underWay--);
+      if (this.#underWay.size >= MAX_RENEWALS) continue;
+      void this.#renew().catch((error: unknown) => failed.reject(error));
     }
   }
 
@@ -139,7 +149,7 @@ export class Lease {
     const isGone = !isFree && isHere && !this.#surroundings.isAlive(pid);
     const wasSeen = this.#seen;
     const unchangedMs = current === undefined ? 0 : this.#unchangedMs(current, askedMs);
-    if (!isFree && !isGone && unchangedMs < LEASE_MS + GRACE_MS) {
+    if (!isFree && !isGone && unchangedMs < lengthOf(current) + GRACE_MS) {
       const isRenewed = wasSeen !== undefined && wasSeen !== this.#seen;
       return { taken: false, holderLives: isRenewed || isHere };
     }
@@ -167,7 +177,7 @@ export class Lease {
     try {
       const expiresAt = { $add: ['$$NOW', LEASE_MS] };
       const filter = { _id: 'lease', ...condition };
-      const set = { ...self, term, renewals: 0, expiresAt };
+      const set = { ...self, term, renewals: 0, expiresAt, leaseMs: LEASE_MS };
       if (!(await store.changeLease(filter, [{ $set: set }], current === undefined))) return false;
     } catch (error) {
       // Whether it took effect is seen at the next look.
@@ -197,21 +207,27 @@ export class Lease {
   }
 
   async #renew(): Promise<void> {
-    const sentMs = this.#now();
+    const sent = { sentMs: this.#now() };
+    const leaseMs = Math.min(MAX_LEASE_MS, Math.max(LEASE_MS, Math.round(LEASE_MS / 3 + 3 * this.majorityDelayMs)));
+    this.#underWay.add(sent);
     try {
-      const change = { expiresAt: { $add: ['$$NOW', LEASE_MS] }, renewals: { $add: ['$renewals', 1] } };
+      const change = { expiresAt: { $add: ['$$NOW', leaseMs] }, renewals: { $add: ['$renewals', 1] }, leaseMs };
       if (!(await this.#bound().changeLease(this.#mine(), [{ $set: change }], false))) {
         this.#lost = true;
         this.#deadlineMs = Number.NEGATIVE_INFINITY;
         throw lost();
       }
+      this.#majorityDelayMs = this.#now() - sent.sentMs;
     } catch (error) {
       // Not lost: nobody else can take it while the destination is away.
       if (!isTransient(error)) throw error;
       this.#logger.warn(`The lease could not be renewed: ${safeText(error)}`);
       return;
+    } finally {
+      this.#underWay.delete(sent);
     }
-    if (this.#deadlineMs > Number.NEGATIVE_INFINITY) this.#deadlineMs = Math.max(this.#deadlineMs, sentMs + LEASE_MS);
+    if (this.#deadlineMs > Number.NEGATIVE_INFINITY)
+      this.#deadlineMs = Math.max(this.#deadlineMs, sent.sentMs + leaseMs);
   }
 
   #mine(): Doc {
@@ -226,6 +242,12 @@ export class Lease {
     if (this.#store === undefined) throw new AppError('Internal', 'the lease has no store');
     return this.#store;
   }
+}
+
+/** For how long its holder may count on it from a renewal on. */
+function lengthOf(current: Doc | undefined): number {
+  const leaseMs = Number(current?.['leaseMs'] ?? LEASE_MS);
+  return leaseMs > LEASE_MS ? Math.min(leaseMs, MAX_LEASE_MS) : LEASE_MS;
 }
 
 /** The connections of those who held it before, as far as it is not stored that the server has nothing left of theirs. */

@@ -44,6 +44,8 @@ export interface MigrationConfig {
   readonly disableVerification: boolean;
   /** How long a commit tries to block the source, in milliseconds. Default one minute. */
   readonly blockLimitMs?: number;
+  /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
+  readonly retryLimitMs?: number;
 }
 
 /** A migration that can be run. In INITIALIZING from the moment it is made, so the front doors can open at once. */
@@ -81,6 +83,8 @@ class LiveMigration implements Migration {
   readonly #calls: Calls;
   readonly #fatal: Deferred<never> = deferred();
   readonly #clusters: Cluster[] = [];
+  /** Clusters that are not connected yet, by name, and why. */
+  readonly #unconnected = new Map<string, string>();
   #session: Session | undefined;
   #failure: FailureRecord | undefined;
   #namespaces:
@@ -96,7 +100,7 @@ class LiveMigration implements Migration {
       state: this.#machine.state,
       failure: this.#failure,
       session: this.#session,
-      outages: this.#clusters.flatMap((each) => (each.outage === undefined ? [] : [each.outage])),
+      waits: [...this.#unconnected.values(), ...this.#clusters.flatMap((each) => each.waitsFor)],
     }));
     this.#machine = new StateMachine(() => this.#reporter.changed());
     const migration = this;
@@ -118,17 +122,23 @@ class LiveMigration implements Migration {
       get signal() {
         return migration.#signal;
       },
+      whyNotConnected: (name) => migration.#unconnected.get(name),
       enter: (place) => this.#enter(place),
     });
   }
 
   get ready(): boolean {
-    return (
-      this.#machine.state !== 'INITIALIZING' &&
-      this.#failure === undefined &&
-      this.#clusters.every((each) => each.outage === undefined) &&
-      (this.#session?.place.lease.held ?? true)
-    );
+    return this.#failure === undefined && this.unreadiness === undefined;
+  }
+
+  get unreadiness(): string | undefined {
+    const [unconnected] = this.#unconnected.values();
+    if (unconnected !== undefined) return unconnected;
+    if (this.#machine.state === 'INITIALIZING') return 'the clusters are being connected';
+    const outage = this.#clusters.find((each) => each.outage !== undefined)?.outage;
+    if (outage !== undefined) return outage;
+    if (this.#session?.interruption !== undefined) return this.#session.interruption;
+    return (this.#session?.place.lease.held ?? true) ? undefined : 'the lease of the migration is not held';
   }
 
   snapshot(): Snapshot {
@@ -190,7 +200,10 @@ class LiveMigration implements Migration {
       const clusters = await connectClusters(
         this.#config,
         this.#logger,
-        (cluster) => this.#clusters.push(cluster),
+        {
+          onConnected: (cluster) => this.#clusters.push(cluster),
+          onWaiting: (name, text) => this.#waitFor(name, text),
+        },
         link.signal,
       );
       await this.#recover(clusters, link.signal);
@@ -206,6 +219,12 @@ class LiveMigration implements Migration {
       await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), CLOSE_MS);
       await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
     }
+  }
+
+  #waitFor(name: string, text: string | undefined): void {
+    if (text === undefined) this.#unconnected.delete(name);
+    else this.#unconnected.set(name, text);
+    this.#reporter.changed();
   }
 
   async #recover(clusters: readonly [Cluster, Cluster], signal: AbortSignal): Promise<void> {
