@@ -65,8 +65,10 @@ export function createMigration(config: MigrationConfig, logger: Logger, hooks: 
   return new LiveMigration(config, logger.component('migration'), hooks);
 }
 
-const STOP_MS = 8000;
-const CLOSE_MS = 1500;
+/** For the work and the calls to end; what hangs until then is left where it is. */
+const STOP_MS = 6500;
+const LEAST_MS = 250;
+const CLOSE_MS = 1000;
 const BLOCK_LIMIT_MS = 60_000;
 const NAMESPACES_MS = 900;
 
@@ -211,14 +213,21 @@ class LiveMigration implements Migration {
     } catch (error) {
       if (!signal.aborted) throw clusterError(error, 'a cluster', 'running the migration', 'Internal');
     } finally {
-      await settlesWithin(this.#session?.stop() ?? Promise.resolve(), STOP_MS);
-      link.abort(new AppError('ShuttingDown', 'the process is stopping'));
+      await this.#end(() => link.abort(new AppError('ShuttingDown', 'the process is stopping')));
       link.dispose();
-      // A start that is broken off undoes what it has done.
-      await settlesWithin(this.#calls.ended(), STOP_MS);
-      await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), CLOSE_MS);
-      await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
     }
+  }
+
+  /** Takes less than a supervisor waits, whatever hangs; what is in order first stores how far it has come. */
+  async #end(abort: () => void): Promise<void> {
+    const deadline = performance.now() + STOP_MS;
+    const leftMs = (): number => Math.max(LEAST_MS, deadline - performance.now());
+    await settlesWithin(this.#session?.stop() ?? Promise.resolve(), leftMs());
+    abort();
+    // A start that is broken off undoes what it has done.
+    await settlesWithin(this.#calls.ended(), leftMs());
+    await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), Math.min(CLOSE_MS, leftMs()));
+    await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
   }
 
   #waitFor(name: string, text: string | undefined): void {

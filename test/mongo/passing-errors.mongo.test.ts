@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { startPair } from '../support/replica-set.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { storedMigration } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
@@ -121,6 +122,41 @@ test('a lowered featureCompatibilityVersion of the destination is named and wait
   };
   await within(TEST_MS, work(), 'the migration');
   await assertEqualClusters(source, destination);
+});
+
+test('a password that is changed on the source ends the process with 1, and a restart with the new one goes on', async () => {
+  const work = async () => {
+    await using guarded = await startPair({ source: { auth: true } });
+    const admin = (await guarded.source.connect()).db('admin');
+    await admin.command({ createUser: 'ferry', pwd: 'old', roles: ['root'] });
+    const connecting = (password: string) => ({
+      source: { uri: guarded.source.uri.replace(/\/\/[^@]*@/, `//ferry:${password}@`) },
+      destination: guarded.destination,
+    });
+    const orders = admin.client.db('shop').collection<{ _id: number }>('orders');
+    await orders.insertOne({ _id: 1 });
+    {
+      await using harness = await MigrationHarness.open(connecting('old'), { retryLimitMs: 5000 });
+      await harness.sync();
+      await admin.command({ updateUser: 'ferry', pwd: 'new' });
+      // Connections that are open stay so; new ones meet the new password.
+      await guarded.source.restart();
+      await harness.until(
+        ({ warnings }) => warnings.some((each) => each.includes('Authentication failed')),
+        'a warning that names it',
+      );
+      const error = await harness.failure();
+      assert.is(error.row.exit, 1, error.message);
+      assert.match(error.message, /Authentication failed/, error.message);
+    }
+    const copy = await guarded.destination.connect();
+    assert.is((await storedMigration(copy))?.['failure'], undefined);
+    await orders.insertOne({ _id: 2 });
+    await using again = await MigrationHarness.open(connecting('new'));
+    await again.commit();
+    await assertEqualClusters(admin.client, copy);
+  };
+  await within(TEST_MS, work(), 'the migration');
 });
 
 test.run();
