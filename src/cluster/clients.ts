@@ -77,12 +77,18 @@ export async function closeClients(clients: Clients): Promise<void> {
 async function closeClient(client: MongoClient): Promise<void> {
   const closing = client.close();
   if (await settlesWithin(closing, CLOSE_MS)) return closing;
-  const { topology } = client as unknown as { topology?: { closeCheckedOutConnections?: () => void } };
+  const { topology } = client as unknown as { topology?: DriverTopology };
   topology?.closeCheckedOutConnections?.();
+  topology?.close?.();
   return closing;
 }
 
 const CLOSE_MS = 500;
+
+interface DriverTopology {
+  closeCheckedOutConnections?(): void;
+  close?(): void;
+}
 
 function all({ data, control, record }: Clients): MongoClient[] {
   return [data, control, record];

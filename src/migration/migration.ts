@@ -65,9 +65,11 @@ export function createMigration(config: MigrationConfig, logger: Logger, hooks: 
   return new LiveMigration(config, logger.component('migration'), hooks);
 }
 
-/** For the work and the calls to end; what hangs until then is left where it is. */
+/** For the work and the calls to end. */
 const STOP_MS = 6500;
-const LEAST_MS = 250;
+/** The same while a cluster does not answer: the driver keeps a connection that it is just opening five seconds longer. */
+const HUNG_MS = 3000;
+const LOOK_MS = 250;
 const CLOSE_MS = 1000;
 const BLOCK_LIMIT_MS = 60_000;
 const NAMESPACES_MS = 900;
@@ -220,14 +222,26 @@ class LiveMigration implements Migration {
 
   /** Takes less than a supervisor waits, whatever hangs; what is in order first stores how far it has come. */
   async #end(abort: () => void): Promise<void> {
-    const deadline = performance.now() + STOP_MS;
-    const leftMs = (): number => Math.max(LEAST_MS, deadline - performance.now());
-    await settlesWithin(this.#session?.stop() ?? Promise.resolve(), leftMs());
+    const began = performance.now();
+    await this.#settled(this.#session?.stop() ?? Promise.resolve(), began);
     abort();
     // A start that is broken off undoes what it has done.
-    await settlesWithin(this.#calls.ended(), leftMs());
-    await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), Math.min(CLOSE_MS, leftMs()));
+    await this.#settled(this.#calls.ended(), began);
+    const releasing = this.#session?.place.lease.release() ?? Promise.resolve();
+    await settlesWithin(releasing, this.#hangs ? LOOK_MS : CLOSE_MS);
     await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
+  }
+
+  /** Resolves once `work` has ended, or is not waited for any longer. */
+  async #settled(work: Promise<unknown>, began: number): Promise<void> {
+    while (!(await settlesWithin(work, LOOK_MS))) {
+      const limitMs = this.#hangs ? HUNG_MS : STOP_MS;
+      if (performance.now() - began > limitMs) return;
+    }
+  }
+
+  get #hangs(): boolean {
+    return this.#clusters.some(({ waitsFor }) => waitsFor.length > 0);
   }
 
   #waitFor(name: string, text: string | undefined): void {
