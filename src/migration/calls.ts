@@ -247,7 +247,7 @@ export class Calls {
     try {
       return await call(link.signal);
     } catch (error) {
-      throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
+      throw clusterError(error, 'a cluster', 'carrying out the call');
     } finally {
       clearInterval(timer);
       link.dispose();

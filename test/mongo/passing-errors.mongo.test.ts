@@ -74,7 +74,7 @@ test('a code that never passes ends the process with 1 and is not stored: a rest
   await assertEqualClusters(source, destination);
 });
 
-test('statements that are refused for no fault of theirs cost no index and refuse no document', async () => {
+test('inserts that the server fails for no fault of theirs cost no index and end nothing', async () => {
   const work = async () => {
     await using harness = await MigrationHarness.open(pair);
     await harness.sync();
