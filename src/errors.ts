@@ -83,6 +83,7 @@ export const ERRORS = {
   ClusterUnreachable: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   OutcomeUnknown: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   WritesBlocked: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
+  CommandRefused: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseHeld: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   LeaseLost: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },
   AddressInUse: { grpc: GrpcCode.UNAVAILABLE, http: 503, exit: ExitCode.retryable, retryable: true },

@@ -141,7 +141,14 @@ function sendReadiness(response: ServerResponse, control: MigrationControl): voi
   const { failure } = control.snapshot();
   if (control.ready) sendJson(response, 200, { success: true });
   else if (failure !== undefined) sendError(response, new AppError('MigrationFailed', failure.description));
-  else sendError(response, new AppError('ClusterUnreachable', 'a cluster cannot be reached, or the lease is not held'));
+  else
+    sendError(
+      response,
+      new AppError(
+        'ClusterUnreachable',
+        control.unreadiness ?? 'a cluster cannot be reached, or the lease is not held',
+      ),
+    );
 }
 
 function serveRpc(route: RpcRoute, context: Context): Serve {

@@ -6,7 +6,7 @@ import { sleep } from '../lib/signals.js';
 import { metrics } from '../metrics.js';
 import type { Doc, Timestamp } from './bson.js';
 import type { Cluster } from './cluster.js';
-import { Code, codeOf, isHistoryLost, isTransient, safeText } from './errors.js';
+import { Code, codeOf, describeError, isHistoryLost, isTransient, noteExhausted } from './errors.js';
 import { type StreamStart, type Token, tokenTime, toResumeToken } from './position.js';
 import { rawBatches } from './raw-cursor.js';
 
@@ -39,8 +39,7 @@ export interface ChangeBatch {
 }
 
 const LARGE_PART_BYTES = 4 * 1024 * 1024;
-const RETRY_LIMIT_MS = 30 * 60_000;
-const OUTAGE_MS = 3000;
+const OUTAGE_MS = 2000;
 /** So many times in a row may a server that answers otherwise hang up at one position before it is put down to the event. */
 const MAX_HANG_UPS = 4;
 
@@ -48,10 +47,11 @@ const MAX_HANG_UPS = 4;
  * Every change of a cluster from a position on, for ever; goes on after transient errors at the last position it gave
  * out, for up to 30 minutes. An event too large for a reply is passed with its large parts left out (`reduced`), one
  * reopening each way. The server says so, or hangs up: when it does the latter time and again at one position, and
- * answers otherwise, that is taken for the same.
+ * answers otherwise, the event is read without its large parts, which does no harm. Lost connections prove nothing, though.
  *
  * Errors: OplogRolledOver when the position has left the oplog (never goes on from "now"); EventTooLarge when even the
- * reduced event does not fit, i.e. its document key alone is several MB; ClusterUnreachable after 30 minutes.
+ * reduced event does not fit, i.e. its document key alone is several MB: the server has said so, or such a key stands in
+ * the oplog; ClusterUnreachable after 30 minutes.
  * Source: MongoDB manual, "Change Streams"; server error codes 286, 136, 280, 10334.
  */
 export async function* readChanges(
@@ -59,61 +59,107 @@ export async function* readChanges(
   options: ChangeStreamOptions,
   signal: AbortSignal,
 ): AsyncGenerator<ChangeBatch> {
-  let start = options.start;
-  let reduced = false;
-  let attempt = 0;
-  let hangUps = 0;
-  let failingSince: number | undefined;
-  for (;;) {
-    signal.throwIfAborted();
-    try {
-      const cursor = {
-        db: 'admin',
-        command: aggregate(cluster, options, start, reduced),
-        awaitMs: options.awaitMs,
-        onReply: countRead,
-      };
-      let isFirst = true;
-      for await (const batch of rawBatches(cluster, cursor, signal)) {
-        if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
-        // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
-        if (batch.documents.length > 0 || !('token' in start) || batch.token !== start.token) {
-          [attempt, hangUps, failingSince] = [0, 0, undefined];
-          cluster.tellOutage(undefined);
-        }
-        metrics.eventsRead.add(batch.documents.length);
-        const isBetween = batch.documents.length === 0 && !isFirst;
-        isFirst = false;
-        yield { events: batch.documents, token: batch.token, reduced, isBetween };
-        start = { token: batch.token };
-        if (reduced && batch.documents.length > 0) break;
-      }
-      reduced = false;
-    } catch (error) {
+  const interruptions = new Interruptions(cluster, options.logger);
+  let { start } = options;
+  try {
+    for (;;) {
       signal.throwIfAborted();
-      const hasHungUp = error instanceof MongoNetworkError && (await answers(cluster));
-      if (hasHungUp) hangUps++;
-      const isTooLarge = codeOf(error) === Code.BSONObjectTooLarge || (hasHungUp && hangUps >= MAX_HANG_UPS);
-      if (isTooLarge && reduced) throw await eventTooLarge(cluster, start, error, signal);
-      if (isTooLarge) {
-        options.logger.info('A change event does not fit into a reply; reading it without its large parts');
-        reduced = true;
-        hangUps = 0;
-        continue;
+      const { reduced } = interruptions;
+      try {
+        const cursor = {
+          db: 'admin',
+          command: aggregate(cluster, options, start, reduced),
+          awaitMs: options.awaitMs,
+          onReply: countRead,
+        };
+        let isFirst = true;
+        for await (const batch of rawBatches(cluster, cursor, signal)) {
+          if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
+          // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
+          if (batch.documents.length > 0 || !('token' in start) || batch.token !== start.token) interruptions.over();
+          metrics.eventsRead.add(batch.documents.length);
+          const isBetween = batch.documents.length === 0 && !isFirst;
+          isFirst = false;
+          yield { events: batch.documents, token: batch.token, reduced, isBetween };
+          start = { token: batch.token };
+          if (reduced && batch.documents.length > 0) break;
+        }
+        interruptions.reduced = false;
+      } catch (error) {
+        signal.throwIfAborted();
+        await interruptions.met(error, start, signal);
       }
-      throwIfFatal(error, cluster);
-      failingSince ??= performance.now();
-      const failingMs = performance.now() - failingSince;
-      const text = `the change stream of ${cluster.name} could not be read`;
-      if (failingMs > RETRY_LIMIT_MS)
-        throw new AppError('ClusterUnreachable', `${text} for 30 minutes: ${safeText(error)}`, { cause: error });
-      if (failingMs > OUTAGE_MS)
-        cluster.tellOutage(`${text} for ${Math.round(failingMs / 1000)} s: ${safeText(error)}`);
-      metrics.retries.add(1, { operation: 'change stream' });
-      options.logger.info(`The change stream is opened again: ${safeText(error)}`);
-      await sleep(backoffDelayMs(++attempt), signal);
     }
+  } finally {
+    interruptions.over();
   }
+}
+
+/** What has interrupted one stream since it last went on, and what is done about it. */
+class Interruptions {
+  /** Whether the next event is read without its large parts. */
+  reduced = false;
+  readonly #cluster: Cluster;
+  readonly #logger: Logger;
+  #attempt = 0;
+  #hangUps = 0;
+  #failingSince: number | undefined;
+
+  constructor(cluster: Cluster, logger: Logger) {
+    this.#cluster = cluster;
+    this.#logger = logger;
+  }
+
+  /** The stream has gone on, or has ended. */
+  over(): void {
+    [this.#attempt, this.#hangUps, this.#failingSince] = [0, 0, undefined];
+    this.#cluster.tellOutage(this, undefined);
+  }
+
+  /** Resolves when the stream is to be opened again; rejects when that is of no use. */
+  async met(error: unknown, start: StreamStart, signal: AbortSignal): Promise<void> {
+    const hasHungUp = error instanceof MongoNetworkError && (await answers(this.#cluster));
+    if (hasHungUp) this.#hangUps++;
+    const isTold = codeOf(error) === Code.BSONObjectTooLarge;
+    if (isTold || (hasHungUp && this.#hangUps >= MAX_HANG_UPS)) {
+      this.#hangUps = 0;
+      if (!this.reduced) {
+        this.#logger.info('A change event does not fit into a reply; reading it without its large parts');
+        this.reduced = true;
+        return;
+      }
+      // Connections are also lost for reasons of their own: only what stands in the oplog proves the event too large.
+      const found = await findLargeKey(this.#cluster, timeOf(start), signal);
+      if (isTold || found !== undefined) throw eventTooLarge(this.#cluster, found, error);
+    }
+    throwIfFatal(error, this.#cluster);
+    await this.#wait(error, signal);
+  }
+
+  async #wait(error: unknown, signal: AbortSignal): Promise<void> {
+    const cluster = this.#cluster;
+    this.#failingSince ??= performance.now();
+    const failingMs = performance.now() - this.#failingSince;
+    const text = `the change stream of ${cluster.name} could not be read`;
+    if (failingMs > cluster.retryLimitMs) {
+      const limit = `${Math.round(cluster.retryLimitMs / 60_000)} minutes`;
+      const ended = new AppError('ClusterUnreachable', `${text} for ${limit}: ${describeError(error)}`, {
+        cause: error,
+      });
+      noteExhausted(ended);
+      throw ended;
+    }
+    const delayMs = backoffDelayMs(++this.#attempt);
+    if (failingMs + delayMs > OUTAGE_MS)
+      cluster.tellOutage(this, `${text} for ${Math.round(failingMs / 1000)} s: ${describeError(error)}`);
+    metrics.retries.add(1, { operation: 'change stream' });
+    this.#logger.info(`The change stream is opened again: ${describeError(error)}`);
+    await sleep(delayMs, signal);
+  }
+}
+
+function timeOf(start: StreamStart): Timestamp {
+  return 'token' in start ? tokenTime(start.token) : start.time;
 }
 
 async function answers(cluster: Cluster): Promise<boolean> {
@@ -142,13 +188,7 @@ function throwIfFatal(error: unknown, cluster: Cluster): void {
   if (!isTransient(error)) throw error;
 }
 
-async function eventTooLarge(
-  cluster: Cluster,
-  start: StreamStart,
-  cause: unknown,
-  signal: AbortSignal,
-): Promise<AppError> {
-  const found = await findLargeKey(cluster, 'token' in start ? tokenTime(start.token) : start.time, signal);
+function eventTooLarge(cluster: Cluster, found: string | undefined, cause: unknown): AppError {
   const what = found ?? 'a document';
   return new AppError(
     'EventTooLarge',
@@ -159,13 +199,18 @@ async function eventTooLarge(
 
 /** The document whose key is too large for an event, from the oplog, where that may be read: the stream cannot show it. */
 async function findLargeKey(cluster: Cluster, after: Timestamp, signal: AbortSignal): Promise<string | undefined> {
-  const key = { $ifNull: ['$o2._id', '$o._id'] };
   const start = { $cond: [{ $eq: [{ $type: '$key' }, 'string'] }, { $substrCP: ['$key', 0, 40] }, { $type: '$key' }] };
+  // The operations of a transaction stand in one entry.
+  const operations = { $cond: [{ $isArray: '$o.applyOps' }, '$o.applyOps', [{ ns: '$ns', o: '$o', o2: '$o2' }]] };
+  const key = { $ifNull: ['$each.o2._id', '$each.o._id'] };
   const command = {
     aggregate: 'oplog.rs',
     pipeline: [
-      { $match: { ts: { $gte: after }, op: { $in: ['i', 'u', 'd'] } } },
-      { $project: { ns: 1, key } },
+      { $match: { ts: { $gte: after }, op: { $in: ['i', 'u', 'd', 'c'] } } },
+      { $match: { $expr: { $gt: [{ $bsonSize: '$$ROOT' }, LARGE_PART_BYTES] } } },
+      { $project: { each: operations } },
+      { $unwind: '$each' },
+      { $project: { ns: '$each.ns', key } },
       { $match: { $expr: { $gt: [{ $bsonSize: { key: '$key' } }, LARGE_PART_BYTES] } } },
       { $limit: 1 },
       { $project: { ns: 1, start } },

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { MongoClient, type MongoClientOptions } from 'mongodb';
-import { AppError, invalidRequest } from '../errors.js';
+import { invalidRequest } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { Code, clusterError, codeOf, safeText } from './errors.js';
+import { settlesWithin } from '../lib/signals.js';
+import { leaveOutCompressors } from './connect-errors.js';
+import { safeText } from './errors.js';
 
 /** Every write of the engine: a write that a majority has not stored could be lost with its checkpoint kept. */
 export const MAJORITY_WRITE = { w: 'majority', j: true } as const;
@@ -17,6 +19,8 @@ export interface ConnectOptions {
   readonly maxPoolSize: number;
   /** Of the process: what servers know its connections by. Made anew when it is left out. */
   readonly tag?: string;
+  /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
+  readonly retryLimitMs?: number;
 }
 
 /** A name by which servers know all connections of this process, besides the one that all of mongoferry's have. */
@@ -44,7 +48,10 @@ export interface Clients {
 export const RECORD_POOL = 16;
 
 /** Errors: InvalidRequest; the driver's text names the option, and a value only where that is no secret. */
-export function makeClients({ name, uri, maxPoolSize, tag = processTag() }: ConnectOptions): Clients {
+export function makeClients({ name, uri: given, logger, maxPoolSize, tag = processTag() }: ConnectOptions): Clients {
+  const { uri, leftOut } = leaveOutCompressors(given);
+  if (leftOut.length > 0)
+    logger.warn(`${name}: compression by ${leftOut.join(', ')} is not part of this program and is left out`);
   const common: MongoClientOptions = {
     appName: 'mongoferry',
     driverInfo: { platform: tag },
@@ -72,22 +79,32 @@ export async function openClients(clients: Clients): Promise<void> {
   await Promise.all(all(clients).map((each) => each.connect()));
 }
 
-/** Never rejects. */
+/** Never rejects, and does not wait for a server that does not answer. */
 export async function closeClients(clients: Clients): Promise<void> {
-  await Promise.allSettled(all(clients).map((each) => each.close()));
+  await Promise.allSettled(all(clients).map(closeClient));
+}
+
+/**
+ * The driver tells the server of the sessions that end, and waits for the answer with all its connections open: they
+ * would hold up the end of the process. Of its internals only this one way to break that off; without it, it is waited
+ * for.
+ */
+async function closeClient(client: MongoClient): Promise<void> {
+  const closing = client.close();
+  if (await settlesWithin(closing, CLOSE_MS)) return closing;
+  const { topology } = client as unknown as { topology?: DriverTopology };
+  topology?.closeCheckedOutConnections?.();
+  topology?.close?.();
+  return closing;
+}
+
+const CLOSE_MS = 500;
+
+interface DriverTopology {
+  closeCheckedOutConnections?(): void;
+  close?(): void;
 }
 
 function all({ data, control, record, structure }: Clients): MongoClient[] {
   return [data, control, record, structure];
-}
-
-/** Why there is no connection: MissingPrivilege when the credentials were refused, as a rule ClusterUnreachable. */
-export function connectError(name: string, cause: unknown): AppError {
-  if (codeOf(cause) === Code.AuthenticationFailed) {
-    return new AppError('MissingPrivilege', `${name} refused the credentials of its connection string`, { cause });
-  }
-  // Names that do not resolve are no errors of a server's; they may the next time.
-  return codeOf(cause) === undefined && !(cause instanceof AppError)
-    ? new AppError('ClusterUnreachable', `connecting: ${name}: ${safeText(cause)}`, { cause })
-    : clusterError(cause, name, 'connecting', 'ClusterUnreachable');
 }

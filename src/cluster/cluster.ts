@@ -1,5 +1,5 @@
 import type { ClientSession, MongoClient } from 'mongodb';
-import { retry } from '../lib/backoff.js';
+import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
 import type { Binary, Doc, Timestamp } from './bson.js';
@@ -7,17 +7,18 @@ import {
   type Clients,
   type ConnectOptions,
   closeClients,
-  connectError,
   MAJORITY_WRITE,
   makeClients,
   openClients,
   RECORD_POOL,
 } from './clients.js';
+import { connectError } from './connect-errors.js';
 import { type CommandLimits, Deadlines } from './deadlines.js';
-import { Code, codeOf, isTransient, noteOrigin, safeText, writesBlocked } from './errors.js';
+import { Code, codeOf, describeError, isTransient, noteExhausted, noteOrigin, writesBlocked } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
 import { StructuralCommands } from './structural-commands.js';
+import { Waiting } from './waiting.js';
 
 /** Driver options of one command, beyond the command itself. */
 export interface CommandOptions extends CommandLimits {
@@ -31,6 +32,9 @@ export interface CommandOptions extends CommandLimits {
   /** How many statements a write has, where its payload is none of the driver's arrays. */
   readonly statements?: number;
 }
+
+/** From how long on failed tries are told of: a shorter interruption is not worth a line. */
+const OUTAGE_MS = 2000;
 
 interface Connected {
   readonly clients: Clients;
@@ -55,7 +59,7 @@ const FIELDS = new Map([
 /** For short reads. */
 const READ_LIMIT_MS = 20_000;
 /** For short writes, which wait for a majority that may be far behind. */
-const WRITE_LIMIT_MS = 120_000;
+export const WRITE_LIMIT_MS = 600_000;
 /** Commands that answer at once on a server that is well, whatever the amount of data. */
 const SHORT_READS = new Set(['ping', 'hello', 'connectionStatus', 'serverStatus', 'listIndexes', 'listCollections']);
 /** The collection of a metadata database in which the numbers of lost writes are stored. */
@@ -74,7 +78,8 @@ export class Cluster {
   readonly #uri: string;
   readonly #logger: Logger;
   #retries = 0;
-  #outage: string | undefined;
+  readonly #waiting: Waiting;
+  readonly #retryLimitMs: number;
   #bypass = false;
   #now: Timestamp | undefined;
   #guard: WriteGuard | undefined;
@@ -82,7 +87,7 @@ export class Cluster {
   readonly #structural: StructuralCommands;
   #numbered: { readonly db: string; readonly data: NumberedSessions; readonly record: NumberedSessions } | undefined;
 
-  private constructor({ name, uri, logger }: ConnectOptions, { clients, deadlines, facts }: Connected) {
+  private constructor({ name, uri, logger, retryLimitMs }: ConnectOptions, { clients, deadlines, facts }: Connected) {
     this.name = name;
     this.clientTag = clients.tag;
     this.#uri = uri;
@@ -91,6 +96,8 @@ export class Cluster {
     this.#logger = logger;
     this.#deadlines = deadlines;
     this.#structural = new StructuralCommands(clients.structure, clients.tag);
+    this.#waiting = new Waiting(name);
+    this.#retryLimitMs = retryLimitMs ?? DEFAULT_MAX_ELAPSED_MS;
   }
 
   /**
@@ -128,14 +135,24 @@ export class Cluster {
     return this.#retries;
   }
 
-  /** What is being retried for longer than a few seconds, for `warnings`; undefined when all is well. */
-  get outage(): string | undefined {
-    return this.#outage;
+  /** For how long work that does not go on is tried again, in milliseconds. */
+  get retryLimitMs(): number {
+    return this.#retryLimitMs;
   }
 
-  /** For what retries by itself: what is being waited for, or that it goes on. */
-  tellOutage(text: string | undefined): void {
-    this.#outage = text;
+  /** What is being retried for longer than a few seconds, for readiness and calls; undefined when all is well. */
+  get outage(): string | undefined {
+    return this.#waiting.outage;
+  }
+
+  /** One line for each piece of work that is held up here, for `warnings`: outages, and commands without an answer. */
+  get waitsFor(): readonly string[] {
+    return this.#waiting.lines;
+  }
+
+  /** For what retries by itself: what is being waited for, or that it goes on. `task` stands for the work. */
+  tellOutage(task: object, text: string | undefined): void {
+    this.#waiting.tell(task, text);
   }
 
   /** The newest cluster time seen in any reply. */
@@ -159,6 +176,7 @@ export class Cluster {
   async #run(client: MongoClient, db: string, command: Doc, options: CommandOptions): Promise<Doc> {
     const started = performance.now();
     const name = nameOf(command);
+    const answered = this.#waiting.sent(db, command);
     try {
       const reply: Doc = await this.#deadlines.within(name, options, (signal) =>
         client.db(db).command(command, {
@@ -174,6 +192,7 @@ export class Cluster {
       noteOrigin(error, `${name} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
       throw error;
     } finally {
+      answered();
       metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });
     }
   }
@@ -307,39 +326,42 @@ export class Cluster {
   }
 
   /**
-   * Runs `work` until it succeeds, waiting after transient errors (network, elections, write concern) for up to 30
-   * minutes in a row; other errors come at once. `what` names the work in logs and in the error. Long work that goes on
-   * where it stopped tells of each step with `progressed`: hours without an error count for nothing, and what was an
-   * outage is over.
+   * Runs `work` until it succeeds, waiting after errors that tell of the cluster's condition (network, elections, write
+   * concern, passwords being changed) for up to 30 minutes in a row; other errors come at once. `what` names the work in
+   * logs and in the error. Long work that goes on where it stopped tells of each step with `progressed`: hours without
+   * an error count for nothing, and what was an outage is over.
    */
   async attempt<T>(what: string, signal: AbortSignal, work: (progressed: () => void) => Promise<T>): Promise<T> {
+    const task = {};
     const tryOnce = (_: number, progressed: () => void): Promise<T> =>
       work(() => {
         progressed();
-        this.#outage = undefined;
+        this.#waiting.tell(task, undefined);
       });
     try {
-      const result = await retry(tryOnce, {
+      return await retry(tryOnce, {
         isRetryable: isTransient,
         signal,
-        onRetry: (notice) => {
-          this.#retries++;
-          metrics.retries.add(1, { operation: kindOf(what) });
-          const text = `${what} on ${this.name}: ${safeText(notice.error)}`;
-          if (notice.elapsedMs > 3000)
-            this.#outage = `${text}; trying again for ${Math.round(notice.elapsedMs / 1000)} s`;
-          this.#logger[notice.level](`Trying again after a transient error: ${text}`, {
-            attempt: notice.attempt,
-            delayMs: Math.round(notice.delayMs),
-          });
-        },
+        maxElapsedMs: this.#retryLimitMs,
+        onExhausted: noteExhausted,
+        onRetry: (notice) => this.#tellRetry(task, what, notice),
       });
-      this.#outage = undefined;
-      return result;
     } catch (error) {
       signal.throwIfAborted();
       throw error;
+    } finally {
+      this.#waiting.tell(task, undefined);
     }
+  }
+
+  #tellRetry(task: object, what: string, { error, attempt, delayMs, elapsedMs, level }: RetryNotice): void {
+    this.#retries++;
+    metrics.retries.add(1, { operation: kindOf(what) });
+    const text = `${what} on ${this.name}: ${describeError(error)}`;
+    // By the end of the wait it is one; nothing could tell so then.
+    if (elapsedMs + delayMs > OUTAGE_MS)
+      this.#waiting.tell(task, `${text}; trying again for ${Math.round(elapsedMs / 1000)} s`);
+    this.#logger[level](`Trying again after a transient error: ${text}`, { attempt, delayMs: Math.round(delayMs) });
   }
 
   /** `attempt` around one `command` over the control connections. */

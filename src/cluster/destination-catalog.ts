@@ -4,7 +4,7 @@ import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
 import type { Cluster } from './cluster.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
 import { freeingName } from './empty-database.js';
-import { Code, codeOf, isTransientCode, safeText } from './errors.js';
+import { Code, codeOf, safeText, statementError } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 import { settled } from './settled.js';
 
@@ -177,8 +177,7 @@ export async function emptyCollection(
 function refusedDelete(ns: Namespace, error: Doc): AppError {
   const [code, text] = [Number(error['code']), safeText(String(error['errmsg']))];
   if (code === Code.CollectionUUIDMismatch) return modified(ns, 'was dropped, renamed or created anew by someone else');
-  const name = isTransientCode(code) ? 'ClusterUnreachable' : 'WriteRefused';
-  return new AppError(name, `the destination refuses to empty ${nsText(ns)}: ${text} (code ${code})`);
+  return statementError(`the destination refuses to empty ${nsText(ns)}`, { code, text });
 }
 
 async function isUntouched(

@@ -2,7 +2,7 @@ import { AppError } from '../errors.js';
 import { metrics } from '../metrics.js';
 import type { Binary } from './bson.js';
 import type { Cluster } from './cluster.js';
-import { Code } from './errors.js';
+import { Code, isDocumentFault, isTransientCode, statementError } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 import { holdsEmptyTimestamp, idDocument } from './raw-document.js';
 import { deleteStatement, literalReplaceStatement } from './raw-statements.js';
@@ -57,7 +57,10 @@ export class DocumentWriter {
     this.#removeIndexes = removeIndexes;
   }
 
-  /** Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. */
+  /**
+   * Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. Those refused for
+   * the server's own condition are tried again first, for as long as any command is.
+   */
   async send(
     target: WriteTarget,
     kind: 'insert' | 'update' | 'delete',
@@ -68,8 +71,8 @@ export class DocumentWriter {
     const refused: WriteError[] = [];
     let offset = 0;
     for (const batch of batches(statements)) {
-      const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, () => {
-        return this.#raw.write({
+      const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, async () => {
+        const refusals = await this.#raw.write({
           ...target.ns,
           coll: target.ns.coll,
           kind,
@@ -77,6 +80,10 @@ export class DocumentWriter {
           ordered,
           uuid: target.uuid,
         });
+        // What says nothing of its statement is sent again, and the others, which are idempotent, with it.
+        const passing = refusals.find(({ code }) => isTransientCode(code));
+        if (passing !== undefined) throw refusedError(target, passing);
+        return refusals;
       });
       for (const error of errors) {
         refuseLostTarget(target, error);
@@ -110,12 +117,13 @@ export class DocumentWriter {
   /**
    * As `put` for documents that are as the source has them now: an index that does not take one is out of date (the
    * source has dropped it meanwhile), so the target's indexes are removed and built again later.
-   * Errors: WriteRefused when it is refused all the same.
+   * Errors: WriteRefused when it is refused all the same; CommandRefused for what is neither the document's nor an
+   * index's fault.
    */
   async putSurely(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
     const refused = await this.put(target, documents, signal);
-    if (refused[0] === undefined) return;
-    await this.#removeIndexes(target, signal);
+    if (refused.length === 0) return;
+    await this.#makeWay(target, refused, signal);
     const again = refused.map((each) => each.document);
     const [still] = await this.put(target, again, signal);
     if (still !== undefined) throw refusedError(target, still.error);
@@ -148,7 +156,7 @@ export class DocumentWriter {
       if (isDuplicateId(error)) await this.#delete(target, rest, signal);
       else if (withoutIndexes) throw refusedError(target, error);
       else {
-        await this.#removeIndexes(target, signal);
+        await this.#makeWay(target, [{ error }], signal);
         withoutIndexes = true;
       }
     }
@@ -165,9 +173,16 @@ export class DocumentWriter {
       const [error] = await this.send(target, 'update', statements, true, signal);
       if (error === undefined) return;
       if (withoutIndexes) throw refusedError(target, error);
-      await this.#removeIndexes(target, signal);
+      await this.#makeWay(target, [{ error }], signal);
       rest = rest.slice(error.index);
     }
+  }
+
+  /** Indexes fall for what they may have refused, and for nothing else. */
+  async #makeWay(target: WriteTarget, refused: readonly Pick<Refusal, 'error'>[], signal: AbortSignal): Promise<void> {
+    const other = refused.find(({ error }) => !isDocumentFault(error.code));
+    if (other !== undefined) throw refusedError(target, other.error);
+    await this.#removeIndexes(target, signal);
   }
 
   /** Again where the first answer was lost: what it left is deleted and inserted once more, never taken for granted. */
@@ -226,12 +241,9 @@ function keyOf(doc: Buffer): Buffer {
   return key;
 }
 
-/** The error for a statement that the destination will never take. */
+/** The error for a refused statement: WriteRefused only where the destination will never take it. */
 export function refusedError(target: WriteTarget, error: WriteError): AppError {
-  return new AppError(
-    'WriteRefused',
-    `the destination refuses a document of ${nsText(target.ns)}: ${error.text} (code ${error.code})`,
-  );
+  return statementError(`the destination refuses a document of ${nsText(target.ns)}`, error);
 }
 
 function refuseLostTarget(target: WriteTarget, error: WriteError): void {

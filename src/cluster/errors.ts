@@ -36,12 +36,34 @@ export const Code = {
 } as const;
 
 /**
- * Codes after which the same command may succeed: elections, shutdowns, lost connections, write concern time-outs.
- * Source: the driver specifications' retryable and resumable lists; the server's error_codes.yml.
+ * Codes that tell of the server's own condition and nothing of the command: the same command may succeed later.
+ * Elections, shutdowns, lost connections, write concern, a password that is being changed, a disk that is full, a server
+ * that is overloaded. Source: the driver specifications' retryable and resumable lists; the server's error_codes.yml.
  */
 const TRANSIENT_CODES = new Set<number>([
-  6, 7, 24, 43, 50, 63, 64, 89, 91, 107, 112, 133, 134, 150, 189, 202, 234, 237, 244, 262, 317, 358, 384, 9001, 10058,
-  10107, 11600, 11601, 11602, 13388, 13435, 13436,
+  1, 6, 7, 8, 18, 24, 37, 38, 39, 42, 43, 46, 50, 63, 64, 77, 79, 83, 89, 90, 91, 93, 94, 95, 96, 100, 107, 109, 112,
+  117, 128, 129, 133, 134, 141, 143, 145, 146, 149, 150, 164, 189, 190, 192, 199, 202, 203, 204, 205, 206, 208, 209,
+  210, 211, 215, 216, 217, 222, 228, 234, 237, 244, 245, 251, 261, 262, 264, 267, 279, 281, 282, 290, 303, 308, 310,
+  314, 317, 333, 355, 358, 363, 365, 372, 384, 385, 391, 402, 406, 407, 412, 433, 449, 450, 462, 9001, 10058, 10107,
+  11600, 11601, 11602, 13388, 13435, 13436, 14031,
+]);
+
+/**
+ * Named codes that find fault with what a statement writes, or with the index that is to take it. Nothing but another
+ * document, or an index less, changes that. Source: the server's error_codes.yml.
+ */
+const DOCUMENT_CODES = new Set<number>([
+  2, 9, 10, 14, 15, 16, 22, 28, 29, 30, 34, 40, 47, 52, 53, 54, 55, 56, 57, 66, 111, 116, 121, 139, 159, 161, 171, 201,
+  241, 349, 357, 378, 386, 10003, 10334, 11000, 17280,
+]);
+
+/** As the above, of a whole index: it can be built neither now nor later. */
+const INDEX_CODES = new Set<number>([67, 85, 86, 197, 359]);
+
+/** From here on numbers are those of assertions, which check what a command brought, but for those that have a name. */
+const FIRST_ASSERTION = 10_000;
+const NAMED_ASSERTIONS = new Set<number>([
+  10058, 10107, 11600, 11601, 11602, 12586, 12587, 13113, 13297, 13388, 13435, 13436, 14031, 16500, 46841, 50768, 50915,
 ]);
 
 /** Of a server that went away, or left its set's configuration; the driver has no common class for these. */
@@ -63,6 +85,32 @@ export function codeOf(error: unknown): number | undefined {
 /** Whether what a server refused with this code it may take when it is tried again. */
 export function isTransientCode(code: number): boolean {
   return TRANSIENT_CODES.has(code);
+}
+
+/** Whether a refused statement was refused for what it writes, or for an index that does not take that. */
+export function isDocumentFault(code: number): boolean {
+  return DOCUMENT_CODES.has(code) || (code >= FIRST_ASSERTION && !NAMED_ASSERTIONS.has(code));
+}
+
+/** Whether an index cannot be built, for what it is or for the documents that it is to hold. */
+export function isIndexFault(code: number): boolean {
+  return INDEX_CODES.has(code) || isDocumentFault(code);
+}
+
+/** What of a refused statement a reply tells. */
+export interface StatementRefusal {
+  readonly code: number;
+  readonly text: string;
+}
+
+/**
+ * The error of a refused statement. `what` says what was refused. WriteRefused, a dead end, only where the document is
+ * at fault; ClusterUnreachable, which `Cluster.attempt` tries again, where the code tells of the server's condition;
+ * else CommandRefused, with which the run begins again.
+ */
+export function statementError(what: string, { code, text }: StatementRefusal): AppError {
+  const name = isTransientCode(code) ? 'ClusterUnreachable' : isDocumentFault(code) ? 'WriteRefused' : 'CommandRefused';
+  return new AppError(name, `${what}: ${text} (code ${code})`);
 }
 
 /** The error of a write that a write block holds back, one that somebody else has set or that we may not pass. */
@@ -126,7 +174,37 @@ export function safeText(error: unknown): string {
   return redactDocuments(cut);
 }
 
+/** `safeText` with the server's code, for warnings of what is tried again. */
+export function describeError(error: unknown): string {
+  const code = codeOf(error);
+  const origin = error instanceof Error ? origins.get(error) : undefined;
+  const text = origin === undefined ? safeText(error) : `${origin}: ${safeText(error)}`;
+  return code === undefined ? text : `${text} (code ${code})`;
+}
+
 const origins = new WeakMap<Error, string>();
+const exhausted = new WeakSet<Error>();
+
+/** Remembers that an error has been waited for as long as anything is: whoever meets it does not begin once more. */
+export function noteExhausted(error: unknown): void {
+  if (error instanceof Error) exhausted.add(error);
+}
+
+/** What may pass, but has no name of its own: neither found to be a dead end nor a fault of this program's. */
+const PASSING: ReadonlySet<ErrorName> = new Set([
+  'CommandRefused',
+  'MissingPrivilege',
+  'ClusterUnreachable',
+  'WritesBlocked',
+]);
+
+/**
+ * Whether work that has ended with this error is begun again. Dead ends are a list: every name whose row in
+ * src/errors.ts ends a process with 4, and what a preflight refuses. No server code is one by itself.
+ */
+export function isWorthAnotherRun(error: AppError): boolean {
+  return PASSING.has(error.code) && !exhausted.has(error);
+}
 
 /** Remembers which command an error came from, for the text of the error that is made of it. */
 export function noteOrigin(error: unknown, origin: string): void {
@@ -141,14 +219,21 @@ export function clusterError(
   error: unknown,
   cluster: string,
   what: string,
-  otherwise: ErrorName = 'MigrationFailed',
+  otherwise: ErrorName = 'CommandRefused',
 ): AppError {
   if (error instanceof AppError) return error;
   const origin = error instanceof Error ? origins.get(error) : undefined;
-  const text = `${what}: ${origin ?? cluster}: ${safeText(error)}`;
-  if (isTransient(error)) return new AppError('ClusterUnreachable', text, { cause: error });
   const code = codeOf(error);
+  const text = `${what}: ${origin ?? cluster}: ${safeText(error)}${code === undefined ? '' : ` (code ${code})`}`;
   const isOurs = !(error instanceof MongoServerError);
-  const name: ErrorName = isOurs ? 'Internal' : code === Code.Unauthorized ? 'MissingPrivilege' : otherwise;
-  return new AppError(name, code === undefined ? text : `${text} (code ${code})`, { cause: error });
+  const name: ErrorName = isTransient(error)
+    ? 'ClusterUnreachable'
+    : isOurs
+      ? 'Internal'
+      : code === Code.Unauthorized
+        ? 'MissingPrivilege'
+        : otherwise;
+  const made = new AppError(name, text, { cause: error });
+  if (error instanceof Error && exhausted.has(error)) exhausted.add(made);
+  return made;
 }

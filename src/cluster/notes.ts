@@ -1,8 +1,5 @@
 import type { Timestamp } from './bson.js';
-import type { Cluster } from './cluster.js';
-
-/** A note waits for a majority, which may be far behind. */
-const NOTE_LIMIT_MS = 120_000;
+import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 
 /**
  * Writes a no-op to the oplog with majority write concern and returns its cluster time: everything acknowledged before
@@ -14,7 +11,7 @@ export async function writeNote(cluster: Cluster, reason: string, signal: AbortS
     cluster.command(
       'admin',
       { appendOplogNote: 1, data: { mongoferry: reason }, writeConcern: { w: 'majority' } },
-      { control: true, limitMs: NOTE_LIMIT_MS, signal },
+      { control: true, limitMs: WRITE_LIMIT_MS, signal },
     ),
   );
   return reply['operationTime'] as Timestamp;

@@ -1,9 +1,9 @@
 import type { Binary } from '../cluster/bson.js';
 import { sameUuid } from '../cluster/collection-spec.js';
-import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
+import { Code, clusterError, codeOf, describeError, isIndexFault, noteExhausted, safeText } from '../cluster/errors.js';
 import { indexName } from '../cluster/index-spec.js';
 import { nsText, sameNs } from '../cluster/namespace.js';
-import { AppError } from '../errors.js';
+import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import { linkAbort, sleep } from '../lib/signals.js';
 import { traced } from '../lib/trace.js';
@@ -18,9 +18,8 @@ import { RunningBuilds } from './running-builds.js';
 
 const MAX_FAILURES = 10;
 const CANCEL_MS = 30_000;
-
-/** Reasons to try again that say nothing about the index: aborted by a write block, a drop or an election. */
-const UNCOUNTED = new Set<number>([Code.IndexBuildAborted, Code.BackgroundOperationInProgress, 13388, 279]);
+/** From how long on it is told what holds a build up. */
+const HELD_UP_MS = 2000;
 
 /**
  * Keeps each destination collection's secondary indexes as the map wants them: what is missing is built, all of a
@@ -40,6 +39,8 @@ export class IndexBuilder {
   readonly #running = new Map<string, Promise<void>>();
   readonly #held = new Map<string, number>();
   readonly #failures = new Map<string, number>();
+  /** Collections whose builds fail for what says nothing about the index, and since when. */
+  readonly #heldUp = new Map<string, { readonly sinceMs: number }>();
   #open = false;
   #wake: () => void = () => undefined;
 
@@ -181,6 +182,7 @@ export class IndexBuilder {
       link.abort(new Error('the index builder has stopped'));
       // None waits for the server: a build under way goes on there, and the next run's joins it.
       await Promise.allSettled(this.#running.values());
+      for (const id of [...this.#heldUp.keys()]) this.#goesOn(id);
       link.dispose();
     }
   }
@@ -203,7 +205,7 @@ export class IndexBuilder {
 
   /** One attempt to bring a collection's indexes to what they should be; queues it again when it did not end so. */
   async #bring(id: string, signal: AbortSignal): Promise<void> {
-    const { destination, collections, logger } = this.#context;
+    const { collections } = this.#context;
     const collection = collections.get(id);
     if (collection === undefined || collection.dropped) return;
     try {
@@ -211,38 +213,71 @@ export class IndexBuilder {
         this.#reconciler.reconcile(collection, signal),
       );
       this.#failures.delete(id);
+      this.#goesOn(id);
     } catch (error) {
       signal.throwIfAborted();
       const code = codeOf(error);
       const now = collections.get(id);
-      if (now === undefined || now.dropped) return;
+      if (now === undefined || now.dropped) return this.#goesOn(id);
       const isMoving = this.#held.has(id) || !sameNs(now.ns, collection.ns);
       if (code === Code.CollectionUUIDMismatch && !isMoving) {
         const text = `${collection.name} on the destination was dropped, renamed or created anew by someone else`;
         throw new AppError('DestinationModified', `${text} during the migration`, { cause: error });
       }
-      if (isMoving || isTransient(error) || (code !== undefined && UNCOUNTED.has(code))) {
-        if (error instanceof AppError) logger.warn(`Building the indexes of ${collection.name}: ${error.message}`);
+      // An index aborted by a write block, a drop or an election, or a server that has no room: nothing about the index.
+      if (isMoving || code === undefined || !isIndexFault(code)) {
+        if (!isMoving) this.#waitOrGiveUp(collection, error);
         metrics.indexBuilds.add(1, { outcome: 'cancelled' });
         this.#queue.add(id);
         if (!this.#held.has(id)) await sleep(backoffDelayMs(1), signal);
         return;
       }
-      const failures = (this.#failures.get(id) ?? 0) + 1;
-      this.#failures.set(id, failures);
-      metrics.indexBuilds.add(1, { outcome: 'failed' });
-      logger.warn(`Building the indexes of ${collection.name} failed: ${safeText(error)}`, { failures });
-      if (failures >= MAX_FAILURES) {
-        throw new AppError(
-          'IndexBuildFailed',
-          `the indexes of ${collection.name} cannot be built on ${destination.name}: ${safeText(error)}`,
-          { cause: error },
-        );
-      }
-      this.#queue.add(id);
-      // An empty collection has no document that a later event could explain.
-      if (collection.copy.status !== 'pending') this.#postponed.add(id, signal);
-      await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
+      await this.#failed(collection, error, signal);
     }
+  }
+
+  /** Errors: IndexBuildFailed after ten of a collection's. */
+  async #failed(collection: MigratedCollection, error: unknown, signal: AbortSignal): Promise<void> {
+    const { destination, logger } = this.#context;
+    const { id } = collection;
+    const failures = (this.#failures.get(id) ?? 0) + 1;
+    this.#failures.set(id, failures);
+    metrics.indexBuilds.add(1, { outcome: 'failed' });
+    logger.warn(`Building the indexes of ${collection.name} failed: ${safeText(error)}`, { failures });
+    if (failures >= MAX_FAILURES) {
+      throw new AppError(
+        'IndexBuildFailed',
+        `the indexes of ${collection.name} cannot be built on ${destination.name}: ${safeText(error)}`,
+        { cause: error },
+      );
+    }
+    this.#queue.add(id);
+    // An empty collection has no document that a later event could explain.
+    if (collection.copy.status !== 'pending') this.#postponed.add(id, signal);
+    await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
+  }
+
+  /** Errors: that of the build, once it has been tried again for as long as anything is. */
+  #waitOrGiveUp({ id, name }: MigratedCollection, error: unknown): void {
+    const { destination, logger } = this.#context;
+    const text = `building the indexes of ${name}`;
+    const failure = clusterError(error, destination.name, text);
+    if (failure.code === 'Internal' || failure.row.exit !== ExitCode.retryable) throw failure;
+    const task = this.#heldUp.get(id) ?? { sinceMs: performance.now() };
+    this.#heldUp.set(id, task);
+    const heldUpMs = performance.now() - task.sinceMs;
+    if (heldUpMs > destination.retryLimitMs) {
+      noteExhausted(failure);
+      throw failure;
+    }
+    logger.info(`Trying again after a transient error: ${text}: ${describeError(error)}`);
+    if (heldUpMs > HELD_UP_MS) destination.tellOutage(task, failure.message);
+  }
+
+  #goesOn(id: string): void {
+    const task = this.#heldUp.get(id);
+    if (task === undefined) return;
+    this.#heldUp.delete(id);
+    this.#context.destination.tellOutage(task, undefined);
   }
 }

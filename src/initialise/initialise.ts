@@ -3,7 +3,7 @@ import { listCollections } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { carriedOptions } from '../cluster/collection-spec.js';
 import { createCollection, sendCreate } from '../cluster/destination-catalog.js';
-import { codeOf } from '../cluster/errors.js';
+import { codeOf, describeError } from '../cluster/errors.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
@@ -144,8 +144,8 @@ async function createViews(context: InitialiseContext, signal: AbortSignal): Pro
     }
     if (refused.length === remaining.length) {
       throw new AppError(
-        'MigrationFailed',
-        `the destination refuses the view ${nsText(refused[0]?.sourceNs ?? { db: '', coll: '' })}`,
+        'CommandRefused',
+        `the destination refuses the view ${nsText(refused[0]?.sourceNs ?? { db: '', coll: '' })}: ${describeError(cause)}`,
         { cause },
       );
     }

@@ -28,6 +28,8 @@ export interface RetryOptions {
   readonly signal: AbortSignal;
   /** Milliseconds from the first failure after which no further try begins. Default 30 minutes. */
   readonly maxElapsedMs?: number;
+  /** Called with the error that ends the trying because the time is over. */
+  readonly onExhausted?: (error: unknown) => void;
   /** Called before each wait; the place for a log line, a metric and a visible warning. */
   readonly onRetry?: (notice: RetryNotice) => void;
   readonly clock?: Clock;
@@ -65,7 +67,11 @@ export async function retry<T>(
       failingSinceMs ??= now;
       const elapsedMs = now - failingSinceMs;
       const delayMs = backoffDelayMs(attempt, options.random);
-      if (signal.aborted || !isRetryable(error) || elapsedMs + delayMs > maxElapsedMs) throw error;
+      if (signal.aborted || !isRetryable(error)) throw error;
+      if (elapsedMs + delayMs > maxElapsedMs) {
+        options.onExhausted?.(error);
+        throw error;
+      }
       onRetry?.({ attempt, error, delayMs, elapsedMs, level: levelOf(attempt) });
       await wait(delayMs, signal);
     }

@@ -1,6 +1,7 @@
 /** Makes void what earlier holders of a migration's lease have sent and the servers have not carried out. */
 import type { Cluster } from '../cluster/cluster.js';
 import { endWrites } from '../cluster/operations.js';
+import type { Logger } from '../lib/logger.js';
 import { settleAll } from '../lib/tasks.js';
 import type { EarlierHolder } from './lease.js';
 
@@ -10,8 +11,7 @@ export interface HoldersPlace {
   readonly destination: Cluster;
   readonly source: Cluster;
   readonly metadataDb: string;
-  /** Told what is waited for, when that takes some seconds. */
-  readonly onWaiting: (text: string) => void;
+  readonly logger: Logger;
 }
 
 /**
@@ -25,7 +25,7 @@ export async function endEarlier(
   earlier: readonly EarlierHolder[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { destination, source, metadataDb, onWaiting } = place;
+  const { destination, source, metadataDb, logger } = place;
   const isOurs = ({ user }: EarlierHolder): boolean => user === destination.facts.user;
   const sessions = earlier.filter(isOurs).flatMap((each) => each.sessions);
   const closing = destination.attempt('closing the sessions of an earlier process', signal, () =>
@@ -34,8 +34,16 @@ export async function endEarlier(
   const ending = [destination, source].flatMap((cluster) =>
     earlier.map((each) => {
       const awaits = !isOurs(each) ? 'all' : each.wasChanging ? 'structural' : 'none';
+      const onWaiting = (text: string): void => {
+        logger.warn(text);
+        cluster.tellOutage(earlier, text);
+      };
       return endWrites(cluster, { clientTags: [each.client], awaits, onWaiting }, signal);
     }),
   );
-  await settleAll([closing, ...ending]);
+  try {
+    await settleAll([closing, ...ending]);
+  } finally {
+    for (const cluster of [destination, source]) cluster.tellOutage(earlier, undefined);
+  }
 }

@@ -1,6 +1,6 @@
 import { type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf, safeText } from '../cluster/errors.js';
+import { Code, codeOf, safeText, statementError } from '../cluster/errors.js';
 import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
@@ -144,12 +144,12 @@ export class FencedDocuments {
   }
 }
 
-/** Errors: WriteRefused when the server has refused a statement: such a reply says `ok: 1`. */
+/** Errors: as `statementError`, when the server has refused a statement: such a reply says `ok: 1`. */
 export function mustBeStored(reply: Doc): void {
   const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
   if (error === undefined) return;
   const text = safeText(String(error['errmsg']));
-  throw new AppError('WriteRefused', `the destination refused to store metadata: ${text} (code ${error['code']})`);
+  throw statementError('the destination refused to store metadata', { code: Number(error['code']), text });
 }
 
 /** An update statement that passes over a document of a higher term; as an upsert it then meets that one's `_id`. */

@@ -12,6 +12,11 @@ import { Turns } from '../lib/turns.js';
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
+/**
+ * A majority that confirms late has the lease made for longer, so that it lasts until the next confirmation: by what the
+ * record says, which a taker goes by.
+ */
+const MAX_LEASE_MS = 10 * 60_000;
 /** A taker waits this much longer than the lease, so that the holder's own clock has run out before. */
 const GRACE_MS = 2000;
 /** Between two looks at a lease that another one holds, and between renewals once it has run out. */
@@ -87,6 +92,9 @@ export class Lease {
   /** Structural commands under way. */
   #changing = 0;
   #changedMs = Number.NEGATIVE_INFINITY;
+  #majorityDelayMs = 0;
+  /** When each renewal was sent that has no answer yet. */
+  readonly #underWay = new Set<{ readonly sentMs: number }>();
 
   constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#logger = logger;
@@ -100,6 +108,12 @@ export class Lease {
 
   get held(): boolean {
     return this.#now() < this.#deadlineMs;
+  }
+
+  /** How long the destination's majority last took to confirm a renewal, or has taken so far, in milliseconds. */
+  get majorityDelayMs(): number {
+    const [oldest] = this.#underWay;
+    return Math.max(this.#majorityDelayMs, oldest === undefined ? 0 : this.#now() - oldest.sentMs);
   }
 
   /** Of the last time it was taken; undefined before. */
@@ -161,15 +175,11 @@ export class Lease {
   /** Renews until `signal` aborts. Rejects with LeaseLost when another process took it. */
   async keep(signal: AbortSignal): Promise<void> {
     const failed = deferred<never>();
-    let underWay = 0;
     for (;;) {
       await Promise.race([this.#surroundings.wait(this.held ? RENEW_MS : POLL_MS, signal), failed.promise]);
       // The next one is not held up by a majority that is slow to confirm the last one.
-      if (underWay >= MAX_RENEWALS) continue;
-      underWay++;
-      void this.#renew()
-        .catch((error: unknown) => failed.reject(error))
-        .finally(() => underWay--);
+      if (this.#underWay.size >= MAX_RENEWALS) continue;
+      void this.#renew().catch((error: unknown) => failed.reject(error));
     }
   }
 
@@ -193,7 +203,7 @@ export class Lease {
     const isGone = !isFree && isHere && !this.#surroundings.isAlive(pid);
     const wasSeen = this.#seen;
     const unchangedMs = current === undefined ? 0 : this.#unchangedMs(current, askedMs);
-    if (!isFree && !isGone && unchangedMs < LEASE_MS + GRACE_MS) {
+    if (!isFree && !isGone && unchangedMs < lengthOf(current) + GRACE_MS) {
       const isRenewed = wasSeen !== undefined && wasSeen !== this.#seen;
       return { taken: false, holderLives: isRenewed || isHere };
     }
@@ -221,7 +231,7 @@ export class Lease {
     try {
       const expiresAt = { $add: ['$$NOW', LEASE_MS] };
       const filter = { _id: 'lease', ...condition };
-      const set = { ...literals({ ...self, term, renewals: 0 }), expiresAt };
+      const set = { ...literals({ ...self, term, renewals: 0, leaseMs: LEASE_MS }), expiresAt };
       if (!(await store.changeLease(filter, [{ $set: set }], current === undefined))) return false;
     } catch (error) {
       // Whether it took effect is seen at the next look.
@@ -252,11 +262,14 @@ export class Lease {
   }
 
   async #renew(): Promise<void> {
-    const sentMs = this.#now();
+    const sent = { sentMs: this.#now() };
+    const leaseMs = Math.min(MAX_LEASE_MS, Math.max(LEASE_MS, Math.round(LEASE_MS / 3 + 3 * this.majorityDelayMs)));
+    this.#underWay.add(sent);
     try {
       const change = {
-        expiresAt: { $add: ['$$NOW', LEASE_MS] },
+        expiresAt: { $add: ['$$NOW', leaseMs] },
         renewals: { $add: ['$renewals', 1] },
+        leaseMs,
         ended: { $max: ['$ended', this.#endedBurst()] },
       };
       if (!(await this.#bound().changeLease(this.#mine(), [{ $set: change }], false))) {
@@ -264,13 +277,17 @@ export class Lease {
         this.#deadlineMs = Number.NEGATIVE_INFINITY;
         throw lost();
       }
+      this.#majorityDelayMs = this.#now() - sent.sentMs;
     } catch (error) {
       // Not lost: nobody else can take it while the destination is away.
       if (!isTransient(error)) throw error;
       this.#logger.warn(`The lease could not be renewed: ${safeText(error)}`);
       return;
+    } finally {
+      this.#underWay.delete(sent);
     }
-    if (this.#deadlineMs > Number.NEGATIVE_INFINITY) this.#deadlineMs = Math.max(this.#deadlineMs, sentMs + LEASE_MS);
+    if (this.#deadlineMs > Number.NEGATIVE_INFINITY)
+      this.#deadlineMs = Math.max(this.#deadlineMs, sent.sentMs + leaseMs);
   }
 
   /**
@@ -295,6 +312,12 @@ export class Lease {
     if (this.#store === undefined) throw new AppError('Internal', 'the lease has no store');
     return this.#store;
   }
+}
+
+/** For how long its holder may count on it from a renewal on. */
+function lengthOf(current: Doc | undefined): number {
+  const leaseMs = Number(current?.['leaseMs'] ?? LEASE_MS);
+  return leaseMs > LEASE_MS ? Math.min(leaseMs, MAX_LEASE_MS) : LEASE_MS;
 }
 
 /** Those who held it before, as far as it is not stored that nothing of theirs can take effect. */

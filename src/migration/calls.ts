@@ -31,6 +31,8 @@ export interface CallContext {
   readonly disableVerification: boolean;
   /** Those connected so far. */
   readonly clusters: readonly Cluster[];
+  /** Why a cluster is not, if it is known. */
+  readonly whyNotConnected: (name: string) => string | undefined;
   readonly session: Session | undefined;
   readonly failure: FailureRecord | undefined;
   readonly signal: AbortSignal;
@@ -210,8 +212,9 @@ export class Calls {
   #roles(options: MigrationOptions): [Cluster, Cluster] {
     const find = (name: string): Cluster => {
       const cluster = this.#context.clusters.find((each) => each.name === name);
-      if (cluster === undefined) throw new AppError('ClusterUnreachable', `${name} is not connected yet`);
-      return cluster;
+      if (cluster !== undefined) return cluster;
+      const why = this.#context.whyNotConnected(name);
+      throw new AppError('ClusterUnreachable', why ?? `${name} is not connected yet`);
     };
     return [find(options.source), find(options.destination)];
   }
@@ -241,7 +244,7 @@ export class Calls {
     try {
       return await call(link.signal);
     } catch (error) {
-      throw clusterError(error, 'a cluster', 'carrying out the call', 'Internal');
+      throw clusterError(error, 'a cluster', 'carrying out the call');
     } finally {
       clearInterval(timer);
       link.dispose();

@@ -11,32 +11,53 @@ export interface ConnectConfig {
   readonly cluster0: string;
   readonly cluster1: string;
   readonly loadLevel: number;
+  /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
+  readonly retryLimitMs?: number;
+  /** For how long connecting is, in milliseconds. Default as long as other work. */
+  readonly connectLimitMs?: number;
+}
+
+/** What is told while the clusters are being connected. */
+export interface ConnectListener {
+  /** So that it is closed even when the other one fails. */
+  readonly onConnected: (cluster: Cluster) => void;
+  /** Why a cluster is not connected yet; undefined when it is, or is given up. */
+  readonly onWaiting?: (name: string, text: string | undefined) => void;
 }
 
 /**
- * Connects to both clusters, waiting for one that does not answer: up to 30 minutes, or `patienceMs`. `onConnected` is told of each, so
- * that it is closed even when the other one fails. Errors: ClusterUnreachable, MissingPrivilege, InvalidRequest.
+ * Connects to both clusters, waiting for one that does not answer, for as long as `connectLimitMs` says. What waiting
+ * cannot mend comes at once. Errors: ClusterUnreachable, MissingPrivilege, InvalidRequest.
  */
 export async function connectClusters(
   config: ConnectConfig,
   logger: Logger,
-  onConnected: (cluster: Cluster) => void,
+  { onConnected, onWaiting }: ConnectListener,
   signal: AbortSignal,
-  patienceMs?: number,
 ): Promise<readonly [Cluster, Cluster]> {
   const { connections } = loadOf(config.loadLevel);
+  const { retryLimitMs, connectLimitMs = retryLimitMs } = config;
+  const limit = retryLimitMs === undefined ? {} : { retryLimitMs };
   const tag = processTag();
   const link = linkAbort(signal);
   const connect = async (name: 'cluster0' | 'cluster1'): Promise<Cluster> => {
     const options = { name, uri: config[name], logger: logger.component('cluster'), maxPoolSize: connections, tag };
-    const cluster = await retry(() => Cluster.connect(options), {
-      isRetryable: isTransient,
-      signal: link.signal,
-      ...(patienceMs === undefined ? {} : { maxElapsedMs: patienceMs }),
-      onRetry: (notice) => logger.warn(`${name} cannot be reached yet: ${safeText(notice.error)}`),
-    });
-    onConnected(cluster);
-    return cluster;
+    try {
+      const cluster = await retry(() => Cluster.connect({ ...options, ...limit }), {
+        isRetryable: isTransient,
+        signal: link.signal,
+        ...(connectLimitMs === undefined ? {} : { maxElapsedMs: connectLimitMs }),
+        onRetry: (notice) => {
+          const text = `${name} cannot be reached yet: ${safeText(notice.error)}`;
+          logger.warn(text);
+          onWaiting?.(name, text);
+        },
+      });
+      onConnected(cluster);
+      return cluster;
+    } finally {
+      onWaiting?.(name, undefined);
+    }
   };
   const connecting = [connect('cluster0'), connect('cluster1')] as const;
   try {

@@ -149,6 +149,8 @@ export interface MigrationControl {
   check(options: StartOptions): Promise<readonly Finding[]>;
   /** Whether both clusters were reachable and the lease was held when last looked at; for /readyz and gRPC health. */
   readonly ready: boolean;
+  /** Why it is not ready, where that is known and no failure. */
+  readonly unreadiness?: string | undefined;
 }
 
 export type { Finding };

@@ -44,6 +44,8 @@ export interface MigrationConfig {
   readonly disableVerification: boolean;
   /** How long a commit tries to block the source, in milliseconds. Default one minute. */
   readonly blockLimitMs?: number;
+  /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
+  readonly retryLimitMs?: number;
 }
 
 /** A migration that can be run. In INITIALIZING from the moment it is made, so the front doors can open at once. */
@@ -63,8 +65,12 @@ export function createMigration(config: MigrationConfig, logger: Logger, hooks: 
   return new LiveMigration(config, logger.component('migration'), hooks);
 }
 
-const STOP_MS = 8000;
-const CLOSE_MS = 1500;
+/** For the work and the calls to end. */
+const STOP_MS = 6500;
+/** The same while a cluster does not answer: the driver keeps a connection that it is just opening five seconds longer. */
+const HUNG_MS = 3000;
+const LOOK_MS = 250;
+const CLOSE_MS = 1000;
 const BLOCK_LIMIT_MS = 60_000;
 const NAMESPACES_MS = 900;
 
@@ -81,6 +87,8 @@ class LiveMigration implements Migration {
   readonly #calls: Calls;
   readonly #fatal: Deferred<never> = deferred();
   readonly #clusters: Cluster[] = [];
+  /** Clusters that are not connected yet, by name, and why. */
+  readonly #unconnected = new Map<string, string>();
   #session: Session | undefined;
   #failure: FailureRecord | undefined;
   #namespaces:
@@ -96,7 +104,7 @@ class LiveMigration implements Migration {
       state: this.#machine.state,
       failure: this.#failure,
       session: this.#session,
-      outages: this.#clusters.flatMap((each) => (each.outage === undefined ? [] : [each.outage])),
+      waits: [...this.#unconnected.values(), ...this.#clusters.flatMap((each) => each.waitsFor)],
     }));
     this.#machine = new StateMachine(() => this.#reporter.changed());
     const migration = this;
@@ -119,17 +127,23 @@ class LiveMigration implements Migration {
         return migration.#signal;
       },
       onFatal: (error) => this.#fatal.reject(error),
+      whyNotConnected: (name) => migration.#unconnected.get(name),
       enter: (place) => this.#enter(place),
     });
   }
 
   get ready(): boolean {
-    return (
-      this.#machine.state !== 'INITIALIZING' &&
-      this.#failure === undefined &&
-      this.#clusters.every((each) => each.outage === undefined) &&
-      (this.#session?.place.lease.held ?? true)
-    );
+    return this.#failure === undefined && this.unreadiness === undefined;
+  }
+
+  get unreadiness(): string | undefined {
+    const [unconnected] = this.#unconnected.values();
+    if (unconnected !== undefined) return unconnected;
+    if (this.#machine.state === 'INITIALIZING') return 'the clusters are being connected';
+    const outage = this.#clusters.find((each) => each.outage !== undefined)?.outage;
+    if (outage !== undefined) return outage;
+    if (this.#session?.interruption !== undefined) return this.#session.interruption;
+    return (this.#session?.place.lease.held ?? true) ? undefined : 'the lease of the migration is not held';
   }
 
   snapshot(): Snapshot {
@@ -191,22 +205,50 @@ class LiveMigration implements Migration {
       const clusters = await connectClusters(
         this.#config,
         this.#logger,
-        (cluster) => this.#clusters.push(cluster),
+        {
+          onConnected: (cluster) => this.#clusters.push(cluster),
+          onWaiting: (name, text) => this.#waitFor(name, text),
+        },
         link.signal,
       );
       await this.#recover(clusters, link.signal);
       await Promise.race([aborted(link.signal), this.#fatal.promise]);
     } catch (error) {
-      if (!signal.aborted) throw clusterError(error, 'a cluster', 'running the migration', 'Internal');
+      if (!signal.aborted) throw clusterError(error, 'a cluster', 'running the migration');
     } finally {
-      await settlesWithin(this.#session?.stop() ?? Promise.resolve(), STOP_MS);
-      link.abort(new AppError('ShuttingDown', 'the process is stopping'));
+      await this.#end(() => link.abort(new AppError('ShuttingDown', 'the process is stopping')));
       link.dispose();
-      // A start that is broken off undoes what it has done.
-      await settlesWithin(this.#calls.ended(), STOP_MS);
-      await settlesWithin(this.#session?.place.lease.release() ?? Promise.resolve(), CLOSE_MS);
-      await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
     }
+  }
+
+  /** Takes less than a supervisor waits, whatever hangs; what is in order first stores how far it has come. */
+  async #end(abort: () => void): Promise<void> {
+    const began = performance.now();
+    await this.#settled(this.#session?.stop() ?? Promise.resolve(), began);
+    abort();
+    // A start that is broken off undoes what it has done.
+    await this.#settled(this.#calls.ended(), began);
+    const releasing = this.#session?.place.lease.release() ?? Promise.resolve();
+    await settlesWithin(releasing, this.#hangs ? LOOK_MS : CLOSE_MS);
+    await settlesWithin(Promise.all(this.#clusters.map((each) => each.close())), CLOSE_MS);
+  }
+
+  /** Resolves once `work` has ended, or is not waited for any longer. */
+  async #settled(work: Promise<unknown>, began: number): Promise<void> {
+    while (!(await settlesWithin(work, LOOK_MS))) {
+      const limitMs = this.#hangs ? HUNG_MS : STOP_MS;
+      if (performance.now() - began > limitMs) return;
+    }
+  }
+
+  get #hangs(): boolean {
+    return this.#clusters.some(({ waitsFor }) => waitsFor.length > 0);
+  }
+
+  #waitFor(name: string, text: string | undefined): void {
+    if (text === undefined) this.#unconnected.delete(name);
+    else this.#unconnected.set(name, text);
+    this.#reporter.changed();
   }
 
   async #recover(clusters: readonly [Cluster, Cluster], signal: AbortSignal): Promise<void> {

@@ -38,15 +38,13 @@ export function guard({ source, destination, store, lease }: Roles): void {
 }
 
 function leaseStore({ source, destination, store }: Roles, logger: Logger): LeaseStore {
-  const onWaiting = (text: string): void => logger.warn(text);
   const { clientTag: client, facts, sessionIds: sessions } = destination;
   return {
     marks: { client, sessions, user: facts.user },
     mayStillChange: () => destination.mayStillChange || source.mayStillChange,
     readLease: (signal) => store.readLease(signal),
     changeLease: (filter, pipeline, upsert) => store.changeLease(filter, pipeline, upsert),
-    endEarlier: (earlier, signal) =>
-      endEarlier({ destination, source, metadataDb: store.db, onWaiting }, earlier, signal),
+    endEarlier: (earlier, signal) => endEarlier({ destination, source, metadataDb: store.db, logger }, earlier, signal),
   };
 }
 

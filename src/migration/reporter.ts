@@ -11,8 +11,8 @@ export interface Reported {
   readonly state: State;
   readonly failure: FailureRecord | undefined;
   readonly session: Session | undefined;
-  /** What each cluster is being waited for. */
-  readonly outages: readonly string[];
+  /** What each cluster is being waited for, and what cannot be connected to. */
+  readonly waits: readonly string[];
 }
 
 /** Each is logged; so many are shown and kept. */
@@ -45,7 +45,7 @@ export class Reporter {
   }
 
   get sources(): SnapshotSources {
-    const { state, failure, session, outages } = this.#reported();
+    const { state, failure, session, waits } = this.#reported();
     return {
       state,
       failure,
@@ -57,9 +57,10 @@ export class Reporter {
       warnings: [
         ...this.#warnings,
         ...this.#more,
-        ...texts(this.#heldUp, this.#unsettled, sourceBlock(session)),
-        ...outages,
+        ...texts(this.#heldUp, this.#unsettled, session?.interruption, slowMajority(session), sourceBlock(session)),
+        ...waits,
       ],
+      interruption: session?.interruption,
       instanceId: this.#instanceId,
       startedAt: this.#startedAt,
     };
@@ -134,6 +135,16 @@ export class Reporter {
 
 function texts(...values: readonly (string | undefined)[]): string[] {
   return values.filter((value): value is string => value !== undefined);
+}
+
+/** From how late a majority's confirmation comes on it is told why everything is slow. */
+const SLOW_MAJORITY_MS = 5000;
+
+function slowMajority(session: Session | undefined): string | undefined {
+  const { lease, destination } = session?.place ?? {};
+  const delayMs = lease?.majorityDelayMs ?? 0;
+  if (destination === undefined || delayMs < SLOW_MAJORITY_MS) return undefined;
+  return `A majority of ${destination.label} confirms writes only after ${Math.round(delayMs / 1000)} s, which slows down everything. Look at the replication lag of its secondaries (rs.printSecondaryReplicationInfo())`;
 }
 
 /** The source stays blocked, which its operator must know; lifting it costs the possibility to reverse. */

@@ -2,6 +2,7 @@ import { clusterError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { linkAbort } from '../lib/signals.js';
 import { type FailureContext, fail } from './failure.js';
+import { Interruption, type Reached } from './interruption.js';
 import type { StateMachine } from './machine.js';
 import { storedOptions } from './options.js';
 import { keepLease, type Place } from './place.js';
@@ -34,12 +35,17 @@ export class Session {
   #run: RunContext;
   #lastRun: MigrationRun | undefined;
   #work: { readonly stop: () => Promise<void> } | undefined;
+  readonly #interruption: Interruption;
 
   /** Precondition: the lease is held. */
   constructor(place: Place, context: SessionContext) {
     this.place = place;
     this.#context = context;
     this.#run = runContext(place, context);
+    this.#interruption = new Interruption(place, context.logger, {
+      reached: () => this.#reached(),
+      onChange: () => context.reporter.changed(),
+    });
     context.reporter.remember([...(this.#run.verifies ? [] : [NOT_VERIFIED]), ...place.record.value.warnings]);
     this.#loses = keepLease(place.lease, context.onFatal, context.signal);
   }
@@ -58,13 +64,22 @@ export class Session {
     return this.#lastRun;
   }
 
+  /** What has ended the last run and is waited for before the next. */
+  get interruption(): string | undefined {
+    return this.#interruption.text;
+  }
+
   /** Goes through the phases from where the record says, in RUNNING or COMMITTING. */
   open(): void {
-    const { machine } = this.#context;
-    this.#run = runContext(this.place, this.#context);
-    if (machine.state === 'COMMITTING') this.#run.commitCalled.resolve();
-    const run = this.#newRun();
+    const begin = (): MigrationRun => {
+      this.#run = runContext(this.place, this.#context);
+      if (this.#context.machine.state === 'COMMITTING') this.#run.commitCalled.resolve();
+      return this.#newRun();
+    };
+    let next: MigrationRun | undefined = begin();
     this.work(async (signal) => {
+      const run = next ?? begin();
+      next = undefined;
       try {
         await run.run(signal);
       } catch (error) {
@@ -85,9 +100,9 @@ export class Session {
   reverse(): void {
     this.#context.reporter.heldUp(undefined);
     if (this.#lastRun === undefined) this.#newRun();
-    // Of two records the one that has not been committed is the new place's.
-    const isMoved = this.place.record.value.commit === undefined;
     this.work(async (signal) => {
+      // Of two records the one that has not been committed is the new place's.
+      const isMoved = this.place.record.value.commit === undefined;
       try {
         await (isMoved ? this.#arrive(signal) : this.#move(signal));
       } catch (error) {
@@ -105,6 +120,13 @@ export class Session {
     this.#newRun().copy.load(collections, partitions);
   }
 
+  #reached(): Reached {
+    const { state, phase, commit, generation = 0 } = this.place.record.value;
+    const stage = [state, phase, commit?.step, generation].join();
+    const run = this.#lastRun;
+    return { stage, events: run?.eventsApplied ?? 0, bytes: run?.copy.totals.copiedBytes ?? 0 };
+  }
+
   #newRun(): MigrationRun {
     const { phase } = this.place.record.value;
     const run = new MigrationRun(this.#run);
@@ -113,10 +135,14 @@ export class Session {
     return run;
   }
 
-  /** Runs a piece of work; what it rejects with ends the process, and the migration if it is for good. */
+  /**
+   * Runs a piece of work, and again after what may pass. What it rejects with in the end ends the process, and the
+   * migration if it is for good.
+   */
   work(task: (signal: AbortSignal) => Promise<void>): void {
     const link = linkAbort(this.#context.signal);
-    const ended = task(link.signal)
+    const ended = this.#interruption
+      .outlast(task, link.signal)
       .catch((error: unknown) =>
         link.signal.aborted ? undefined : fail(this.place, AppError.from(error), this.#context),
       )

@@ -21,6 +21,8 @@ export interface SnapshotSources {
   /** Lag in seconds, a while ago, for the time to catch up. */
   readonly earlierLag: { readonly seconds: number; readonly agoSeconds: number } | undefined;
   readonly warnings: readonly string[];
+  /** What has ended the last run and is waited for before the next. */
+  readonly interruption: string | undefined;
   readonly instanceId: string;
   readonly startedAt: Date;
 }
@@ -143,6 +145,7 @@ export function commitObstacle(sources: SnapshotSources): string | undefined {
   const { run, context, state } = sources;
   if (run === undefined || context === undefined || state !== 'RUNNING') return `the state is ${state}`;
   if (sources.failure !== undefined) return 'the migration has failed';
+  if (sources.interruption !== undefined) return sources.interruption;
   if (context.record.value.phase !== 'apply') return 'the collection copy is not complete';
   if (!run.drained) return 'the changes made during the collection copy are not applied yet';
   if (!run.indexes.settled) return 'indexes are being built';

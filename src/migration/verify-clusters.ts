@@ -71,7 +71,12 @@ export async function verifyClusters(
   const clusters: Cluster[] = [];
   try {
     const { config, wanted, logger } = options;
-    const connected = await connectClusters(config, logger, (each) => clusters.push(each), signal, PATIENCE_MS);
+    const connected = await connectClusters(
+      { ...config, connectLimitMs: PATIENCE_MS },
+      logger,
+      { onConnected: (each) => clusters.push(each) },
+      signal,
+    );
     for (const cluster of connected) refuseTopology(cluster);
     const [cluster0, cluster1] = connected;
     const [source, destination] = wanted.source === 'cluster1' ? [cluster1, cluster0] : [cluster0, cluster1];

@@ -1,5 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf } from '../cluster/errors.js';
+import { readFcv } from '../cluster/feature-version.js';
 import { blocker, type Finding, warning } from './finding.js';
 
 type Release = readonly [major: number, minor: number];
@@ -154,16 +154,4 @@ async function checkFcv(cluster: Cluster, minimum: Release, signal: AbortSignal)
       `Run setFeatureCompatibilityVersion on it, to its own release.`,
     ),
   ];
-}
-
-/** Undefined when the user may not read it; that privilege is a finding of its own. */
-async function readFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
-  const command = { getParameter: 1, featureCompatibilityVersion: 1 };
-  try {
-    const reply = await cluster.read('reading the FCV', 'admin', command, signal);
-    return (reply['featureCompatibilityVersion'] as { version: string }).version;
-  } catch (error) {
-    if (codeOf(error) === Code.Unauthorized) return undefined;
-    throw error;
-  }
 }

@@ -72,7 +72,7 @@ export async function runScanWorker(): Promise<void> {
     scanner = new LocalRangeScanner({ source: await connect(source), destination: await connect(destination) });
     tell({ type: 'ready' });
   } catch (error) {
-    const { code, message } = clusterError(error, 'a cluster', 'connecting to compare documents', 'Internal');
+    const { code, message } = clusterError(error, 'a cluster', 'connecting to compare documents');
     tell({ type: 'unconnected', code, message });
   }
 }
@@ -99,7 +99,7 @@ async function scanOne(
   try {
     tell({ type: 'done', id, outcome: await scanner.scan(scan, events, own.controller.signal) });
   } catch (error) {
-    const { code, message } = clusterError(error, 'a cluster', 'comparing documents', 'Internal');
+    const { code, message } = clusterError(error, 'a cluster', 'comparing documents');
     tell({ type: 'failed', id, code, message });
   } finally {
     running.delete(id);

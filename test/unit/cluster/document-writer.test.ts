@@ -46,10 +46,32 @@ test('a replacement in place goes on without the indexes that do not take a docu
   sent = [];
   removals.length = 0;
   refuses = false;
-  const stubborn = writerOf(() => [{ index: 0, code: 1, keyPattern: undefined, text: 'no' }]);
+  const stubborn = writerOf(() => [{ index: 0, code: 171, keyPattern: undefined, text: 'no' }]);
   const error = await stubborn.writer.replaceInPlace(target, documents, signal).catch(AppError.from);
   assert.is(error?.code, 'WriteRefused');
   assert.is(stubborn.removals.length, 1);
 });
+
+const WAYS = {
+  putSurely: (writer: DocumentWriter) => writer.putSurely(target, documents, signal),
+  append: (writer: DocumentWriter) => writer.append(target, documents, signal),
+  replaceInPlace: (writer: DocumentWriter) => writer.replaceInPlace(target, documents, signal),
+};
+
+for (const [way, write] of Object.entries(WAYS)) {
+  test(`${way}: no index falls, and no document is refused for good, for what is no fault of theirs`, async () => {
+    for (const [code, name] of [
+      [14031, 'ClusterUnreachable'],
+      [72, 'CommandRefused'],
+      [9999, 'CommandRefused'],
+    ] as const) {
+      const { writer, removals } = writerOf(() => [{ index: 0, code, keyPattern: undefined, text: 'no' }]);
+      const error = await write(writer).then(() => undefined, AppError.from);
+      assert.is(error?.code, name, `${code}: ${error?.message}`);
+      assert.match(error?.message ?? '', `(code ${code})`);
+      assert.is(removals.length, 0, `${code}`);
+    }
+  });
+}
 
 test.run();

@@ -1,7 +1,17 @@
 import { MongoNetworkError, MongoServerClosedError, MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { clusterError, isTransient, safeText } from '../../../src/cluster/errors.js';
+import {
+  clusterError,
+  isDocumentFault,
+  isIndexFault,
+  isTransient,
+  isWorthAnotherRun,
+  noteExhausted,
+  safeText,
+  statementError,
+} from '../../../src/cluster/errors.js';
+import { AppError, ERRORS, type ErrorName, ExitCode } from '../../../src/errors.js';
 
 function serverError(message: string, code = 1): MongoServerError {
   return new MongoServerError({ message, code });
@@ -24,7 +34,7 @@ test('a server error says nothing of the document that it quotes', () => {
 
 test('what no server has answered is a bug of ours, and no failure of the migration', () => {
   assert.is(clusterError(new TypeError('x is undefined'), 'cluster1', 'applying').code, 'Internal');
-  assert.is(clusterError(serverError('no such option', 72), 'cluster1', 'applying').code, 'MigrationFailed');
+  assert.is(clusterError(serverError('no such option', 72), 'cluster1', 'applying').code, 'CommandRefused');
   assert.is(clusterError(serverError('not authorized', 13), 'cluster1', 'applying').code, 'MissingPrivilege');
 });
 
@@ -35,6 +45,52 @@ test('an operation that an operator has killed is tried again', () => {
 
 test('a command that was on its way to a member that left the set is tried again', () => {
   assert.ok(isTransient(new MongoServerClosedError()));
+});
+
+/** What is done about a code: of a command, and of one statement in a reply. */
+const CODES: readonly [codes: readonly number[], command: ErrorName, statement: ErrorName][] = [
+  // The server's own condition: the command is sent again.
+  [[18, 355, 365, 1, 8, 46, 93, 94, 96, 100, 117, 211, 279, 462, 14031], 'ClusterUnreachable', 'ClusterUnreachable'],
+  [[6, 7, 64, 91, 112, 189, 10107, 11600, 13435], 'ClusterUnreachable', 'ClusterUnreachable'],
+  // The document's own fault, or that of an index: nothing but another one helps.
+  [[2, 9, 14, 28, 52, 66, 121, 171, 10334, 11000, 17280, 16755, 4770501], 'CommandRefused', 'WriteRefused'],
+  // Everything else, known or not: the run begins again.
+  [[20, 72, 73, 101, 188, 332, 371, 9999, 12587, 13297, 16500], 'CommandRefused', 'CommandRefused'],
+];
+
+test("every code passes, or has work begin again, but for what is proven to be a document's fault", () => {
+  for (const [codes, command, statement] of CODES) {
+    for (const code of codes) {
+      const ofCommand = clusterError(serverError('no', code), 'cluster1', 'applying');
+      assert.is(ofCommand.code, command, `command ${code}`);
+      assert.is(isTransient(serverError('no', code)), command === 'ClusterUnreachable', `${code}`);
+      assert.match(ofCommand.message, `(code ${code})`);
+      assert.ok(isWorthAnotherRun(ofCommand), `${code}`);
+      assert.is(ofCommand.row.exit, ExitCode.retryable, `${code} is never stored`);
+      const ofStatement = statementError('the insert', { code, text: 'no' });
+      assert.is(ofStatement.code, statement, `statement ${code}`);
+      assert.is(isDocumentFault(code), statement === 'WriteRefused', `${code}`);
+    }
+  }
+});
+
+test('an index cannot be built for what it is or holds, never for the condition of the server', () => {
+  for (const code of [67, 85, 86, 197, 359, 171, 16755, 11000]) assert.ok(isIndexFault(code), `${code}`);
+  for (const code of [1, 8, 112, 276, 279, 285, 12587, 13388, 14031, 11602])
+    assert.not.ok(isIndexFault(code), `${code}`);
+});
+
+test('what has been waited for as long as anything is does not have the work begin again', () => {
+  const cause = serverError('not primary', 10107);
+  assert.ok(isWorthAnotherRun(clusterError(cause, 'cluster1', 'applying')));
+  noteExhausted(cause);
+  assert.not.ok(isWorthAnotherRun(clusterError(cause, 'cluster1', 'applying')));
+});
+
+test('dead ends, refusals of a preflight, lost leases and bugs do not have the work begin again', () => {
+  const passing = new Set<ErrorName>(['CommandRefused', 'MissingPrivilege', 'ClusterUnreachable', 'WritesBlocked']);
+  for (const name of Object.keys(ERRORS) as ErrorName[])
+    assert.is(isWorthAnotherRun(new AppError(name, 'text')), passing.has(name), name);
 });
 
 test.run();

@@ -18,6 +18,7 @@ class FakeStore {
   mayStillChange = false;
   /** Changes wait for it, as for a majority, after they took effect. */
   majority: Promise<void> = Promise.resolve();
+  confirmed: () => Promise<void> = () => this.majority;
   fails: Error | undefined;
   renewals = 0;
 
@@ -29,7 +30,7 @@ class FakeStore {
       changeLease: async (filter, pipeline, upsert) => {
         if (this.fails !== undefined) throw this.fails;
         const changed = this.#change(filter, pipeline, upsert);
-        await this.majority;
+        await this.confirmed();
         return changed;
       },
       endEarlier: async (earlier: readonly EarlierHolder[]) => {
@@ -180,6 +181,43 @@ test('what a taker did not live to end, the next one ends', async () => {
   assert.equal(store.ended, [['client-1', 'client-2']]);
   await leaseOf(store, 'client-4', time, false).take(forever);
   assert.equal(store.ended.at(-1), ['client-3']);
+});
+
+test('a majority that confirms later than a lease lasts has it made for longer, and is told of', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const stop = new AbortController();
+  const keeping = lease.keep(stop.signal).catch(() => undefined);
+  await time.pass(10_000);
+  assert.ok(lease.majorityDelayMs < 1000);
+  store.confirmed = () => time.wait(45_000, forever);
+  await time.pass(20_000);
+  assert.ok(lease.majorityDelayMs > 10_000, 'known before the first confirmation');
+  await time.pass(160_000);
+  for (let looks = 0; looks < 100; looks++) {
+    await time.pass(2000);
+    assert.ok(lease.held, `look ${looks}`);
+  }
+  store.confirmed = () => Promise.resolve();
+  await time.pass(60_000);
+  assert.ok(lease.majorityDelayMs < 1000);
+  assert.is(store.record?.['leaseMs'], 30_000);
+  stop.abort();
+  await keeping;
+});
+
+test('a lease that was made for longer is waited for longer', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  await heldElsewhere(store, time);
+  store.record = { ...store.record, leaseMs: 90_000 };
+  const taker = leaseOf(store, 'client-2', time);
+  const taking = taker.take(forever);
+  await time.pass(91_000);
+  assert.not.ok(taker.held);
+  await time.pass(3000);
+  assert.ok(taker.held);
+  await taking;
 });
 
 test('a majority that is slow to confirm holds up no renewal', async () => {

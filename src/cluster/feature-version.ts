@@ -1,0 +1,27 @@
+import type { Cluster } from './cluster.js';
+import { Code, codeOf } from './errors.js';
+
+/** A cluster's featureCompatibilityVersion, e.g. "6.0"; undefined when it may not be read. */
+export async function readFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
+  const command = { getParameter: 1, featureCompatibilityVersion: 1 };
+  try {
+    const reply = await cluster.read('reading the featureCompatibilityVersion', 'admin', command, signal);
+    return (reply['featureCompatibilityVersion'] as { version: string }).version;
+  } catch (error) {
+    if (codeOf(error) === Code.Unauthorized) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * What to do about a featureCompatibilityVersion that was lowered: below 6.0 servers of 6.0 and later refuse commands
+ * that the migration needs, with all sorts of codes. Undefined when it is all right, or may not be read.
+ */
+export async function loweredFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
+  if (!cluster.isAtLeast(6)) return undefined;
+  const version = await readFcv(cluster, signal);
+  if (version === undefined || Number.parseFloat(version) >= 6) return undefined;
+  const [major, minor] = cluster.facts.version;
+  const command = `{setFeatureCompatibilityVersion: "${major}.${minor}"${major < 7 ? '' : ', confirm: true'}}`;
+  return `the featureCompatibilityVersion of ${cluster.label} is ${version}, with which the migration cannot go on; set it back to ${major}.${minor} with db.adminCommand(${command})`;
+}
