@@ -24,6 +24,11 @@ export interface ReplicaSetOptions {
   readonly oplogSizeMB?: number;
   /** Time after which a lost primary is replaced, in ms. Default 2000 (the server's own: 10000). */
   readonly electionTimeoutMs?: number;
+  /**
+   * Given where a member listens, resolves with the address that the set's configuration tells others, e.g. a proxy's.
+   * Its clients find it there. Default: where it listens.
+   */
+  readonly announce?: (host: string, index: number) => Promise<string>;
   /** Ends the start; what was started by then is removed. */
   readonly signal?: AbortSignal | undefined;
 }

@@ -43,6 +43,7 @@ export class ReplicaSet implements AsyncDisposable {
   readonly #tls: TlsFiles | undefined;
   readonly #mongods: MongodProcess[] = [];
   readonly #clients = new Set<MongoClient>();
+  #announced: readonly string[] = [];
   #credentials: Credentials | undefined;
   #removal: Promise<void> | undefined;
 
@@ -87,7 +88,7 @@ export class ReplicaSet implements AsyncDisposable {
 
   /** Connection string of the whole set, with credentials and TLS files where they are on. */
   get uri(): string {
-    return mongoUri(this.hosts, { replicaSet: this.name }, { credentials: this.#credentials, tls: this.#tls });
+    return mongoUri(this.#announced, { replicaSet: this.name }, { credentials: this.#credentials, tls: this.#tls });
   }
 
   /** `127.0.0.1:<port>` of each member. */
@@ -251,8 +252,9 @@ export class ReplicaSet implements AsyncDisposable {
   }
 
   async #initiate(): Promise<void> {
-    const { auth, electionTimeoutMs = 2_000, signal } = this.#options;
-    const members = this.hosts.map((host, index) => ({ _id: index, host }));
+    const { announce = async (host: string) => host, auth, electionTimeoutMs = 2_000, signal } = this.#options;
+    this.#announced = await Promise.all(this.hosts.map(announce));
+    const members = this.#announced.map((host, index) => ({ _id: index, host }));
     const settings = { electionTimeoutMillis: electionTimeoutMs, heartbeatIntervalMillis: electionTimeoutMs / 4 };
     await this.#adminCommand(0, { replSetInitiate: { _id: this.name, members, settings } });
     const primary = await this.waitForPrimary(READY_MS, signal);
