@@ -28,6 +28,8 @@ export interface CopyContext {
   /** Ranges copied at the same time. */
   readonly parallelRanges: number;
   readonly naturalOrder: NaturalOrder;
+  /** Collections are cut into pieces of about so many bytes. */
+  readonly partitionBytes: number;
   /** Undefined: every document is copied. */
   readonly filter: DocumentFilter | undefined;
 }

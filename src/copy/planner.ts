@@ -7,7 +7,8 @@ import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { isNatural, type NaturalOrder } from './natural-order.js';
 
-const PARTITION_BYTES = 64 * 1024 * 1024;
+/** Size of a partition in bytes. */
+export const PARTITION_BYTES = 64 * 1024 * 1024;
 const MAX_PARTITIONS = 2000;
 const PARALLEL_PLANS = 8;
 
@@ -17,6 +18,8 @@ export interface PlanContext {
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   readonly naturalOrder: NaturalOrder;
+  /** Collections are cut into pieces of about so many bytes. */
+  readonly partitionBytes: number;
 }
 
 /**
@@ -25,14 +28,9 @@ export interface PlanContext {
  * collection, and one that is to be copied in natural order, is one.
  */
 export async function planCopy(context: PlanContext, signal: AbortSignal): Promise<void> {
-  const { source, store, collections, naturalOrder } = context;
+  const { store, collections } = context;
   const pending = collections.live().filter((each) => each.copy.status === 'pending');
-  const plans = await mapLimit(
-    pending,
-    PARALLEL_PLANS,
-    (each, inner) => plan(source, each, naturalOrder, inner),
-    signal,
-  );
+  const plans = await mapLimit(pending, PARALLEL_PLANS, (each, inner) => plan(context, each, inner), signal);
   await store.savePartitions(
     plans.flatMap((each) => each.partitions),
     signal,
@@ -47,15 +45,14 @@ export async function planCopy(context: PlanContext, signal: AbortSignal): Promi
 }
 
 async function plan(
-  source: Cluster,
+  { source, naturalOrder, partitionBytes }: PlanContext,
   collection: MigratedCollection,
-  naturalOrder: NaturalOrder,
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
   const size = await collectionSize(source, collection.sourceNs, uuid, signal);
   const resumable = await isNatural(source, collection, size.bytes, naturalOrder, signal);
-  const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / PARTITION_BYTES));
+  const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / partitionBytes));
   const sample = { partitions: wanted, documents: size.documents };
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);
   const natural = bounds.length === 0;

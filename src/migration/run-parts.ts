@@ -93,6 +93,7 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
     logger: log,
     parallelRanges: load.parallelRanges,
     naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: context.detectAboveBytes },
+    partitionBytes: context.partitionBytes,
     filter,
   };
 }
