@@ -25,9 +25,10 @@ export interface PlanContext {
 /**
  * Cuts every collection whose copy is pending into partitions and stores them. A partition is a half-open range of
  * `_id`s in the server's own order, so that every type and collation is covered (docs/03-copy.md); a small or capped
- * collection, and one that is to be copied in natural order, is one.
+ * collection, and one that is to be copied in natural order, is one. Resolves with the ids of those collections:
+ * nothing of them has been copied yet.
  */
-export async function planCopy(context: PlanContext, signal: AbortSignal): Promise<void> {
+export async function planCopy(context: PlanContext, signal: AbortSignal): Promise<ReadonlySet<string>> {
   const { store, collections } = context;
   const pending = collections.live().filter((each) => each.copy.status === 'pending');
   const plans = await mapLimit(pending, PARALLEL_PLANS, (each, inner) => plan(context, each, inner), signal);
@@ -42,6 +43,7 @@ export async function planCopy(context: PlanContext, signal: AbortSignal): Promi
     })),
     signal,
   );
+  return new Set(pending.map(({ id }) => id));
 }
 
 async function plan(

@@ -57,7 +57,13 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
           { ...whole, lower: half },
         ]
       : [whole];
-  const copier = new LocalRangeCopier(source, await writerHere(), new ByteBudget(1_000_000), silentLogger);
+  const copier = new LocalRangeCopier({
+    source,
+    destination,
+    writer: await writerHere(),
+    budget: new ByteBudget(1_000_000),
+    logger: silentLogger,
+  });
   const listener = { written: () => undefined, marked: () => Promise.resolve() };
   const common: Omit<RangeTask, 'lower' | 'upper'> = {
     ns: NS,
@@ -66,6 +72,8 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
     natural: kind !== 'ranges',
     resumable: kind === 'resumable',
     marks: [],
+    position: undefined,
+    isAgain: false,
     filter: new Map(),
     ordered: false,
     batchDocuments: 10,
