@@ -180,7 +180,7 @@ export class DocumentWriter {
     const refusals: Refusal[] = [];
     let rest = documents;
     for (let tries = 1; ; tries++) {
-      rest = (await findStored(this.#cluster, target, rest, signal)).others;
+      rest = (await findStored(this.#cluster, target, { documents: rest, isRun: false }, signal)).others;
       if (rest.length === 0) return refusals;
       await this.#delete(target, rest, signal);
       const refused = await this.send(target, 'insert', rest, false, signal);

@@ -1,6 +1,9 @@
+import { decodeOrdered, survivesDecoding } from './bson.js';
 import { queryValue } from './carried-value.js';
 import type { Cluster } from './cluster.js';
+import { isMoved } from './errors.js';
 import { nsText } from './namespace.js';
+import { rawBatches } from './raw-cursor.js';
 import { idDocument } from './raw-document.js';
 import { type CollectionAt, readByIds } from './read-by-id.js';
 
@@ -8,9 +11,19 @@ import { type CollectionAt, readByIds } from './read-by-id.js';
 export interface StoredDocuments {
   /** Those that a majority does not have byte for byte, in the order given. */
   readonly others: readonly Buffer[];
-  /** How many `_id`s were found, whatever their documents hold. */
+  /** How many documents were met. */
   readonly found: number;
 }
+
+/** Documents to be looked for. */
+export interface LookedFor {
+  readonly documents: readonly Buffer[];
+  /** Whether they follow each other by `_id`, in the collection's own order, with few others in between. */
+  readonly isRun: boolean;
+}
+
+/** Below it, a scan saves nothing. */
+const MIN_RUN = 10;
 
 /**
  * Looks which of these documents a majority has as they are: reading them costs a fraction of writing what is there
@@ -20,29 +33,69 @@ export interface StoredDocuments {
 export async function findStored(
   cluster: Cluster,
   target: CollectionAt,
-  documents: readonly Buffer[],
+  { documents, isRun }: LookedFor,
   signal: AbortSignal,
 ): Promise<StoredDocuments> {
-  const ids = documents.map((doc) => idDocument(doc));
-  const asked = ids.filter((id): id is Buffer => id !== undefined && queryValue(id) !== undefined);
-  if (asked.length === 0) return { others: documents, found: 0 };
+  const wanted = new Map<string, Buffer>();
+  const ids: Buffer[] = [];
+  for (const doc of documents) {
+    const id = idDocument(doc);
+    if (id === undefined) continue;
+    ids.push(id);
+    wanted.set(keyOf(id), doc);
+  }
   return cluster.attempt(`comparing with ${nsText(target.ns)}`, signal, async () => {
-    const wanted = new Map(documents.map((doc, index) => [keyOf(ids[index]), doc]));
     const same = new Set<Buffer>();
     let found = 0;
-    for await (const batch of readByIds(cluster, target, asked, signal)) {
-      // The next write tells that the collection is gone.
-      if (batch === 'gone') break;
-      found += batch.length;
-      for (const stored of batch) {
-        const doc = wanted.get(keyOf(idDocument(stored)));
-        if (doc?.equals(stored) === true) same.add(doc);
+    for await (const stored of storedAmong(cluster, target, { ids, isRun }, signal)) {
+      found += stored.length;
+      for (const each of stored) {
+        const id = idDocument(each);
+        const doc = id === undefined ? undefined : wanted.get(keyOf(id));
+        if (doc?.equals(each) === true) same.add(doc);
       }
     }
-    return { others: documents.filter((doc) => !same.has(doc)), found };
+    return { others: same.size === 0 ? documents : documents.filter((doc) => !same.has(doc)), found };
   });
 }
 
-function keyOf(id: Buffer | undefined): string {
-  return id?.toString('latin1') ?? '';
+/** Nothing where the collection is gone: the next write tells that. */
+async function* storedAmong(
+  cluster: Cluster,
+  target: CollectionAt,
+  { ids, isRun }: { readonly ids: readonly Buffer[]; readonly isRun: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<readonly Buffer[]> {
+  const [first, last] = [ids[0], ids.at(-1)];
+  if (first === undefined || last === undefined) return;
+  const isScan = isRun && ids.length >= MIN_RUN && survivesDecoding(first) && survivesDecoding(last);
+  if (isScan) yield* scan(cluster, target, { first, last }, signal);
+  const named = (isScan ? [last] : ids).filter((id) => queryValue(id) !== undefined);
+  for await (const batch of readByIds(cluster, target, named, signal)) if (batch !== 'gone') yield batch;
+}
+
+/** From the first `_id` to before the last one. */
+async function* scan(
+  cluster: Cluster,
+  { ns, uuid }: CollectionAt,
+  { first, last }: { readonly first: Buffer; readonly last: Buffer },
+  signal: AbortSignal,
+): AsyncGenerator<readonly Buffer[]> {
+  const command = {
+    find: ns.coll,
+    hint: { _id: 1 },
+    min: decodeOrdered(first),
+    max: decodeOrdered(last),
+    ...(uuid !== undefined && cluster.isAtLeast(6) ? { collectionUUID: uuid } : {}),
+    readConcern: { level: 'majority', ...(cluster.now === undefined ? {} : { afterClusterTime: cluster.now }) },
+  };
+  try {
+    for await (const { documents } of rawBatches(cluster, { db: ns.db, command }, signal)) yield documents;
+  } catch (error) {
+    if (!isMoved(error)) throw error;
+  }
+}
+
+function keyOf(id: Buffer): string {
+  return id.toString('latin1');
 }

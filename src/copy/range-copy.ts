@@ -177,7 +177,7 @@ export class RangeCopy {
     const started = performance.now();
     const { ordered, target } = this.#task;
     if (ordered) await this.#parts.writer.append(target, documents, signal);
-    else await this.#writes.put(documents, signal);
+    else await this.#writes.put(documents, !this.#isNatural, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
     metrics.copyBatchBytes.record(documents.reduce((sum, doc) => sum + doc.length, 0));

@@ -31,11 +31,12 @@ export class ResumedWrites {
     this.#missing = 0;
   }
 
-  async put(documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+  /** `isRun`: they follow each other by `_id`. */
+  async put(documents: readonly Buffer[], isRun: boolean, signal: AbortSignal): Promise<void> {
     const { destination, writer, target, enough } = this.#options;
     let others = documents;
     if (this.#looks) {
-      const stored = await findStored(destination, target, documents, signal);
+      const stored = await findStored(destination, target, { documents, isRun }, signal);
       others = stored.others;
       this.#missing = stored.found > 0 ? 0 : this.#missing + documents.length;
       if (this.#missing >= enough) this.#looks = false;
