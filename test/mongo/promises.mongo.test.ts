@@ -115,6 +115,50 @@ test('changes that a lane has in flight when the process stops are applied by th
   await within(TEST_MS, migrate(), 'the migration');
 });
 
+test('what a lane has written without telling so is applied once more by the next process, to the same end', async () => {
+  const migrate = async (): Promise<void> => {
+    await items.insertMany([{ _id: 1, n: 1 }]);
+    const lanes = new HeldLanes();
+    {
+      await using harness = await MigrationHarness.open(ends, { disableVerification: true }, lanes.hooks);
+      await harness.sync();
+      const lane = lanes.hold('after', ({ collection }) => collection.ns.coll === 'items');
+      await items.bulkWrite([
+        { insertOne: { document: { _id: 2 } } },
+        { updateOne: { filter: { _id: 1 }, update: { $inc: { n: 1 } } } },
+        { insertOne: { document: { _id: 3 } } },
+        { deleteOne: { filter: { _id: 3 } } },
+      ]);
+      await lane.entered;
+    }
+    await using harness = await MigrationHarness.open(ends, { disableVerification: true });
+    await harness.commit();
+    await assertEqualClusters(source, destination);
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
+test('a commit waits for what the lanes have in flight', async () => {
+  const migrate = async (): Promise<void> => {
+    await items.insertOne({ _id: 1 });
+    const lanes = new HeldLanes();
+    await using harness = await MigrationHarness.open(ends, { disableVerification: true }, lanes.hooks);
+    await harness.sync();
+    const lane = lanes.hold('before', ({ collection }) => collection.ns.coll === 'items');
+    await items.insertOne({ _id: 2 });
+    await lane.entered;
+    await harness.migration.commit();
+    await storedWhen(destination, 'the commit time', ({ commit }) => commit?.time !== undefined);
+    await renewed();
+    assert.is((await storedMigration(destination))?.['commit']?.step, 'drain');
+    assert.ok(lane.isHeld);
+    lane.release();
+    await harness.until(({ state }) => state === 'COMMITTED', 'COMMITTED');
+    await assertEqualClusters(source, destination);
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
 test('no index is built before what was written during the copy has been applied', async () => {
   const migrate = async (): Promise<void> => {
     await items.insertMany([{ _id: 1, n: 1 }]);

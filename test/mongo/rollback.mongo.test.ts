@@ -11,10 +11,13 @@ import { RawWriter, uuidText } from '../../src/cluster/raw-writes.js';
 import { LocalRangeCopier, type RangeTask } from '../../src/copy/range-copier.js';
 import { ByteBudget } from '../../src/lib/limit.js';
 import type { MigratedCollection } from '../../src/metadata/collections.js';
+import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
+import { MigrationHarness } from '../support/migration-harness.js';
 import { cutReplication } from '../support/rollback.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
+import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 180_000;
@@ -27,7 +30,7 @@ interface Item {
 
 const [sourceSet, destinationSet] = await Promise.all([
   sharedSet(test, { name: 'source', members: 3, setParameters: FAIL_POINTS }),
-  sharedSet(test, { name: 'destination' }),
+  sharedSet(test, { name: 'destination', members: 3, setParameters: FAIL_POINTS }),
 ]);
 const [source, destination] = await Promise.all([
   sharedCluster(test, 'cluster0', sourceSet),
@@ -142,5 +145,60 @@ for (const kind of ['ranges', 'natural', 'resumable', 'refetch'] as const) {
     await within(TEST_MS, check(), kind);
   });
 }
+
+test('a rollback on the source in the middle of a migration: it ends as the source is then', async () => {
+  const migrate = async (): Promise<void> => {
+    await resetClusters(sourceClient, destinationClient);
+    await original?.insertMany(
+      [
+        { _id: 1, n: 0 },
+        { _id: 2, n: 0 },
+      ],
+      { writeConcern: { w: 'majority' } },
+    );
+    await using harness = await MigrationHarness.open({ source: sourceSet, destination: destinationSet });
+    await harness.sync();
+    {
+      await using cut = await cutReplication(sourceSet);
+      const alone = cut.client.db(NS.db);
+      await alone.collection<Item>(NS.coll).updateOne({ _id: 1 }, { $set: { n: 1 } }, { writeConcern: { w: 1 } });
+      await alone.collection<Item>(NS.coll).deleteOne({ _id: 2 }, { writeConcern: { w: 1 } });
+      await alone.createCollection('undone', { writeConcern: { w: 1 } });
+      await cut.rollBack();
+    }
+    await original?.insertOne({ _id: 3, n: 0 }, { writeConcern: { w: 'majority' } });
+    await harness.commit();
+    await assertEqualClusters(sourceClient, destinationClient);
+    assert.is(await copied?.countDocuments(), 3);
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
+
+test('what was applied and is rolled back on the destination is applied again', async () => {
+  const migrate = async (): Promise<void> => {
+    await resetClusters(sourceClient, destinationClient);
+    await original?.insertOne({ _id: 1, n: 0 });
+    await using harness = await MigrationHarness.open({ source: sourceSet, destination: destinationSet });
+    await harness.sync();
+    {
+      await using cut = await cutReplication(destinationSet);
+      const alone = cut.client.db(NS.db);
+      await original?.insertOne({ _id: 2, n: 0 }, { writeConcern: { w: 'majority' } });
+      await original?.updateOne({ _id: 1 }, { $set: { n: 1 } }, { writeConcern: { w: 'majority' } });
+      await sourceClient.db(NS.db).createCollection('made', { writeConcern: { w: 'majority' } });
+      const applied = async (): Promise<boolean> =>
+        (await alone.collection<Item>(NS.coll).findOne({ _id: 2 })) !== null;
+      await eventually(TEST_MS, applied, 'the insert on the primary that is cut off');
+      await cut.rollBack();
+    }
+    await harness.commit();
+    await assertEqualClusters(sourceClient, destinationClient);
+    assert.equal(await copied?.find().sort({ _id: 1 }).toArray(), [
+      { _id: 1, n: 1 },
+      { _id: 2, n: 0 },
+    ]);
+  };
+  await within(TEST_MS, migrate(), 'the migration');
+});
 
 test.run();
