@@ -7,6 +7,7 @@ import { type Namespace, nsText } from './namespace.js';
 import { holdsEmptyTimestamp, idDocument } from './raw-document.js';
 import { deleteStatement, literalReplaceStatement } from './raw-statements.js';
 import { isDuplicateId, type RawWriter, type WriteError } from './raw-writes.js';
+import { findStored } from './stored-documents.js';
 
 /** A collection on the destination, by name and UUID. */
 export interface WriteTarget {
@@ -185,12 +186,17 @@ export class DocumentWriter {
     await this.#removeIndexes(target, signal);
   }
 
-  /** Again where the first answer was lost: what it left is deleted and inserted once more, never taken for granted. */
+  /**
+   * Only those that a majority does not have as they are: what an interrupted attempt has written is there. Again where
+   * the first answer was lost: what it left is looked at once more, never taken for granted.
+   */
   async #replace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     metrics.duplicateKeys.add(documents.length);
     const refusals: Refusal[] = [];
     let rest = documents;
-    for (let tries = 1; rest.length > 0; tries++) {
+    for (let tries = 1; ; tries++) {
+      rest = (await findStored(this.#cluster, target, { documents: rest, isRun: false }, signal)).others;
+      if (rest.length === 0) return refusals;
       await this.#delete(target, rest, signal);
       const refused = await this.send(target, 'insert', rest, false, signal);
       if (refused[0] !== undefined && tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
@@ -198,7 +204,6 @@ export class DocumentWriter {
       refusals.push(...outcome.refusals);
       rest = outcome.duplicates;
     }
-    return refusals;
   }
 
   async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {

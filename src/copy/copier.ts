@@ -28,8 +28,17 @@ export interface CopyContext {
   /** Ranges copied at the same time. */
   readonly parallelRanges: number;
   readonly naturalOrder: NaturalOrder;
+  /** Collections are cut into pieces of about so many bytes. */
+  readonly partitionBytes: number;
   /** Undefined: every document is copied. */
   readonly filter: DocumentFilter | undefined;
+}
+
+/** How a partition is to be read. */
+interface Reading {
+  readonly afterTime: Timestamp;
+  /** An earlier process may have written some of it. */
+  readonly isAgain: boolean;
 }
 
 const READ_BYTES = 4 * 1024 * 1024;
@@ -38,11 +47,11 @@ const EVERYTHING: OrderedDoc = new Map();
 
 /**
  * Copies all collections, largest first, many ranges at a time. A range is marked done only after a majority has its
- * documents; a restart copies the others again. Source: docs/03-copy.md.
+ * documents; a restart goes on with the others where they were. Source: docs/03-copy.md.
  */
 export async function copyCollections(context: CopyContext, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
   const { store, collections, progress, logger } = context;
-  await planCopy(context, signal);
+  const fresh = await planCopy(context, signal);
   const partitions = await store.loadPartitions(signal);
   progress.load(collections, partitions);
   const open = partitions.filter((each) => !each.done).sort(bySize(collections));
@@ -54,7 +63,7 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
     context.parallelRanges,
     async (partition, inner) => {
       await traced('copy partition', { partition: partition.id }, () =>
-        copyPartition(context, partition, afterTime, inner),
+        copyPartition(context, partition, { afterTime, isAgain: !fresh.has(partition.collection) }, inner),
       );
       done++;
       logger.debug(`Completed writing ${done} / ${total} partitions`);
@@ -83,7 +92,7 @@ export async function copyAgain(
     documents: 0,
     bytes: 0,
   };
-  const task = rangeTask(context, collection, partition, afterTime);
+  const task = rangeTask(context, collection, partition, { afterTime, isAgain: false });
   do await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
   while ((await context.ranges.copy(task, UNOBSERVED, signal)) === 'restart');
 }
@@ -91,13 +100,13 @@ export async function copyAgain(
 async function copyPartition(
   context: CopyContext,
   partition: PartitionRecord,
-  afterTime: Timestamp,
+  reading: Reading,
   signal: AbortSignal,
 ): Promise<void> {
   const { store, collections, progress } = context;
   const collection = collections.get(partition.collection);
   if (collection === undefined) throw new InvariantError(`partition ${partition.id} is of no collection`);
-  const task = rangeTask(context, collection, partition, afterTime);
+  const task = rangeTask(context, collection, partition, reading);
   const started = performance.now();
   let documents = 0;
   let bytes = 0;
@@ -110,7 +119,7 @@ async function copyPartition(
   };
   const listener: CopyListener = {
     written: count,
-    marked: (marks, inner) => store.savePartitions([{ ...partition, marks }], inner),
+    marked: (place, inner) => store.savePartitions([{ ...partition, ...place }], inner),
   };
   // An earlier process may have copied half of a capped collection: its order is only right from an empty start.
   if (collection.capped) await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
@@ -119,7 +128,7 @@ async function copyPartition(
     await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
     count(-documents, -bytes);
   }
-  await store.savePartitions([{ ...partition, marks: [], done: true, documents, bytes }], signal);
+  await store.savePartitions([{ ...partition, marks: [], position: undefined, done: true, documents, bytes }], signal);
   progress.partitionDone(collection.id);
   metrics.partitionsCompleted.add(1);
   metrics.partitionDuration.record(performance.now() - started);
@@ -131,7 +140,7 @@ function rangeTask(
   context: CopyContext,
   collection: MigratedCollection,
   partition: PartitionRecord,
-  afterTime: Timestamp,
+  { afterTime, isAgain }: Reading,
 ): RangeTask {
   if (collection.destinationUuid === undefined)
     throw new InvariantError(`${collection.name} has not been created on the destination`);
@@ -146,6 +155,8 @@ function rangeTask(
     natural: partition.natural,
     resumable: partition.resumable,
     marks: partition.marks,
+    position: partition.position,
+    isAgain,
     filter: context.filter?.query() ?? EVERYTHING,
     ordered: collection.capped,
     batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),

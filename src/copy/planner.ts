@@ -7,7 +7,8 @@ import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { isNatural, type NaturalOrder } from './natural-order.js';
 
-const PARTITION_BYTES = 64 * 1024 * 1024;
+/** Size of a partition in bytes. */
+export const PARTITION_BYTES = 64 * 1024 * 1024;
 const MAX_PARTITIONS = 2000;
 const PARALLEL_PLANS = 8;
 
@@ -17,22 +18,20 @@ export interface PlanContext {
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   readonly naturalOrder: NaturalOrder;
+  /** Collections are cut into pieces of about so many bytes. */
+  readonly partitionBytes: number;
 }
 
 /**
  * Cuts every collection whose copy is pending into partitions and stores them. A partition is a half-open range of
  * `_id`s in the server's own order, so that every type and collation is covered (docs/03-copy.md); a small or capped
- * collection, and one that is to be copied in natural order, is one.
+ * collection, and one that is to be copied in natural order, is one. Resolves with the ids of those collections:
+ * nothing of them has been copied yet.
  */
-export async function planCopy(context: PlanContext, signal: AbortSignal): Promise<void> {
-  const { source, store, collections, naturalOrder } = context;
+export async function planCopy(context: PlanContext, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  const { store, collections } = context;
   const pending = collections.live().filter((each) => each.copy.status === 'pending');
-  const plans = await mapLimit(
-    pending,
-    PARALLEL_PLANS,
-    (each, inner) => plan(source, each, naturalOrder, inner),
-    signal,
-  );
+  const plans = await mapLimit(pending, PARALLEL_PLANS, (each, inner) => plan(context, each, inner), signal);
   await store.savePartitions(
     plans.flatMap((each) => each.partitions),
     signal,
@@ -44,18 +43,18 @@ export async function planCopy(context: PlanContext, signal: AbortSignal): Promi
     })),
     signal,
   );
+  return new Set(pending.map(({ id }) => id));
 }
 
 async function plan(
-  source: Cluster,
+  { source, naturalOrder, partitionBytes }: PlanContext,
   collection: MigratedCollection,
-  naturalOrder: NaturalOrder,
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
   const size = await collectionSize(source, collection.sourceNs, uuid, signal);
   const resumable = await isNatural(source, collection, size.bytes, naturalOrder, signal);
-  const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / PARTITION_BYTES));
+  const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / partitionBytes));
   const sample = { partitions: wanted, documents: size.documents };
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);
   const natural = bounds.length === 0;

@@ -94,6 +94,7 @@ export function toPartition(doc: Doc): PartitionRecord {
     natural: doc['natural'] === true,
     resumable: doc['resumable'] === true,
     marks: ((doc['marks'] ?? []) as Doc[]).map(toMark),
+    ...toPosition(doc['position']),
     done: doc['done'] === true,
     documents: Number(doc['documents']),
     bytes: Number(doc['bytes']),
@@ -115,6 +116,12 @@ function toMark(doc: Doc): NaturalMark {
     documents: Number(doc['documents']),
     bytes: Number(doc['bytes']),
   };
+}
+
+function toPosition(value: unknown): Pick<PartitionRecord, 'position'> {
+  if (value === undefined || value === null) return {};
+  const doc = value as Doc;
+  return { position: { id: bytes(doc['id']), documents: Number(doc['documents']), bytes: Number(doc['bytes']) } };
 }
 
 function toIntent(value: unknown): DdlRecord['intent'] {

@@ -110,7 +110,18 @@ export interface PartitionRecord {
   readonly resumable: boolean;
   /** Of a resumable one: where to go on, oldest first. */
   readonly marks: readonly NaturalMark[];
+  /** Of one that is read in `_id` order: where to go on. Absent: at its lower bound. */
+  readonly position?: RangeMark | undefined;
   readonly done: boolean;
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** A point of a range in `_id` order: a majority of the destination has everything before it, and its own document. */
+export interface RangeMark {
+  /** `{_id: …}` raw. */
+  readonly id: Buffer;
+  /** What was written by then. */
   readonly documents: number;
   readonly bytes: number;
 }

@@ -58,7 +58,7 @@ export interface Migration extends MigrationControl {
 }
 
 /** What tests may put in the way of a migration's work. */
-export type MigrationHooks = Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes'>>;
+export type MigrationHooks = Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes' | 'partitionBytes'>>;
 
 /** Makes a migration; nothing is connected before `run`. */
 export function createMigration(config: MigrationConfig, logger: Logger, hooks: MigrationHooks = {}): Migration {

@@ -38,4 +38,6 @@ export interface RunContext {
   readonly wrapApplier: (applier: LaneApplier) => LaneApplier;
   /** Size in bytes above which collections are looked at for random `_id`s; tests have none that are so large. */
   readonly detectAboveBytes: number;
+  /** Size in bytes of the pieces that collections are copied in; tests have none that are cut otherwise. */
+  readonly partitionBytes: number;
 }

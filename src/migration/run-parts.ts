@@ -81,7 +81,13 @@ export function startTimeOf({ record }: RunContext): Timestamp {
 export function copyContextOf({ context, filter, copy }: RunParts, writer: DocumentWriter): CopyContext {
   const { source, destination, record, collections, load, logger } = context;
   const log = logger.component('copy');
-  const ranges = new LocalRangeCopier(source, writer, new ByteBudget(load.copyBytes), log);
+  const ranges = new LocalRangeCopier({
+    source,
+    destination,
+    writer,
+    budget: new ByteBudget(load.copyBytes),
+    logger: log,
+  });
   const { copyInNaturalOrder, detectRandomId } = storedOptions(record.value);
   return {
     source,
@@ -93,6 +99,7 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
     logger: log,
     parallelRanges: load.parallelRanges,
     naturalOrder: { named: copyInNaturalOrder, detectRandomId, detectAboveBytes: context.detectAboveBytes },
+    partitionBytes: context.partitionBytes,
     filter,
   };
 }

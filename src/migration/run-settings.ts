@@ -1,5 +1,6 @@
 import { Scope } from '../cluster/scope.js';
 import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
+import { PARTITION_BYTES } from '../copy/planner.js';
 import type { Logger } from '../lib/logger.js';
 import { deferred } from '../lib/tasks.js';
 import { CollectionMap } from '../metadata/collections.js';
@@ -19,7 +20,7 @@ export interface RunSettings {
   readonly loadLevelIsDefault: boolean;
   readonly disableVerification: boolean;
   /** What tests put in the way. */
-  readonly hooks: Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes'>>;
+  readonly hooks: Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes' | 'partitionBytes'>>;
   /** How long a commit tries to block the source, in milliseconds. */
   readonly blockLimitMs: number;
 }
@@ -55,5 +56,6 @@ export function runContext(place: Place, settings: RunSettings): RunContext {
     onChange: () => reporter.changed(),
     wrapApplier: settings.hooks.wrapApplier ?? ((applier) => applier),
     detectAboveBytes: settings.hooks.detectAboveBytes ?? DETECT_ABOVE_BYTES,
+    partitionBytes: settings.hooks.partitionBytes ?? PARTITION_BYTES,
   };
 }

@@ -120,6 +120,40 @@ test('docs/compatibility.md names for every row a test file that is there, but f
   }
 });
 
+/** The titles of a file's tests, as they are written. */
+function titlesOf(file: string): string[] {
+  const titles = read(file).matchAll(/\b(?:test|timed|proxied)\(\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1/g);
+  return [...titles].map(([, , title = '']) => title.replace(/\\(['"`])/g, '$1'));
+}
+
+/** Whether a title is of that name; `…` in it stands for anything. */
+function isNamed(title: string, name: string): boolean {
+  const parts = name.split('…').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`, 's').test(title);
+}
+
+test('docs/promises.md names for every promise a test that is there', () => {
+  const rows = [...read('docs/promises.md').matchAll(/^\| .* \| `(test\/[\w./-]+\.test\.ts)`: (.+) \|$/gm)];
+  assert.ok(rows.length > 50);
+  const missing = rows.filter(
+    ([, file = '', name = '']) => !existsSync(file) || !titlesOf(file).some((title) => isNamed(title, name)),
+  );
+  assert.equal(
+    missing.map(([row]) => row),
+    [],
+  );
+});
+
+test('docs/promises.md names every invariant of the other pages', () => {
+  const told = read('docs/promises.md');
+  const invariants = PAGES.flatMap((page) => [...read(page).matchAll(/^\| ([SLCAIK]\d+) \|/gm)].map(([, id]) => id));
+  assert.ok(invariants.length > 30);
+  assert.equal(
+    invariants.filter((id) => !new RegExp(`\\b${id}\\b`).test(told)),
+    [],
+  );
+});
+
 test('docs/operations.md tells of every metric, and says which are not recorded yet', () => {
   const source = read('src/metrics.ts');
   const names = [...new Set(source.match(/(?<=')mongo(?:sync|ferry)_[a-z_]+(?=')/g))];

@@ -1,8 +1,11 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { ChangeEvent } from '../../../src/apply/event.js';
+import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline } from '../../../src/apply/pipeline.js';
-import { encode } from '../../../src/cluster/bson.js';
-import { uuidFrom } from '../../../src/cluster/raw-writes.js';
+import { encode, Timestamp } from '../../../src/cluster/bson.js';
+import { uuidFrom, uuidText } from '../../../src/cluster/raw-writes.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { answeringStream, STREAM_TIME, streamReply } from '../../support/answering-stream.js';
 import { silentLogger } from '../../support/silent-logger.js';
@@ -48,6 +51,93 @@ test('the changes of a transaction share a time: it is reached once the last of 
   assert.is(isReached, false);
   third.resolve(streamReply({ nextBatch: [] }));
   await reaching;
+  stop.abort();
+});
+
+const ITEMS = uuidFrom(Buffer.alloc(16, 1));
+
+/** A change of one document, `increment` within the second of {@link STREAM_TIME}. */
+function insertOf(id: number, increment: number): Buffer {
+  return encode({
+    operationType: 'insert',
+    clusterTime: new Timestamp({ t: 16, i: increment }),
+    collectionUUID: ITEMS,
+    ns: { db: 'shop', coll: 'items' },
+    documentKey: { _id: id },
+    fullDocument: { _id: id },
+  });
+}
+
+interface Applying {
+  readonly pipeline: ApplyPipeline;
+  /** Operations given to the only lane, by the moment they were given. */
+  readonly given: Operation[];
+  /** The events that were judged late. */
+  readonly late: ChangeEvent[];
+}
+
+/** A pipeline whose one collection's changes go to `apply`. */
+function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Applying {
+  const given: Operation[] = [];
+  const late: ChangeEvent[] = [];
+  const collection = { id: uuidText(ITEMS), dropped: false, ns: { db: 'shop', coll: 'items' } };
+  const context = {
+    source: answeringStream(replies),
+    scope: { stages: () => [], follows: async () => true },
+    store: { loadDdl: async () => ({ done: undefined, intent: undefined }) },
+    collections: { get: () => collection, live: () => [collection] },
+    appliers: [
+      {
+        apply: async (operations: readonly Operation[]) => {
+          given.push(...operations);
+          await apply();
+        },
+      },
+    ],
+    windowBytes: 10_000,
+    rawDeltas: false,
+    filter: undefined,
+    logger: silentLogger,
+    onLateEvent: async (event: ChangeEvent) => void late.push(event),
+  };
+  return { pipeline: new ApplyPipeline(context as unknown as ApplyContext, undefined), given, late };
+}
+
+test('the safe position does not move before the writes are done, however much comes after them', async () => {
+  const written = deferred<void>();
+  const later = deferred<unknown>();
+  const replies = [
+    Promise.resolve(streamReply({ firstBatch: [insertOf(1, 2)] })),
+    Promise.resolve(streamReply({ nextBatch: [] })),
+    Promise.resolve(streamReply({ nextBatch: [] })),
+    later.promise,
+  ];
+  const { pipeline, given } = applying(replies, () => written.promise);
+  const stop = new AbortController();
+  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  await eventually(WAIT_MS, () => given.length === 1 && replies.length === 0, 'everything being read');
+  for (let n = 0; n < 20; n++) await turn();
+  assert.is(pipeline.status.safe, undefined);
+  written.resolve();
+  await eventually(WAIT_MS, () => pipeline.status.safe?.eventsApplied === 1, 'the position moving');
+  stop.abort();
+});
+
+test('an event that comes while the end of the line is being fixed is judged by it, never applied', async () => {
+  const event = deferred<unknown>();
+  const replies = [Promise.resolve(streamReply({ firstBatch: [] })), event.promise];
+  const { pipeline, given, late } = applying(replies, async () => undefined);
+  const stop = new AbortController();
+  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  await eventually(WAIT_MS, () => replies.length === 0, 'the stream being read');
+  await pipeline.setFence(async () => {
+    // The time is taken; before it is known here, somebody writes, and the stream tells of it.
+    event.resolve(streamReply({ nextBatch: [insertOf(1, 5)] }));
+    for (let n = 0; n < 50; n++) await turn();
+    return new Timestamp({ t: 16, i: 4 });
+  });
+  await eventually(WAIT_MS, () => late.length + given.length > 0, 'the event being met');
+  assert.equal([given.length, late.length], [0, 1]);
   stop.abort();
 });
 

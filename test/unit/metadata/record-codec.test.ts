@@ -41,6 +41,11 @@ test('a collection, a view and a partition are read as they were stored', () => 
   const partition = { id: '0a:1', collection: '0a', lower: raw, natural: true, resumable: true, marks: [mark] };
   const whole = { ...partition, upper: undefined, ...counts };
   assert.equal(codec.toPartition(stored(codec.fromPartition(whole))), whole);
+  const position = { id: raw, documents: 1, bytes: 2 };
+  const positioned = { ...whole, marks: [], position };
+  assert.equal(codec.toPartition(stored(codec.fromPartition(positioned))), positioned);
+  const { marks: _, ...older } = stored(codec.fromPartition(whole));
+  assert.equal(codec.toPartition(older), { ...whole, marks: [] });
 });
 
 test('what is absent reads as its default, and what is not of our form is said', () => {
