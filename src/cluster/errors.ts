@@ -17,6 +17,7 @@ export const Code = {
   CappedPositionLost: 136,
   CommandNotSupportedOnView: 166,
   QueryPlanKilled: 175,
+  KeyNotFound: 211,
   TransactionTooOld: 225,
   SnapshotTooOld: 239,
   SnapshotUnavailable: 246,
