@@ -304,6 +304,12 @@ export class Cluster {
     return this.#structural.holdsLost;
   }
 
+  /** Whether anything whose answer was lost may still be carried out. */
+  get hasLost(): boolean {
+    const { data, record } = this.#numbered ?? {};
+    return this.mayStillChange || data?.holdsLost === true || record?.holdsLost === true;
+  }
+
   /** One real retryable write: the server stores the number with it, and a majority has both. */
   #storeNumber(client: MongoClient, db: string): StoreNumber {
     return async (session, id, txnNumber) => {

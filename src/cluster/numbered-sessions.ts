@@ -70,6 +70,11 @@ export class NumberedSessions {
     return this.#all.map(({ id }) => id);
   }
 
+  /** Whether a write whose answer was lost may still be carried out. */
+  get holdsLost(): boolean {
+    return this.#lost.size > 0;
+  }
+
   /**
    * Sends a write of so many statements with a number of its own. Errors: LeaseLost when another process has closed the
    * session; else those of `send`, and of bringing the server beyond writes that were lost before.
