@@ -4,7 +4,7 @@ import {
   type handleUnaryCall,
   type Metadata,
   Server,
-  ServerCredentials,
+  type ServerCredentials,
   type ServerWritableStream,
   type ServiceDefinition,
   type UntypedHandleCall,
@@ -15,8 +15,9 @@ import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import type { MigrationControl } from '../migration/control.js';
-import { requireToken } from './auth.js';
+import { type DoorCredentials, openToAll } from './credentials.js';
 import { syncService } from './descriptors.js';
+import { accessInterceptor, bindCredentials } from './grpc-access.js';
 import { healthHandlers } from './grpc-health.js';
 import { reflectionHandlers, reflectionV1AlphaService } from './grpc-reflection.js';
 import { toGrpcStatus } from './grpc-status.js';
@@ -33,10 +34,8 @@ export interface GrpcServerOptions {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
-  /** Default: without TLS. */
-  readonly credentials?: ServerCredentials;
-  /** When given, every call but those of health and reflection must carry it: `authorization: Bearer …`. */
-  readonly authToken?: string;
+  /** Default: without TLS, open to all. */
+  readonly credentials?: DoorCredentials;
 }
 
 /** A gRPC server that listens. */
@@ -56,7 +55,9 @@ const KEEPALIVE_TIMEOUT_MS = 20_000;
 /** Serves SyncService, health and reflection. Rejects when the address cannot be listened on. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
+  const door = options.credentials ?? openToAll();
   const server = new Server({
+    interceptors: [accessInterceptor(door, options.logger)],
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_send_message_length': -1,
     'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
@@ -68,14 +69,21 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const reflection = { ...reflectionHandlers() };
   server.addService(ServerReflectionService, reflection);
   server.addService(reflectionV1AlphaService, reflection);
-  const port = await bind(server, options);
-  return { port, stop: (deadlineMs) => stop(server, shutdown, deadlineMs) };
+  const { credentials, dispose } = bindCredentials(door);
+  const port = await bind(server, options, credentials);
+  return {
+    port,
+    stop: (deadlineMs) => {
+      dispose();
+      return stop(server, shutdown, deadlineMs);
+    },
+  };
 }
 
-function bind(server: Server, { host, port, credentials }: GrpcServerOptions): Promise<number> {
+function bind(server: Server, { host, port }: GrpcServerOptions, credentials: ServerCredentials): Promise<number> {
   const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials ?? ServerCredentials.createInsecure(), (error, boundPort) => {
+    server.bindAsync(address, credentials, (error, boundPort) => {
       if (error === null) resolve(boundPort);
       else reject(new Error(`cannot listen on ${address} for gRPC`, { cause: error }));
     });
@@ -133,7 +141,7 @@ function serveUnary(
 ): handleUnaryCall<Buffer, Buffer> {
   return (call, callback) => {
     const answer = async (): Promise<Uint8Array> => {
-      const caller = admit(call.metadata, method, context);
+      const caller = callerOf(call.metadata, method, context);
       return await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
     };
     answer().then(
@@ -152,7 +160,7 @@ function serveStream(
     const link = linkAbort(context.shutdown);
     call.on('cancelled', () => link.abort());
     const pump = async (): Promise<void> => {
-      const caller = admit(call.metadata, method, context);
+      const caller = callerOf(call.metadata, method, context);
       for await (const bytes of runStream(handler, toCall(call.request, link.signal, context), caller)) {
         await write(call, bytes, link.signal);
       }
@@ -182,11 +190,9 @@ function toCall(bytes: Uint8Array, signal: AbortSignal, { control }: ServiceCont
   return { control, signal, request: { bytes, violations: [] } };
 }
 
-/** Who calls, if it may. Errors: Unauthenticated. */
-function admit(metadata: Metadata, method: DescMethod, { logger, authToken }: ServiceContext): Caller {
+function callerOf(metadata: Metadata, method: DescMethod, { logger }: ServiceContext): Caller {
   const headers = Object.fromEntries(
     Object.entries(metadata.getMap()).map(([name, value]) => [name, value.toString()]),
   );
-  requireToken(authToken, headers['authorization']);
   return { door: 'grpc', method, logger, headers };
 }

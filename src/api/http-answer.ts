@@ -31,6 +31,7 @@ export function errorBody(error: AppError): JsonObject {
 
 /** Sends an error by its row of the error table. */
 export function sendError(response: ServerResponse, error: AppError): void {
+  if (error.code === 'Unauthenticated') response.setHeader('www-authenticate', 'Bearer');
   sendJson(response, error.row.http, errorBody(error));
 }
 
