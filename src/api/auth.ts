@@ -12,7 +12,7 @@ export function hasToken(authToken: string | undefined, authorization: string | 
 /** The refusal of a caller: what every call needs, and not what this one lacks or has wrong. */
 export function unauthenticated(needsToken: boolean, needsCertificate: boolean): AppError {
   const needed = [
-    ...(needsCertificate ? ['a client certificate that this server trusts'] : []),
+    ...(needsCertificate ? ['a client certificate that it trusts'] : []),
     ...(needsToken ? ['the header "authorization: Bearer <token>" with the right token'] : []),
   ];
   return new AppError('Unauthenticated', `this server needs ${needed.join(' and ')}`);
