@@ -2,7 +2,7 @@ import { constants } from 'node:crypto';
 import { statSync } from 'node:fs';
 import type { SecureContextOptions } from 'node:tls';
 import { type FieldViolation, invalidRequest } from '../errors.js';
-import { certificateKeyProblem, certificatesProblem, validityOf } from '../lib/pem.js';
+import { certificateKeyProblem, certificatesProblem, untimelyProblem, validityOf } from '../lib/pem.js';
 import { tokenProblem } from '../lib/token.js';
 import { hasToken, unauthenticated } from './auth.js';
 
@@ -134,7 +134,7 @@ export function readDoorKeys(files: CredentialFiles, readFile: ReadFile, isReloa
   const certificateKey = read('tlsCertificateKeyFile', files.tlsCertificateKeyFile, (text) => {
     const problem = certificateKeyProblem(text);
     if (problem !== undefined) return problem;
-    const untimely = timeProblem(text);
+    const untimely = untimelyProblem(text, new Date());
     if (untimely !== undefined && !isReload) warnings.push(`${files.tlsCertificateKeyFile} ${untimely}`);
     return isReload ? untimely : undefined;
   });
@@ -152,14 +152,6 @@ function contentOf(path: string, readFile: ReadFile): { readonly text: string } 
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
     return { problem: `cannot be read (${code})` };
   }
-}
-
-function timeProblem(text: string): string | undefined {
-  const { from, to } = validityOf(text);
-  const now = Date.now();
-  if (now > to.getTime()) return `holds a certificate that has expired (${to.toISOString()})`;
-  if (now < from.getTime()) return `holds a certificate that is not valid before ${from.toISOString()}`;
-  return undefined;
 }
 
 /** Secrets that every user of the machine can read. */

@@ -38,6 +38,14 @@ export function validityOf(text: string): { readonly from: Date; readonly to: Da
   return { from: new Date(validFrom), to: new Date(validTo) };
 }
 
+/** Why the first certificate of a text is not valid at a time. Precondition: there is one. */
+export function untimelyProblem(text: string, now: Date): string | undefined {
+  const { from, to } = validityOf(text);
+  if (now > to) return `holds a certificate that has expired (${to.toISOString()})`;
+  if (now < from) return `holds a certificate that is not valid before ${from.toISOString()}`;
+  return undefined;
+}
+
 /** OpenSSL's word for it, without its numbers and function names. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
