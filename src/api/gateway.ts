@@ -15,6 +15,7 @@ import { JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-an
 import { refuseForeign } from './http-guard.js';
 import { readRpcRequest, relativeToBody } from './http-request.js';
 import { decodeToJson } from './json/json-out.js';
+import { HANDSHAKE_TIMEOUT_MS } from './limits.js';
 import { buildOpenApi } from './openapi.js';
 import { publicError } from './public-error.js';
 import { type RpcRoute, rpcRoutes } from './routes.js';
@@ -51,7 +52,6 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 const STOP_DEADLINE_MS = 5_000;
 const MAX_HEADER_BYTES = 16 * 1024;
-const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 1000;
 
 /** What probes ask, which cannot bring credentials. */

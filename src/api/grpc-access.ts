@@ -11,6 +11,7 @@ import type { Logger } from '../lib/logger.js';
 import { RefusalLog } from './auth.js';
 import type { DoorCredentials } from './credentials.js';
 import { toGrpcStatus } from './grpc-status.js';
+import { HANDSHAKE_TIMEOUT_MS } from './limits.js';
 
 /** What probes ask, which cannot bring credentials; the answer is one word. */
 const OPEN_METHODS: ReadonlySet<string> = new Set([HealthService.check.path]);
@@ -61,7 +62,8 @@ export function bindCredentials(door: DoorCredentials): {
  */
 class ReplaceableCredentials extends ServerCredentials {
   constructor(door: DoorCredentials) {
-    super({ requestCert: door.requiresClientCertificate, rejectUnauthorized: false }, door.secureContext);
+    const requestCert = door.requiresClientCertificate;
+    super({ requestCert, rejectUnauthorized: false, handshakeTimeout: HANDSHAKE_TIMEOUT_MS }, door.secureContext);
   }
 
   follow(door: DoorCredentials): void {

@@ -27,13 +27,12 @@ export function connectionAdvice(said: string, { tls }: ClientCredentials): stri
   return tls === undefined && wasCut ? 'if the server has TLS, add --tls or --tlsCAFile' : undefined;
 }
 
-/** What to do about a server that does not let the command in. */
-export function accessAdvice({ tls, token }: ClientCredentials): string {
+/** What to do about a server that does not let the command in, and says what it needs. */
+export function accessAdvice(needs: string, { tls, token }: ClientCredentials): string {
   const missing = [
-    ...(token === undefined ? ['--authTokenFile'] : []),
-    ...(tls === undefined || tls.certificateKey === undefined ? ['--tlsCertificateKeyFile'] : []),
+    ...(token === undefined && needs.includes('token') ? ['--authTokenFile'] : []),
+    ...(tls?.certificateKey === undefined && needs.includes('certificate') ? ['--tlsCertificateKeyFile'] : []),
   ];
-  return missing.length === 0
-    ? 'the token or the certificate that was given is not, or no longer, the right one'
-    : `given was no ${missing.join(' and no ')}`;
+  if (missing.length > 0) return `add ${missing.join(' and ')}`;
+  return 'what was given is not, or no longer, right';
 }

@@ -40,7 +40,9 @@ function describeCall({ failure, destination: { target, credentials } }: CallErr
   const { info, violations } = detailsOf(failure.metadata.get('grpc-status-details-bin')[0]);
   if (info !== undefined) {
     const isRefused = failure.code === status.UNAUTHENTICATED;
-    const description = isRefused ? `${failure.details}; ${accessAdvice(credentials)}` : failure.details;
+    const description = isRefused
+      ? `${failure.details}; ${accessAdvice(failure.details, credentials)}`
+      : failure.details;
     return { error: info.reason, description, violations, exitCode: CliExit.failed };
   }
   if (failure.code === status.UNAVAILABLE || failure.code === status.DEADLINE_EXCEEDED) {
