@@ -181,7 +181,8 @@ timed('without TLS a container is reached by the names that are allowed, and by 
   assert.is(await statusOf('MONGOSYNC'), 200);
   assert.is(await statusOf('ferry.example:1'), 200);
   assert.is(await statusOf(`ferry.example:${port}`), 403);
-  assert.is(await statusOf(`x.mongosync:${port}`), 403);
+  for (const host of [`x.mongosync:${port}`, `mongosync.evil.example:${port}`, 'ferry.example:12', 'ferry.example'])
+    assert.is(await statusOf(host), 403, host);
 });
 
 test.run();
