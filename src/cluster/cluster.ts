@@ -14,9 +14,20 @@ import {
 } from './clients.js';
 import { connectError } from './connect-errors.js';
 import { type CommandLimits, Deadlines } from './deadlines.js';
-import { Code, codeOf, describeError, isTransient, noteExhausted, noteOrigin, writesBlocked } from './errors.js';
+import {
+  Code,
+  codeOf,
+  describeError,
+  isTransient,
+  mayHaveBeenSent,
+  noteExhausted,
+  noteMaybeSent,
+  noteOrigin,
+  writesBlocked,
+} from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
+import { SentCommands } from './sent-commands.js';
 import { StructuralCommands } from './structural-commands.js';
 import { Waiting } from './waiting.js';
 
@@ -85,6 +96,7 @@ export class Cluster {
   #guard: WriteGuard | undefined;
   readonly #deadlines: Deadlines;
   readonly #structural: StructuralCommands;
+  readonly #sentRecords: SentCommands;
   #numbered: { readonly db: string; readonly data: NumberedSessions; readonly record: NumberedSessions } | undefined;
 
   private constructor({ name, uri, logger, retryLimitMs }: ConnectOptions, { clients, deadlines, facts }: Connected) {
@@ -96,6 +108,7 @@ export class Cluster {
     this.#logger = logger;
     this.#deadlines = deadlines;
     this.#structural = new StructuralCommands(clients.structure, clients.tag);
+    this.#sentRecords = new SentCommands(clients.record);
     this.#waiting = new Waiting(name);
     this.#retryLimitMs = retryLimitMs ?? DEFAULT_MAX_ELAPSED_MS;
   }
@@ -177,6 +190,9 @@ export class Cluster {
     const started = performance.now();
     const name = nameOf(command);
     const answered = this.#waiting.sent(db, command);
+    // Only of numbered writes of the record it must be known whether they have left.
+    const isWatched = client === this.#clients.record && options.session !== undefined;
+    const watch = isWatched ? this.#sentRecords.watch(options.session) : undefined;
     try {
       const reply: Doc = await this.#deadlines.within(name, options, (signal) =>
         client.db(db).command(command, {
@@ -189,10 +205,13 @@ export class Cluster {
       this.#seeTime(reply['operationTime'] as Timestamp | undefined);
       return reply;
     } catch (error) {
+      const hasLeft = watch === undefined || watch.sentOn !== undefined;
+      if (hasLeft && mayHaveBeenSent(error)) noteMaybeSent(error);
       noteOrigin(error, `${name} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
       throw error;
     } finally {
       answered();
+      watch?.stop();
       metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });
     }
   }
@@ -283,6 +302,12 @@ export class Cluster {
   /** Whether a structural command whose answer was lost may still be carried out. */
   get mayStillChange(): boolean {
     return this.#structural.holdsLost;
+  }
+
+  /** Whether anything whose answer was lost may still be carried out. */
+  get hasLost(): boolean {
+    const { data, record } = this.#numbered ?? {};
+    return this.mayStillChange || data?.holdsLost === true || record?.holdsLost === true;
   }
 
   /** One real retryable write: the server stores the number with it, and a majority has both. */
