@@ -179,7 +179,7 @@ function write(call: ServerWritableStream<Buffer, Buffer>, bytes: Uint8Array, si
 }
 
 function toCall(bytes: Uint8Array, signal: AbortSignal, { control }: ServiceContext): Call {
-  return { control, signal, request: { bytes, violations: [] } };
+  return { control, signal, request: { bytes } };
 }
 
 /** Who calls, if it may. Errors: Unauthenticated. */

@@ -1,28 +1,32 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonValue } from '@bufbuild/protobuf';
-import { AppError, type FieldViolation, invalidRequest } from '../errors.js';
+import { AppError, invalidRequest } from '../errors.js';
 import { JsonSyntaxError, parseJsonText } from './json/json-text.js';
 import { MAX_REQUEST_BYTES } from './limits.js';
+import type { Violations } from './violations.js';
 
 /** How much of a refused body is still taken in, so that its sender gets to read the answer. */
 const MAX_DISCARDED_BYTES = 4 * MAX_REQUEST_BYTES;
 
-/** A body as JSON, with what is wrong in it although it could be read. */
-export interface JsonBody {
-  readonly value: JsonValue;
-  readonly violations: readonly FieldViolation[];
+/** Where the paths of what is wrong begin, and where it is noted. */
+export interface JsonBodyContext {
+  readonly path: string;
+  readonly violations: Violations;
 }
 
 /**
- * The request's body as JSON, whatever its content type says: `curl --data` calls everything a form. An empty body is
- * `{}`. Errors: RequestTooLarge, InvalidRequest.
+ * The request's body as JSON, whatever its content type says: `curl --data` calls everything a form. An empty body, and
+ * `null`, are `{}`. Errors: RequestTooLarge, InvalidRequest.
  */
-export async function readJsonBody(request: IncomingMessage): Promise<JsonBody> {
+export async function readJsonBody(
+  request: IncomingMessage,
+  { path, violations }: JsonBodyContext,
+): Promise<JsonValue> {
   const bytes = await readBody(request);
   const text = decodeText(bytes);
-  if (text.trim() === '') return { value: {}, violations: [] };
+  if (!/\S/.test(text)) return {};
   try {
-    return parseJsonText(text);
+    return parseJsonText(text, violations, path).value ?? {};
   } catch (error) {
     if (error instanceof JsonSyntaxError) throw invalidRequest([{ field: '', description: error.message }]);
     throw error;
