@@ -66,6 +66,7 @@ async function runService(run: Run): Promise<number> {
       migrationName: config.migrationName,
       loadLevel: config.loadLevel,
     });
+    signal.throwIfAborted();
     for (const { level, message } of config.notices) logger[level](message);
     const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
     closers.add('telemetry', () => telemetry.shutdown());

@@ -58,8 +58,10 @@ const BEYOND = 4096;
 export function redactAndCut(text: string, max: number): string {
   if (text.length <= max) return redactText(text);
   const redacted = redactText(text.slice(0, max + BEYOND));
+  const count = `… (${text.length} characters)`;
+  if (text.length <= max + BEYOND) return `${redacted.slice(0, max)}${count}`;
   // What was cut short may end in the beginning of a secret, wherever that stands now.
-  return `${redacted.slice(0, Math.max(0, Math.min(max, redacted.length - BEYOND)))}… (${text.length} characters)`;
+  return `${redacted.slice(0, Math.max(0, Math.min(max, redacted.length - BEYOND)))}${count}`;
 }
 
 /** Whether a field of this name holds a secret, whatever its value. */

@@ -101,7 +101,7 @@ test('takes time in proportion to the text, whatever it holds', () => {
 
 test('a text that is cut shows no beginning of a secret', () => {
   const cut = redactAndCut(
-    `${`mongodb://ann:${'p'.repeat(200)}@h `.repeat(20)}mongodb://ann:${SECRET.repeat(2000)}@h`,
+    `${`mongodb://ann:${'p'.repeat(200)}@h `.repeat(50)}mongodb://ann:${SECRET.repeat(500)}@h`,
     8192,
   );
   assert.not.match(cut, SECRET);
