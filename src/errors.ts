@@ -7,6 +7,7 @@
 export const GrpcCode = {
   INVALID_ARGUMENT: 3,
   NOT_FOUND: 5,
+  RESOURCE_EXHAUSTED: 8,
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
   INTERNAL: 13,
@@ -47,6 +48,7 @@ export const ERRORS = {
   NotFound: transport(404, GrpcCode.NOT_FOUND),
   MethodNotAllowed: transport(405, GrpcCode.INVALID_ARGUMENT),
   ForbiddenOrigin: transport(403, GrpcCode.INVALID_ARGUMENT),
+  ServerBusy: { grpc: GrpcCode.RESOURCE_EXHAUSTED, http: 503, exit: ExitCode.retryable, retryable: true },
 
   // A commit or a reversal that is given up; the migration stays usable.
   SourceNotBlocked: { grpc: GrpcCode.FAILED_PRECONDITION, http: 409, exit: ExitCode.retryable, retryable: true },

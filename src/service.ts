@@ -1,5 +1,6 @@
 import { startGateway } from './api/gateway.js';
 import { startGrpcServer } from './api/grpc-server.js';
+import { HeldBytes } from './api/held-bytes.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
@@ -94,17 +95,18 @@ async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Pr
   const { config, parts, logger } = run;
   const host = config.bindIp;
   const metricsText = (): Promise<string> => telemetry.metricsText();
+  const held = new HeldBytes();
   const grpc = await listening(
     'grpcPort',
     config.grpcPort,
-    parts.startGrpcServer({ control, logger, host, port: config.grpcPort }),
+    parts.startGrpcServer({ control, logger, host, port: config.grpcPort, held }),
   );
   let closing: Promise<void> | undefined;
   try {
     const http = await listening(
       'port',
       config.httpPort,
-      parts.startGateway({ control, logger, host, port: config.httpPort, metricsText }),
+      parts.startGateway({ control, logger, host, port: config.httpPort, metricsText, held }),
     );
     logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port });
     return () => {

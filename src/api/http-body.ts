@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { AppError, invalidRequest } from '../errors.js';
+import type { HeldBytes, Holder } from './held-bytes.js';
 import { JsonSyntaxError, parseJsonText } from './json/json-text.js';
 import { MAX_REQUEST_BYTES } from './limits.js';
 import type { Violations } from './violations.js';
@@ -12,6 +13,8 @@ const MAX_DISCARDED_BYTES = 4 * MAX_REQUEST_BYTES;
 export interface JsonBodyContext {
   readonly path: string;
   readonly violations: Violations;
+  /** What the body counts against while it arrives and is read. */
+  readonly held: HeldBytes;
 }
 
 /**
@@ -20,9 +23,10 @@ export interface JsonBodyContext {
  */
 export async function readJsonBody(
   request: IncomingMessage,
-  { path, violations }: JsonBodyContext,
+  { path, violations, held }: JsonBodyContext,
 ): Promise<JsonValue> {
-  const bytes = await readBody(request);
+  using holder = held.open();
+  const bytes = await readBody(request, holder);
   const text = decodeText(bytes);
   if (!/\S/.test(text)) return {};
   try {
@@ -42,18 +46,22 @@ function decodeText(bytes: Uint8Array): string {
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+async function readBody(request: IncomingMessage, holder: Holder): Promise<Uint8Array> {
   if (Number(request.headers['content-length'] ?? 0) > MAX_REQUEST_BYTES) throw tooLarge(request);
   const chunks: Buffer[] = [];
   let bytes = 0;
   return await new Promise((resolve, reject) => {
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.byteLength;
+      holder.add(chunk.byteLength);
       if (bytes <= MAX_REQUEST_BYTES) chunks.push(chunk);
       else {
         request.removeAllListeners('data');
         reject(tooLarge(request));
       }
+      if (holder.hasRoom) return;
+      request.pause();
+      void holder.room().then(() => request.resume());
     });
     request.on('end', () => resolve(Buffer.concat(chunks)));
     request.on('error', reject);

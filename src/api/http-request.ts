@@ -1,12 +1,20 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { type AppError, invalidRequest } from '../errors.js';
+import type { HeldBytes } from './held-bytes.js';
 import { readJsonBody } from './http-body.js';
 import { encodeJsonRequest } from './json/json-in.js';
 import { readQuery } from './json/query-in.js';
 import type { RpcRoute } from './routes.js';
 import { Violations } from './violations.js';
 import type { EncodedRequest } from './wire/request.js';
+
+/** A request, and what its body counts against. */
+export interface HttpRpcRequest {
+  readonly request: IncomingMessage;
+  readonly query: URLSearchParams;
+  readonly held: HeldBytes;
+}
 
 /**
  * The message that an HTTP request stands for: its query and its body, put together as the method's annotation says.
@@ -15,20 +23,19 @@ import type { EncodedRequest } from './wire/request.js';
  */
 export async function readRpcRequest(
   route: RpcRoute,
-  request: IncomingMessage,
-  query: URLSearchParams,
+  { request, query, held }: HttpRpcRequest,
 ): Promise<EncodedRequest> {
   const { rule, input } = route;
   const violations = new Violations();
   if (rule.body === '*') {
     for (const field of query.keys()) violations.add(field, 'belongs in the body, not in the query');
-    const body = await readJsonBody(request, { path: '', violations });
+    const body = await readJsonBody(request, { path: '', violations, held });
     return { bytes: encodeJsonRequest(input, body, violations).bytes, violations };
   }
   const fromQuery = readQuery(input, query);
   violations.addAll(fromQuery.violations);
   const value: JsonObject = { ...fromQuery.value };
-  if (rule.body !== '') value[rule.body] = await readJsonBody(request, { path: rule.body, violations });
+  if (rule.body !== '') value[rule.body] = await readJsonBody(request, { path: rule.body, violations, held });
   return { bytes: encodeJsonRequest(input, value, violations).bytes, violations };
 }
 
