@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { envNameOf, FLAGS, type Flag, type FlagName } from '../config-flags.js';
+import { releaseSignals } from '../lib/process-signals.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';
 import type { ClientOptions } from './client.js';
@@ -109,12 +110,14 @@ const serve: Action = async (values, io) => {
 };
 
 const verify: Action = async (values, io) => {
+  releaseSignals();
   const { runVerify } = await import('./verify.js');
   return await runVerify(values, io);
 };
 
 function clientAction(command: (options: ClientOptions, values: Values, io: Io) => Promise<number>): Action {
   return async (values, io) => {
+    releaseSignals();
     const output = values['output'] === 'json' ? 'json' : 'text';
     try {
       const target = String(values['target']);
