@@ -12,12 +12,7 @@ export interface Flag {
   readonly secret?: true;
   /** Why a flag of mongosync is accepted without effect. */
   readonly ignored?: string;
-  /** Why a flag of the contract is refused for now. */
-  readonly refused?: string;
 }
-
-const LATER =
-  'is not available in this version of mongoferry; listen on a loopback address and reach it through a tunnel or a TLS-terminating proxy';
 
 /** Every option of the server process, in the order of `--help`. Names are mongosync's where it has the same one. */
 export const FLAGS = [
@@ -40,7 +35,11 @@ export const FLAGS = [
   { name: 'port', kind: 'integer', argument: 'PORT', help: 'HTTP port; 0 = any free one (default: 27182)' },
   { name: 'grpcPort', kind: 'integer', argument: 'PORT', help: 'gRPC port; 0 = any free one (default: 27183)' },
   { name: 'bindIp', kind: 'text', argument: 'ADDRESS', help: 'address to listen on (default: 127.0.0.1)' },
-  { name: 'allowInsecure', kind: 'boolean', help: 'listen beyond loopback although nothing authenticates the callers' },
+  {
+    name: 'allowInsecure',
+    kind: 'boolean',
+    help: 'listen beyond loopback without TLS, or without anything that authenticates the callers',
+  },
   {
     name: 'logPath',
     kind: 'text',
@@ -61,10 +60,31 @@ export const FLAGS = [
     argument: 'URL',
     help: 'send traces and metrics to this OpenTelemetry collector (OTLP over HTTP)',
   },
-  { name: 'tlsMode', kind: 'text', argument: 'MODE', help: 'not available yet', refused: LATER },
-  { name: 'tlsCertificateKeyFile', kind: 'text', argument: 'FILE', help: 'not available yet', refused: LATER },
-  { name: 'tlsCAFile', kind: 'text', argument: 'FILE', help: 'not available yet', refused: LATER },
-  { name: 'authTokenFile', kind: 'text', argument: 'FILE', help: 'not available yet', refused: LATER },
+  {
+    name: 'tlsMode',
+    kind: 'text',
+    argument: 'MODE',
+    help: 'disabled or requireTLS, for both doors (default: requireTLS if there is a certificate)',
+  },
+  {
+    name: 'tlsCertificateKeyFile',
+    kind: 'text',
+    argument: 'FILE',
+    help: "PEM with the doors' certificate and its private key",
+  },
+  {
+    name: 'tlsCAFile',
+    kind: 'text',
+    argument: 'FILE',
+    help: 'PEM with the authorities of client certificates, which every caller must have then',
+  },
+  { name: 'authTokenFile', kind: 'text', argument: 'FILE', help: 'file with the token that every call must bring' },
+  {
+    name: 'allowedHosts',
+    kind: 'text',
+    argument: 'NAMES',
+    help: 'names by which the HTTP door may be addressed, besides loopback; separated by commas',
+  },
   {
     name: 'acceptDisclaimer',
     kind: 'boolean',
@@ -118,7 +138,7 @@ export type FlagName = (typeof FLAGS)[number]['name'];
 /** The table by name, for the readers of files and environments; names are compared exactly. */
 export const FLAGS_BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((flag) => [flag.name, flag]));
 
-/** `MONGOFERRY_GRPC_PORT` for `grpcPort`. */
+/** `MONGOFERRY_GRPC_PORT` for `grpcPort`, `MONGOFERRY_TLS_CA_FILE` for `tlsCAFile`. */
 export function envNameOf(flagName: string): string {
-  return `MONGOFERRY_${flagName.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '_').toUpperCase()}`;
+  return `MONGOFERRY_${flagName.replace(/(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})/g, '_').toUpperCase()}`;
 }

@@ -30,7 +30,7 @@ export function fromFlags(flags: Readonly<Record<string, unknown>>): SourceValue
 
 const PREFIX = 'MONGOFERRY_';
 /** Variables of the client commands, and of the tests and benches. */
-const OTHER_VARIABLES = /^MONGOFERRY_(TARGET|OUTPUT|(TEST|BENCH|DEMO)_.*)$/;
+const OTHER_VARIABLES = /^MONGOFERRY_(TARGET|OUTPUT|TLS|(TEST|BENCH|DEMO)_.*)$/;
 
 /**
  * `MONGOFERRY_<NAME>`, and for secrets `MONGOFERRY_<NAME>_FILE`, whose file's content (less the last newline) is the

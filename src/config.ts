@@ -1,3 +1,4 @@
+import { type DoorOptions, readDoorOptions } from './config-doors.js';
 import { FLAGS, type FlagKind, type FlagName } from './config-flags.js';
 import {
   fromEnvironment,
@@ -7,12 +8,12 @@ import {
   type ReadFile,
   type SourceValues,
 } from './config-sources.js';
-import { clusterUriProblems, isLoopback } from './config-uri.js';
+import { clusterUriProblems } from './config-uri.js';
 import { type FieldViolation, invalidRequest } from './errors.js';
 import { LOG_LEVELS, type LogLevel } from './lib/logger.js';
 
 /** What the server process runs with: complete, checked and frozen. */
-export interface Config {
+export interface Config extends DoorOptions {
   /** Connection strings; hold passwords. */
   readonly cluster0: string;
   readonly cluster1: string;
@@ -24,7 +25,6 @@ export interface Config {
   /** Whether none was given. */
   readonly loadLevelIsDefault: boolean;
   readonly disableVerification: boolean;
-  readonly bindIp: string;
   /** 0 = any free port. */
   readonly httpPort: number;
   readonly grpcPort: number;
@@ -64,9 +64,7 @@ export function loadConfig(input: ConfigInput): Config {
 }
 
 function readAll(reader: Reader): Omit<Config, 'notices'> {
-  reader.refuseLater();
-  const bindIp = reader.text('bindIp') ?? '127.0.0.1';
-  checkBinding(reader, bindIp, reader.boolean('allowInsecure'));
+  const doors = readDoorOptions(reader);
   const httpPort = reader.integer('port', 0, 65_535, 27_182);
   const grpcPort = reader.integer('grpcPort', 0, 65_535, 27_183);
   if (httpPort !== 0 && httpPort === grpcPort) reader.refuse('grpcPort', 'must be another port than "port"');
@@ -82,7 +80,7 @@ function readAll(reader: Reader): Omit<Config, 'notices'> {
     loadLevel: reader.integer('loadLevel', 1, 4, 3),
     loadLevelIsDefault: !reader.isGiven('loadLevel'),
     disableVerification: reader.boolean('disableVerification'),
-    bindIp,
+    ...doors,
     httpPort,
     grpcPort,
     stayUpOnFailure: reader.boolean('stayUpOnFailure'),
@@ -104,20 +102,6 @@ function clusterUri(reader: Reader, name: 'cluster0' | 'cluster1'): string {
   }
   for (const problem of clusterUriProblems(uri)) reader.refuse(name, problem);
   return uri;
-}
-
-function checkBinding(reader: Reader, bindIp: string, allowInsecure: boolean): void {
-  if (isLoopback(bindIp)) return;
-  if (allowInsecure) {
-    reader.warn(
-      `listening on ${bindIp}, beyond this machine, without TLS and without authentication: anybody who can reach it can start and commit`,
-    );
-  } else {
-    reader.refuse(
-      'bindIp',
-      `${bindIp} can be reached from other machines, and nothing authenticates the callers; use a loopback address, or allowInsecure if the network is trusted`,
-    );
-  }
 }
 
 function verbosity(reader: Reader): LogLevel {
@@ -147,6 +131,18 @@ class Reader {
     if (value === undefined) this.#refuseValue(name, given, 'must be a text');
     else if (!pattern.test(value)) this.#refuseValue(name, given, rule);
     return value;
+  }
+
+  /** Of a text the parts between commas, of a list in the file its members. */
+  list(name: FlagName): readonly string[] {
+    const given = this.#find(name);
+    if (given === undefined) return [];
+    const parts = Array.isArray(given.value) ? given.value.map(asText) : asText(given.value)?.split(',');
+    if (parts === undefined || parts.includes(undefined)) {
+      this.#refuseValue(name, given, 'must be texts, separated by commas');
+      return [];
+    }
+    return parts.map((part) => part?.trim() ?? '').filter((part) => part !== '');
   }
 
   integer(name: FlagName, min: number, max: number, fallback: number): number {
@@ -181,12 +177,6 @@ class Reader {
 
   warn(message: string): void {
     this.#warnings.push(message);
-  }
-
-  refuseLater(): void {
-    for (const flag of FLAGS) {
-      if ('refused' in flag && this.#find(flag.name) !== undefined) this.refuse(flag.name, flag.refused);
-    }
   }
 
   /** One line per flag without effect that was given, then the warnings. */

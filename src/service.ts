@@ -1,9 +1,13 @@
+import { readFileSync } from 'node:fs';
+import { DoorCredentials, readDoorKeys } from './api/credentials.js';
 import { startGateway } from './api/gateway.js';
 import { startGrpcServer } from './api/grpc-server.js';
+import { HeldBytes } from './api/held-bytes.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
 import { createLogger, type Logger } from './lib/logger.js';
+import { onHangup } from './lib/process-signals.js';
 import { aborted, settlesWithin } from './lib/signals.js';
 import { observeMigration } from './metrics.js';
 import { createMigration, type Migration } from './migration/migration.js';
@@ -36,13 +40,14 @@ export interface Service {
 
 /**
  * The composition root: everything the process is made of is put together here and nowhere else.
- * Errors: InvalidRequest when the log directory cannot be written.
+ * Errors: InvalidRequest when the log directory cannot be written, or a file with a certificate or token cannot be used.
  */
 export function buildService(config: Config, overrides: Partial<ServiceParts> = {}): Service {
   const parts = { openSink, startTelemetry, createMigration, startGrpcServer, startGateway, ...overrides };
+  const credentials = loadCredentials(config);
   const sink = parts.openSink(config);
   const logger = createLogger({ level: config.verbosity, mongosyncId: config.instanceId, sink });
-  return { logger, run: (signal) => runService({ config, parts, sink, logger, signal }) };
+  return { logger, run: (signal) => runService({ config, parts, sink, logger, credentials, signal }) };
 }
 
 interface Run {
@@ -50,15 +55,17 @@ interface Run {
   readonly parts: ServiceParts;
   readonly sink: OwnedLogSink;
   readonly logger: Logger;
+  readonly credentials: DoorCredentials;
   readonly signal: AbortSignal;
 }
 
 async function runService(run: Run): Promise<number> {
-  const { config, parts, sink, logger, signal } = run;
+  const { config, parts, sink, logger, credentials, signal } = run;
   const closers = new Closers(logger);
   closers.add('log', () => sink.close());
   closers.add('log rotation', rotateOnSignal(sink));
   closers.add('crash report', reportCrashes(logger));
+  closers.add('reading credentials again', reloadOnHangup(config, credentials, logger));
   try {
     logger.info('starting', {
       version: VERSION,
@@ -66,7 +73,9 @@ async function runService(run: Run): Promise<number> {
       migrationName: config.migrationName,
       loadLevel: config.loadLevel,
     });
+    signal.throwIfAborted();
     for (const { level, message } of config.notices) logger[level](message);
+    for (const warning of credentials.warnings) logger.warn(warning);
     const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
     closers.add('telemetry', () => telemetry.shutdown());
     const migration = parts.createMigration(config, logger);
@@ -90,22 +99,33 @@ async function runService(run: Run): Promise<number> {
 
 /** Both front doors, open; returns the way to close them, which may be called more than once. */
 async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Promise<() => Promise<void>> {
-  const { config, parts, logger } = run;
+  const { config, parts, logger, credentials } = run;
   const host = config.bindIp;
+  const { allowedHosts } = config;
   const metricsText = (): Promise<string> => telemetry.metricsText();
+  const held = new HeldBytes();
   const grpc = await listening(
     'grpcPort',
     config.grpcPort,
-    parts.startGrpcServer({ control, logger, host, port: config.grpcPort }),
+    parts.startGrpcServer({ control, logger, host, port: config.grpcPort, held, credentials }),
   );
   let closing: Promise<void> | undefined;
   try {
     const http = await listening(
       'port',
       config.httpPort,
-      parts.startGateway({ control, logger, host, port: config.httpPort, metricsText }),
+      parts.startGateway({
+        control,
+        logger,
+        host,
+        port: config.httpPort,
+        metricsText,
+        allowedHosts,
+        held,
+        credentials,
+      }),
     );
-    logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port });
+    logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port, ...describe(credentials) });
     return () => {
       closing ??= stopAll([http.stop(), grpc.stop(DOORS_MS)], logger);
       return closing;
@@ -114,6 +134,37 @@ async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Pr
     await grpc.stop(0);
     throw error;
   }
+}
+
+/** What a caller must bring; no secrets. */
+function describe(credentials: DoorCredentials): Record<string, unknown> {
+  const { validUntil, requiresToken, requiresClientCertificate } = credentials;
+  return { tls: validUntil !== undefined, certificateValidUntil: validUntil, requiresClientCertificate, requiresToken };
+}
+
+/** Errors: InvalidRequest. */
+function loadCredentials(config: Config): DoorCredentials {
+  let isReload = false;
+  return new DoorCredentials(() => {
+    const keys = readDoorKeys(config, (path) => readFileSync(path, 'utf8'), isReload);
+    isReload = true;
+    return keys;
+  });
+}
+
+/** At SIGHUP, if there is anything to read again. What cannot be used changes nothing. */
+function reloadOnHangup(config: Config, credentials: DoorCredentials, logger: Logger): () => void {
+  const { tlsCertificateKeyFile, authTokenFile } = config;
+  if (tlsCertificateKeyFile === undefined && authTokenFile === undefined) return () => undefined;
+  return onHangup(() => {
+    try {
+      credentials.reload();
+      for (const warning of credentials.warnings) logger.warn(warning);
+      logger.info('certificates and token were read again on SIGHUP', describe(credentials));
+    } catch (error) {
+      logger.error('certificates and token stay as they were, since the new files cannot be used', { error });
+    }
+  });
 }
 
 async function stopAll(stopping: readonly Promise<void>[], logger: Logger): Promise<void> {

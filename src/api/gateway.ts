@@ -1,16 +1,23 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import * as http from 'node:http';
+import * as https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { MigrationControl } from '../migration/control.js';
-import { requireToken } from './auth.js';
+import { RefusalLog } from './auth.js';
+import { Connections } from './connections.js';
+import { type Caller as DoorCaller, type DoorCredentials, openToAll } from './credentials.js';
 import { sendEvents } from './event-stream.js';
 import type { StreamHandler } from './handlers/handler.js';
+import { HeldBytes, serverBusy } from './held-bytes.js';
 import { JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
 import { refuseForeign } from './http-guard.js';
 import { readRpcRequest, relativeToBody } from './http-request.js';
 import { decodeToJson } from './json/json-out.js';
+import { HANDSHAKE_TIMEOUT_MS } from './limits.js';
 import { buildOpenApi } from './openapi.js';
 import { publicError } from './public-error.js';
 import { type RpcRoute, rpcRoutes } from './routes.js';
@@ -26,10 +33,15 @@ export interface GatewayOptions {
   readonly port: number;
   /** What /metrics answers: Prometheus text. */
   readonly metricsText: () => string | Promise<string>;
-  /** Names, with or without a port, under which the gateway may be addressed besides loopback. */
+  /**
+   * Names, with or without a port, under which the gateway may be addressed besides loopback. With a token any name will
+   * do: a page that gets at us by DNS rebinding has none.
+   */
   readonly allowedHosts?: readonly string[];
-  /** When given, everything but /healthz and /readyz needs it: `Authorization: Bearer …`. */
-  readonly authToken?: string;
+  /** Default: without TLS, open to all. */
+  readonly credentials?: DoorCredentials;
+  /** What callers of both doors may make us hold. */
+  readonly held?: HeldBytes;
 }
 
 /** A gateway that listens. */
@@ -46,28 +58,82 @@ const STOP_DEADLINE_MS = 5_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 const MAX_CONNECTIONS = 1000;
 
+/** What probes ask, which cannot bring credentials. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
+
 /** Serves the HTTP/JSON API. Rejects when the address cannot be listened on. Source: docs/api.md. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const shutdown = new AbortController();
-  const context: Context = { ...options, shutdown: shutdown.signal };
+  const { held = new HeldBytes(), credentials = openToAll() } = options;
+  const refusals = new RefusalLog(options.logger, 'http');
+  const context: Context = { ...options, held, credentials, refusals, shutdown: shutdown.signal };
   const routes = buildRoutes(context);
-  const server = createServer(
-    {
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: 2000,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      keepAlive: true,
-      noDelay: true,
-    },
-    (request, response) => serve(routes, context, request, response),
-  );
-  server.maxConnections = MAX_CONNECTIONS;
+  const { server, dispose } = buildServer(credentials, (request, response) => {
+    // With TLS the request's socket is not the connection's own.
+    const socket = connections.of(request.socket.remoteAddress, request.socket.remotePort);
+    connections.use(socket, 'receiving');
+    request.once('end', () => connections.use(socket, 'answering'));
+    response.once('close', () => connections.use(socket, 'idle'));
+    cutStalled(response);
+    serve(routes, context, request, response);
+  });
+  const connections = new Connections(server, MAX_CONNECTIONS);
   const port = await listen(server, options);
-  return { port, stop: () => stop(server, shutdown) };
+  return {
+    port,
+    stop: () => {
+      dispose();
+      return stop(server, shutdown);
+    },
+  };
+}
+
+type HttpServer = http.Server | https.Server;
+
+/** A server for HTTP, or for HTTPS whose certificate follows every reload; and the way to stop following. */
+function buildServer(
+  credentials: DoorCredentials,
+  serveOne: http.RequestListener,
+): { readonly server: HttpServer; readonly dispose: () => void } {
+  const options: http.ServerOptions = {
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: 2000,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    keepAlive: true,
+    noDelay: true,
+  };
+  const secureContext = credentials.secureContext;
+  if (secureContext === undefined) return { server: http.createServer(options, serveOne), dispose: () => undefined };
+  // Connections without a valid certificate get as far as the check of each request: 401 tells a caller more than a
+  // broken handshake does, and probes, which have no certificate, can ask for health.
+  const tls = { requestCert: credentials.requiresClientCertificate, rejectUnauthorized: false };
+  const server = https.createServer(
+    { ...options, ...secureContext, ...tls, handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+    serveOne,
+  );
+  return { server, dispose: credentials.onReload(() => server.setSecureContext(credentials.secureContext ?? {})) };
+}
+
+/** How long an answer may wait for a reader that takes nothing of it, and how often that is looked at. */
+const STALLED_MS = 60_000;
+const LOOK_MS = 5000;
+
+function cutStalled(response: ServerResponse): void {
+  let waiting = 0;
+  let sinceMs = 0;
+  const timer = setInterval(() => {
+    const { writableLength } = response;
+    if (writableLength === 0 || writableLength !== waiting) [waiting, sinceMs] = [writableLength, performance.now()];
+    else if (performance.now() - sinceMs > STALLED_MS) response.destroy();
+  }, LOOK_MS).unref();
+  response.once('close', () => clearInterval(timer));
 }
 
 interface Context extends GatewayOptions {
+  readonly credentials: DoorCredentials;
+  readonly refusals: RefusalLog;
+  readonly held: HeldBytes;
   readonly shutdown: AbortSignal;
 }
 
@@ -88,29 +154,27 @@ function buildRoutes(context: Context): Routes {
   const add = (path: string, verb: string, serveOne: Serve): void => {
     routes.set(path, (routes.get(path) ?? new Map<string, Serve>()).set(verb, serveOne));
   };
-  const guarded = (serveOne: Serve): Serve => {
-    return async (exchange) => {
-      requireToken(context.authToken, exchange.request.headers.authorization);
-      await serveOne(exchange);
-    };
-  };
   const apiDocument = JSON.stringify(buildOpenApi(rpcRoutes()), undefined, 2);
-  for (const route of rpcRoutes()) add(route.rule.path, route.rule.method, guarded(serveRpc(route, context)));
-  add('/healthz', 'GET', async ({ response }) => sendJson(response, 200, { success: true }));
-  add('/readyz', 'GET', async ({ response }) => sendReadiness(response, context.control));
-  const sendApiDocument: Serve = async ({ response }) => sendText(response, 200, JSON_TYPE, apiDocument);
+  for (const route of rpcRoutes()) add(route.rule.path, route.rule.method, serveRpc(route, context));
+  add('/healthz', 'GET', async ({ response }) => void sendJson(response, 200, { success: true }));
+  add('/readyz', 'GET', async ({ request, response }) => {
+    sendReadiness(response, context.control, context.credentials.admits(callerOf(request)));
+  });
+  const sendApiDocument: Serve = async ({ response }) => void sendText(response, 200, JSON_TYPE, apiDocument);
   const sendMetrics: Serve = async ({ response }) => {
     sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', await context.metricsText());
   };
-  add('/openapi.json', 'GET', guarded(sendApiDocument));
-  add('/metrics', 'GET', guarded(sendMetrics));
+  add('/openapi.json', 'GET', sendApiDocument);
+  add('/metrics', 'GET', sendMetrics);
   return routes;
 }
 
 function serve(routes: Routes, context: Context, request: IncomingMessage, response: ServerResponse): void {
   const answer = async (): Promise<void> => {
-    refuseForeign(request, context.allowedHosts ?? []);
+    const anyHost = context.credentials.requiresToken;
+    refuseForeign(request, context.allowedHosts ?? [], anyHost);
     const [path, query] = splitTarget(request.url ?? '');
+    if (!OPEN_PATHS.has(path)) admit(request, context);
     await dispatch(routes, path, { request, response, query: new URLSearchParams(query) });
   };
   answer().catch((reason: unknown) => {
@@ -118,6 +182,22 @@ function serve(routes: Routes, context: Context, request: IncomingMessage, respo
     else if (reason instanceof AppError) sendError(response, reason);
     else sendError(response, publicError(reason, context.logger, { path: request.url ?? '', door: 'http' }));
   });
+}
+
+/** Errors: Unauthenticated. */
+function admit(request: IncomingMessage, { credentials, refusals }: Context): void {
+  const caller = callerOf(request);
+  if (!credentials.admits(caller)) refusals.note(request.socket.remoteAddress ?? 'unknown');
+  credentials.admit(caller);
+}
+
+function callerOf(request: IncomingMessage): DoorCaller {
+  return { authorization: request.headers.authorization, hasCertificate: hasCertificate(request) };
+}
+
+/** `authorized` alone is also true of a resumed session without a certificate. */
+function hasCertificate({ socket }: IncomingMessage): boolean {
+  return socket instanceof TLSSocket && socket.authorized && socket.getPeerCertificate().raw !== undefined;
 }
 
 /** Errors: NotFound, MethodNotAllowed (with the header that says which are), and what the route's own code throws. */
@@ -137,18 +217,21 @@ function splitTarget(target: string): [path: string, query: string] {
   return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];
 }
 
-function sendReadiness(response: ServerResponse, control: MigrationControl): void {
+/** Whether, for everybody; why not, which names hosts, for those who may know. */
+function sendReadiness(response: ServerResponse, control: MigrationControl, mayKnowWhy: boolean): void {
   const { failure } = control.snapshot();
-  if (control.ready) sendJson(response, 200, { success: true });
-  else if (failure !== undefined) sendError(response, new AppError('MigrationFailed', failure.description));
-  else
-    sendError(
-      response,
-      new AppError(
-        'ClusterUnreachable',
-        control.unreadiness ?? 'a cluster cannot be reached, or the lease is not held',
-      ),
-    );
+  if (control.ready) {
+    sendJson(response, 200, { success: true });
+    return;
+  }
+  const notReady = (why: string | undefined): string =>
+    (mayKnowWhy ? why : undefined) ?? 'a cluster cannot be reached, or the lease is not held';
+  if (failure === undefined) {
+    sendError(response, new AppError('ClusterUnreachable', notReady(control.unreadiness)));
+  } else {
+    const said = mayKnowWhy ? failure.description : 'the migration has failed; progress tells why';
+    sendError(response, new AppError('MigrationFailed', said));
+  }
 }
 
 function serveRpc(route: RpcRoute, context: Context): Serve {
@@ -157,13 +240,16 @@ function serveRpc(route: RpcRoute, context: Context): Serve {
   return async ({ request, response, query }) => {
     try {
       const caller = toCaller(route, request, context);
-      const encoded = await readRpcRequest(route, request, query);
+      const encoded = await readRpcRequest(route, { request, query, held: context.held });
       const bytes = await runUnary(
         rpc.handler,
         { control: context.control, request: encoded, signal: context.shutdown },
         caller,
       );
-      sendJson(response, 200, successBody(decodeToJson(route.output, bytes)));
+      if (!context.held.fits(bytes.byteLength)) throw serverBusy();
+      const holder = context.held.open();
+      response.once('close', () => holder[Symbol.dispose]());
+      holder.add(sendJson(response, 200, successBody(decodeToJson(route.output, bytes))));
     } catch (reason) {
       throw reason instanceof AppError ? relativeToBody(route, reason) : reason;
     }
@@ -177,13 +263,13 @@ async function serveStream(
   context: Context,
 ): Promise<void> {
   const caller = toCaller(route, request, context);
-  const encoded = await readRpcRequest(route, request, query);
+  const encoded = await readRpcRequest(route, { request, query, held: context.held });
   async function* open(signal: AbortSignal): AsyncGenerator<JsonObject, void, undefined> {
     for await (const bytes of runStream(handler, { control: context.control, request: encoded, signal }, caller)) {
       yield successBody(decodeToJson(route.output, bytes));
     }
   }
-  await sendEvents({ request, response, shutdown: context.shutdown, open });
+  await sendEvents({ request, response, shutdown: context.shutdown, open, held: context.held });
 }
 
 function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Context): Caller {
@@ -191,14 +277,14 @@ function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Co
   return { door: 'http', method, logger, headers };
 }
 
-function listen(server: Server, { host, port }: GatewayOptions): Promise<number> {
+function listen(server: HttpServer, { host, port }: GatewayOptions): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for HTTP`, { cause })));
     server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
   });
 }
 
-async function stop(server: Server, shutdown: AbortController): Promise<void> {
+async function stop(server: HttpServer, shutdown: AbortController): Promise<void> {
   shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; ask again when it is back'));
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   const timer = setTimeout(() => server.closeAllConnections(), STOP_DEADLINE_MS);

@@ -7,14 +7,15 @@ import { AppError } from '../errors.js';
  * the content type protects nobody: what counts is where the request comes from.
  *
  * - `Host` must be loopback, one of `allowedHosts`, or the very IP address that the connection arrived at (a name that
- *   an attacker points at us, DNS rebinding, is none of these). No `Host` (HTTP/1.0) is no browser.
+ *   an attacker points at us, DNS rebinding, is none of these). No `Host` (HTTP/1.0) is no browser. With `anyHost` it
+ *   may be any: every request must bring a secret, then, that a browser does not send by itself.
  * - `Origin`, if any, must be the page that this server itself served, or one of `allowedHosts`.
  *
  * Errors: ForbiddenOrigin.
  */
-export function refuseForeign(request: IncomingMessage, allowedHosts: readonly string[]): void {
+export function refuseForeign(request: IncomingMessage, allowedHosts: readonly string[], anyHost = false): void {
   const host = request.headers.host?.toLowerCase();
-  if (host !== undefined && !isOwnHost(nameOf(host), host, request.socket.localAddress, allowedHosts)) {
+  if (!anyHost && host !== undefined && !isOwnHost(nameOf(host), host, request.socket.localAddress, allowedHosts)) {
     throw new AppError('ForbiddenOrigin', 'the Host header names neither a loopback address nor a configured host');
   }
   const origin = request.headers.origin?.toLowerCase();

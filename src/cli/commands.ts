@@ -12,7 +12,7 @@ type Values = Readonly<Record<string, unknown>>;
 /** `check`: prints the findings; exit code 1 when one of them would stop the start. */
 export async function runCheck(options: ClientOptions, values: Values, io: Io): Promise<number> {
   const request = await readStartRequest(values, io);
-  const response = await withConnection(options.target, (connection) =>
+  const response = await withConnection(options, (connection) =>
     connection.unary<CheckResponse>((client, done) => client.check({ options: request }, done)),
   );
   io.out(options.output === 'json' ? toJsonLine('CheckResponse', response) : findingsTable(response));
@@ -53,7 +53,7 @@ export async function runReverse(options: ClientOptions, values: Values, io: Io)
 
 /** `mismatches`: prints every document that differs, a JSON object per line; exit code 1 when there is one. */
 export async function runMismatches(options: ClientOptions, _values: Values, io: Io): Promise<number> {
-  return await withConnection(options.target, async (connection) => {
+  return await withConnection(options, async (connection) => {
     let found = false;
     for (let pageToken = ''; ; ) {
       const page = await connection.unary<ListMismatchesResponse>((client, done) =>
@@ -70,7 +70,7 @@ export async function runMismatches(options: ClientOptions, _values: Values, io:
 /** `repair`: copies documents that differ again; exit code 1 when some still do. */
 export async function runRepair(options: ClientOptions, values: Values, io: Io): Promise<number> {
   const mismatchIds = (values['id'] as string[] | undefined) ?? [];
-  const response = await withConnection(options.target, (connection) =>
+  const response = await withConnection(options, (connection) =>
     connection.unary<RepairResponse>((client, done) => client.repair({ mismatchIds }, done)),
   );
   const { repairedCount, remainingCount } = response;
@@ -80,7 +80,7 @@ export async function runRepair(options: ClientOptions, values: Values, io: Io):
 }
 
 async function act(options: ClientOptions, io: Io, done: string, call: UnaryCall<unknown>): Promise<number> {
-  await withConnection(options.target, (connection) => connection.unary(call));
+  await withConnection(options, (connection) => connection.unary(call));
   io.out(options.output === 'json' ? '{"success":true}\n' : `${done}\n`);
   return CliExit.ok;
 }
@@ -91,7 +91,7 @@ async function actAndWait(
   states: WaitedStates,
   call: UnaryCall<unknown>,
 ): Promise<number> {
-  return await withConnection(options.target, async (connection) => {
+  return await withConnection(options, async (connection) => {
     await connection.unary(call);
     return await waitForState(connection, states, options, io);
   });

@@ -1,8 +1,10 @@
 import { Command, CommanderError, Option } from 'commander';
-import { FLAGS, type Flag, type FlagName } from '../config-flags.js';
+import { envNameOf, FLAGS, type Flag, type FlagName } from '../config-flags.js';
+import { releaseSignals } from '../lib/process-signals.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';
 import type { ClientOptions } from './client.js';
+import { readClientCredentials } from './client-credentials.js';
 import {
   runCheck,
   runCommit,
@@ -41,7 +43,9 @@ export async function runCli(argv: readonly string[], io: Io): Promise<number> {
 }
 
 const BOOLEAN_FLAGS: ReadonlySet<string> = new Set(
-  [...FLAGS, ...START_FLAGS].filter(({ kind }) => kind === 'boolean').map(({ name }) => `--${name}`),
+  [...[...FLAGS, ...START_FLAGS].filter(({ kind }) => kind === 'boolean').map(({ name }) => name), 'tls'].map(
+    (name) => `--${name}`,
+  ),
 );
 
 function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promise<void>): Command {
@@ -106,15 +110,19 @@ const serve: Action = async (values, io) => {
 };
 
 const verify: Action = async (values, io) => {
+  releaseSignals();
   const { runVerify } = await import('./verify.js');
   return await runVerify(values, io);
 };
 
 function clientAction(command: (options: ClientOptions, values: Values, io: Io) => Promise<number>): Action {
   return async (values, io) => {
+    releaseSignals();
     const output = values['output'] === 'json' ? 'json' : 'text';
     try {
-      return await command({ target: String(values['target']), output }, values, io);
+      const target = String(values['target']);
+      const credentials = readClientCredentials(values, target, io);
+      return await command({ target, output, credentials }, values, io);
     } catch (error) {
       return reportError(error, io, output);
     }
@@ -154,7 +162,25 @@ function addClientFlags(command: Command): Command {
         .choices(['text', 'json'])
         .default('text')
         .env('MONGOFERRY_OUTPUT'),
+    )
+    .addOption(
+      new Option('--tls [BOOL]', 'use TLS, with the well-known authorities unless there is a tlsCAFile').env(
+        'MONGOFERRY_TLS',
+      ),
+    )
+    .addOption(envOption('tlsCAFile', "PEM with the authority of the server's certificate; switches TLS on"))
+    .addOption(envOption('tlsCertificateKeyFile', 'PEM with a client certificate and its key; switches TLS on'))
+    .addOption(envOption('authTokenFile', "file with the server's token"))
+    .addOption(
+      new Option('--allowInsecure [BOOL]', 'send the token to another machine in plain text').env(
+        envNameOf('allowInsecure'),
+      ),
     );
+}
+
+/** A file's option that the server has, too: one environment serves both. */
+function envOption(name: FlagName, help: string): Option {
+  return new Option(`--${name} <FILE>`, help).env(envNameOf(name));
 }
 
 function optionOf({

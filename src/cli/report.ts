@@ -4,6 +4,7 @@ import { Status } from '../../gen/google/rpc/status.js';
 import { AppError, type FieldViolation } from '../errors.js';
 import { redactText } from '../lib/redact.js';
 import { CallError, type ClientOptions } from './client.js';
+import { accessAdvice, connectionAdvice } from './connection-advice.js';
 import { CliExit } from './exit-codes.js';
 import { type Io, OutputClosed } from './io.js';
 
@@ -35,12 +36,19 @@ function describeError(error: unknown): ErrorReport {
   return { error: code, description: redactText(message), violations, exitCode };
 }
 
-function describeCall({ failure, target }: CallError): ErrorReport {
+function describeCall({ failure, destination: { target, credentials } }: CallError): ErrorReport {
   const { info, violations } = detailsOf(failure.metadata.get('grpc-status-details-bin')[0]);
-  if (info !== undefined)
-    return { error: info.reason, description: failure.details, violations, exitCode: CliExit.failed };
+  if (info !== undefined) {
+    const isRefused = failure.code === status.UNAUTHENTICATED;
+    const description = isRefused
+      ? `${failure.details}; ${accessAdvice(failure.details, credentials)}`
+      : failure.details;
+    return { error: info.reason, description, violations, exitCode: CliExit.failed };
+  }
   if (failure.code === status.UNAVAILABLE || failure.code === status.DEADLINE_EXCEEDED) {
-    const description = `no answer from a server at ${target}: ${failure.details.replace(/\s*Resolution note:\s*$/, '')}`;
+    const said = failure.details.replace(/\s*Resolution note:\s*$/, '').replace(/\s+/g, ' ');
+    const advice = connectionAdvice(said, credentials);
+    const description = `no answer from a server at ${target}: ${said}${advice === undefined ? '' : `; ${advice}`}`;
     return { error: 'Unreachable', description, violations, exitCode: CliExit.unreachable };
   }
   return {

@@ -20,7 +20,7 @@ export async function runProgress(
   values: Readonly<Record<string, unknown>>,
   io: Io,
 ): Promise<number> {
-  return await withConnection(options.target, (connection) =>
+  return await withConnection(options, (connection) =>
     values['watch'] === true ? watch(connection, options, io) : showOnce(connection, options, io),
   );
 }

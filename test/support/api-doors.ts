@@ -3,6 +3,7 @@ import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
 import { BadRequest, ErrorInfo } from '../../gen/google/rpc/error_details.js';
 import { Status } from '../../gen/google/rpc/status.js';
 import { SyncServiceClient } from '../../gen/mongoferry/v1/sync_service.js';
+import { DoorCredentials } from '../../src/api/credentials.js';
 import { type GatewayOptions, startGateway } from '../../src/api/gateway.js';
 import { startGrpcServer } from '../../src/api/grpc-server.js';
 import type { FieldViolation } from '../../src/errors.js';
@@ -64,10 +65,16 @@ export interface Doors extends AsyncDisposable {
 /** Opens both doors. */
 export async function openDoors(
   control: FakeControl = new FakeControl(),
-  options: Partial<Pick<GatewayOptions, 'allowedHosts' | 'authToken' | 'metricsText'>> = {},
+  {
+    authToken,
+    ...options
+  }: Partial<
+    Pick<GatewayOptions, 'allowedHosts' | 'credentials' | 'metricsText'> & { readonly authToken: string }
+  > = {},
 ): Promise<Doors> {
   const log: LoggedLine[] = [];
-  const common = { control, logger: recordingLogger(log), host: '127.0.0.1', port: 0, ...options };
+  const credentials = new DoorCredentials(() => ({ authToken }));
+  const common = { control, logger: recordingLogger(log), host: '127.0.0.1', port: 0, credentials, ...options };
   const grpc = await startGrpcServer(common);
   const gateway = await startGateway({ metricsText: () => 'up 1\n', ...common });
   const client = new SyncServiceClient(`127.0.0.1:${grpc.port}`, ChannelCredentials.createInsecure());

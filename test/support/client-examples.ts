@@ -59,13 +59,15 @@ export function runExample(
     readonly target: string;
     /** As the languages' usual flags: `{ source: 'cluster1' }`. */
     readonly flags?: Readonly<Record<string, string>>;
+    /** Added to the environment. */
+    readonly env?: Readonly<Record<string, string>>;
     readonly signal?: AbortSignal;
     readonly onLine?: (line: string) => void;
   },
 ): Promise<ExampleRun> {
   const flags = Object.entries(options.flags ?? {}).flatMap(([name, value]) => [`--${name}`, value]);
   const child = spawn(command, [...args, ...flags, options.target], {
-    env: { ...process.env, ...env },
+    env: { ...process.env, ...env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(options.signal ? { signal: options.signal } : {}),
   });

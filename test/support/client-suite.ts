@@ -1,8 +1,12 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { DoorCredentials } from '../../src/api/credentials.js';
 import { AppError } from '../../src/errors.js';
 import { openDoors } from './api-doors.js';
 import { buildExample, type ClientLanguage, runExample } from './client-examples.js';
+import { makeDoorCertificates, pem } from './door-certificates.js';
 import { FakeControl, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from './fake-control.js';
 import { within } from './within.js';
 
@@ -106,6 +110,33 @@ export async function testClientExample(language: ClientLanguage): Promise<void>
     assert.is(run.code, 1);
     assert.match(run.stderr, /^MigrationFailed \(ABORTED\): OplogRolledOver: start again$/im);
     assert.match(run.stderr, /^ {2}cause = OplogRolledOver$/m);
+  });
+
+  test('speaks TLS, and shows a certificate and a token, by the environment', async () => {
+    const work = async (signal: AbortSignal): Promise<void> => {
+      await using files = await makeDoorCertificates(signal);
+      const token = 'correct-horse-battery-staple';
+      const tokenFile = join(files.folder, 'token');
+      await writeFile(tokenFile, `${token}\n`);
+      const keys = { certificateKey: pem(files.server), clientCa: pem(files.ca), authToken: token };
+      await using doors = await openDoors(new FakeControl(), { credentials: new DoorCredentials(() => keys) });
+      const target = `127.0.0.1:${doors.grpcPort}`;
+      const env = {
+        MONGOFERRY_TLS_CA_FILE: files.ca,
+        MONGOFERRY_TLS_CERTIFICATE_KEY_FILE: files.client,
+        MONGOFERRY_AUTH_TOKEN_FILE: tokenFile,
+      };
+      const onLine = (line: string): void => {
+        if (line.startsWith('progress: RUNNING')) doors.control.set({ state: 'COMMITTED', canWrite: true });
+      };
+      const run = await runExample(example, { target, env, signal, onLine });
+      assert.is(run.code, 0, run.stderr);
+      assert.is(run.stdout.trim().split('\n').at(-1), 'done: COMMITTED');
+      const refused = await runExample(example, { target, env: { ...env, MONGOFERRY_AUTH_TOKEN_FILE: '' }, signal });
+      assert.is(refused.code, 1);
+      assert.match(refused.stderr, /^Unauthenticated \(UNAUTHENTICATED\): this server needs a client certificate/im);
+    };
+    await within(3 * RUN_MS, work, 'the example');
   });
 
   test('says so when nobody answers', async () => {

@@ -66,6 +66,7 @@ export class FakeControl implements MigrationControl {
   readonly calls: RecordedCall[] = [];
   readonly #listeners = new Set<() => void>();
   ready = true;
+  unreadiness: string | undefined;
   findings: readonly Finding[] = [];
   namespaceList: readonly NamespaceSnapshot[] = [];
   mismatchList: readonly Mismatch[] = [];

@@ -15,10 +15,20 @@ export class CliCommand {
   #stdout = '';
   #stderr = '';
 
-  /** Starts it. `input` is all of its standard input. */
-  constructor(args: readonly string[], options: { readonly input?: string; readonly signal?: AbortSignal } = {}) {
-    const { input = '', signal } = options;
-    this.#child = spawn(process.execPath, [ferryExecutable(), ...args], signal === undefined ? {} : { signal });
+  /** Starts it. `input` is all of its standard input; `env` is added to this process's environment. */
+  constructor(
+    args: readonly string[],
+    options: {
+      readonly input?: string;
+      readonly signal?: AbortSignal;
+      readonly env?: Readonly<Record<string, string>>;
+    } = {},
+  ) {
+    const { input = '', signal, env } = options;
+    this.#child = spawn(process.execPath, [ferryExecutable(), ...args], {
+      ...(signal === undefined ? {} : { signal }),
+      env: { ...process.env, ...env },
+    });
     this.#child.stdout.on('data', (chunk: Buffer) => {
       this.#stdout += chunk.toString('utf8');
     });

@@ -19,6 +19,20 @@ const KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-node
  * certificates but cannot make them. Valid for 30 days. Errors: ToolError if there is no openssl.
  */
 export async function makeTlsFiles(folder: string, signal: AbortSignal | undefined): Promise<TlsFiles> {
+  const caFile = await makeAuthority(folder, signal);
+  // One after the other: both take their serial number from the same file.
+  const serverCertFile = await certify(folder, { name: 'server', extension: SERVER_EXTENSION }, signal);
+  const clientCertFile = await certify(folder, { name: 'client', extension: CLIENT_EXTENSION }, signal);
+  return { caFile, serverCertFile, clientCertFile };
+}
+
+/** What makes a certificate one of a server at 127.0.0.1 and localhost. */
+export const SERVER_EXTENSION = 'subjectAltName=IP:127.0.0.1,DNS:localhost';
+/** What makes a certificate one of a client. */
+export const CLIENT_EXTENSION = 'extendedKeyUsage=clientAuth';
+
+/** Makes a certificate authority in a folder of its own and returns the path of its certificate. */
+export async function makeAuthority(folder: string, signal: AbortSignal | undefined): Promise<string> {
   await mkdir(folder, { recursive: true });
   const caFile = path.join(folder, 'ca.pem');
   const config = path.join(folder, 'ca.cnf');
@@ -30,16 +44,25 @@ export async function makeTlsFiles(folder: string, signal: AbortSignal | undefin
   await runTool('openssl', ['req', '-x509', ...KEY, ...files, '-days', DAYS, '-subj', '/CN=mongoferry test CA'], {
     signal,
   });
-  // One after the other: both take their serial number from the same file.
-  const serverCertFile = await certify(folder, 'server', 'subjectAltName=IP:127.0.0.1,DNS:localhost', signal);
-  const clientCertFile = await certify(folder, 'client', 'extendedKeyUsage=clientAuth', signal);
-  return { caFile, serverCertFile, clientCertFile };
+  return caFile;
 }
 
-async function certify(
+/** A certificate to be made. */
+export interface CertificateRequest {
+  readonly name: string;
+  /** Lines of an OpenSSL extension file. */
+  readonly extension: string;
+  /** For how long it is valid from now on; negative: it has expired. Default 30. */
+  readonly days?: number;
+}
+
+/**
+ * Makes a certificate, signed by the authority of the folder, and returns the path of the PEM with it and its key.
+ * Not twice at once in a folder.
+ */
+export async function certify(
   folder: string,
-  name: string,
-  extension: string,
+  { name, extension, days }: CertificateRequest,
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const file = (ending: string) => path.join(folder, `${name}.${ending}`);
@@ -48,7 +71,7 @@ async function certify(
   const request = ['-keyout', file('key'), '-out', file('csr'), '-subj', `/O=mongoferry ${name}/CN=127.0.0.1`];
   await runTool('openssl', ['req', '-new', ...KEY, '-config', path.join(folder, 'ca.cnf'), ...request], { signal });
   const ca = ['-CA', path.join(folder, 'ca.pem'), '-CAkey', path.join(folder, 'ca.key'), '-CAcreateserial'];
-  const out = ['-extfile', file('ext'), '-out', file('crt'), '-days', DAYS];
+  const out = ['-extfile', file('ext'), '-out', file('crt'), '-days', String(days ?? DAYS)];
   await runTool('openssl', ['x509', '-req', '-in', file('csr'), ...ca, ...out], { signal });
   await writeFile(file('pem'), (await readFile(file('crt'), 'utf8')) + (await readFile(file('key'), 'utf8')), {
     mode: 0o600,

@@ -1,9 +1,14 @@
 // A whole migration: starts it, follows its progress, commits as soon as that would succeed, and shows every error.
 //
 //   node dist/examples/migrate.js localhost:27183 [--source cluster0] [--destination cluster1]
+//
+// A server with TLS needs MONGOFERRY_TLS_CA_FILE, the PEM file of its authority, or MONGOFERRY_TLS=true for the well-known
+// ones; MONGOFERRY_TLS_CERTIFICATE_KEY_FILE is the client's own certificate with its key, if the server wants one, and
+// MONGOFERRY_AUTH_TOKEN_FILE the server's token.
 
+import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { credentials, type ServiceError } from '@grpc/grpc-js';
+import { type ChannelCredentials, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { readCallFailure } from '../src/call-failure.js';
 import type { ProgressSnapshot } from '../src/gen/mongoferry/v1/progress.js';
 import { StartRequest } from '../src/gen/mongoferry/v1/start_options.js';
@@ -22,7 +27,8 @@ const { values, positionals } = parseArgs({
   },
 });
 
-const client = new SyncServiceClient(positionals[0] ?? 'localhost:27183', credentials.createInsecure());
+const client = new SyncServiceClient(positionals[0] ?? 'localhost:27183', channelCredentials());
+const metadata = tokenMetadata();
 try {
   await start({ source: values.source, destination: values.destination });
   await followAndCommit();
@@ -33,16 +39,36 @@ try {
   client.close();
 }
 
+/** The content of the file that a variable names; null without one. */
+function fileOf(variable: string): Buffer | null {
+  const path = process.env[variable] ?? '';
+  return path === '' ? null : readFileSync(path);
+}
+
+function channelCredentials(): ChannelCredentials {
+  const authority = fileOf('MONGOFERRY_TLS_CA_FILE');
+  const own = fileOf('MONGOFERRY_TLS_CERTIFICATE_KEY_FILE');
+  const hasTls = authority !== null || own !== null || process.env['MONGOFERRY_TLS'] === 'true';
+  return hasTls ? credentials.createSsl(authority, own, own) : credentials.createInsecure();
+}
+
+function tokenMetadata(): Metadata {
+  const token = fileOf('MONGOFERRY_AUTH_TOKEN_FILE')?.toString('utf8').trim();
+  const result = new Metadata();
+  if (token !== undefined) result.set('authorization', `Bearer ${token}`);
+  return result;
+}
+
 async function start(options: { source: string; destination: string }): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    client.start(StartRequest.create(options), (error) => (error ? reject(error) : resolve()));
+    client.start(StartRequest.create(options), metadata, (error) => (error ? reject(error) : resolve()));
   });
   console.log('start: accepted');
 }
 
 /** Returns when the migration is committed. The stream ends then by itself, or with the failure of the migration. */
 async function followAndCommit(): Promise<void> {
-  const stream = client.progress(ProgressRequest.create({ interval: { seconds: 1, nanos: 0 } }));
+  const stream = client.progress(ProgressRequest.create({ interval: { seconds: 1, nanos: 0 } }), metadata);
   let isCommitCalled = false;
   for await (const message of stream as AsyncIterable<ProgressResponse>) {
     const { progress } = message;
@@ -57,7 +83,7 @@ async function followAndCommit(): Promise<void> {
 async function commit(): Promise<boolean> {
   try {
     await new Promise<void>((resolve, reject) => {
-      client.commit(CommitRequest.create(), (error) => (error ? reject(error) : resolve()));
+      client.commit(CommitRequest.create(), metadata, (error) => (error ? reject(error) : resolve()));
     });
     console.log('commit: accepted');
     return true;

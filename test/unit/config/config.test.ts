@@ -47,6 +47,10 @@ test('has a default for everything but the clusters', () => {
     verbosity: 'DEBUG',
     logDirectory: undefined,
     otlpEndpoint: undefined,
+    tlsCertificateKeyFile: undefined,
+    tlsCaFile: undefined,
+    authTokenFile: undefined,
+    allowedHosts: [],
     notices: [],
   });
   assert.ok(Object.isFrozen(load({})));
@@ -187,17 +191,68 @@ test('listens beyond loopback only when told to, and warns then', () => {
   );
 });
 
-test('refuses what a later version brings, from any source', () => {
-  const found = problems({
-    flags: { ...URIS, tlsMode: 'requireTLS', config: 'm.yaml' },
-    env: { MONGOFERRY_AUTH_TOKEN_FILE: '/t' },
-    files: { 'm.yaml': 'tlsCAFile: /ca\n' },
+const TLS = { tlsCertificateKeyFile: '/c.pem' };
+const openings: [string, Record<string, unknown>, RegExp | undefined][] = [
+  ['neither', {}, /needs TLS \(tlsCertificateKeyFile\) and authentication \(authTokenFile, or tlsCAFile/],
+  ['TLS alone', TLS, /needs authentication/],
+  ['a token alone', { authTokenFile: '/t' }, /needs TLS \(tlsCertificateKeyFile\);/],
+  ['TLS that is disabled', { ...TLS, authTokenFile: '/t', tlsMode: 'disabled' }, /needs TLS/],
+  ['TLS and a token', { ...TLS, authTokenFile: '/t' }, undefined],
+  ['TLS and client certificates', { ...TLS, tlsCAFile: '/ca.pem' }, undefined],
+];
+for (const [what, flags, refusal] of openings) {
+  test(`beyond loopback with ${what}: ${refusal === undefined ? 'opens' : 'refuses, and says what is lacking'}`, () => {
+    const found = problems({ flags: { ...URIS, bindIp: '0.0.0.0', ...flags } }).join();
+    if (refusal === undefined) assert.is(found, '');
+    else assert.match(found, refusal);
+    const allowed = load({ flags: { ...URIS, bindIp: '0.0.0.0', allowInsecure: true, ...flags } });
+    const warned = allowed.notices.some(({ message }) => message.startsWith('listening on 0.0.0.0'));
+    assert.is(warned, refusal !== undefined);
   });
-  assert.equal(found.map((text) => text.split(' is not available')[0]).sort(), [
-    'authTokenFile:',
-    'tlsCAFile:',
-    'tlsMode:',
+}
+
+test('a token that would cross the network in plain text is a warning of its own', () => {
+  const { notices } = load({ flags: { ...URIS, bindIp: '10.0.0.1', allowInsecure: true, authTokenFile: '/t' } });
+  assert.match(notices.map(({ message }) => message).join(), /the token and all answers cross the network in plain/);
+});
+
+test('TLS is on as soon as there is a certificate, unless it is disabled', () => {
+  const fileOf = (flags: Record<string, unknown>) => load({ flags: { ...URIS, ...flags } }).tlsCertificateKeyFile;
+  assert.is(fileOf(TLS), '/c.pem');
+  for (const tlsMode of ['requireTLS', 'requiretls', 'required']) assert.is(fileOf({ ...TLS, tlsMode }), '/c.pem');
+  for (const tlsMode of ['disabled', 'off']) assert.is(fileOf({ ...TLS, tlsMode }), undefined);
+  assert.match(
+    load({ flags: { ...URIS, ...TLS, tlsMode: 'off' } })
+      .notices.map(({ message }) => message)
+      .join(),
+    /not used/,
+  );
+});
+
+test('TLS without a certificate, and client certificates without TLS, are refused', () => {
+  const needs = 'needs tlsCertificateKeyFile, a PEM file with a certificate and its private key';
+  assert.equal(problems({ flags: { ...URIS, tlsMode: 'requireTLS' } }), [`tlsMode: ${needs}`]);
+  assert.equal(problems({ flags: { ...URIS, tlsCAFile: '/ca' } }), [`tlsCAFile: ${needs}`]);
+  assert.equal(problems({ flags: { ...URIS, ...TLS, tlsMode: 'preferTLS' } }), [
+    'tlsMode: must be "disabled" or "requireTLS"',
   ]);
+});
+
+test('allowed hosts are texts with commas, or lists in the file, and exact names', () => {
+  const hosts = (given: Given) => load(given).allowedHosts;
+  const expected = ['mongosync', 'ferry.example:27182', '[fd00::1]:27182'];
+  const text = ' Mongosync,ferry.example:27182, [fd00::1]:27182,';
+  assert.equal(hosts({ flags: { ...URIS, allowedHosts: text } }), expected);
+  assert.equal(hosts({ env: { MONGOFERRY_ALLOWED_HOSTS: text } }), expected);
+  const files = { 'm.yaml': 'allowedHosts: [mongosync, "ferry.example:27182", "[fd00::1]:27182"]\n' };
+  assert.equal(hosts({ flags: { ...URIS, config: 'm.yaml' }, files }), expected);
+  for (const wrong of ['*', '*.example', 'http://a', 'a b', 'a/b', 'a:port', '.a', 'a,b;c']) {
+    assert.match(problems({ flags: { ...URIS, allowedHosts: wrong } }).join(), /^allowedHosts: must be names/, wrong);
+  }
+  const many = Array.from({ length: 101 }, (_, i) => `h${i}`).join();
+  assert.match(problems({ flags: { ...URIS, allowedHosts: many } }).join(), /at most 100/);
+  const odd = { 'm.yaml': 'allowedHosts: [[a]]\n' };
+  assert.match(problems({ flags: { ...URIS, config: 'm.yaml' }, files: odd }).join(), /must be texts/);
 });
 
 test("accepts mongosync's flags that have no use, and says so", () => {

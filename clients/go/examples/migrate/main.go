@@ -2,10 +2,17 @@
 // every error.
 //
 //	go run ./examples/migrate [-source cluster0] [-destination cluster1] localhost:27183
+//
+// A server with TLS needs MONGOFERRY_TLS_CA_FILE, the PEM file of its authority, or MONGOFERRY_TLS=true for the well-known
+// ones; MONGOFERRY_TLS_CERTIFICATE_KEY_FILE is the client's own certificate with its key, if the server wants one, and
+// MONGOFERRY_AUTH_TOKEN_FILE the server's token.
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +22,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -37,7 +45,11 @@ func main() {
 }
 
 func migrate(ctx context.Context, address, source, destination string) error {
-	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options, err := dialOptions()
+	if err != nil {
+		return err
+	}
+	connection, err := grpc.NewClient(address, options...)
 	if err != nil {
 		return err
 	}
@@ -49,6 +61,66 @@ func migrate(ctx context.Context, address, source, destination string) error {
 	fmt.Println("start: accepted")
 	return followAndCommit(ctx, client)
 }
+
+// dialOptions are what the environment says of TLS and the token.
+func dialOptions() ([]grpc.DialOption, error) {
+	transport, err := transportCredentials()
+	if err != nil {
+		return nil, err
+	}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(transport)}
+	secret, err := fileOf("MONGOFERRY_AUTH_TOKEN_FILE")
+	if secret != nil {
+		options = append(options, grpc.WithPerRPCCredentials(token(bytes.TrimSpace(secret))))
+	}
+	return options, err
+}
+
+func transportCredentials() (credentials.TransportCredentials, error) {
+	authority, err := fileOf("MONGOFERRY_TLS_CA_FILE")
+	if err != nil {
+		return nil, err
+	}
+	own, err := fileOf("MONGOFERRY_TLS_CERTIFICATE_KEY_FILE")
+	if err != nil {
+		return nil, err
+	}
+	if authority == nil && own == nil && os.Getenv("MONGOFERRY_TLS") != "true" {
+		return insecure.NewCredentials(), nil
+	}
+	config := &tls.Config{}
+	if authority != nil {
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AppendCertsFromPEM(authority)
+	}
+	if own != nil {
+		certificate, err := tls.X509KeyPair(own, own)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return credentials.NewTLS(config), nil
+}
+
+// fileOf returns the content of the file that a variable names; nil without one.
+func fileOf(variable string) ([]byte, error) {
+	path := os.Getenv(variable)
+	if path == "" {
+		return nil, nil
+	}
+	return os.ReadFile(path)
+}
+
+// token is shown with every call.
+type token []byte
+
+func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(t)}, nil
+}
+
+// RequireTransportSecurity allows plain text, as on loopback.
+func (token) RequireTransportSecurity() bool { return false }
 
 // followAndCommit returns when the migration is committed. The stream ends then by itself, or with the migration's
 // failure.
