@@ -7,7 +7,7 @@ import {
   type ReadFile,
   type SourceValues,
 } from './config-sources.js';
-import { clusterUriProblems, isLoopback } from './config-uri.js';
+import { clusterUriProblems, isBadAddress, isLoopback } from './config-uri.js';
 import { type FieldViolation, invalidRequest } from './errors.js';
 import { LOG_LEVELS, type LogLevel } from './lib/logger.js';
 
@@ -108,6 +108,10 @@ function clusterUri(reader: Reader, name: 'cluster0' | 'cluster1'): string {
 
 function checkBinding(reader: Reader, bindIp: string, allowInsecure: boolean): void {
   if (isLoopback(bindIp)) return;
+  if (isBadAddress(bindIp)) {
+    reader.refuse('bindIp', `${bindIp} is not an IP address`);
+    return;
+  }
   if (allowInsecure) {
     reader.warn(
       `listening on ${bindIp}, beyond this machine, without TLS and without authentication: anybody who can reach it can start and commit`,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
@@ -9,7 +10,7 @@ import { Connections } from './connections.js';
 import { sendEvents } from './event-stream.js';
 import type { StreamHandler } from './handlers/handler.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
-import { JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
+import { answerUnreadable, JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
 import { refuseForeign } from './http-guard.js';
 import { readRpcRequest, relativeToBody } from './http-request.js';
 import { decodeToJson } from './json/json-out.js';
@@ -53,6 +54,7 @@ const MAX_CONNECTIONS = 1000;
 /** Serves the HTTP/JSON API. Rejects when the address cannot be listened on. Source: docs/api.md. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const shutdown = new AbortController();
+  setMaxListeners(0, shutdown.signal);
   const { held = new HeldBytes() } = options;
   const context: Context = { ...options, held, shutdown: shutdown.signal };
   const routes = buildRoutes(context);
@@ -62,6 +64,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       requestTimeout: REQUEST_TIMEOUT_MS,
       connectionsCheckingInterval: 2000,
       maxHeaderSize: MAX_HEADER_BYTES,
+      // Looked at with the other headers, so that the answer is like the others.
+      requireHostHeader: false,
       keepAlive: true,
       noDelay: true,
     },
@@ -75,6 +79,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     },
   );
   const connections = new Connections(server, MAX_CONNECTIONS);
+  answerUnreadable(server);
   const port = await listen(server, options);
   return { port, stop: () => stop(server, shutdown) };
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type AddressInfo, createServer, type Server as Listener } from 'node:net';
 import type { DescMethod } from '@bufbuild/protobuf';
 import {
@@ -26,7 +27,7 @@ import { toGrpcStatus } from './grpc-status.js';
 import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { RPCS } from './handlers/table.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
-import { MAX_REQUEST_BYTES } from './limits.js';
+import { LARGE_REQUEST_BYTES, largeRequests, MAX_REQUEST_BYTES } from './limits.js';
 import { type Caller, runStream, runUnary } from './run-rpc.js';
 
 /** What the gRPC server needs. */
@@ -64,6 +65,7 @@ const MAX_CONNECTIONS = 500;
 /** Serves SyncService, health and reflection. Rejects when the address cannot be listened on. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
+  setMaxListeners(0, shutdown.signal);
   const { held = new HeldBytes() } = options;
   const listener = createServer();
   const connections = new Connections(listener, MAX_CONNECTIONS);
@@ -164,6 +166,7 @@ function serveUnary(
   return (call, callback) => {
     const answer = async (): Promise<Uint8Array> => {
       const caller = admit(call.metadata, method, context);
+      if (call.request.byteLength > LARGE_REQUEST_BYTES) await largeRequests.next();
       const bytes = await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
       if (!context.held.fits(bytes.byteLength)) throw serverBusy();
       const holder = context.held.open();

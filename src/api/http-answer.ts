@@ -1,6 +1,7 @@
-import type { ServerResponse } from 'node:http';
+import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { JsonObject } from '@bufbuild/protobuf';
-import type { AppError } from '../errors.js';
+import { AppError, invalidRequest } from '../errors.js';
 
 const COMMON_HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 
@@ -33,6 +34,42 @@ export function errorBody(error: AppError): JsonObject {
 /** Sends an error by its row of the error table. */
 export function sendError(response: ServerResponse, error: AppError): void {
   sendJson(response, error.row.http, errorBody(error));
+}
+
+/** Answers what Node's parser does not take, and what Node would answer by itself, in the form of all other errors. */
+export function answerUnreadable(server: Server): void {
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
+    else endWith(socket, ...unreadable(error.code));
+  });
+  server.on('connect', (_request, socket) => {
+    endWith(socket, 405, new AppError('MethodNotAllowed', 'this server is no proxy'));
+  });
+  server.on('checkExpectation', (_request, response) => {
+    sendJson(response, 417, errorBody(invalidRequest([{ field: 'expect', description: 'must be 100-continue' }])));
+  });
+}
+
+function unreadable(code: string | undefined): [status: number, error: AppError] {
+  switch (code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return [431, new AppError('RequestTooLarge', 'the headers are larger than 16 KiB')];
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return [408, invalidRequest([{ field: '', description: 'the request took too long to arrive' }])];
+    default:
+      return [400, invalidRequest([{ field: '', description: 'this is no valid HTTP request' }])];
+  }
+}
+
+function endWith(socket: Duplex, status: number, error: AppError): void {
+  const body = `${JSON.stringify(errorBody(error))}\n`;
+  const headers = { ...COMMON_HEADERS, 'content-type': JSON_TYPE, connection: 'close' };
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    `content-length: ${Buffer.byteLength(body)}`,
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
 }
 
 /** The headers of a server-sent event stream; proxies are asked not to hold events back. */

@@ -1,4 +1,5 @@
 import type { DescField } from '@bufbuild/protobuf';
+import { LoopTurns } from '../lib/loop-turns.js';
 
 /** The largest request that either front door takes, in bytes. */
 export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
@@ -8,6 +9,10 @@ export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
  * bytes: this many are read in a small part of a second.
  */
 export const MAX_VALUES = 100_000;
+
+/** From this size on, requests are read one in each turn of the event loop, over both doors. */
+export const LARGE_REQUEST_BYTES = 4096;
+export const largeRequests = new LoopTurns();
 
 /** Regular expressions of one request: each is a question to the source, and is decided for every name there. */
 export const MAX_REGEXES = 100;

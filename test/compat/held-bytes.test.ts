@@ -1,4 +1,3 @@
-import { readdirSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
@@ -160,36 +159,6 @@ test('connections that do nothing lock nobody out of either door', async () => {
     await answersOthers(server);
   } finally {
     for (const socket of sockets) socket.destroy();
-  }
-});
-
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
-const SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
-/** DATA of a stream that was never opened. */
-const BAD_FRAME = Buffer.from([0, 0, 1, 0, 0, 0, 0, 0, 1, 0]);
-
-/** What a client sends before it breaks. */
-const BROKEN: Readonly<Record<string, Buffer>> = {
-  'no HTTP/2': Buffer.from('GET / HTTP/1.1\r\n\r\n'),
-  'half a preface': PREFACE.subarray(0, 10),
-  'a bad frame': Buffer.concat([PREFACE, SETTINGS, BAD_FRAME]),
-  'a preface alone': Buffer.concat([PREFACE, SETTINGS]),
-};
-
-test('broken gRPC connections give their file handles back', async () => {
-  await using server = await DoorsProcess.start();
-  await answersOthers(server);
-  const handles = (): number => readdirSync(`/proc/${server.pid}/fd`).length;
-  const idle = await eventually(WAIT_MS, handles, 'handles');
-  for (const [name, bytes] of Object.entries(BROKEN)) {
-    const sockets = await Promise.all(Array.from({ length: 20 }, () => opened(server.ports.grpcPort)));
-    try {
-      // The sender neither reads nor closes; the last kind looks like a client that lost its network.
-      for (const socket of sockets) socket.pause().write(bytes);
-      await eventually(30_000, () => handles() <= idle + 5, `the handles of ${name}`, { everyMs: 200 });
-    } finally {
-      for (const socket of sockets) socket.destroy();
-    }
   }
 });
 

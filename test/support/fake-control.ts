@@ -1,4 +1,4 @@
-import { AppError } from '../../src/errors.js';
+import { AppError, type FieldViolation } from '../../src/errors.js';
 import type {
   Finding,
   MigrationControl,
@@ -67,6 +67,7 @@ export class FakeControl implements MigrationControl {
   readonly #listeners = new Set<() => void>();
   ready = true;
   findings: readonly Finding[] = [];
+  badRegexes: readonly FieldViolation[] = [];
   namespaceList: readonly NamespaceSnapshot[] = [];
   mismatchList: readonly Mismatch[] = [];
   failWith: unknown;
@@ -103,6 +104,10 @@ export class FakeControl implements MigrationControl {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  async regexViolations(): Promise<readonly FieldViolation[]> {
+    return this.badRegexes;
   }
 
   async start(options: StartOptions): Promise<void> {
