@@ -14,6 +14,7 @@ import { answerUnreadable, JSON_TYPE, sendError, sendJson, sendText, successBody
 import { refuseForeign } from './http-guard.js';
 import { readRpcRequest, relativeToBody } from './http-request.js';
 import { decodeToJson } from './json/json-out.js';
+import { costlyWork } from './limits.js';
 import { buildOpenApi } from './openapi.js';
 import { publicError } from './public-error.js';
 import { type RpcRoute, rpcRoutes } from './routes.js';
@@ -35,6 +36,8 @@ export interface GatewayOptions {
   readonly authToken?: string;
   /** What callers of both doors may make us hold. */
   readonly held?: HeldBytes;
+  /** How long an answer may wait for a reader that takes nothing of it, in milliseconds. Default one minute. */
+  readonly stalledMs?: number;
 }
 
 /** A gateway that listens. */
@@ -70,11 +73,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       noDelay: true,
     },
     (request, response) => {
-      const { socket } = request;
+      // By its address: with TLS the request's socket is another one than the connection's.
+      const socket = connections.of(request.socket.remoteAddress, request.socket.remotePort);
       connections.use(socket, 'receiving');
       request.once('end', () => connections.use(socket, 'answering'));
       response.once('close', () => connections.use(socket, 'idle'));
-      cutStalled(response);
+      cutStalled(response, options.stalledMs ?? STALLED_MS);
       serve(routes, context, request, response);
     },
   );
@@ -84,18 +88,21 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   return { port, stop: () => stop(server, shutdown) };
 }
 
-/** How long an answer may wait for a reader that takes nothing of it, and how often that is looked at. */
+/** For the default, and how often it is looked at. */
 const STALLED_MS = 60_000;
 const LOOK_MS = 5000;
 
-function cutStalled(response: ServerResponse): void {
+function cutStalled(response: ServerResponse, stalledMs: number): void {
   let waiting = 0;
   let sinceMs = 0;
-  const timer = setInterval(() => {
-    const { writableLength } = response;
-    if (writableLength === 0 || writableLength !== waiting) [waiting, sinceMs] = [writableLength, performance.now()];
-    else if (performance.now() - sinceMs > STALLED_MS) response.destroy();
-  }, LOOK_MS).unref();
+  const timer = setInterval(
+    () => {
+      const { writableLength } = response;
+      if (writableLength === 0 || writableLength !== waiting) [waiting, sinceMs] = [writableLength, performance.now()];
+      else if (performance.now() - sinceMs > stalledMs) response.destroy();
+    },
+    Math.min(LOOK_MS, stalledMs),
+  ).unref();
   response.once('close', () => clearInterval(timer));
 }
 
@@ -133,6 +140,7 @@ function buildRoutes(context: Context): Routes {
   add('/readyz', 'GET', async ({ response }) => sendReadiness(response, context.control));
   const sendApiDocument: Serve = async ({ response }) => void sendText(response, 200, JSON_TYPE, apiDocument);
   const sendMetrics: Serve = async ({ response }) => {
+    await costlyWork.next();
     sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', await context.metricsText());
   };
   add('/openapi.json', 'GET', guarded(sendApiDocument));

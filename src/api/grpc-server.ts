@@ -27,7 +27,7 @@ import { toGrpcStatus } from './grpc-status.js';
 import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { RPCS } from './handlers/table.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
-import { LARGE_REQUEST_BYTES, largeRequests, MAX_REQUEST_BYTES } from './limits.js';
+import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
 import { type Caller, runStream, runUnary } from './run-rpc.js';
 
 /** What the gRPC server needs. */
@@ -44,6 +44,8 @@ export interface GrpcServerOptions {
   readonly authToken?: string;
   /** What callers of both doors may make us hold. */
   readonly held?: HeldBytes;
+  /** How long an answer may wait for a reader that takes nothing of it, in milliseconds. Default one minute. */
+  readonly stalledMs?: number;
 }
 
 /** A gRPC server that listens. */
@@ -66,11 +68,11 @@ const MAX_CONNECTIONS = 500;
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
   setMaxListeners(0, shutdown.signal);
-  const { held = new HeldBytes() } = options;
+  const { held = new HeldBytes(), stalledMs } = options;
   const listener = createServer();
   const connections = new Connections(listener, MAX_CONNECTIONS);
   const server = new Server({
-    interceptors: [grpcGuard({ held, connections })],
+    interceptors: [grpcGuard({ held, connections, ...(stalledMs === undefined ? {} : { stalledMs }) })],
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_send_message_length': -1,
@@ -166,7 +168,7 @@ function serveUnary(
   return (call, callback) => {
     const answer = async (): Promise<Uint8Array> => {
       const caller = admit(call.metadata, method, context);
-      if (call.request.byteLength > LARGE_REQUEST_BYTES) await largeRequests.next();
+      if (call.request.byteLength > LARGE_REQUEST_BYTES) await costlyWork.next();
       const bytes = await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
       if (!context.held.fits(bytes.byteLength)) throw serverBusy();
       const holder = context.held.open();

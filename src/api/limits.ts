@@ -10,9 +10,10 @@ export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
  */
 export const MAX_VALUES = 100_000;
 
-/** From this size on, requests are read one in each turn of the event loop, over both doors. */
+/** From this size on, requests are read in turns. */
 export const LARGE_REQUEST_BYTES = 4096;
-export const largeRequests = new LoopTurns();
+/** For what callers may ask of both doors at the cost of many milliseconds: one in each turn of the event loop. */
+export const costlyWork = new LoopTurns();
 
 /** Regular expressions of one request: each is a question to the source, and is decided for every name there. */
 export const MAX_REGEXES = 100;

@@ -64,7 +64,7 @@ export interface Doors extends AsyncDisposable {
 /** Opens both doors. */
 export async function openDoors(
   control: FakeControl = new FakeControl(),
-  options: Partial<Pick<GatewayOptions, 'allowedHosts' | 'authToken' | 'metricsText'>> = {},
+  options: Partial<Pick<GatewayOptions, 'allowedHosts' | 'authToken' | 'metricsText' | 'held' | 'stalledMs'>> = {},
 ): Promise<Doors> {
   const log: LoggedLine[] = [];
   const common = { control, logger: recordingLogger(log), host: '127.0.0.1', port: 0, ...options };
