@@ -235,9 +235,12 @@ function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Co
   return { door: 'http', method, logger, headers };
 }
 
-function listen(server: Server, { host, port }: GatewayOptions): Promise<number> {
+function listen(server: Server, { host, port, logger }: GatewayOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for HTTP`, { cause })));
+    server.on('error', (cause) => {
+      if (server.listening) logger.warn('a connection could not be accepted', { error: cause });
+      else reject(new Error(`cannot listen on ${host}:${port} for HTTP`, { cause }));
+    });
     server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
   });
 }

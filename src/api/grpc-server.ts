@@ -96,9 +96,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   return { port, stop: (deadlineMs) => stop({ server, listener, connections, shutdown }, deadlineMs) };
 }
 
-function bind(listener: Listener, { host, port }: GrpcServerOptions): Promise<number> {
+function bind(listener: Listener, { host, port, logger }: GrpcServerOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    listener.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for gRPC`, { cause })));
+    listener.on('error', (cause) => {
+      if (listener.listening) logger.warn('a connection could not be accepted', { error: cause });
+      else reject(new Error(`cannot listen on ${host}:${port} for gRPC`, { cause }));
+    });
     listener.listen(port, host, () => resolve((listener.address() as AddressInfo).port));
   });
 }

@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
@@ -159,6 +160,22 @@ test('connections that do nothing lock nobody out of either door', async () => {
     await answersOthers(server);
   } finally {
     for (const socket of sockets) socket.destroy();
+  }
+});
+
+test('a process without file handles left answers again once it has some', async () => {
+  await using server = await DoorsProcess.start(100);
+  await answersOthers(server);
+  for (const port of [server.ports.httpPort, server.ports.grpcPort]) {
+    const sockets: Socket[] = [];
+    try {
+      for (let i = 0; i < 200; i++) sockets.push(await opened(port));
+      const handles = () => readdirSync(`/proc/${server.pid}/fd`).length >= 98;
+      await eventually(WAIT_MS, handles, 'no handles left');
+    } finally {
+      for (const socket of sockets) socket.destroy();
+    }
+    await answersOthers(server);
   }
 });
 
