@@ -1,5 +1,5 @@
 import type { FlagName } from './config-flags.js';
-import { isLoopback } from './config-uri.js';
+import { isBadAddress, isLoopback } from './config-uri.js';
 
 /** Who may come in at the doors, and how they are addressed. */
 export interface DoorOptions {
@@ -64,6 +64,10 @@ function checkBinding(reader: OptionReader, doors: Omit<DoorOptions, 'allowedHos
   const { bindIp } = doors;
   const mayBeInsecure = reader.boolean('allowInsecure');
   if (isLoopback(bindIp)) return;
+  if (isBadAddress(bindIp)) {
+    reader.refuse('bindIp', `${bindIp} is not an IP address`);
+    return;
+  }
   const hasTls = doors.tlsCertificateKeyFile !== undefined;
   const authenticates = doors.authTokenFile !== undefined || doors.tlsCaFile !== undefined;
   if (hasTls && authenticates) return;

@@ -28,6 +28,8 @@ export function fromFlags(flags: Readonly<Record<string, unknown>>): SourceValue
   return source;
 }
 
+/** Characters of a configuration file; the parser takes minutes for some megabytes. */
+const MAX_FILE = 256 * 1024;
 const PREFIX = 'MONGOFERRY_';
 /** Variables of the client commands, and of the tests and benches. */
 const OTHER_VARIABLES = /^MONGOFERRY_(TARGET|OUTPUT|TLS|(TEST|BENCH|DEMO)_.*)$/;
@@ -94,6 +96,7 @@ export function fromYaml(path: string, readFile: ReadFile): SourceValues {
   } catch (error) {
     return refuse(fileProblem(path, error));
   }
+  if (text.length > MAX_FILE) return refuse(`${path} is larger than ${MAX_FILE / 1024} KiB; is it the right file?`);
   const parsed = parseYaml(text);
   if (typeof parsed === 'string') return refuse(`${path}: ${parsed}`);
   for (const [name, value] of parsed) {

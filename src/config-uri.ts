@@ -1,3 +1,6 @@
+import { isIP } from 'node:net';
+import { isLoopbackAddress } from './lib/addresses.js';
+
 /** One rule on a connection string's options; names are compared without case, values are decoded. */
 interface OptionRule {
   readonly option: string;
@@ -54,5 +57,10 @@ export function clusterUriProblems(uri: string): string[] {
 
 /** Whether an address to listen on can only be reached from this machine. */
 export function isLoopback(address: string): boolean {
-  return address === 'localhost' || address === '::1' || /^127(\.\d{1,3}){3}$/.test(address);
+  return address === 'localhost' || isLoopbackAddress(address);
+}
+
+/** Whether an address to listen on was meant as an IP address and is none: 127.0.0.999. */
+export function isBadAddress(address: string): boolean {
+  return (/^[\d.]+$/.test(address) || address.includes(':')) && isIP(address) === 0;
 }

@@ -7,6 +7,7 @@ import {
   type Attributes,
   type BatchObservableResult,
   type Meter,
+  type ObservableResult,
   type Counter as OtelCounter,
   type Histogram as OtelHistogram,
   metrics as otel,
@@ -223,6 +224,17 @@ export function observeMigration(states: readonly string[], snapshot: () => Gaug
   const observed = Object.values(gauges);
   meter.addBatchObservableCallback(observe, observed);
   return () => meter.removeBatchObservableCallback(observe, observed);
+}
+
+/** Registers the gauge of the event loop's delay, in milliseconds; returns the way to unregister. */
+export function observeEventLoop(longestMs: () => number): () => void {
+  const gauge = otel.getMeterProvider().getMeter(SCOPE).createObservableGauge('mongoferry_event_loop_delay', {
+    unit: 'ms',
+    description: 'The longest time within the last 10 to 20 seconds for which the event loop was held up.',
+  });
+  const observe = (result: ObservableResult): void => result.observe(longestMs());
+  gauge.addCallback(observe);
+  return () => gauge.removeCallback(observe);
 }
 
 /** Of the side that is further behind. */

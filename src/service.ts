@@ -5,11 +5,12 @@ import { startGrpcServer } from './api/grpc-server.js';
 import { HeldBytes } from './api/held-bytes.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
+import { EventLoopDelay } from './lib/event-loop.js';
 import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
 import { createLogger, type Logger } from './lib/logger.js';
 import { onHangup } from './lib/process-signals.js';
 import { aborted, settlesWithin } from './lib/signals.js';
-import { observeMigration } from './metrics.js';
+import { observeEventLoop, observeMigration } from './metrics.js';
 import { createMigration, type Migration } from './migration/migration.js';
 import { STATES } from './migration/state.js';
 import { startTelemetry, type Telemetry } from './telemetry.js';
@@ -78,7 +79,13 @@ async function runService(run: Run): Promise<number> {
     for (const warning of credentials.warnings) logger.warn(warning);
     const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
     closers.add('telemetry', () => telemetry.shutdown());
-    const migration = parts.createMigration(config, logger);
+    const delay = new EventLoopDelay((longestMs) => reportDelay(longestMs, logger));
+    closers.add('event loop', () => delay[Symbol.dispose]());
+    closers.add(
+      'event loop gauge',
+      observeEventLoop(() => delay.longestMs),
+    );
+    const migration = parts.createMigration({ ...config, processWarning: () => delayWarning(delay.longestMs) }, logger);
     closers.add(
       'gauges',
       observeMigration(STATES, () => migration.snapshot()),
@@ -95,6 +102,20 @@ async function runService(run: Run): Promise<number> {
   } finally {
     await closers.close();
   }
+}
+
+/** From how long on it is said that the process is held up. */
+const LONG_DELAY_MS = 1000;
+
+function delayWarning(longestMs: number): string | undefined {
+  if (longestMs < LONG_DELAY_MS) return undefined;
+  const seconds = (longestMs / 1000).toFixed(1);
+  return `The process was held up for ${seconds} s at a time: it answers and renews its lease late. Give it more CPU time`;
+}
+
+function reportDelay(longestMs: number, logger: Logger): void {
+  const warning = delayWarning(longestMs);
+  if (warning !== undefined) logger.warn(warning, { longestMs: Math.round(longestMs) });
 }
 
 /** Both front doors, open; returns the way to close them, which may be called more than once. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -13,11 +14,11 @@ import { type Caller as DoorCaller, type DoorCredentials, openToAll } from './cr
 import { sendEvents } from './event-stream.js';
 import type { StreamHandler } from './handlers/handler.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
-import { JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
+import { answerUnreadable, JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
 import { refuseForeign } from './http-guard.js';
 import { readRpcRequest, relativeToBody } from './http-request.js';
 import { decodeToJson } from './json/json-out.js';
-import { HANDSHAKE_TIMEOUT_MS } from './limits.js';
+import { costlyWork, HANDSHAKE_TIMEOUT_MS } from './limits.js';
 import { buildOpenApi } from './openapi.js';
 import { publicError } from './public-error.js';
 import { type RpcRoute, rpcRoutes } from './routes.js';
@@ -42,6 +43,8 @@ export interface GatewayOptions {
   readonly credentials?: DoorCredentials;
   /** What callers of both doors may make us hold. */
   readonly held?: HeldBytes;
+  /** How long an answer may wait for a reader that takes nothing of it, in milliseconds. Default one minute. */
+  readonly stalledMs?: number;
 }
 
 /** A gateway that listens. */
@@ -64,6 +67,7 @@ const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 /** Serves the HTTP/JSON API. Rejects when the address cannot be listened on. Source: docs/api.md. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const shutdown = new AbortController();
+  setMaxListeners(0, shutdown.signal);
   const { held = new HeldBytes(), credentials = openToAll() } = options;
   const refusals = new RefusalLog(options.logger, 'http');
   const context: Context = { ...options, held, credentials, refusals, shutdown: shutdown.signal };
@@ -74,10 +78,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     connections.use(socket, 'receiving');
     request.once('end', () => connections.use(socket, 'answering'));
     response.once('close', () => connections.use(socket, 'idle'));
-    cutStalled(response);
+    cutStalled(response, options.stalledMs ?? STALLED_MS);
     serve(routes, context, request, response);
   });
   const connections = new Connections(server, MAX_CONNECTIONS);
+  answerUnreadable(server);
   const port = await listen(server, options);
   return {
     port,
@@ -100,6 +105,8 @@ function buildServer(
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionsCheckingInterval: 2000,
     maxHeaderSize: MAX_HEADER_BYTES,
+    // Looked at with the other headers, so that the answer is like the others.
+    requireHostHeader: false,
     keepAlive: true,
     noDelay: true,
   };
@@ -115,18 +122,21 @@ function buildServer(
   return { server, dispose: credentials.onReload(() => server.setSecureContext(credentials.secureContext ?? {})) };
 }
 
-/** How long an answer may wait for a reader that takes nothing of it, and how often that is looked at. */
+/** For the default, and how often it is looked at. */
 const STALLED_MS = 60_000;
 const LOOK_MS = 5000;
 
-function cutStalled(response: ServerResponse): void {
+function cutStalled(response: ServerResponse, stalledMs: number): void {
   let waiting = 0;
   let sinceMs = 0;
-  const timer = setInterval(() => {
-    const { writableLength } = response;
-    if (writableLength === 0 || writableLength !== waiting) [waiting, sinceMs] = [writableLength, performance.now()];
-    else if (performance.now() - sinceMs > STALLED_MS) response.destroy();
-  }, LOOK_MS).unref();
+  const timer = setInterval(
+    () => {
+      const { writableLength } = response;
+      if (writableLength === 0 || writableLength !== waiting) [waiting, sinceMs] = [writableLength, performance.now()];
+      else if (performance.now() - sinceMs > stalledMs) response.destroy();
+    },
+    Math.min(LOOK_MS, stalledMs),
+  ).unref();
   response.once('close', () => clearInterval(timer));
 }
 
@@ -162,6 +172,7 @@ function buildRoutes(context: Context): Routes {
   });
   const sendApiDocument: Serve = async ({ response }) => void sendText(response, 200, JSON_TYPE, apiDocument);
   const sendMetrics: Serve = async ({ response }) => {
+    await costlyWork.next();
     sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', await context.metricsText());
   };
   add('/openapi.json', 'GET', sendApiDocument);
@@ -277,9 +288,12 @@ function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Co
   return { door: 'http', method, logger, headers };
 }
 
-function listen(server: HttpServer, { host, port }: GatewayOptions): Promise<number> {
+function listen(server: HttpServer, { host, port, logger }: GatewayOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for HTTP`, { cause })));
+    server.on('error', (cause) => {
+      if (server.listening) logger.warn('a connection could not be accepted', { error: cause });
+      else reject(new Error(`cannot listen on ${host}:${port} for HTTP`, { cause }));
+    });
     server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
   });
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { type AddressInfo, createServer, type Server as Listener } from 'node:net';
 import type { DescMethod } from '@bufbuild/protobuf';
 import {
@@ -26,7 +27,7 @@ import { toGrpcStatus } from './grpc-status.js';
 import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { RPCS } from './handlers/table.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
-import { MAX_REQUEST_BYTES } from './limits.js';
+import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
 import { type Caller, runStream, runUnary } from './run-rpc.js';
 
 /** What the gRPC server needs. */
@@ -41,6 +42,8 @@ export interface GrpcServerOptions {
   readonly credentials?: DoorCredentials;
   /** What callers of both doors may make us hold. */
   readonly held?: HeldBytes;
+  /** How long an answer may wait for a reader that takes nothing of it, in milliseconds. Default one minute. */
+  readonly stalledMs?: number;
 }
 
 /** A gRPC server that listens. */
@@ -62,12 +65,14 @@ const MAX_CONNECTIONS = 500;
 /** Serves SyncService, health and reflection. Rejects when the address cannot be listened on. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
-  const { held = new HeldBytes(), credentials: door = openToAll(), logger } = options;
+  setMaxListeners(0, shutdown.signal);
+  const { held = new HeldBytes(), credentials: door = openToAll(), logger, stalledMs } = options;
   const listener = createServer();
   const connections = new Connections(listener, MAX_CONNECTIONS);
+  const guard = grpcGuard({ held, connections, ...(stalledMs === undefined ? {} : { stalledMs }) });
   const server = new Server({
     // The first is the nearest to the connection: it must see grpc-js's own calls.
-    interceptors: [grpcGuard({ held, connections }), accessInterceptor(door, logger)],
+    interceptors: [guard, accessInterceptor(door, logger)],
     'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_send_message_length': -1,
@@ -92,9 +97,12 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   return { port, stop: (deadlineMs) => stop({ server, listener, connections, shutdown, dispose }, deadlineMs) };
 }
 
-function bind(listener: Listener, { host, port }: GrpcServerOptions): Promise<number> {
+function bind(listener: Listener, { host, port, logger }: GrpcServerOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    listener.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for gRPC`, { cause })));
+    listener.on('error', (cause) => {
+      if (listener.listening) logger.warn('a connection could not be accepted', { error: cause });
+      else reject(new Error(`cannot listen on ${host}:${port} for gRPC`, { cause }));
+    });
     listener.listen(port, host, () => resolve((listener.address() as AddressInfo).port));
   });
 }
@@ -167,6 +175,7 @@ function serveUnary(
   return (call, callback) => {
     const answer = async (): Promise<Uint8Array> => {
       const caller = callerOf(call.metadata, method, context);
+      if (call.request.byteLength > LARGE_REQUEST_BYTES) await costlyWork.next();
       const bytes = await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
       if (!context.held.fits(bytes.byteLength)) throw serverBusy();
       const holder = context.held.open();

@@ -3,7 +3,7 @@ import type { JsonValue } from '@bufbuild/protobuf';
 import { AppError, invalidRequest } from '../errors.js';
 import type { HeldBytes, Holder } from './held-bytes.js';
 import { JsonSyntaxError, parseJsonText } from './json/json-text.js';
-import { MAX_REQUEST_BYTES } from './limits.js';
+import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
 import type { Violations } from './violations.js';
 
 /** How much of a refused body is still taken in, so that its sender gets to read the answer. */
@@ -27,6 +27,7 @@ export async function readJsonBody(
 ): Promise<JsonValue> {
   using holder = held.open();
   const bytes = await readBody(request, holder);
+  if (bytes.byteLength > LARGE_REQUEST_BYTES) await costlyWork.next();
   const text = decodeText(bytes);
   if (!/\S/.test(text)) return {};
   try {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
-import { AppError } from '../errors.js';
+import { AppError, invalidRequest } from '../errors.js';
+import { isLoopbackAddress, isSameAddress } from '../lib/addresses.js';
 
 /**
  * Refuses what a page in somebody's browser could send. `curl --data` needs no preflight and neither does a form, so
@@ -11,9 +11,16 @@ import { AppError } from '../errors.js';
  *   may be any: every request must bring a secret, then, that a browser does not send by itself.
  * - `Origin`, if any, must be the page that this server itself served, or one of `allowedHosts`.
  *
- * Errors: ForbiddenOrigin.
+ * - `Sec-Fetch-Site`, which browsers add by themselves, must not say that another site's page asks, but one of
+ *   `allowedHosts`.
+ *
+ * Errors: ForbiddenOrigin; InvalidRequest for no `Host`, or more than one: which of them is meant, nobody can tell.
  */
 export function refuseForeign(request: IncomingMessage, allowedHosts: readonly string[], anyHost = false): void {
+  const hosts = request.headersDistinct['host'] ?? [];
+  if (hosts.length > 1) throw invalidRequest([{ field: 'host', description: 'is given more than once' }]);
+  if (hosts.length === 0 && request.httpVersion !== '1.0')
+    throw invalidRequest([{ field: 'host', description: 'is required' }]);
   const host = request.headers.host?.toLowerCase();
   if (!anyHost && host !== undefined && !isOwnHost(nameOf(host), host, request.socket.localAddress, allowedHosts)) {
     throw new AppError('ForbiddenOrigin', 'the Host header names neither a loopback address nor a configured host');
@@ -21,6 +28,10 @@ export function refuseForeign(request: IncomingMessage, allowedHosts: readonly s
   const origin = request.headers.origin?.toLowerCase();
   if (origin !== undefined && !isOwnOrigin(origin, host, allowedHosts)) {
     throw new AppError('ForbiddenOrigin', 'the request comes from a page of another origin');
+  }
+  const site = request.headers['sec-fetch-site'];
+  if (origin === undefined && (site === 'cross-site' || site === 'same-site')) {
+    throw new AppError('ForbiddenOrigin', 'the request comes from a page of another site');
   }
 }
 
@@ -31,9 +42,8 @@ function isOwnHost(
   allowedHosts: readonly string[],
 ): boolean {
   if (name === 'localhost' || name.endsWith('.localhost')) return true;
-  if (isIP(name) === 4 && name.startsWith('127.')) return true;
-  if (isIP(name) === 6 && name === '::1') return true;
-  if (isIP(name) !== 0 && name === localAddress?.replace(/^::ffff:/, '')) return true;
+  if (isLoopbackAddress(name)) return true;
+  if (isSameAddress(name, localAddress)) return true;
   return isAllowed(name, host, allowedHosts);
 }
 

@@ -7,6 +7,7 @@ import { encodeJsonRequest } from './json/json-in.js';
 import { readQuery } from './json/query-in.js';
 import type { RpcRoute } from './routes.js';
 import { Violations } from './violations.js';
+import { PAGE_SIZE_RULE } from './wire/read-requests.js';
 import type { EncodedRequest } from './wire/request.js';
 
 /** A request, and what its body counts against. */
@@ -34,6 +35,8 @@ export async function readRpcRequest(
   }
   const fromQuery = readQuery(input, query);
   violations.addAll(fromQuery.violations);
+  // Encoded, it could not be told from one that is not given.
+  if (fromQuery.value['pageSize'] === 0) violations.add('pageSize', PAGE_SIZE_RULE);
   const value: JsonObject = { ...fromQuery.value };
   if (rule.body !== '') value[rule.body] = await readJsonBody(request, { path: rule.body, violations, held });
   return { bytes: encodeJsonRequest(input, value, violations).bytes, violations };

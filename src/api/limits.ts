@@ -1,4 +1,5 @@
 import type { DescField } from '@bufbuild/protobuf';
+import { LoopTurns } from '../lib/loop-turns.js';
 
 /** The largest request that either front door takes, in bytes. */
 export const MAX_REQUEST_BYTES = 16 * 1024 * 1024;
@@ -11,6 +12,11 @@ export const HANDSHAKE_TIMEOUT_MS = 10_000;
  * bytes: this many are read in a small part of a second.
  */
 export const MAX_VALUES = 100_000;
+
+/** From this size on, requests are read in turns. */
+export const LARGE_REQUEST_BYTES = 4096;
+/** For what callers may ask of both doors at the cost of many milliseconds: one in each turn of the event loop. */
+export const costlyWork = new LoopTurns();
 
 /** Regular expressions of one request: each is a question to the source, and is decided for every name there. */
 export const MAX_REGEXES = 100;

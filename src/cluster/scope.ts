@@ -28,6 +28,8 @@ export class Scope {
   /** The filter as it was given. */
   readonly entries: NamespaceFilterOptions;
   readonly #names: ReadonlyMap<string, string>;
+  /** The names on the source of each database that gets another name. */
+  readonly #origins = new Map<string, string[]>();
   readonly #judge: RegexJudge;
   /** Whether views are migrated, besides collections. */
   readonly migratesViews: boolean;
@@ -39,6 +41,11 @@ export class Scope {
     this.#filter = new NamespaceFilter(options, this.#judge);
     this.entries = options;
     this.#names = new Map(options.namespaceRemap.map(({ from, to }) => [from, to]));
+    for (const { from, to } of options.namespaceRemap) {
+      const origins = this.#origins.get(to) ?? [];
+      origins.push(from);
+      this.#origins.set(to, origins);
+    }
     this.migratesViews = !options.preExistingDestinationData;
     this.sharesDestination = options.preExistingDestinationData;
   }
@@ -60,10 +67,9 @@ export class Scope {
 
   /** Whether a namespace of the destination is one that something is, or could be, migrated to. */
   async isTarget(ns: Namespace, signal: AbortSignal): Promise<boolean> {
-    for (const db of [ns.db, ...this.#names.keys()]) {
-      const origin = { db, coll: ns.coll };
-      if (this.target(origin).db === ns.db && (await this.follows(origin, signal))) return true;
-    }
+    const own = this.#names.has(ns.db) ? [] : [ns.db];
+    for (const db of [...own, ...(this.#origins.get(ns.db) ?? [])])
+      if (await this.follows({ db, coll: ns.coll }, signal)) return true;
     return false;
   }
 

@@ -92,7 +92,7 @@ class LogFile implements OwnedLogSink {
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#keep = options.keep ?? DEFAULT_KEEP;
     this.#clock = options.clock ?? systemClock;
-    fs.mkdirSync(options.directory, { recursive: true });
+    makeDirectory(path.resolve(options.directory));
     this.#fd = fs.openSync(this.#current, 'a', 0o600);
     this.#bytes = fs.fstatSync(this.#fd).size;
     // A process that was killed may have left half of a compressed file; what it is made of is there still.
@@ -176,6 +176,17 @@ class LogFile implements OwnedLogSink {
     if (this.#failing) return;
     this.#failing = true;
     process.stderr.write(`mongoferry: cannot write the log in ${this.#directory}: ${String(error)}\n`);
+  }
+}
+
+/** Not Node's own `recursive`: where the system lets nobody make a directory, as in /proc, that one never ends. */
+function makeDirectory(directory: string): void {
+  if (fs.existsSync(directory)) return;
+  makeDirectory(path.dirname(directory));
+  try {
+    fs.mkdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

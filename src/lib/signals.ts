@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /** A child of a longer-lived signal; stays linked until disposed. */
 export interface LinkedAbort {
   /** Aborts when the parent does, or when `abort` is called. */
@@ -16,6 +18,8 @@ export interface LinkedAbort {
  */
 export function linkAbort(parent: AbortSignal): LinkedAbort {
   const controller = new AbortController();
+  // As many as there are calls and pieces of work at one time, which is no leak.
+  setMaxListeners(0, parent, controller.signal);
   const onParent = (): void => controller.abort(parent.reason);
   const dispose = (): void => parent.removeEventListener('abort', onParent);
   if (parent.aborted) onParent();

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import type { Binary, Doc } from '../cluster/bson.js';
@@ -370,12 +371,24 @@ async function bootId(): Promise<string> {
   }
 }
 
-function isAlive(pid: number): boolean {
-  if (pid <= 0) return false;
+/** Whether a process of this machine runs. One that has ended, and that its parent has not looked after, does not. */
+export function isAlive(pid: number): boolean {
+  if (pid <= 0 || isZombie(pid)) return false;
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+/** Where the system tells it; a process whose first thread alone has ended still runs. */
+function isZombie(pid: number): boolean {
+  try {
+    const state = /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\)/s, ')'))?.[1];
+    return (state === 'Z' || state === 'X') && readdirSync(`/proc/${pid}/task`).length <= 1;
+  } catch (error) {
+    if (error instanceof Error) return false;
+    throw error;
   }
 }

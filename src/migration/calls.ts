@@ -1,6 +1,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
-import { AppError } from '../errors.js';
+import { Scope } from '../cluster/scope.js';
+import { AppError, type FieldViolation } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
@@ -69,6 +70,20 @@ export class Calls {
         return context.signal;
       },
     });
+  }
+
+  async regexViolations(options: StartOptions): Promise<readonly FieldViolation[]> {
+    const source = this.#context.clusters.find((each) => each.name === options.source);
+    if (source === undefined) return [];
+    const scope = new Scope(source, { ...options, preExistingDestinationData: false });
+    try {
+      await this.#carryOut((signal) => scope.validate(signal));
+      return [];
+    } catch (error) {
+      // What else is wrong is told all the same; a start that is right in form asks again.
+      if (error instanceof AppError) return error.violations;
+      throw error;
+    }
   }
 
   start(options: StartOptions): Promise<void> {

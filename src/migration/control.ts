@@ -1,3 +1,4 @@
+import type { FieldViolation } from '../errors.js';
 import type { Finding } from '../preflight/finding.js';
 import type { StartOptions } from './options.js';
 import type { State } from './state.js';
@@ -134,6 +135,11 @@ export interface MigrationControl {
   namespaces(): readonly NamespaceSnapshot[];
   /** Calls back after every change of state, phase or flags; returns the way to stop. */
   onChange(listener: () => void): () => void;
+  /**
+   * What the source has against the regular expressions of a start, so that it can be told with what else is wrong with
+   * it; nothing while the source does not answer. Never rejects.
+   */
+  regexViolations(options: StartOptions): Promise<readonly FieldViolation[]>;
   start(options: StartOptions): Promise<void>;
   pause(): Promise<void>;
   resume(): Promise<void>;

@@ -1,6 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
-import { AppError } from '../errors.js';
+import { AppError, type FieldViolation } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { aborted, linkAbort, settlesWithin } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
@@ -46,6 +46,8 @@ export interface MigrationConfig {
   readonly blockLimitMs?: number;
   /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
   readonly retryLimitMs?: number;
+  /** What the process that it runs in has to warn of at the moment. */
+  readonly processWarning?: () => string | undefined;
 }
 
 /** A migration that can be run. In INITIALIZING from the moment it is made, so the front doors can open at once. */
@@ -104,7 +106,11 @@ class LiveMigration implements Migration {
       state: this.#machine.state,
       failure: this.#failure,
       session: this.#session,
-      waits: [...this.#unconnected.values(), ...this.#clusters.flatMap((each) => each.waitsFor)],
+      waits: [
+        ...this.#unconnected.values(),
+        ...this.#clusters.flatMap((each) => each.waitsFor),
+        ...[config.processWarning?.()].filter((text) => text !== undefined),
+      ],
     }));
     this.#machine = new StateMachine(() => this.#reporter.changed());
     const migration = this;
@@ -162,6 +168,10 @@ class LiveMigration implements Migration {
 
   onChange(listener: () => void): () => void {
     return this.#reporter.onChange(listener);
+  }
+
+  regexViolations(options: StartOptions): Promise<readonly FieldViolation[]> {
+    return this.#calls.regexViolations(options);
   }
 
   start(options: StartOptions): Promise<void> {

@@ -69,7 +69,9 @@ export async function openDoors(
     authToken,
     ...options
   }: Partial<
-    Pick<GatewayOptions, 'allowedHosts' | 'credentials' | 'metricsText'> & { readonly authToken: string }
+    Pick<GatewayOptions, 'allowedHosts' | 'credentials' | 'metricsText' | 'held' | 'stalledMs'> & {
+      readonly authToken: string;
+    }
   > = {},
 ): Promise<Doors> {
   const log: LoggedLine[] = [];

@@ -17,8 +17,15 @@ export class DoorsProcess implements AsyncDisposable {
     this.ports = ports;
   }
 
-  static async start(): Promise<DoorsProcess> {
-    const child = fork(path.join(import.meta.dirname, 'doors-child.js'), { execArgv: ['--expose-gc'] });
+  /** `maxHandles`: how many files and connections the process may have open. Default: what the system permits. */
+  static async start(maxHandles?: number): Promise<DoorsProcess> {
+    const program = path.join(import.meta.dirname, 'doors-child.js');
+    const limit = `ulimit -n ${maxHandles}; exec "$0" "$@"`;
+    const options =
+      maxHandles === undefined
+        ? { execArgv: ['--expose-gc'] }
+        : { execPath: '/bin/sh', execArgv: ['-c', limit, process.execPath, '--expose-gc'] };
+    const child = fork(program, options);
     try {
       const [ports] = (await within(START_MS, once(child, 'message'), 'the doors of the process')) as [DoorsPorts];
       return new DoorsProcess(child, ports);

@@ -1,4 +1,4 @@
-import { AppError } from '../../src/errors.js';
+import { AppError, type FieldViolation } from '../../src/errors.js';
 import type {
   Finding,
   MigrationControl,
@@ -68,6 +68,7 @@ export class FakeControl implements MigrationControl {
   ready = true;
   unreadiness: string | undefined;
   findings: readonly Finding[] = [];
+  badRegexes: readonly FieldViolation[] = [];
   namespaceList: readonly NamespaceSnapshot[] = [];
   mismatchList: readonly Mismatch[] = [];
   failWith: unknown;
@@ -104,6 +105,10 @@ export class FakeControl implements MigrationControl {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  async regexViolations(): Promise<readonly FieldViolation[]> {
+    return this.badRegexes;
   }
 
   async start(options: StartOptions): Promise<void> {

@@ -4,5 +4,6 @@ import type { Call } from './handler.js';
 
 /** Examines both clusters for what would stop or endanger a migration. Blockers are an answer, not an error. */
 export async function check({ control, request }: Call): Promise<Uint8Array> {
-  return encodeCheckResponse(await control.check(readCheckRequest(request)));
+  const options = await readCheckRequest(request, (given) => control.regexViolations(given));
+  return encodeCheckResponse(await control.check(options));
 }

@@ -1,5 +1,6 @@
 import { AppError } from '../../errors.js';
 import type { FailureRecord, MigrationControl, Snapshot } from '../../migration/control.js';
+import { costlyWork } from '../limits.js';
 import { encodeProgressResponse } from '../wire/progress.js';
 import { type ProgressStreamOptions, readProgressRequest } from '../wire/read-requests.js';
 import type { Call } from './handler.js';
@@ -15,6 +16,8 @@ export async function* progress({ control, request, signal }: Call): AsyncGenera
   const options = readProgressRequest(request);
   using changes = new Changes(control, signal);
   for (;;) {
+    // Of 50,000 namespaces; each stream may ask for them ten times a second.
+    if (options.details === 'all') await costlyWork.next();
     changes.reset();
     const snapshot = control.snapshot();
     yield encodeProgressResponse({ snapshot, namespaces: control.namespaces(), details: options.details });

@@ -4,6 +4,6 @@ import type { Call } from './handler.js';
 
 /** Begins a migration. Answers once it is recorded and running. */
 export async function start({ control, request }: Call): Promise<Uint8Array> {
-  await control.start(readStartRequest(request));
+  await control.start(await readStartRequest(request, (options) => control.regexViolations(options)));
   return EMPTY_RESPONSE;
 }

@@ -8,8 +8,10 @@ import {
   ProgressRequest,
   RepairRequest,
 } from '../../../gen/mongoferry/v1/sync_service.js';
+import type { FieldViolation } from '../../errors.js';
 import type { StartOptions } from '../../migration/options.js';
-import type { Violations } from '../violations.js';
+import { MAX_REGEXES } from '../limits.js';
+import { memberPath, type Violations } from '../violations.js';
 import { type DetailsChoice, readDetails } from './progress.js';
 import { decodeRequest, type EncodedRequest } from './request.js';
 import { readStartOptions } from './start-options.js';
@@ -19,22 +21,43 @@ const MIN_INTERVAL_MS = 100;
 const MAX_INTERVAL_MS = 3_600_000;
 const DEFAULT_PAGE_SIZE = 100;
 const MAX_PAGE_SIZE = 1000;
+export const PAGE_SIZE_RULE = `must be from 1 to ${MAX_PAGE_SIZE}`;
+
+/** What a cluster may have against options that are right, or wrong, in form. */
+export type JudgeRegexes = (options: StartOptions) => Promise<readonly FieldViolation[]>;
 
 /** Errors of every function here: InvalidRequest with all of the request's violations. */
-export function readStartRequest(request: EncodedRequest): StartOptions {
+export async function readStartRequest(request: EncodedRequest, judge: JudgeRegexes): Promise<StartOptions> {
   const { message, violations } = decodeRequest('mongoferry.v1.StartRequest', StartRequest, request);
   const options = readStartOptions(message, '', violations);
+  await addRegexViolations({ options, prefix: '', violations, judge });
   violations.throwIfAny();
   return options;
 }
 
+interface RegexQuestion {
+  readonly options: StartOptions;
+  readonly prefix: string;
+  readonly violations: Violations;
+  readonly judge: JudgeRegexes;
+}
+
+/** Only for a request that is refused anyway: the others are judged when they are carried out. */
+async function addRegexViolations({ options, prefix, violations, judge }: RegexQuestion): Promise<void> {
+  const entries = [...options.includeNamespaces, ...options.excludeNamespaces];
+  const regexes = entries.filter(({ databaseRegex, collectionsRegex }) => databaseRegex ?? collectionsRegex).length;
+  if (violations.all.length === 0 || regexes === 0 || regexes > MAX_REGEXES) return;
+  for (const { field, description } of await judge(options)) violations.add(memberPath(prefix, field), description);
+}
+
 /** The options to check; source and destination need not be given. */
-export function readCheckRequest(request: EncodedRequest): StartOptions {
+export async function readCheckRequest(request: EncodedRequest, judge: JudgeRegexes): Promise<StartOptions> {
   const { message, violations } = decodeRequest('mongoferry.v1.CheckRequest', CheckRequest, request);
   const given = message.options ?? StartRequest.create();
   const source = given.source === '' ? 'cluster0' : given.source;
   const destination = given.destination === '' ? 'cluster1' : given.destination;
   const options = readStartOptions({ ...given, source, destination }, 'options', violations);
+  await addRegexViolations({ options, prefix: 'options', violations, judge });
   violations.throwIfAny();
   return options;
 }
@@ -104,7 +127,7 @@ function readPage(
   { pageSize, pageToken }: { readonly pageSize: number; readonly pageToken: string },
   violations: Violations,
 ): PageOptions {
-  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) violations.add('pageSize', `must be from 1 to ${MAX_PAGE_SIZE}`);
+  if (pageSize < 0 || pageSize > MAX_PAGE_SIZE) violations.add('pageSize', PAGE_SIZE_RULE);
   const after = pageToken === '' ? undefined : decodePageToken(pageToken);
   if (after === '') violations.add('pageToken', 'is not the nextPageToken of an earlier answer');
   violations.throwIfAny();

@@ -56,6 +56,16 @@ test('has a default for everything but the clusters', () => {
   assert.ok(Object.isFrozen(load({})));
 });
 
+test('a file that is far too large for a configuration is refused, and not parsed', () => {
+  const files = { 'm.yaml': 'a: [1, 2, 3]\n'.repeat(1_000_000) };
+  const began = performance.now();
+  assert.match(
+    problems({ flags: { ...URIS, config: 'm.yaml' }, files }).join(),
+    /^config: m\.yaml is larger than 256 KiB/,
+  );
+  assert.ok(performance.now() - began < 10_000);
+});
+
 test('the command line goes before the environment, and that before the file', () => {
   const files = { 'm.yaml': 'port: 1\ngrpcPort: 2\nloadLevel: 4\ncluster0: mongodb://file.example\n' };
   const env = {
@@ -184,6 +194,11 @@ test('listens beyond loopback only when told to, and warns then', () => {
   for (const bindIp of ['0.0.0.0', '::', '10.0.0.1', '127.0.0.1.evil.example']) {
     assert.match(problems({ flags: { ...URIS, bindIp } }).join(), /^bindIp: .* allowInsecure/);
   }
+  for (const bindIp of ['::ffff:127.0.0.1', '0:0:0:0:0:0:0:1'])
+    assert.equal(problems({ flags: { ...URIS, bindIp } }), []);
+  for (const bindIp of ['127.0.0.999', '10.0.0', '::g'])
+    for (const allowInsecure of [true, false])
+      assert.match(problems({ flags: { ...URIS, bindIp, allowInsecure } }).join(), /^bindIp: .* is not an IP address/);
   const config = load({ flags: { ...URIS, bindIp: '0.0.0.0', allowInsecure: true } });
   assert.match(
     config.notices.map(({ level, message }) => `${level} ${message}`).join(),

@@ -1,10 +1,12 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import { Writable } from 'node:stream';
+import { setImmediate as turn } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openLogFile, rotateOnSignal } from '../../../src/lib/log-file.js';
+import { openLogFile, rotateOnSignal, stdoutSink } from '../../../src/lib/log-file.js';
 import { eventually } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
@@ -83,6 +85,39 @@ test('SIGUSR1 rotates, until told to stop', async () => {
   assert.is(current(), 'after\n');
   assert.is(rotated().length, 1);
   assert.is(process.listenerCount('SIGUSR1'), listenersBefore);
+});
+
+test('a directory that nobody can make is an error, and no endless wait', () => {
+  for (const directory of ['/proc/mongoferry', '/proc/mongoferry/logs'])
+    assert.throws(() => openLogFile({ directory }), /ENOENT|EACCES|EPERM|EROFS/);
+  const deep = path.join(suite.directory, 'a', 'b');
+  void openLogFile({ directory: deep }).close();
+  assert.ok(fs.existsSync(path.join(deep, 'mongosync.log')));
+});
+
+test('what nobody reads of standard output is bounded, and said once somebody does', async () => {
+  const taken: string[] = [];
+  let proceed = (): void => undefined;
+  const stdout = new Writable({
+    decodeStrings: false,
+    write: (chunk: string, _encoding, done) => {
+      taken.push(chunk);
+      proceed = done;
+    },
+  });
+  const sink = stdoutSink(stdout);
+  const line = `${'x'.repeat(1023)}\n`;
+  for (let i = 0; i < 5000; i++) sink.write(line);
+  assert.ok(stdout.writableLength < 1.1 * 1024 * 1024);
+  while (stdout.writableLength > 0) {
+    proceed();
+    await turn();
+  }
+  sink.write('later\n');
+  assert.match(
+    taken.at(-1) ?? '',
+    /"\d+ lines of the log are missing here.*\nlater\n$|lines of the log are missing here/s,
+  );
 });
 
 test('a write that fails does not throw', async () => {

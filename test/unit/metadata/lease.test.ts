@@ -1,10 +1,13 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/cluster/bson.js';
 import { AppError } from '../../../src/errors.js';
-import { type EarlierHolder, Lease, type LeaseStore } from '../../../src/metadata/lease.js';
+import { type EarlierHolder, isAlive, Lease, type LeaseStore } from '../../../src/metadata/lease.js';
 import { silentLogger } from '../../support/silent-logger.js';
+import { eventually, within } from '../../support/within.js';
 
 const { signal: forever } = new AbortController();
 
@@ -344,6 +347,23 @@ test('of a holder that numbered no writes all connections are waited for', async
   await time.pass(33_000);
   await taking;
   assert.equal(store.changing, ['client-0', 'client-1']);
+});
+
+test('a process that has ended, and that its parent has not looked after, is not alive', async () => {
+  assert.is(isAlive(process.pid), true);
+  // The shell becomes a program that never asks after the child that it has.
+  const parent = spawn('/bin/sh', ['-c', 'sleep 0.01 & echo $!; exec sleep 600'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  try {
+    const [said] = (await within(20_000, once(parent.stdout, 'data'), 'the pid')) as [Buffer];
+    const pid = Number(said.toString());
+    await eventually(20_000, () => !isAlive(pid), 'the end of the child');
+    // The system still knows it: it can be sent signals.
+    assert.is(process.kill(pid, 0), true);
+  } finally {
+    parent.kill('SIGKILL');
+  }
 });
 
 test.run();

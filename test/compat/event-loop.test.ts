@@ -1,0 +1,70 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { EventLoopDelay } from '../../src/lib/event-loop.js';
+import { LoopTurns } from '../../src/lib/loop-turns.js';
+import { sendHttp } from '../support/api-doors.js';
+import { DoorsProcess } from '../support/doors-process.js';
+import { eventually, within } from '../support/within.js';
+
+const WAIT_MS = 50_000;
+
+function block(ms: number): void {
+  const began = performance.now();
+  while (performance.now() - began < ms);
+}
+
+test('what holds the event loop up is measured', async () => {
+  using delay = new EventLoopDelay();
+  const began = performance.now();
+  // From its second tick on, which nothing tells of.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  block(400);
+  await eventually(WAIT_MS, () => delay.longestMs > 300, 'the delay');
+  assert.ok(delay.longestMs < performance.now() - began);
+});
+
+test('pieces of work that wait are done one in each turn, and timers run between them', async () => {
+  const turns = new LoopTurns();
+  const seen: string[] = [];
+  const timer = setInterval(() => seen.push('timer'), 1);
+  const work = Array.from({ length: 5 }, async () => {
+    await turns.next();
+    seen.push('work');
+    block(5);
+  });
+  await within(WAIT_MS, Promise.all(work), 'the work');
+  clearInterval(timer);
+  assert.is(seen.filter((each) => each === 'work').length, 5);
+  for (let i = seen.indexOf('work'); i < seen.lastIndexOf('work'); i++)
+    assert.ok(seen[i] !== 'work' || seen[i + 1] !== 'work', seen.join(' '));
+});
+
+test('many costly requests at one time hold the event loop up no longer than few of them', async () => {
+  await using server = await DoorsProcess.start();
+  const values = Array.from({ length: 9000 }, () => '{"$oid":"0"}').join();
+  const body = `{"source":"cluster0","destination":"cluster1","documentFilter":{"field":"a","matchValues":[${values}]}}`;
+  const send = (count: number) =>
+    within(
+      WAIT_MS,
+      Promise.all(
+        Array.from({ length: count }, () =>
+          sendHttp(server.ports.httpPort, { method: 'POST', path: '/api/v1/start', body }),
+        ),
+      ),
+      'the answers',
+    );
+  // The first ones also compile.
+  await send(3);
+  await server.usage();
+  const before = await server.usage();
+  await send(3);
+  const few = await server.usage();
+  const each = (few.cpuMs - before.cpuMs) / 3;
+  await server.usage();
+  const answers = await send(60);
+  const many = await server.usage();
+  for (const { status } of answers) assert.is(status, 400);
+  assert.ok(many.stallMs < 15 * each + 500, `${many.stallMs} ms at a time, one request takes ${each} ms`);
+});
+
+test.run();
