@@ -1,5 +1,5 @@
 import { startGateway } from './api/gateway.js';
-import { startGrpcServer } from './api/grpc-server.js';
+import { type GrpcServer, startGrpcServer } from './api/grpc-server.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
@@ -93,26 +93,38 @@ async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Pr
   const { config, parts, logger } = run;
   const host = config.bindIp;
   const metricsText = (): Promise<string> => telemetry.metricsText();
-  const grpc = await listening(
-    'grpcPort',
-    config.grpcPort,
-    parts.startGrpcServer({ control, logger, host, port: config.grpcPort }),
+  // First: a free port that gRPC would take may be the one that was asked for here.
+  const http = await listening(
+    'port',
+    config.httpPort,
+    parts.startGateway({ control, logger, host, port: config.httpPort, metricsText }),
   );
   let closing: Promise<void> | undefined;
   try {
-    const http = await listening(
-      'port',
-      config.httpPort,
-      parts.startGateway({ control, logger, host, port: config.httpPort, metricsText }),
-    );
+    const grpc = await openGrpc(config, logger, (port) => parts.startGrpcServer({ control, logger, host, port }));
     logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port });
     return () => {
       closing ??= stopAll([http.stop(), grpc.stop(DOORS_MS)], logger);
       return closing;
     };
   } catch (error) {
-    await grpc.stop(0);
+    await http.stop();
     throw error;
+  }
+}
+
+/** A port that nobody asked for ends nothing by being taken. */
+async function openGrpc(
+  { grpcPort, grpcPortIsDefault }: Config,
+  logger: Logger,
+  open: (port: number) => Promise<GrpcServer>,
+): Promise<GrpcServer> {
+  try {
+    return await listening('grpcPort', grpcPort, open(grpcPort));
+  } catch (error) {
+    if (!grpcPortIsDefault || grpcPort === 0) throw error;
+    logger.info(`port ${grpcPort} is taken; gRPC listens on a free one (--grpcPort says which)`);
+    return await listening('grpcPort', 0, open(0));
   }
 }
 
