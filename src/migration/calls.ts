@@ -2,7 +2,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { linkAbort } from '../lib/signals.js';
+import { linkAbort, sleep } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
 import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
@@ -33,6 +33,8 @@ export interface CallContext {
   readonly clusters: readonly Cluster[];
   /** Why a cluster is not, if it is known. */
   readonly whyNotConnected: (name: string) => string | undefined;
+  /** What the process waits for while INITIALIZING. */
+  readonly waits: readonly string[];
   readonly session: Session | undefined;
   readonly failure: FailureRecord | undefined;
   readonly signal: AbortSignal;
@@ -49,6 +51,12 @@ interface CallEffects extends Pick<Move, 'begin' | 'undo'> {
 
 /** How long a call goes on trying while a cluster does not answer. */
 const PATIENCE_MS = 8000;
+/** How long a call that comes too early waits for the process to be ready for it, and how often it looks. */
+const EARLY_MS = 30_000;
+const LOOK_MS = 50;
+
+/** Of a wait that looks at the process's own signal, which is another one once the process runs. */
+const FOR_EVER = new AbortController().signal;
 
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
@@ -71,8 +79,10 @@ export class Calls {
     });
   }
 
-  start(options: StartOptions): Promise<void> {
-    return this.#exclusive(async (signal) => {
+  async start(options: StartOptions): Promise<void> {
+    // What is wrong with the request itself is told at once.
+    resolveStartOptions(options);
+    await this.#exclusive(async (signal) => {
       const { machine } = this.#context;
       const wanted = this.#resolve(options);
       if (machine.state !== 'IDLE') return this.#startAgain(wanted);
@@ -140,8 +150,9 @@ export class Calls {
     );
   }
 
-  mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
-    return this.#carryOut(async (signal) => {
+  async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
+    await this.#until(() => this.#isInitialised);
+    return await this.#carryOut(async (signal) => {
       const { session } = this.#context;
       return session === undefined ? [] : readMismatches(session.place.store, after, limit, signal);
     });
@@ -162,9 +173,11 @@ export class Calls {
     });
   }
 
-  /** Changes nothing, so it waits for no other call. */
-  check(options: StartOptions): Promise<readonly Finding[]> {
-    return this.#carryOut((signal) =>
+  /** Changes nothing, so it waits for no other call, and for the clusters alone. */
+  async check(options: StartOptions): Promise<readonly Finding[]> {
+    resolveStartOptions(options);
+    await this.#until(() => this.#context.clusters.length === 2);
+    return await this.#carryOut((signal) =>
       this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
   }
@@ -219,8 +232,30 @@ export class Calls {
     return [find(options.source), find(options.destination)];
   }
 
+  get #isInitialised(): boolean {
+    return this.#context.machine.state !== 'INITIALIZING';
+  }
+
+  /** Scripts start the process and call at once: what is asked of it too early waits a while instead of being refused. */
+  async #until(isReady: () => boolean): Promise<void> {
+    const called = performance.now();
+    const isOver = (): boolean =>
+      isReady() ||
+      this.#context.failure !== undefined ||
+      this.#context.signal.aborted ||
+      performance.now() - called > EARLY_MS;
+    while (!isOver()) await sleep(LOOK_MS, FOR_EVER);
+  }
+
   /** One call after the other. */
   async #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    await this.#until(() => this.#isInitialised);
+    const { machine, failure, signal, waits } = this.#context;
+    if (!this.#isInitialised && failure === undefined && !signal.aborted) {
+      const why = waits.length === 0 ? '' : `: ${waits.join('; ')}`;
+      const text = `the process is still INITIALIZING after ${EARLY_MS / 1000} s${why}. Call again when it is ready`;
+      throw new AppError('InvalidStateTransition', text, { metadata: { state: machine.state } });
+    }
     // Not in its turn: that may be long in coming.
     this.#moves.assertSettled();
     return this.#turns.take(() => this.#carryOut(call));
