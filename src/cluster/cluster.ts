@@ -1,7 +1,7 @@
 import type { ClientSession, MongoClient } from 'mongodb';
 import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
-import { metrics } from '../metrics.js';
+import { commandKind, metrics } from '../metrics.js';
 import type { Binary, Doc, Timestamp } from './bson.js';
 import {
   type Clients,
@@ -193,7 +193,10 @@ export class Cluster {
       throw error;
     } finally {
       answered();
-      metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });
+      metrics.commandDuration.record(performance.now() - started, {
+        cluster: this.name,
+        kind: commandKind(name),
+      });
     }
   }
 

@@ -114,8 +114,14 @@ async function copyPartition(
     documents += moreDocuments;
     bytes += moreBytes;
     progress.add(collection.id, moreDocuments, moreBytes);
-    if (moreDocuments > 0) metrics.documentsCopied.add(moreDocuments);
-    if (moreBytes > 0) metrics.copiedBytes.add(moreBytes);
+    if (moreDocuments > 0) {
+      metrics.documentsCopied.add(moreDocuments);
+      metrics.documentsInserted.add(moreDocuments);
+    }
+    if (moreBytes > 0) {
+      metrics.copiedBytes.add(moreBytes);
+      metrics.bytesInserted.add(moreBytes);
+    }
   };
   const listener: CopyListener = {
     written: count,
@@ -131,6 +137,7 @@ async function copyPartition(
   await store.savePartitions([{ ...partition, marks: [], position: undefined, done: true, documents, bytes }], signal);
   progress.partitionDone(collection.id);
   metrics.partitionsCompleted.add(1);
+  metrics.partitionSize.record(bytes);
   metrics.partitionDuration.record(performance.now() - started);
 }
 

@@ -3,6 +3,7 @@ import { safeText } from '../cluster/errors.js';
 import { oplogTime } from '../cluster/oplog.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
+import { type Histogram, metrics } from '../metrics.js';
 
 const TICK_MS = 1000;
 const PING_MS = 30_000;
@@ -52,11 +53,11 @@ export async function monitor(
     if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
       background.run(`ping ${clusters.source.name}`, async () => {
-        const ms = await ping(clusters.source, logger);
+        const ms = await ping(clusters.source, metrics.sourcePing, logger);
         if (isCurrent(clusters)) health.sourcePingMs = ms;
       });
       background.run(`ping ${clusters.destination.name}`, async () => {
-        const ms = await ping(clusters.destination, logger);
+        const ms = await ping(clusters.destination, metrics.destinationPing, logger);
         if (isCurrent(clusters)) health.destinationPingMs = ms;
       });
     }
@@ -98,9 +99,11 @@ class Background {
   }
 }
 
-async function ping(cluster: Cluster, logger: Logger): Promise<number> {
+async function ping(cluster: Cluster, times: Histogram, logger: Logger): Promise<number> {
   try {
-    return await cluster.ping();
+    const ms = await cluster.ping();
+    times.record(ms);
+    return ms;
   } catch (error) {
     logger.debug(`A ping of ${cluster.name} failed: ${safeText(error)}`);
     return -1;

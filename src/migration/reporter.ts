@@ -27,7 +27,6 @@ export class Reporter {
   readonly #listeners = new Set<() => void>();
   readonly #trends = new Trends();
   readonly #warnings = new Set<string>();
-  readonly #startedAt = new Date();
   #unshown = 0;
   #heldUp: string | undefined;
   #unsettled: string | undefined;
@@ -62,7 +61,6 @@ export class Reporter {
       ],
       interruption: session?.interruption,
       instanceId: this.#instanceId,
-      startedAt: this.#startedAt,
     };
   }
 
