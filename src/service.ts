@@ -2,10 +2,12 @@ import { startGateway } from './api/gateway.js';
 import { type GrpcServer, startGrpcServer } from './api/grpc-server.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
-import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
+import { type LogFileOptions, type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
 import { createLogger, type Logger } from './lib/logger.js';
+import { redactText } from './lib/redact.js';
 import { aborted, settlesWithin } from './lib/signals.js';
 import { observeMigration } from './metrics.js';
+import { logMetrics } from './metrics-log.js';
 import { createMigration, type Migration } from './migration/migration.js';
 import { STATES } from './migration/state.js';
 import { startTelemetry, type Telemetry } from './telemetry.js';
@@ -18,6 +20,7 @@ const PART_MS = 3000;
 /** The parts a service is made of; tests put their own in place of some. */
 export interface ServiceParts {
   readonly openSink: (config: Config) => OwnedLogSink;
+  readonly openMetricsSink: (directory: string) => OwnedLogSink;
   readonly startTelemetry: typeof startTelemetry;
   readonly createMigration: typeof createMigration;
   readonly startGrpcServer: typeof startGrpcServer;
@@ -39,7 +42,15 @@ export interface Service {
  * Errors: InvalidRequest when the log directory cannot be written.
  */
 export function buildService(config: Config, overrides: Partial<ServiceParts> = {}): Service {
-  const parts = { openSink, startTelemetry, createMigration, startGrpcServer, startGateway, ...overrides };
+  const parts = {
+    openSink,
+    openMetricsSink,
+    startTelemetry,
+    createMigration,
+    startGrpcServer,
+    startGateway,
+    ...overrides,
+  };
   const sink = parts.openSink(config);
   const logger = createLogger({ level: config.verbosity, mongosyncId: config.instanceId, sink });
   return { logger, run: (signal) => runService({ config, parts, sink, logger, signal }) };
@@ -60,20 +71,15 @@ async function runService(run: Run): Promise<number> {
   closers.add('log rotation', rotateOnSignal(sink));
   closers.add('crash report', reportCrashes(logger));
   try {
-    logger.info('starting', {
-      version: VERSION,
-      node: process.version,
-      migrationName: config.migrationName,
-      loadLevel: config.loadLevel,
-    });
-    for (const { level, message } of config.notices) logger[level](message);
+    logSettings(config, logger);
+    const migration = parts.createMigration(config, logger);
+    let stopObserving = (): void => undefined;
+    // Closed after telemetry, whose last report tells how it all ended.
+    closers.add('gauges', () => stopObserving());
     const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
     closers.add('telemetry', () => telemetry.shutdown());
-    const migration = parts.createMigration(config, logger);
-    closers.add(
-      'gauges',
-      observeMigration(STATES, () => migration.snapshot()),
-    );
+    stopObserving = observeMigration(STATES, () => migration.snapshot());
+    openMetricsLog(run, telemetry, closers);
     const closeDoors = await openDoors(run, migration, telemetry);
     closers.add('front doors', closeDoors);
     // Streams end while the migration flushes, not after it: both have to fit into the time a supervisor waits.
@@ -86,6 +92,35 @@ async function runService(run: Run): Promise<number> {
   } finally {
     await closers.close();
   }
+}
+
+/** What readers of mongosync's logs show first. Names are those of the options. */
+function logSettings(config: Config, logger: Logger): void {
+  const { instanceId: id, httpPort: port, logDirectory: logPath, metricsDirectory: metricsLoggingFilepath } = config;
+  const { notices, cluster0, cluster1, migrationName, loadLevel, grpcPort, bindIp, otlpEndpoint } = config;
+  const { verbosity, disableVerification, stayUpOnFailure } = config;
+  const system = { os: process.platform, arch: process.arch, node: process.version };
+  logger.info('Version info', { version: VERSION, ...system });
+  logger.info('Mongosync Options', {
+    ...{ cluster0, cluster1, id, migrationName, loadLevel, port, grpcPort, bindIp, logPath, metricsLoggingFilepath },
+    ...{ verbosity, disableVerification, stayUpOnFailure, otlpEndpoint },
+  });
+  for (const { level, message } of notices) logger[level](message);
+}
+
+/** Its last line is written once the migration has ended, and before telemetry has. */
+function openMetricsLog({ config, parts, logger }: Run, telemetry: Telemetry, closers: Closers): void {
+  if (config.metricsDirectory === undefined) return;
+  const sink = parts.openMetricsSink(config.metricsDirectory);
+  closers.add('metrics file', () => sink.close());
+  closers.add('rotation of the metrics file', rotateOnSignal(sink));
+  const stop = logMetrics({
+    sink,
+    instanceId: config.instanceId,
+    metricsText: () => telemetry.metricsText(),
+    onError: (error) => logger.warn('the metrics could not be written', { error }),
+  });
+  closers.add('metrics', stop);
 }
 
 /** Both front doors, open; returns the way to close them, which may be called more than once. */
@@ -154,18 +189,29 @@ async function endOf({ config, logger, signal }: Run, error: AppError): Promise<
   const exitCode = error.row.exit;
   const staysUp = config.stayUpOnFailure && exitCode === ExitCode.failed && !signal.aborted;
   const outlook = staysUp ? 'the process keeps answering until it is told to stop' : 'the process ends';
-  logger.fatal(`the migration cannot go on, ${outlook}: ${error.message}`, { exitCode, error });
+  const text = `the migration cannot go on, ${outlook}: ${error.message}`;
+  logger.fatal(text, { exitCode, error });
+  // Who started the process looks there, and not in a file.
+  if (config.logDirectory !== undefined) process.stdout.write(`mongoferry: ${redactText(text)}\n`);
   if (staysUp) await aborted(signal);
   return exitCode;
 }
 
 function openSink(config: Config): OwnedLogSink {
   if (config.logDirectory === undefined) return stdoutSink();
+  return openFile('logPath', { directory: config.logDirectory });
+}
+
+function openMetricsSink(directory: string): OwnedLogSink {
+  return openFile('metricsLoggingFilepath', { directory, name: 'mongosync_metrics' });
+}
+
+function openFile(field: string, options: LogFileOptions): OwnedLogSink {
   try {
-    return openLogFile({ directory: config.logDirectory });
+    return openLogFile(options);
   } catch (cause) {
     const text = cause instanceof Error ? cause.message : String(cause);
-    throw invalidRequest([{ field: 'logPath', description: `cannot be written: ${text}` }]);
+    throw invalidRequest([{ field, description: `cannot be written: ${text}` }]);
   }
 }
 

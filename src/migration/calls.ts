@@ -112,13 +112,14 @@ export class Calls {
 
   commit(): Promise<void> {
     return this.#exclusive(async (signal) => {
-      const { machine, reporter } = this.#context;
+      const { machine, reporter, logger } = this.#context;
       machine.check('commit');
       const obstacle = commitObstacle(reporter.sources);
       if (obstacle !== undefined)
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
+      logger.info('Commit handler called');
       const commit = { step: 'drain' } as const;
       await this.#move('commit', { changes: { commit }, begin: () => this.#session().commit() }, signal);
     });

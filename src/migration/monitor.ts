@@ -23,7 +23,7 @@ export interface Health {
 export interface MonitorHooks {
   /** Once a second. */
   readonly onTick: () => void;
-  /** Every 30 seconds. */
+  /** At once, then every 30 seconds. */
   readonly onProgressLog: () => void;
 }
 
@@ -39,7 +39,7 @@ export async function monitor(
   const isCurrent = (clusters: { readonly source: Cluster }): boolean => roles()?.source === clusters.source;
   let nextPing = 0;
   let nextOplog = 0;
-  let nextLog = performance.now() + PROGRESS_LOG_MS;
+  let nextLog = performance.now();
   let source: Cluster | undefined;
   for (;;) {
     const now = performance.now();

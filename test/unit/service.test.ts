@@ -177,6 +177,46 @@ test('a part that fails to close is a warning, and the others close all the same
   assert.is(events.at(-1), 'log closed');
 });
 
+test("the log begins with the version and the options, as readers of mongosync's logs expect, without passwords", async () => {
+  const { service, lines, stop } = harness({ run: async () => undefined, flags: { port: '8080', id: 'shard0' } });
+  await service.run(stop.signal);
+  const [version, options] = lines;
+  assert.is(version?.message, 'Version info');
+  for (const name of ['version', 'os', 'arch']) assert.type(version?.[name], 'string', name);
+  assert.is(options?.message, 'Mongosync Options');
+  assert.equal([options?.['port'], options?.['id'], options?.['loadLevel']], [8080, 'shard0', 3]);
+  assert.is(options?.['cluster0'], 'mongodb://[redacted]@a');
+});
+
+test('metrics are written to their file at the beginning and at the end, in the form of mongosync', async () => {
+  const written: string[] = [];
+  const opened: string[] = [];
+  const openMetricsSink: ServiceParts['openMetricsSink'] = (directory) => {
+    opened.push(directory);
+    return { write: (line) => written.push(line), rotate: () => undefined, close: async () => undefined };
+  };
+  let looks = 0;
+  const startTelemetry: ServiceParts['startTelemetry'] = () => ({
+    metricsText: async () => `# HELP a b\nlooks ${++looks}\n`,
+    shutdown: async () => void written.push('telemetry stopped'),
+  });
+  const { service, stop } = harness({
+    run: async () => undefined,
+    flags: { metricsLoggingFilepath: '/m' },
+    parts: { openMetricsSink, startTelemetry },
+  });
+  assert.is(await service.run(stop.signal), 0);
+  assert.equal(opened, ['/m']);
+  assert.is(written.at(-1), 'telemetry stopped');
+  const lines = written.slice(0, -1).map((line) => JSON.parse(line) as Line & { time: string });
+  assert.ok(lines.length >= 2);
+  assert.is(lines.at(-1)?.message, `looks ${looks}\n`);
+  for (const { time, level } of lines) {
+    assert.is(level, 'info');
+    assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$/);
+  }
+});
+
 test('flags without effect are named once each', async () => {
   const { service, lines, stop } = harness({
     run: async () => undefined,
