@@ -298,17 +298,21 @@ function makeGauges(meter: Meter) {
   };
 }
 
-/** How busy all processors of the host are between two looks. */
+const CPU_LOOK_MS = 1000;
+
+/** How busy all processors of the host are between two looks, whoever looks; at least a second lies between them. */
 class CpuUsage {
   #last = cpuTimes();
+  #percent: number | undefined;
 
-  /** Percent; undefined before anything has passed. */
+  /** Undefined in the first second. */
   usedPercent(): number | undefined {
     const now = cpuTimes();
     const all = now.all - this.#last.all;
-    const idle = now.idle - this.#last.idle;
+    if (all < CPU_LOOK_MS * cpus().length) return this.#percent;
+    this.#percent = (1 - (now.idle - this.#last.idle) / all) * 100;
     this.#last = now;
-    return all > 0 ? (1 - idle / all) * 100 : undefined;
+    return this.#percent;
   }
 }
 

@@ -159,14 +159,29 @@ async function renderText(reader: PrometheusExporter): Promise<string> {
   if (process.env['OTEL_SDK_DISABLED'] === 'true') return '# telemetry is switched off by OTEL_SDK_DISABLED\n';
   const { resourceMetrics, errors } = await reader.collect();
   const text = withMongosyncNames(
-    new PrometheusSerializer(undefined, false, undefined, false, true).serialize(resourceMetrics),
+    withUnits(new PrometheusSerializer(undefined, false, undefined, false, true).serialize(resourceMetrics)),
   );
   return errors.length === 0 ? text : `# ${errors.length} metrics could not be read\n${text}`;
 }
 
+const UNITS: ReadonlyMap<string, string> = new Map([
+  ['ms', 'milliseconds'],
+  ['s', 'seconds'],
+  ['By', 'bytes'],
+  ['%', 'percent'],
+]);
+
+/** Units have no line of their own in this format (and in OpenMetrics the name would have to end in one). */
+function withUnits(text: string): string {
+  return text.replace(/^(# HELP \S+ .*)\n# UNIT \S+ (.*)$/gm, (_, help: string, unit: string) => {
+    const word = UNITS.get(unit);
+    return word === undefined ? help : `${help} Unit: ${word}.`;
+  });
+}
+
 /** The serializer ends every counter in `_total`; mongosync's counters are named without, and dashboards ask for those. */
 function withMongosyncNames(text: string): string {
-  return text.replace(/^((?:# (?:HELP|UNIT|TYPE) )?mongosync_[a-z0-9_]+?)_total\b/gm, '$1');
+  return text.replace(/^((?:# (?:HELP|TYPE) )?mongosync_[a-z0-9_]+?)_total\b/gm, '$1');
 }
 
 function diagLogger(logger: Logger) {

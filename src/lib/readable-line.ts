@@ -3,7 +3,7 @@ const LEVEL_WIDTH = 5;
 const COMPONENT_WIDTH = 10;
 
 /**
- * A JSON line of the log for people at a terminal: time of day, level, component, message, then the fields. Control
+ * A JSON line of the log for people at a terminal: time of day in UTC, level, component, message, then the fields. Control
  * characters are shown, not sent: what a server says must not move the cursor. A line that is no JSON stays as it is.
  */
 export function readableLine(line: string): string {
@@ -14,7 +14,7 @@ export function readableLine(line: string): string {
     if (error instanceof SyntaxError) return line;
     throw error;
   }
-  const at = String(entry['time']).slice(11, 23);
+  const at = `${String(entry['time']).slice(11, 23)}Z`;
   const level = String(entry['level']).toUpperCase().padEnd(LEVEL_WIDTH);
   const component = String(entry['componentName']).padEnd(COMPONENT_WIDTH);
   const fields = Object.entries(entry).filter(([name, value]) => !HEAD.has(name) && value !== null);

@@ -2,7 +2,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { linkAbort, sleep } from '../lib/signals.js';
+import { linkAbort } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
 import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
@@ -54,9 +54,6 @@ const PATIENCE_MS = 8000;
 /** How long a call that comes too early waits for the process to be ready for it, and how often it looks. */
 const EARLY_MS = 30_000;
 const LOOK_MS = 50;
-
-/** Of a wait that looks at the process's own signal, which is another one once the process runs. */
-const FOR_EVER = new AbortController().signal;
 
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
@@ -238,28 +235,34 @@ export class Calls {
   }
 
   /** Scripts start the process and call at once: what is asked of it too early waits a while instead of being refused. */
-  async #until(isReady: () => boolean): Promise<void> {
-    const called = performance.now();
+  async #until(isReady: () => boolean, called = performance.now()): Promise<void> {
     const isOver = (): boolean =>
       isReady() ||
       this.#context.failure !== undefined ||
       this.#context.signal.aborted ||
       performance.now() - called > EARLY_MS;
-    while (!isOver()) await sleep(LOOK_MS, FOR_EVER);
+    // A process that cannot run at all must not be kept up by who waits for it.
+    while (!isOver()) await new Promise<void>((resolve) => setTimeout(resolve, LOOK_MS).unref());
   }
 
-  /** One call after the other. */
+  /** One call after the other, also those that come too early. */
   async #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    await this.#until(() => this.#isInitialised);
-    const { machine, failure, signal, waits } = this.#context;
-    if (!this.#isInitialised && failure === undefined && !signal.aborted) {
-      const why = waits.length === 0 ? '' : `: ${waits.join('; ')}`;
-      const text = `the process is still INITIALIZING after ${EARLY_MS / 1000} s${why}. Call again when it is ready`;
-      throw new AppError('InvalidStateTransition', text, { metadata: { state: machine.state } });
-    }
+    const called = performance.now();
     // Not in its turn: that may be long in coming.
     this.#moves.assertSettled();
-    return this.#turns.take(() => this.#carryOut(call));
+    return this.#turns.take(async () => {
+      await this.#until(() => this.#isInitialised, called);
+      this.#refuseTooEarly();
+      return this.#carryOut(call);
+    });
+  }
+
+  #refuseTooEarly(): void {
+    const { machine, failure, signal, waits } = this.#context;
+    if (this.#isInitialised || failure !== undefined || signal.aborted) return;
+    const why = waits.length === 0 ? '' : `: ${waits.join('; ')}`;
+    const text = `the process is still INITIALIZING after ${EARLY_MS / 1000} s${why}. Call again when it is ready`;
+    throw new AppError('InvalidStateTransition', text, { metadata: { state: machine.state } });
   }
 
   /**

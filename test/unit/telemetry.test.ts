@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { commandKind, type GaugeSource, metrics, observeMigration, takeStageStats } from '../../src/metrics.js';
 import { startTelemetry } from '../../src/telemetry.js';
 import { silentLogger } from '../support/silent-logger.js';
+import { eventually, within } from '../support/within.js';
 
 // One SDK per process: the API keeps the first that is registered, so one collector serves all tests of this file.
 const received: { readonly path: string; readonly body: string }[] = [];
@@ -94,14 +95,43 @@ test('gauges are read when asked for, and say when a value is no longer known', 
   ]) {
     assert.ok(text.split('\n').includes(line), line);
   }
-  for (const name of ['mongosync_host_cpu_usage', 'mongosync_host_memory_percent_used']) {
-    const value = Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1] ?? 0);
-    assert.ok(value >= 0 && value <= 100, `${name} ${value}`);
-  }
+  const memory = Number(/^mongosync_host_memory_percent_used (.*)$/m.exec(text)?.[1]);
+  assert.ok(memory > 0 && memory <= 100, `${memory} percent`);
   now = { ...running, info: 'commit completed', lag: undefined };
   const later = (await telemetry.metricsText()).split('\n');
   assert.ok(later.includes('mongosync_lag_time NaN'));
   assert.ok(later.includes('mongosync_phase{phase="change event application"} 0'));
+  stop();
+});
+
+test('each metric is described, with its unit in words, and has no lines that only OpenMetrics has', async () => {
+  metrics.copyReadDuration.record(1);
+  metrics.copiedBytes.add(1);
+  const lines = (await telemetry.metricsText()).split('\n');
+  const helps = lines.filter((line) => line.startsWith('# HELP mongosync_collection_copy_'));
+  assert.ok(
+    helps.includes(
+      '# HELP mongosync_collection_copy_source_read_op_duration Time of one read of the copy. Unit: milliseconds.',
+    ),
+    helps.join('\n'),
+  );
+  assert.ok(helps.some((line) => /_copied_bytes_count .* Unit: bytes\.$/.test(line)));
+  assert.equal(
+    lines.filter((line) => line.startsWith('# UNIT')),
+    [],
+  );
+});
+
+test('the load of the host is known after a second', async () => {
+  const stop = observeMigration(['IDLE'], () => running);
+  let text = '';
+  const isKnown = async (): Promise<boolean> => {
+    text = await telemetry.metricsText();
+    return /^mongosync_host_cpu_usage \d/m.test(text);
+  };
+  await within(20_000, eventually(20_000, isKnown, 'the load'), 'the load');
+  const load = Number(/^mongosync_host_cpu_usage (.*)$/m.exec(text)?.[1]);
+  assert.ok(load >= 0 && load <= 100, `${load} percent`);
   stop();
 });
 

@@ -79,7 +79,7 @@ test('standard output is JSON for programs, and readable for people at a termina
   assert.is(pipe.text(), line);
   const terminal = fakeOutput(true);
   stdoutSink(terminal.out).write(line);
-  assert.is(terminal.text(), '07:08:09.123 WARN  copy       slow \\x1b[2J ms=12 ns=a.b why="two words"\n');
+  assert.is(terminal.text(), '07:08:09.123Z WARN  copy       slow \\x1b[2J ms=12 ns=a.b why="two words"\n');
 });
 
 test('a full file is renamed, compressed, and the oldest are deleted', async () => {
