@@ -4,16 +4,27 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { drainingRows } from './draining.js';
 import { initialSyncRows } from './initial-sync.js';
+import { numberRows } from './numbers.js';
 import { type Row, reportText } from './report.js';
 import { memoryGrowth, verificationRows } from './verification.js';
 
 const USAGE = `Usage: node build/bench/main.js [--quick] [row …]
-Rows: initial-sync, memory, restart, draining, verification. Default: all. --quick: a tenth of the data.`;
+Rows: initial-sync, memory, restart, draining, numbers, verification. Default: all. --quick: a tenth of the data.`;
 
 /** Sizes are [smaller, larger]: every row runs at both, and the report tells how the cost per document changes. */
 const SIZES = {
-  full: { documents: [250_000, 1_000_000], events: [50_000, 200_000], verified: [1_000_000, 4_000_000] },
-  quick: { documents: [25_000, 100_000], events: [5_000, 20_000], verified: [100_000, 400_000] },
+  full: {
+    documents: [250_000, 1_000_000],
+    events: [50_000, 200_000],
+    written: [30_000, 100_000],
+    verified: [1_000_000, 4_000_000],
+  },
+  quick: {
+    documents: [25_000, 100_000],
+    events: [5_000, 20_000],
+    written: [5_000, 20_000],
+    verified: [100_000, 400_000],
+  },
 } as const;
 
 const RESULTS = path.join(import.meta.dirname, '..', 'bench-results.json');
@@ -22,6 +33,7 @@ const RESULTS = path.join(import.meta.dirname, '..', 'bench-results.json');
 const SCENARIOS = [
   { rows: ['initial-sync', 'memory', 'restart'], run: initialSyncRows, unit: 'documents', conclude: () => [] },
   { rows: ['draining', 'memory'], run: drainingRows, unit: 'events', conclude: () => [] },
+  { rows: ['numbers'], run: numberRows, unit: 'written', conclude: () => [] },
   { rows: ['verification'], run: verificationRows, unit: 'verified', conclude: memoryGrowth },
 ] as const;
 

@@ -1,6 +1,7 @@
 // Bundles src/main.ts with everything it needs into one executable file, dist/mongoferry.
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
+import { writeNotices } from './write-notices.mjs';
 
 const OUTPUT = 'dist/mongoferry';
 
@@ -53,5 +54,6 @@ const result = await build({
   logLevel: 'warning',
 });
 chmodSync(OUTPUT, 0o755);
+writeNotices(result.metafile.inputs, JSON.parse(readFileSync('package.json', 'utf8')));
 const [{ bytes }] = Object.values(result.metafile.outputs);
 console.log(`${OUTPUT}: ${(bytes / 1024 / 1024).toFixed(1)} MiB`);

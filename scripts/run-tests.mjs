@@ -34,11 +34,11 @@ function needsServers(file) {
   return Number(file.includes('.mongo.test.'));
 }
 
-/** The clients' tests install their ecosystems' tools at the first run. */
+/** The clients' tests install their ecosystems' tools at the first run, the package's build it from nothing. */
 function kindOf(file) {
   if (file.includes('.long.test.')) return 'long';
   if (needsServers(file) === 1) return 'mongo';
-  return file.includes('/clients/') ? 'clients' : 'unit';
+  return file.includes('/clients/') || file.includes('/package/') ? 'clients' : 'unit';
 }
 
 function limitSeconds(file) {

@@ -67,7 +67,13 @@ export function makeClients({ name, uri: given, logger, maxPoolSize, tag = proce
     new MongoClient(uri, { ...common, maxPoolSize: size, ...more });
   try {
     const structure = make(maxPoolSize, { monitorCommands: true, driverInfo: { platform: structuralTag(tag) } });
-    return { tag, data: make(maxPoolSize), control: make(8), record: make(RECORD_POOL), structure };
+    return {
+      tag,
+      data: make(maxPoolSize),
+      control: make(8),
+      record: make(RECORD_POOL, { monitorCommands: true }),
+      structure,
+    };
   } catch (error) {
     const description = `the driver does not take the connection string: ${safeText(error)}`;
     throw invalidRequest([{ field: name, description }]);

@@ -26,7 +26,7 @@ export async function changeCatalog(
   const change = (): Promise<boolean> =>
     cluster.attempt(what, signal, async () => {
       try {
-        await cluster.write(db, command, { control: true });
+        await cluster.write(db, command);
         return true;
       } catch (error) {
         const code = codeOf(error);
@@ -145,7 +145,7 @@ export async function renameCollection(
   const what = `renaming ${nsText(from)}`;
   await cluster.attempt(what, signal, async () => {
     try {
-      await cluster.write('admin', command, { control: true });
+      await cluster.write('admin', command);
     } catch (error) {
       if (codeOf(error) !== Code.NamespaceNotFound) throw whileBuilding(error, what);
       if (!sameUuid((await settled(cluster, signal, look)).value.atTarget?.uuid, uuid)) throw error;
@@ -161,16 +161,10 @@ export async function emptyCollection(
   signal: AbortSignal,
 ): Promise<void> {
   const command = { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid };
-  await cluster.attempt(`emptying ${nsText(ns)}`, signal, async (progressed) => {
-    try {
-      const reply = await cluster.write(ns.db, command, { control: true });
-      const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
-      if (error !== undefined) throw refusedDelete(ns, error);
-    } catch (error) {
-      // It may take longer than one write is given: what is deleted stays so.
-      if (codeOf(error) === Code.MaxTimeMSExpired) progressed();
-      throw error;
-    }
+  await cluster.attempt(`emptying ${nsText(ns)}`, signal, async () => {
+    const reply = await cluster.write(ns.db, command);
+    const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+    if (error !== undefined) throw refusedDelete(ns, error);
   });
 }
 

@@ -17,6 +17,7 @@ export const Code = {
   CappedPositionLost: 136,
   CommandNotSupportedOnView: 166,
   QueryPlanKilled: 175,
+  KeyNotFound: 211,
   TransactionTooOld: 225,
   SnapshotTooOld: 239,
   SnapshotUnavailable: 246,
@@ -143,10 +144,22 @@ const NEVER_SENT = new Set([
   'MongoWaitQueueTimeoutError',
 ]);
 
-/** Whether a command that failed so may still be carried out: it was sent, and no server has answered it. */
+/** Whether a command that the driver was given may still be carried out: it was sent, and no server has answered it. */
 export function mayHaveBeenSent(error: unknown): boolean {
   if (error instanceof MongoServerError) return false;
   return !(error instanceof MongoError) || !NEVER_SENT.has(error.name);
+}
+
+const maybeSent = new WeakSet<object>();
+
+/** Remembers that a command which ended with this error may be carried out all the same. */
+export function noteMaybeSent(error: unknown): void {
+  if (error instanceof Error) maybeSent.add(error);
+}
+
+/** Whether a command that ended with this error may have been carried out, or may be later. */
+export function isMaybeSent(error: unknown): boolean {
+  return error instanceof Error && maybeSent.has(error);
 }
 
 /** Whether the change stream's position has fallen out of the oplog: never go on from "now" after this. */

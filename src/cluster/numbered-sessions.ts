@@ -6,7 +6,7 @@ import { type Binary, type ClientSession, Long, type MongoClient } from 'mongodb
 import { AppError } from '../errors.js';
 import { type Deferred, deferred, settleAll } from '../lib/tasks.js';
 import type { Doc } from './bson.js';
-import { Code, codeOf, mayHaveBeenSent } from './errors.js';
+import { Code, codeOf, isMaybeSent } from './errors.js';
 
 /** What a numbered write adds to its command, and the session that the command must be sent in. */
 export interface Numbered {
@@ -70,6 +70,11 @@ export class NumberedSessions {
     return this.#all.map(({ id }) => id);
   }
 
+  /** Whether a write whose answer was lost may still be carried out. */
+  get holdsLost(): boolean {
+    return this.#lost.size > 0;
+  }
+
   /**
    * Sends a write of so many statements with a number of its own. Errors: LeaseLost when another process has closed the
    * session; else those of `send`, and of bringing the server beyond writes that were lost before.
@@ -105,7 +110,7 @@ export class NumberedSessions {
         this.#keepsStatements = true;
         return this.#sendIn(own, statements, send);
       }
-      if (mayHaveBeenSent(error)) this.#lost.add(own);
+      if (isMaybeSent(error)) this.#lost.add(own);
       throw error;
     }
   }

@@ -2,16 +2,11 @@
  * Sends what changes the catalog or the write block so that a command whose answer was lost has either taken effect or
  * never will before anything of the kind is sent again.
  */
-import type { Binary, ClientSession, CommandStartedEvent, MongoClient } from 'mongodb';
+import type { ClientSession, MongoClient } from 'mongodb';
 import { AppError } from '../errors.js';
 import type { Doc } from './bson.js';
-import { mayHaveBeenSent } from './errors.js';
-
-/** Where a command went: the server, and the connection by the server's own number. */
-interface SentOn {
-  readonly address: string;
-  readonly connectionId: number;
-}
+import { isMaybeSent } from './errors.js';
+import { SentCommands, type SentOn } from './sent-commands.js';
 
 interface LostCommand extends SentOn {
   /** For messages, e.g. "create". */
@@ -32,14 +27,14 @@ interface LostCommand extends SentOn {
 export class StructuralCommands {
   readonly #client: MongoClient;
   readonly #tag: string;
-  readonly #started = new Map<string, (event: CommandStartedEvent) => void>();
+  readonly #sent: SentCommands;
   #lost: LostCommand[] = [];
 
   /** `tag`: what servers know the client's connections by. The client must monitor its commands. */
   constructor(client: MongoClient, tag: string) {
     this.#client = client;
     this.#tag = tag;
-    client.on('commandStarted', (event) => this.#started.get(idOf(event.command['lsid']))?.(event));
+    this.#sent = new SentCommands(client);
   }
 
   /** Whether a lost command may still be carried out, as far as is known. */
@@ -52,7 +47,7 @@ export class StructuralCommands {
     await this.settle();
     const { reply, sentOn, error } = await this.#watch(send);
     if (reply !== undefined) return reply;
-    if (sentOn !== undefined && mayHaveBeenSent(error)) this.#lost.push({ ...sentOn, name });
+    if (sentOn !== undefined && isMaybeSent(error)) this.#lost.push({ ...sentOn, name });
     throw error;
   }
 
@@ -89,17 +84,13 @@ export class StructuralCommands {
   /** What came of a command, and where it was sent; `sentOn` is undefined when it never was. */
   async #watch(send: (session: ClientSession) => Promise<Doc>): Promise<Watched> {
     const session = this.#client.startSession({ causalConsistency: false });
-    const id = idOf(session.id);
-    let sentOn: SentOn | undefined;
-    this.#started.set(id, ({ address, serverConnectionId }) => {
-      sentOn = { address, connectionId: Number(serverConnectionId) };
-    });
+    const watch = this.#sent.watch(session);
     try {
-      return { reply: await send(session), sentOn, error: undefined };
+      return { reply: await send(session), sentOn: watch.sentOn, error: undefined };
     } catch (error) {
-      return { reply: undefined, sentOn, error };
+      return { reply: undefined, sentOn: watch.sentOn, error };
     } finally {
-      this.#started.delete(id);
+      watch.stop();
       await session.endSession();
     }
   }
@@ -118,9 +109,4 @@ function mayStillCome({ name, address, connectionId }: LostCommand): AppError {
     'ClusterUnreachable',
     `the answer to a ${name} command was lost, and ${address} may still carry it out: waiting for the server's connection ${connectionId} to end. If a proxy or a load balancer keeps it open, close it there`,
   );
-}
-
-function idOf(lsid: unknown): string {
-  const { id } = (lsid ?? {}) as { id?: Binary };
-  return id === undefined ? '' : id.toString('hex');
 }

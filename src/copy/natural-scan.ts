@@ -88,8 +88,10 @@ export class NaturalScan {
   /** Whether an error means that the newest mark is of no use; it is forgotten then. */
   stepsBack(error: unknown): boolean {
     const code = codeOf(error);
-    const isOther = code === Code.CollectionUUIDMismatch || code === Code.QueryPlanKilled;
-    if (this.#isOpen || this.#marks.length === 0 || code === undefined || isOther || isTransient(error)) return false;
+    if (this.#isOpen || this.#marks.length === 0 || code === undefined) return false;
+    const isOther = code === Code.CollectionUUIDMismatch || code === Code.QueryPlanKilled || isTransient(error);
+    // The mark's record is gone: elsewhere this code may pass, here it will not.
+    if (isOther && code !== Code.KeyNotFound) return false;
     this.#logger.info(`A copy cannot go on at its last mark; going back to one before it: ${safeText(error)}`);
     this.#marks = this.#marks.slice(0, -1);
     return true;

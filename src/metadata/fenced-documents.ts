@@ -1,6 +1,6 @@
 import { type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf, safeText, statementError } from '../cluster/errors.js';
+import { Code, codeOf, isMaybeSent, noteMaybeSent, safeText, statementError } from '../cluster/errors.js';
 import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
@@ -113,17 +113,26 @@ export class FencedDocuments {
     await this.#write('writing metadata', { update: coll, updates: fenced }, signal);
   }
 
+  /** The error tells, by `isMaybeSent`, whether any of the tries may have taken effect, or may later. */
   async #write(what: string, command: Doc, signal: AbortSignal, accepted: readonly number[] = []): Promise<void> {
-    await this.#cluster.attempt(what, signal, async () => {
+    let maybeSent = false;
+    const tryOnce = async (): Promise<void> => {
       try {
         const reply = await this.#cluster.write(this.#db, command, { record: true, signal });
         await this.#mustNotBeFenced(command, reply);
         mustBeStored(reply);
       } catch (error) {
+        maybeSent ||= isMaybeSent(error);
         const code = codeOf(error);
         if (code === undefined || !accepted.includes(code)) throw error;
       }
-    });
+    };
+    try {
+      await this.#cluster.attempt(what, signal, tryOnce);
+    } catch (error) {
+      if (maybeSent) noteMaybeSent(error);
+      throw error;
+    }
   }
 
   /** Errors: LeaseLost when a document of a higher term stands where one was to be put. */

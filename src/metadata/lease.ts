@@ -49,6 +49,8 @@ export interface LeaseStore {
   readonly marks: HolderMarks;
   /** Whether a structural command whose answer was lost may still come. */
   mayStillChange(): boolean;
+  /** Whether anything may still come whose answer was lost. */
+  hasLost(): boolean;
   /** The record as a majority has it. */
   readLease(signal: AbortSignal): Promise<Doc | undefined>;
   /** Changes it where it is as `filter` says, or makes it; resolves with whether it was. Once; the driver's errors. */
@@ -186,11 +188,17 @@ export class Lease {
     }
   }
 
-  /** Gives it back, so that another process need not wait. */
+  /**
+   * Gives it back, so that another process need not wait: neither for the lease nor for what this one has sent, since all
+   * of that has been answered. Where an answer was lost, the record goes on to tell who sent it.
+   */
   async release(): Promise<void> {
     if (!this.held) return;
     this.#deadlineMs = Number.NEGATIVE_INFINITY;
-    await this.#bound().changeLease(this.#mine(), [{ $set: { expiresAt: new Date(0), pid: 0 } }], false);
+    const isAnswered = this.#changing === 0 && !this.#bound().hasLost();
+    const nothing = isAnswered ? { client: null, sessions: [], ended: this.#begun } : {};
+    const set = literals({ expiresAt: new Date(0), pid: 0, ...nothing });
+    await this.#bound().changeLease(this.#mine(), [{ $set: set }], false);
   }
 
   /** Looks at it once, and takes it if it may. */
@@ -328,7 +336,7 @@ function unended(current: Doc | undefined): EarlierHolder[] {
   if (current === undefined) return [];
   const { ending, client, sessions, user, begun, ended } = current as {
     ending?: (EarlierHolder | string)[];
-    client?: string;
+    client?: string | null;
     sessions?: Binary[];
     user?: string;
     begun?: unknown;
@@ -337,7 +345,7 @@ function unended(current: Doc | undefined): EarlierHolder[] {
   // Of a version that numbered no writes only the connections are known: they are waited for.
   const unnumbered = (tag: string): EarlierHolder => ({ client: tag, sessions: [], user: NOBODY, wasChanging: true });
   const earlier = (ending ?? []).map((each) => (typeof each === 'string' ? unnumbered(each) : each));
-  if (client === undefined) return earlier;
+  if (client === undefined || client === null) return earlier;
   if (sessions === undefined) return [...earlier, unnumbered(client)];
   return [...earlier, { client, sessions, user: user ?? '', wasChanging: Number(begun) > Number(ended) }];
 }

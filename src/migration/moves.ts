@@ -1,4 +1,5 @@
 /** Carries out the moves that operators' calls ask for, so that what a caller is told is true afterwards. */
+import { isMaybeSent } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
@@ -72,7 +73,8 @@ export class Moves {
       });
     } catch (error) {
       if (error instanceof AppError && error.code === 'LeaseLost') throw error;
-      if (!(await this.#isStoredNow(move, error))) {
+      // What never left has not happened.
+      if (!isMaybeSent(error) || !(await this.#isStoredNow(move, error))) {
         await undo?.();
         throw error;
       }

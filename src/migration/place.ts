@@ -42,6 +42,7 @@ function leaseStore({ source, destination, store }: Roles, logger: Logger): Leas
   return {
     marks: { client, sessions, user: facts.user },
     mayStillChange: () => destination.mayStillChange || source.mayStillChange,
+    hasLost: () => destination.hasLost || source.hasLost,
     readLease: (signal) => store.readLease(signal),
     changeLease: (filter, pipeline, upsert) => store.changeLease(filter, pipeline, upsert),
     endEarlier: (earlier, signal) => endEarlier({ destination, source, metadataDb: store.db, logger }, earlier, signal),

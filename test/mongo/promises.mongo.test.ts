@@ -49,12 +49,12 @@ test('what a DDL event is about to change is stored first: a restart in the midd
     {
       await using harness = await MigrationHarness.open(ends);
       await harness.sync();
-      const rule = proxy.hold({ ...ours, command: 'renameCollection', direction: 'answer' });
+      const rule = proxy.loseAnswer({ ...ours, command: 'renameCollection' });
       // What it tries again after the lost answer does not arrive.
-      proxy.drop({ ...ours, command: 'renameCollection', nth: 2, times: 1000 });
+      proxy.drop({ ...ours, command: 'renameCollection', times: 1000 });
       await items.rename('stock');
       await items.insertOne({ _id: 2 });
-      await rule.held();
+      await rule.answerLost();
       const ddl = await destination.db(METADATA_DB).collection('ddl').findOne();
       assert.ok(ddl?.['intent']?.event, 'the event is stored before its command');
     }

@@ -1,6 +1,9 @@
+import type { MongoClient } from 'mongodb';
 import { type CompareOptions, compareClusters } from './compare-clusters.js';
+import { startProxiedSet } from './fault-proxy.js';
 import { FerryClient, type StartOptions, withClient } from './ferry-client.js';
 import { FerryProcess } from './ferry-process.js';
+import { Mischief, type MischiefReport } from './mischief.js';
 import { startPair } from './replica-set.js';
 import { seedBulk } from './seed-data-bulk.js';
 import { Workload, type WorkloadKind } from './workload.js';
@@ -22,6 +25,8 @@ export interface KillPlan {
   readonly target?: CompareOptions['target'];
   /** Kinds of operations that are left out. */
   readonly without?: readonly WorkloadKind[];
+  /** Whether faults befall what the migration sends: see Mischief. */
+  readonly faults?: boolean;
 }
 
 /** What came of it. */
@@ -30,6 +35,8 @@ export interface KillOutcome {
   /** In which phase each kill fell, by progress's `info`. */
   readonly phases: string[];
   readonly operations: number;
+  /** With faults: how many of each kind. */
+  readonly faults?: MischiefReport;
   /** How long the workload lasted. */
   readonly workloadMs: number;
 }
@@ -40,8 +47,8 @@ export interface KillOutcome {
  */
 export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
   const random = new Random(plan.seed);
-  await using pair = await startPair();
-  const source = await pair.source.connect();
+  await using clusters = plan.faults === true ? await faultyClusters(random) : await plainClusters();
+  const { pair, source, destination, mischief } = clusters;
   await seedBulk(source, { collections: 2, documents: plan.bulkDocuments, documentBytes: 500, indexes: 1 });
   const workload = new Workload({ client: source, seed: plan.seed, without: plan.without ?? [] });
   await workload.prepare();
@@ -56,27 +63,60 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
   for (let kill = 1; kill <= plan.kills; kill++) {
     // The first ones close together: they fall into the copy.
     const until = began + (plan.atLeastMs ?? 0) * (kill / plan.kills) ** 2;
-    do await workload.run({ operations: 1 + random.int(plan.operationsBetween) });
-    while (performance.now() < until);
+    do {
+      await mischief?.turn();
+      await workload.run({ operations: 1 + random.int(plan.operationsBetween) });
+    } while (performance.now() < until);
     phases.push(await infoOf(ferry));
     await ferry.kill();
     await ferry.restart();
   }
   const report = await workload.run({ operations: 200 });
   const workloadMs = performance.now() - began;
+  await mischief?.calmDown();
   await withClient(ferry, async (client) => {
     await client.waitForCanCommit(120_000);
     await client.commitAndWait(120_000);
   });
+  // What is still on its way comes after the handover.
+  await mischief?.deliverAll();
   return {
-    differences: await compareClusters(
-      source,
-      await pair.destination.connect(),
-      plan.target === undefined ? {} : { target: plan.target },
-    ),
+    differences: await compareClusters(source, destination, plan.target === undefined ? {} : { target: plan.target }),
     phases,
     operations: report.operations,
     workloadMs,
+    ...(mischief === undefined ? {} : { faults: mischief.report }),
+  };
+}
+
+/** Where a migration takes place: `pair` is what it connects to, the clients go past any faults. */
+interface Clusters extends AsyncDisposable {
+  readonly pair: { readonly source: { readonly uri: string }; readonly destination: { readonly uri: string } };
+  readonly source: MongoClient;
+  readonly destination: MongoClient;
+  readonly mischief: Mischief | undefined;
+}
+
+async function plainClusters(): Promise<Clusters> {
+  const pair = await startPair();
+  const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
+  return { pair, source, destination, mischief: undefined, [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose]() };
+}
+
+async function faultyClusters(random: Random): Promise<Clusters> {
+  const [source, destination] = await Promise.all([
+    startProxiedSet({ name: 'source' }),
+    startProxiedSet({ name: 'destination' }),
+  ]);
+  return {
+    pair: { source: source.set, destination: destination.set },
+    source: await source.connectPast(),
+    destination: await destination.connectPast(),
+    mischief: new Mischief(random, { source: source.proxy, destination: destination.proxy }),
+    [Symbol.asyncDispose]: async () => {
+      await source[Symbol.asyncDispose]();
+      await destination[Symbol.asyncDispose]();
+    },
   };
 }
 

@@ -26,6 +26,7 @@ class FakeStore {
     return {
       marks: { client: clientTag, sessions: [], user: '$ann@admin' },
       mayStillChange: () => this.mayStillChange,
+      hasLost: () => this.mayStillChange,
       readLease: async () => this.record && { ...this.record },
       changeLease: async (filter, pipeline, upsert) => {
         if (this.fails !== undefined) throw this.fails;
@@ -283,14 +284,19 @@ test('what was given back is free, also when a renewal comes late', async () => 
   assert.is(taker.term, 2);
 });
 
-test('a process of the same host that has given it back may live on: its connections are not waited for', async () => {
-  const [store, time] = [new FakeStore(), new FakeTime()];
-  const holder = leaseOf(store, 'client-1', time);
-  await holder.take(forever);
-  await holder.release();
-  // No process has the pid that stands there then.
-  await leaseOf(store, 'client-2', time, false).take(forever);
-  assert.equal(store.ended, [['client-1']]);
+test('a process that has given it back may live on: what it has sent is looked for only if an answer was lost', async () => {
+  for (const lost of [false, true]) {
+    const [store, time] = [new FakeStore(), new FakeTime()];
+    const holder = leaseOf(store, 'client-1', time);
+    await holder.take(forever);
+    await holder.changing(async () => undefined);
+    store.mayStillChange = lost;
+    await holder.release();
+    // No process has the pid that stands there then.
+    await leaseOf(store, 'client-2', time, false).take(forever);
+    assert.equal(store.ended, lost ? [['client-1']] : []);
+    assert.equal(store.changing, lost ? ['client-1'] : []);
+  }
 });
 
 test('a taker learns that a structural command may be under way, and when none has been for a while', async () => {

@@ -35,6 +35,7 @@ function cluster(names: readonly string[]): Cluster {
     attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work(),
     startSession: () => session,
     command: () => Promise.resolve(reply),
+    helloOfAll: () => Promise.resolve([{}, {}]),
   } as unknown as Cluster;
 }
 

@@ -1,0 +1,98 @@
+/** What it costs the destination that every write of documents carries a number: see docs/02-lifecycle.md. */
+import { readFile } from 'node:fs/promises';
+import { BSON } from 'mongodb';
+import { Cluster } from '../src/cluster/cluster.js';
+import type { WriteGuard } from '../src/cluster/guarded-writes.js';
+import { deleteStatement } from '../src/cluster/raw-statements.js';
+import { RawWriter } from '../src/cluster/raw-writes.js';
+import { ReplicaSet } from '../test/support/replica-set.js';
+import { silentLogger } from '../test/support/silent-logger.js';
+import { progress, type Row } from './report.js';
+
+const DB = 'numbers';
+const REPETITIONS = 5;
+const BATCH = 2000;
+/** Clock ticks of the kernel, on every platform that Node.js runs on. */
+const TICKS_PER_SECOND = 100;
+
+type Kind = 'insert' | 'update' | 'delete';
+const KINDS: readonly { readonly kind: Kind; readonly bar: number }[] = [
+  { kind: 'insert', bar: 1.05 },
+  { kind: 'update', bar: 1.1 },
+  { kind: 'delete', bar: 1.1 },
+];
+
+/** Nobody else writes here. */
+const ALONE: WriteGuard = { assertHeld: () => undefined, changing: (work) => work() };
+
+/**
+ * The same small documents are inserted, updated and deleted by plain commands and by numbered ones, in turn; the CPU
+ * time of the server is what counts, in the median of the repetitions.
+ */
+export async function numberRows(documents: number): Promise<Row[]> {
+  await using set = await ReplicaSet.start();
+  const client = await set.connect();
+  const connect = () => Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 8 });
+  const [plain, numbered] = [await connect(), await connect()];
+  try {
+    numbered.guardWrites(ALONE, DB);
+    const writers = [await RawWriter.create(plain, DB), await RawWriter.create(numbered, DB)] as const;
+    const pid = set.members[0]?.pid ?? 0;
+    const seconds: Record<Kind, [number[], number[]]> = { insert: [[], []], update: [[], []], delete: [[], []] };
+    for (let repetition = 0; repetition < REPETITIONS; repetition++) {
+      progress(`numbers, ${documents} documents: ${repetition + 1} of ${REPETITIONS}`);
+      for (const way of [0, 1] as const) {
+        await client.db(DB).collection('items').drop();
+        await client.db(DB).collection('items').createIndex({ a: 1 });
+        for (const { kind } of KINDS) {
+          const before = await cpuSeconds(pid);
+          await writeAll(writers[way], kind, documents);
+          seconds[kind][way].push((await cpuSeconds(pid)) - before);
+        }
+      }
+    }
+    return KINDS.map(({ kind, bar }) => ({
+      name: 'numbers',
+      what: `destination CPU, numbered ${kind}s`,
+      size: documents,
+      value: median(seconds[kind][1]),
+      unit: 's',
+      floor: { what: 'plain', value: median(seconds[kind][0]) },
+      bar,
+    }));
+  } finally {
+    await Promise.all([plain.close(), numbered.close()]);
+  }
+}
+
+async function writeAll(writer: RawWriter, kind: Kind, documents: number): Promise<void> {
+  for (let from = 0; from < documents; from += BATCH) {
+    const ids = Array.from({ length: Math.min(BATCH, documents - from) }, (_, n) => from + n);
+    const statements = ids.map((id) => STATEMENT[kind](id));
+    await writer.write({ db: DB, coll: 'items', kind, statements, ordered: false, uuid: undefined });
+  }
+}
+
+const STATEMENT: Record<Kind, (id: number) => Buffer> = {
+  insert: (_id) => bson({ _id, a: _id % 1000, pad: 'x'.repeat(100) }),
+  update: (_id) => bson({ q: { _id }, u: { $set: { b: _id } } }),
+  delete: (_id) => deleteStatement(bson({ _id })),
+};
+
+function bson(document: object): Buffer {
+  return Buffer.from(BSON.serialize(document));
+}
+
+async function cpuSeconds(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const [utime, stime] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13)
+    .map(Number);
+  return ((utime ?? 0) + (stime ?? 0)) / TICKS_PER_SECOND;
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+}
