@@ -10,8 +10,12 @@ export interface Flag {
   readonly help: string;
   /** May also be read from the file that `MONGOFERRY_<NAME>_FILE` names. */
   readonly secret?: true;
+  /** May be given several times. */
+  readonly repeatable?: true;
   /** Why a flag of mongosync is accepted without effect. */
   readonly ignored?: string;
+  /** Of mongosync's that its reference does not name: tools give it all the same, and are warned. */
+  readonly undocumented?: true;
 }
 
 /** Every option of the server process, in the order of `--help`. Names are mongosync's where it has the same one. */
@@ -33,7 +37,12 @@ export const FLAGS = [
   },
   { name: 'loadLevel', kind: 'integer', argument: 'LEVEL', help: 'load put on the clusters, 1 to 4 (default: 3)' },
   { name: 'port', kind: 'integer', argument: 'PORT', help: 'HTTP port; 0 = any free one (default: 27182)' },
-  { name: 'grpcPort', kind: 'integer', argument: 'PORT', help: 'gRPC port; 0 = any free one (default: 27183)' },
+  {
+    name: 'grpcPort',
+    kind: 'integer',
+    argument: 'PORT',
+    help: 'gRPC port; 0 = any free one (default: 27183, or a free one where that may be needed)',
+  },
   { name: 'bindIp', kind: 'text', argument: 'ADDRESS', help: 'address to listen on (default: 127.0.0.1)' },
   {
     name: 'allowInsecure',
@@ -50,7 +59,7 @@ export const FLAGS = [
     name: 'verbosity',
     kind: 'text',
     argument: 'LEVEL',
-    help: 'TRACE, DEBUG, INFO, WARN, ERROR, FATAL or PANIC (default: DEBUG)',
+    help: 'TRACE, DEBUG, INFO, WARN, ERROR, FATAL or PANIC, or -1 to 5 for the same (default: DEBUG)',
   },
   { name: 'disableVerification', kind: 'boolean', help: 'do not verify, whatever start says' },
   { name: 'stayUpOnFailure', kind: 'boolean', help: 'keep answering after the migration has failed for good' },
@@ -98,18 +107,12 @@ export const FLAGS = [
     ignored: 'nothing is sent unless otlpEndpoint or OTEL_EXPORTER_OTLP_ENDPOINT is set',
   },
   {
-    name: 'disableMetricsLogging',
-    kind: 'boolean',
-    help: 'accepted, no effect',
-    ignored: 'metrics are served on /metrics, not logged',
-  },
-  {
     name: 'metricsLoggingFilepath',
-    kind: 'any',
-    argument: 'FILE',
-    help: 'accepted, no effect',
-    ignored: 'metrics are served on /metrics, not logged',
+    kind: 'text',
+    argument: 'DIR',
+    help: 'write the metrics to mongosync_metrics.log there every 30 s (default: only on /metrics)',
   },
+  { name: 'disableMetricsLogging', kind: 'boolean', help: 'write no metrics, whatever metricsLoggingFilepath says' },
   {
     name: 'enableCappedCollectionHandling',
     kind: 'boolean',
@@ -126,9 +129,17 @@ export const FLAGS = [
   {
     name: 'hotDocIDs',
     kind: 'any',
-    argument: 'FILE',
-    help: 'accepted, no effect',
+    argument: 'EJSON',
+    repeatable: true,
+    help: 'accepted, no effect; may be given several times',
     ignored: 'changes of one document are always brought together',
+  },
+  {
+    name: 'enableVerifierPersistence',
+    kind: 'boolean',
+    undocumented: true,
+    help: 'accepted, no effect',
+    ignored: 'the verifier always keeps its state on the destination',
   },
 ] as const satisfies readonly Flag[];
 

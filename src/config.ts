@@ -28,10 +28,14 @@ export interface Config extends DoorOptions {
   /** 0 = any free port. */
   readonly httpPort: number;
   readonly grpcPort: number;
+  /** Whether any other port does as well, since nobody asked for this one. */
+  readonly grpcPortIsDefault: boolean;
   readonly stayUpOnFailure: boolean;
   readonly verbosity: LogLevel;
   /** Undefined: standard output. */
   readonly logDirectory: string | undefined;
+  /** Where the metrics are written from time to time; undefined: nowhere. */
+  readonly metricsDirectory: string | undefined;
   /** Undefined: only what the OTEL_* variables say. */
   readonly otlpEndpoint: string | undefined;
   /** One log line each at start: options without effect, unknown keys, risks taken. */
@@ -66,8 +70,8 @@ export function loadConfig(input: ConfigInput): Config {
 function readAll(reader: Reader): Omit<Config, 'notices'> {
   const doors = readDoorOptions(reader);
   const httpPort = reader.integer('port', 0, 65_535, 27_182);
-  const grpcPort = reader.integer('grpcPort', 0, 65_535, 27_183);
-  if (httpPort !== 0 && httpPort === grpcPort) reader.refuse('grpcPort', 'must be another port than "port"');
+  const { port: grpcPort, isDefault: grpcPortIsDefault } = grpcPortOf(reader, httpPort);
+  const metricsDirectory = reader.text('metricsLoggingFilepath');
   return {
     cluster0: clusterUri(reader, 'cluster0'),
     cluster1: clusterUri(reader, 'cluster1'),
@@ -83,9 +87,11 @@ function readAll(reader: Reader): Omit<Config, 'notices'> {
     ...doors,
     httpPort,
     grpcPort,
+    grpcPortIsDefault,
     stayUpOnFailure: reader.boolean('stayUpOnFailure'),
     verbosity: verbosity(reader),
     logDirectory: reader.text('logPath'),
+    metricsDirectory: reader.boolean('disableMetricsLogging') ? undefined : metricsDirectory,
     otlpEndpoint: reader.text(
       'otlpEndpoint',
       /^https?:\/\/[^/\s]/,
@@ -104,11 +110,26 @@ function clusterUri(reader: Reader, name: 'cluster0' | 'cluster1'): string {
   return uri;
 }
 
+const GRPC_PORT = 27_183;
+/** User interfaces give the first migration a port, and the next ones those that follow it. */
+const COUNTED_UP = 100;
+
+/** A port that nobody asked for must be in nobody's way: not in our own HTTP port's, nor in that of the next instance. */
+function grpcPortOf(reader: Reader, httpPort: number): { readonly port: number; readonly isDefault: boolean } {
+  if (reader.isGiven('grpcPort')) {
+    const port = reader.integer('grpcPort', 0, 65_535, GRPC_PORT);
+    if (port !== 0 && port === httpPort) reader.refuse('grpcPort', 'must be another port than "port"');
+    return { port, isDefault: false };
+  }
+  const isInTheWay = reader.isGiven('port') && httpPort <= GRPC_PORT && httpPort > GRPC_PORT - COUNTED_UP;
+  return { port: isInTheWay ? 0 : GRPC_PORT, isDefault: true };
+}
+
 function verbosity(reader: Reader): LogLevel {
   const given = reader.text('verbosity');
   if (given === undefined) return 'DEBUG';
-  const level = LOG_LEVELS.find((item) => item === given.toUpperCase());
-  if (level === undefined) reader.refuse('verbosity', `must be one of ${LOG_LEVELS.join(', ')}`);
+  const level = LOG_LEVELS.find((item, index) => item === given.toUpperCase() || String(index - 1) === given);
+  if (level === undefined) reader.refuse('verbosity', `must be one of ${LOG_LEVELS.join(', ')}, or -1 to 5`);
   return level ?? 'DEBUG';
 }
 
@@ -184,7 +205,8 @@ class Reader {
     const ignored = FLAGS.flatMap((flag) => {
       const given = 'ignored' in flag ? this.#find(flag.name) : undefined;
       if (given === undefined || !('ignored' in flag) || isOff(flag.kind, given)) return [];
-      return [{ level: 'info' as const, message: `${given.origin} is accepted but has no effect: ${flag.ignored}` }];
+      const level = 'undocumented' in flag ? ('warn' as const) : ('info' as const);
+      return [{ level, message: `${given.origin} is accepted but has no effect: ${flag.ignored}` }];
     });
     return [...ignored, ...this.#warnings.map((message) => ({ level: 'warn' as const, message }))];
   }

@@ -1,16 +1,18 @@
 import { readFileSync } from 'node:fs';
 import { DoorCredentials, readDoorKeys } from './api/credentials.js';
 import { startGateway } from './api/gateway.js';
-import { startGrpcServer } from './api/grpc-server.js';
+import { type GrpcServer, startGrpcServer } from './api/grpc-server.js';
 import { HeldBytes } from './api/held-bytes.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { EventLoopDelay } from './lib/event-loop.js';
-import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
+import { type LogFileOptions, type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
 import { createLogger, type Logger } from './lib/logger.js';
 import { onHangup } from './lib/process-signals.js';
+import { redactText } from './lib/redact.js';
 import { aborted, settlesWithin } from './lib/signals.js';
 import { observeEventLoop, observeMigration } from './metrics.js';
+import { logMetrics } from './metrics-log.js';
 import { createMigration, type Migration } from './migration/migration.js';
 import { STATES } from './migration/state.js';
 import { startTelemetry, type Telemetry } from './telemetry.js';
@@ -23,6 +25,7 @@ const PART_MS = 3000;
 /** The parts a service is made of; tests put their own in place of some. */
 export interface ServiceParts {
   readonly openSink: (config: Config) => OwnedLogSink;
+  readonly openMetricsSink: (directory: string) => OwnedLogSink;
   readonly startTelemetry: typeof startTelemetry;
   readonly createMigration: typeof createMigration;
   readonly startGrpcServer: typeof startGrpcServer;
@@ -44,7 +47,15 @@ export interface Service {
  * Errors: InvalidRequest when the log directory cannot be written, or a file with a certificate or token cannot be used.
  */
 export function buildService(config: Config, overrides: Partial<ServiceParts> = {}): Service {
-  const parts = { openSink, startTelemetry, createMigration, startGrpcServer, startGateway, ...overrides };
+  const parts = {
+    openSink,
+    openMetricsSink,
+    startTelemetry,
+    createMigration,
+    startGrpcServer,
+    startGateway,
+    ...overrides,
+  };
   const credentials = loadCredentials(config);
   const sink = parts.openSink(config);
   const logger = createLogger({ level: config.verbosity, mongosyncId: config.instanceId, sink });
@@ -68,28 +79,24 @@ async function runService(run: Run): Promise<number> {
   closers.add('crash report', reportCrashes(logger));
   closers.add('reading credentials again', reloadOnHangup(config, credentials, logger));
   try {
-    logger.info('starting', {
-      version: VERSION,
-      node: process.version,
-      migrationName: config.migrationName,
-      loadLevel: config.loadLevel,
-    });
+    logSettings(config, logger);
     signal.throwIfAborted();
-    for (const { level, message } of config.notices) logger[level](message);
     for (const warning of credentials.warnings) logger.warn(warning);
-    const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
-    closers.add('telemetry', () => telemetry.shutdown());
     const delay = new EventLoopDelay((longestMs) => reportDelay(longestMs, logger));
     closers.add('event loop', () => delay[Symbol.dispose]());
-    closers.add(
-      'event loop gauge',
+    const migration = parts.createMigration({ ...config, processWarning: () => delayWarning(delay.longestMs) }, logger);
+    const observing: (() => void)[] = [];
+    // Closed after telemetry, whose last report tells how it all ended.
+    closers.add('gauges', () => {
+      for (const stop of observing) stop();
+    });
+    const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
+    closers.add('telemetry', () => telemetry.shutdown());
+    observing.push(
+      observeMigration(STATES, () => migration.snapshot()),
       observeEventLoop(() => delay.longestMs),
     );
-    const migration = parts.createMigration({ ...config, processWarning: () => delayWarning(delay.longestMs) }, logger);
-    closers.add(
-      'gauges',
-      observeMigration(STATES, () => migration.snapshot()),
-    );
+    openMetricsLog(run, telemetry, closers);
     const closeDoors = await openDoors(run, migration, telemetry);
     closers.add('front doors', closeDoors);
     // Streams end while the migration flushes, not after it: both have to fit into the time a supervisor waits.
@@ -118,6 +125,35 @@ function reportDelay(longestMs: number, logger: Logger): void {
   if (warning !== undefined) logger.warn(warning, { longestMs: Math.round(longestMs) });
 }
 
+/** What readers of mongosync's logs show first. Names are those of the options. */
+function logSettings(config: Config, logger: Logger): void {
+  const { instanceId: id, httpPort: port, logDirectory: logPath, metricsDirectory: metricsLoggingFilepath } = config;
+  const { notices, cluster0, cluster1, migrationName, loadLevel, grpcPort, bindIp, otlpEndpoint } = config;
+  const { verbosity, disableVerification, stayUpOnFailure } = config;
+  const system = { os: process.platform, arch: process.arch, node: process.version };
+  logger.info('Version info', { version: VERSION, ...system });
+  logger.info('Mongosync Options', {
+    ...{ cluster0, cluster1, id, migrationName, loadLevel, port, grpcPort, bindIp, logPath, metricsLoggingFilepath },
+    ...{ verbosity, disableVerification, stayUpOnFailure, otlpEndpoint },
+  });
+  for (const { level, message } of notices) logger[level](message);
+}
+
+/** Its last line is written once the migration has ended, and before telemetry has. */
+function openMetricsLog({ config, parts, logger }: Run, telemetry: Telemetry, closers: Closers): void {
+  if (config.metricsDirectory === undefined) return;
+  const sink = parts.openMetricsSink(config.metricsDirectory);
+  closers.add('metrics file', () => sink.close());
+  closers.add('rotation of the metrics file', rotateOnSignal(sink));
+  const stop = logMetrics({
+    sink,
+    instanceId: config.instanceId,
+    metricsText: () => telemetry.metricsText(),
+    onError: (error) => logger.warn('the metrics could not be written', { error }),
+  });
+  closers.add('metrics', stop);
+}
+
 /** Both front doors, open; returns the way to close them, which may be called more than once. */
 async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Promise<() => Promise<void>> {
   const { config, parts, logger, credentials } = run;
@@ -125,34 +161,23 @@ async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Pr
   const { allowedHosts } = config;
   const metricsText = (): Promise<string> => telemetry.metricsText();
   const held = new HeldBytes();
-  const grpc = await listening(
-    'grpcPort',
-    config.grpcPort,
-    parts.startGrpcServer({ control, logger, host, port: config.grpcPort, held, credentials }),
+  const common = { control, logger, host, held, credentials };
+  // First: a free port that gRPC would take may be the one that was asked for here.
+  const http = await listening(
+    'port',
+    config.httpPort,
+    parts.startGateway({ ...common, port: config.httpPort, metricsText, allowedHosts }),
   );
   let closing: Promise<void> | undefined;
   try {
-    const http = await listening(
-      'port',
-      config.httpPort,
-      parts.startGateway({
-        control,
-        logger,
-        host,
-        port: config.httpPort,
-        metricsText,
-        allowedHosts,
-        held,
-        credentials,
-      }),
-    );
+    const grpc = await openGrpc(config, logger, (port) => parts.startGrpcServer({ ...common, port }));
     logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port, ...describe(credentials) });
     return () => {
       closing ??= stopAll([http.stop(), grpc.stop(DOORS_MS)], logger);
       return closing;
     };
   } catch (error) {
-    await grpc.stop(0);
+    await http.stop();
     throw error;
   }
 }
@@ -188,6 +213,21 @@ function reloadOnHangup(config: Config, credentials: DoorCredentials, logger: Lo
   });
 }
 
+/** A port that nobody asked for ends nothing by being taken. */
+async function openGrpc(
+  { grpcPort, grpcPortIsDefault }: Config,
+  logger: Logger,
+  open: (port: number) => Promise<GrpcServer>,
+): Promise<GrpcServer> {
+  try {
+    return await listening('grpcPort', grpcPort, open(grpcPort));
+  } catch (error) {
+    if (!grpcPortIsDefault || grpcPort === 0) throw error;
+    logger.info(`port ${grpcPort} is taken; gRPC listens on a free one (--grpcPort says which)`);
+    return await listening('grpcPort', 0, open(0));
+  }
+}
+
 async function stopAll(stopping: readonly Promise<void>[], logger: Logger): Promise<void> {
   for (const result of await Promise.allSettled(stopping)) {
     if (result.status === 'rejected') logger.warn('a front door did not close properly', { error: result.reason });
@@ -214,18 +254,29 @@ async function endOf({ config, logger, signal }: Run, error: AppError): Promise<
   const exitCode = error.row.exit;
   const staysUp = config.stayUpOnFailure && exitCode === ExitCode.failed && !signal.aborted;
   const outlook = staysUp ? 'the process keeps answering until it is told to stop' : 'the process ends';
-  logger.fatal(`the migration cannot go on, ${outlook}: ${error.message}`, { exitCode, error });
+  const text = `the migration cannot go on, ${outlook}: ${error.message}`;
+  logger.fatal(text, { exitCode, error });
+  // Who started the process looks there, and not in a file.
+  if (config.logDirectory !== undefined) process.stdout.write(`mongoferry: ${redactText(text)}\n`);
   if (staysUp) await aborted(signal);
   return exitCode;
 }
 
 function openSink(config: Config): OwnedLogSink {
   if (config.logDirectory === undefined) return stdoutSink();
+  return openFile('logPath', { directory: config.logDirectory });
+}
+
+function openMetricsSink(directory: string): OwnedLogSink {
+  return openFile('metricsLoggingFilepath', { directory, name: 'mongosync_metrics' });
+}
+
+function openFile(field: string, options: LogFileOptions): OwnedLogSink {
   try {
-    return openLogFile({ directory: config.logDirectory });
+    return openLogFile(options);
   } catch (cause) {
     const text = cause instanceof Error ? cause.message : String(cause);
-    throw invalidRequest([{ field: 'logPath', description: `cannot be written: ${text}` }]);
+    throw invalidRequest([{ field, description: `cannot be written: ${text}` }]);
   }
 }
 

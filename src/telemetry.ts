@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import { hostname } from 'node:os';
 import { DiagLogLevel, diag } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
@@ -8,6 +9,7 @@ import type { Logger } from './lib/logger.js';
 import { settlesWithin } from './lib/signals.js';
 
 const SHUTDOWN_MS = 2000;
+const CONNECT_MS = 3000;
 
 /** What telemetry needs to know of its process. */
 export interface TelemetryConfig {
@@ -34,7 +36,8 @@ export function startTelemetry(config: TelemetryConfig, logger: Logger): Telemet
   diag.setLogger(diagLogger(logger), { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true });
   // The server of the exporter is never started: the gateway serves its text beside the other paths.
   const prometheus = new PrometheusExporter({ preventServerStart: true });
-  const exporters = otlpExporters(config);
+  const { env } = config;
+  const exporters = otlpExporters(config, logger);
   const sdk = new NodeSDK({
     serviceName: config.env['OTEL_SERVICE_NAME'] ?? 'mongoferry',
     resource: resources.resourceFromAttributes({
@@ -51,9 +54,12 @@ export function startTelemetry(config: TelemetryConfig, logger: Logger): Telemet
     logRecordProcessors: [],
   });
   sdk.start();
+  const looking = new AbortController();
+  if (env['OTEL_SDK_DISABLED'] !== 'true') lookForCollectors(exporters.endpoints, logger, looking.signal);
   return {
     metricsText: () => renderText(prometheus),
     shutdown: async () => {
+      looking.abort();
       if (!(await settlesWithin(sdk.shutdown(), SHUTDOWN_MS)))
         logger.warn('telemetry did not stop in time; its last data is lost');
       diag.disable();
@@ -62,12 +68,14 @@ export function startTelemetry(config: TelemetryConfig, logger: Logger): Telemet
 }
 
 interface Exporters {
+  /** Where they send to. */
+  readonly endpoints: readonly string[];
   readonly metricReaders: sdkMetrics.PeriodicExportingMetricReader[];
   readonly traceExporter: OTLPTraceExporter | undefined;
 }
 
 /** Whatever is not given here (headers, certificates, time-outs), the exporters read from OTEL_EXPORTER_OTLP_*. */
-function otlpExporters({ otlpEndpoint, env }: TelemetryConfig): Exporters {
+function otlpExporters({ otlpEndpoint, env }: TelemetryConfig, logger: Logger): Exporters {
   const urlOf = (signal: 'traces' | 'metrics'): { url?: string } | undefined => {
     if (otlpEndpoint !== undefined) return { url: `${otlpEndpoint.replace(/\/+$/, '')}/v1/${signal}` };
     const isSet = (name: string): boolean => (env[name] ?? '').trim() !== '';
@@ -77,27 +85,103 @@ function otlpExporters({ otlpEndpoint, env }: TelemetryConfig): Exporters {
   };
   const traces = env['OTEL_TRACES_EXPORTER'] === 'none' ? undefined : urlOf('traces');
   const metrics = env['OTEL_METRICS_EXPORTER'] === 'none' ? undefined : urlOf('metrics');
+  const endpointOf = (signal: 'TRACES' | 'METRICS'): string =>
+    otlpEndpoint ?? env[`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`]?.trim() ?? env['OTEL_EXPORTER_OTLP_ENDPOINT'] ?? '';
   return {
+    endpoints: [
+      ...(traces === undefined ? [] : [endpointOf('TRACES')]),
+      ...(metrics === undefined ? [] : [endpointOf('METRICS')]),
+    ],
     traceExporter: traces === undefined ? undefined : new OTLPTraceExporter(traces),
     metricReaders:
       metrics === undefined
         ? []
-        : [new sdkMetrics.PeriodicExportingMetricReader({ exporter: new OTLPMetricExporter(metrics) })],
+        : [
+            new sdkMetrics.PeriodicExportingMetricReader({
+              exporter: new OTLPMetricExporter(metrics),
+              ...exportTimes(env, logger),
+            }),
+          ],
   };
+}
+
+/** The standard variables, which a reader that is made here does not look at by itself. */
+function exportTimes(
+  env: NodeJS.ProcessEnv,
+  logger: Logger,
+): { readonly exportIntervalMillis: number; readonly exportTimeoutMillis: number } {
+  const read = (name: string, fallback: number): number => {
+    const text = env[name]?.trim() ?? '';
+    const ms = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+    if (text !== '' && ms === 0) logger.warn(`${name} is not a number of milliseconds; ${fallback} is used instead`);
+    return ms === 0 ? fallback : ms;
+  };
+  const exportIntervalMillis = read('OTEL_METRIC_EXPORT_INTERVAL', 60_000);
+  const exportTimeoutMillis = Math.min(read('OTEL_METRIC_EXPORT_TIMEOUT', 30_000), exportIntervalMillis);
+  return { exportIntervalMillis, exportTimeoutMillis };
+}
+
+/** The exporters themselves tell of a collector that is not there only after an interval and several tries. */
+function lookForCollectors(endpoints: readonly string[], logger: Logger, signal: AbortSignal): void {
+  const places = new Map(endpoints.map((endpoint) => [placeOf(endpoint)?.text ?? '', placeOf(endpoint)]));
+  for (const place of places.values()) {
+    if (place === undefined) {
+      logger.warn('the endpoint of the OpenTelemetry collector is not a URL; nothing is sent');
+      continue;
+    }
+    const warn = (why: string): void =>
+      logger.warn(`the OpenTelemetry collector at ${place.text} cannot be reached (${why}); what it is sent is lost`);
+    const socket = connect({ host: place.host, port: place.port, signal });
+    socket.unref();
+    socket.setTimeout(CONNECT_MS, () => socket.destroy(new Error(`no answer for ${CONNECT_MS / 1000} s`)));
+    socket.once('connect', () => socket.destroy());
+    socket.once('error', (error: Error & { readonly code?: string }) => {
+      if (!signal.aborted) warn(error.code ?? error.message);
+    });
+  }
+}
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+  readonly text: string;
+}
+
+/** Without the path and the credentials that a URL may hold. */
+function placeOf(endpoint: string): Place | undefined {
+  if (!URL.canParse(endpoint)) return undefined;
+  const { hostname, port, protocol } = new URL(endpoint);
+  const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: number, text: `${hostname}:${number}` };
 }
 
 async function renderText(reader: PrometheusExporter): Promise<string> {
   if (process.env['OTEL_SDK_DISABLED'] === 'true') return '# telemetry is switched off by OTEL_SDK_DISABLED\n';
   const { resourceMetrics, errors } = await reader.collect();
   const text = withMongosyncNames(
-    new PrometheusSerializer(undefined, false, undefined, false, true).serialize(resourceMetrics),
+    withUnits(new PrometheusSerializer(undefined, false, undefined, false, true).serialize(resourceMetrics)),
   );
   return errors.length === 0 ? text : `# ${errors.length} metrics could not be read\n${text}`;
 }
 
+const UNITS: ReadonlyMap<string, string> = new Map([
+  ['ms', 'milliseconds'],
+  ['s', 'seconds'],
+  ['By', 'bytes'],
+  ['%', 'percent'],
+]);
+
+/** Units have no line of their own in this format (and in OpenMetrics the name would have to end in one). */
+function withUnits(text: string): string {
+  return text.replace(/^(# HELP \S+ .*)\n# UNIT \S+ (.*)$/gm, (_, help: string, unit: string) => {
+    const word = UNITS.get(unit);
+    return word === undefined ? help : `${help} Unit: ${word}.`;
+  });
+}
+
 /** The serializer ends every counter in `_total`; mongosync's counters are named without, and dashboards ask for those. */
 function withMongosyncNames(text: string): string {
-  return text.replace(/^((?:# (?:HELP|UNIT|TYPE) )?mongosync_[a-z0-9_]+?)_total\b/gm, '$1');
+  return text.replace(/^((?:# (?:HELP|TYPE) )?mongosync_[a-z0-9_]+?)_total\b/gm, '$1');
 }
 
 function diagLogger(logger: Logger) {

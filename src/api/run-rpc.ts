@@ -3,6 +3,7 @@ import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
+import { auditCall } from './audit.js';
 import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { publicError } from './public-error.js';
 
@@ -21,12 +22,16 @@ export interface Caller {
 export async function runUnary(handler: UnaryHandler, call: Call, caller: Caller): Promise<Uint8Array> {
   const { span, within } = openSpan(caller);
   const started = performance.now();
+  const audit = auditCall({ ...caller, control: call.control, bytes: call.request.bytes });
   let code = 'OK';
   try {
-    return await context.with(within, () => handler(call));
+    const answer = await context.with(within, () => handler(call));
+    audit.answered(answer);
+    return answer;
   } catch (reason) {
     const error = fail(span, reason, caller);
     code = error.code;
+    audit.refused(error);
     throw error;
   } finally {
     span.end();

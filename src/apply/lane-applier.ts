@@ -162,7 +162,6 @@ export class LocalLaneApplier implements LaneApplier {
   /** Capped collections keep a document's place by a replacement; elsewhere place means nothing. */
   async #refetch(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (operations.length === 0) return;
-    const started = performance.now();
     const { filter } = this.#refetching;
     await this.#source.attempt(`reading ${nsText(target.ns)} again`, signal, async () => {
       // What is outside the filter by now must go, and nothing else tells: no other event need follow.
@@ -174,7 +173,6 @@ export class LocalLaneApplier implements LaneApplier {
         else await this.#writer.putSurely(target, documents, signal);
       }
     });
-    metrics.refetchDuration.record(performance.now() - started);
   }
 }
 

@@ -45,6 +45,8 @@ export interface ApplyStatus {
   readonly crudSeconds: number | undefined;
   readonly ddlSeconds: number | undefined;
   readonly queuedBytes: number;
+  /** Document changes read by this process. */
+  readonly crudRead: number;
 }
 
 const AWAIT_MS = 250;
@@ -67,6 +69,7 @@ export class ApplyPipeline {
   #fence: Timestamp | undefined;
   #lanes: Lanes | undefined;
   #crudSeconds: number | undefined;
+  #crudRead = 0;
   #ddlSeconds: number | undefined;
 
   constructor(context: ApplyContext, fence: Timestamp | undefined) {
@@ -89,6 +92,7 @@ export class ApplyPipeline {
       safe: position,
       safeSeconds: position === undefined ? undefined : tokenTime(position.token).getHighBitsUnsigned(),
       crudSeconds: this.#crudSeconds,
+      crudRead: this.#crudRead,
       ddlSeconds: this.#ddlSeconds,
       queuedBytes: this.#window.heldBytes,
     };
@@ -148,10 +152,12 @@ export class ApplyPipeline {
     for (;;) {
       const { logger, scope, filter } = this.#context;
       const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()])];
-      const options = { start: from, rawDeltas: this.#rawDeltas, logger, awaitMs: AWAIT_MS, stages };
+      const rawDeltas = this.#rawDeltas;
+      const options = { start: from, rawDeltas, logger, awaitMs: AWAIT_MS, stages, onReply: countRead };
       try {
         for await (const batch of readChanges(this.#context.source, options, signal)) {
           events += batch.events.length;
+          metrics.eventsRead.add(batch.events.length);
           isReading = false;
           await this.#gate.pass(() => this.#dispatch(batch, events, lanes, signal));
           isReading = true;
@@ -182,6 +188,7 @@ export class ApplyPipeline {
     };
     for (const raw of batch.events) {
       const event = parseEvent(raw, this.#targets.idOf);
+      if (isCrud(event.operation)) this.#crudRead++;
       if (this.#fence !== undefined && isAfter(event, this.#fence)) {
         if (await this.#ddl.wouldBeMissed(event, signal)) await this.#judgeLate(event, lanes, signal);
       } else if (isCrud(event.operation)) {
@@ -213,4 +220,9 @@ export class ApplyPipeline {
     metrics.eventsApplied.add(1, { kind: 'ddl' });
     this.#ddlSeconds = event.seconds;
   }
+}
+
+function countRead(ms: number, bytes: number): void {
+  metrics.applyReadDuration.record(ms);
+  metrics.eventBytesRead.add(bytes);
 }

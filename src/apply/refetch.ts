@@ -31,7 +31,6 @@ export async function* refetch(
   const first = operations[0];
   if (first === undefined) return;
   const { collection } = first;
-  metrics.refetches.add(operations.length);
   const at = {
     ns: collection.sourceNs,
     uuid: uuidFrom(Buffer.from(collection.id, 'hex')),
@@ -39,10 +38,15 @@ export async function* refetch(
     // A capped collection takes no snapshot reads; under a filter it is copied again at the commit.
     ...(collection.capped ? {} : { as: { time: readTime, onStateGone } }),
   };
-  yield* readByIds(
-    source,
-    at,
-    operations.map(({ id }) => id),
-    signal,
-  );
+  const ids = operations.map(({ id }) => id);
+  let readMs = 0;
+  let asked = performance.now();
+  for await (const documents of readByIds(source, at, ids, signal)) {
+    readMs += performance.now() - asked;
+    yield documents;
+    asked = performance.now();
+  }
+  readMs += performance.now() - asked;
+  metrics.refetches.add(operations.length);
+  for (const _ of operations) metrics.refetchDuration.record(readMs / operations.length);
 }

@@ -51,7 +51,7 @@ const BOOLEAN_FLAGS: ReadonlySet<string> = new Set(
 function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promise<void>): Command {
   const program = new Command('mongoferry')
     .description('Migrates one live MongoDB cluster to another. Without a command it runs the server.')
-    .version(VERSION, '--version')
+    .version(VERSION, '-v, --version')
     .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
@@ -188,7 +188,13 @@ function optionOf({
   kind,
   argument,
   help,
-}: Pick<Flag, 'name' | 'help' | 'argument'> & { readonly kind: string }): Option {
+  repeatable,
+}: Pick<Flag, 'name' | 'help' | 'argument' | 'repeatable'> & { readonly kind: string }): Option {
   if (kind === 'boolean') return new Option(`--${name} [BOOL]`, help);
-  return new Option(`--${name} <${argument ?? 'VALUE'}>`, help);
+  const option = new Option(`--${name} <${argument ?? 'VALUE'}>`, help);
+  return repeatable === true ? option.argParser(collect) : option;
+}
+
+function collect(value: string, previous: unknown): readonly unknown[] {
+  return Array.isArray(previous) ? [...(previous as unknown[]), value] : [value];
 }

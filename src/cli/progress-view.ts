@@ -26,7 +26,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
 
 /** A snapshot as one plain line, for pipes and log files. Pure; equal snapshots give equal lines. */
 export function progressLine(snapshot: ProgressSnapshot): string {
-  const { collectionCopy, indexBuilding, verification, totalEventsApplied, warnings, details } = snapshot;
+  const { state, collectionCopy, indexBuilding, verification, totalEventsApplied, warnings, details } = snapshot;
   const parts = [headline(snapshot)];
   if (collectionCopy !== undefined) {
     const { estimatedCopiedBytes: copied, estimatedTotalBytes: total } = collectionCopy;
@@ -41,7 +41,8 @@ export function progressLine(snapshot: ProgressSnapshot): string {
     parts.push(`verified ${count(verified.hashedDocumentCount)} of ${count(verified.estimatedDocumentCount)}`);
   if (details !== undefined && details.mismatchCount > 0) parts.push(`differing ${count(details.mismatchCount)}`);
   if (totalEventsApplied !== undefined) parts.push(`changes ${count(totalEventsApplied)}`);
-  if (warnings.length > 0) parts.push(`warnings ${warnings.length}`);
+  if (state === 'INITIALIZING' && warnings.length > 0) parts.push(`waits: ${warnings.join('; ')}`);
+  else if (warnings.length > 0) parts.push(`warnings ${warnings.length}`);
   if (details?.failure !== undefined)
     parts.push(`FAILED ${details.failure.error}: ${details.failure.errorDescription}`);
   return parts.join(' | ');

@@ -14,7 +14,7 @@ import { START_FLAGS, type StartFlag } from './start-flags.js';
  */
 export async function readStartRequest(values: Readonly<Record<string, unknown>>, io: Io): Promise<StartRequest> {
   const violations: FieldViolation[] = [];
-  const body: JsonObject = { ...(await readFileBody(values['file'], io, violations)) };
+  const body = withOwnNames(await readFileBody(values['file'], io, violations));
   for (const flag of START_FLAGS) {
     const text = values[flag.name];
     const value = typeof text === 'string' ? flagValue(flag, text, violations) : undefined;
@@ -26,6 +26,17 @@ export async function readStartRequest(values: Readonly<Record<string, unknown>>
   violations.push(...encoded.violations);
   if (violations.length > 0) throw invalidRequest(violations);
   return StartRequest.decode(encoded.bytes);
+}
+
+/** Fields that are written in another case of letters under the names that flags replace; not those that stand twice. */
+function withOwnNames(body: JsonObject): JsonObject {
+  const own = new Map(START_FLAGS.map(({ name }) => [name.toLowerCase(), name]));
+  const result: JsonObject = {};
+  for (const [name, value] of Object.entries(body)) {
+    const ownName = own.get(name.toLowerCase()) ?? name;
+    result[Object.hasOwn(body, ownName) || Object.hasOwn(result, ownName) ? name : ownName] = value;
+  }
+  return result;
 }
 
 async function readFileBody(path: unknown, io: Io, violations: FieldViolation[]): Promise<JsonObject> {

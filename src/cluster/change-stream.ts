@@ -20,6 +20,8 @@ export interface ChangeStreamOptions {
   readonly awaitMs: number;
   /** Further stages after $changeStream, e.g. a $match. */
   readonly stages?: readonly Doc[];
+  /** How long each read has taken, and how many bytes it gave. */
+  readonly onReply?: (ms: number, bytes: number) => void;
 }
 
 /** Events as raw BSON, in stream order, and the position after them. */
@@ -70,14 +72,13 @@ export async function* readChanges(
           db: 'admin',
           command: aggregate(cluster, options, start, reduced),
           awaitMs: options.awaitMs,
-          onReply: countRead,
+          ...(options.onReply === undefined ? {} : { onReply: options.onReply }),
         };
         let isFirst = true;
         for await (const batch of rawBatches(cluster, cursor, signal)) {
           if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
           // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
           if (batch.documents.length > 0 || !('token' in start) || batch.token !== start.token) interruptions.over();
-          metrics.eventsRead.add(batch.documents.length);
           const isBetween = batch.documents.length === 0 && !isFirst;
           isFirst = false;
           yield { events: batch.documents, token: batch.token, reduced, isBetween };
@@ -170,11 +171,6 @@ async function answers(cluster: Cluster): Promise<boolean> {
     if (isTransient(error)) return false;
     throw error;
   }
-}
-
-function countRead(ms: number, bytes: number): void {
-  metrics.applyReadDuration.record(ms);
-  metrics.eventBytesRead.add(bytes);
 }
 
 function throwIfFatal(error: unknown, cluster: Cluster): void {

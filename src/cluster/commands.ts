@@ -1,6 +1,6 @@
 /** Sends commands of one cluster and keeps account of them: what they take, what they wait for, whether they have left. */
 import type { ClientSession, MongoClient } from 'mongodb';
-import { metrics } from '../metrics.js';
+import { commandKind, metrics } from '../metrics.js';
 import type { Doc, Timestamp } from './bson.js';
 import type { CommandLimits, Deadlines } from './deadlines.js';
 import { mayHaveBeenSent, noteMaybeSent, noteOrigin } from './errors.js';
@@ -73,7 +73,7 @@ export class Commands {
     } finally {
       answered();
       watch?.stop();
-      metrics.commandDuration.record(performance.now() - started, { cluster, command: name });
+      metrics.commandDuration.record(performance.now() - started, { cluster, kind: commandKind(name) });
     }
   }
 

@@ -43,6 +43,8 @@ interface Reading {
 
 const READ_BYTES = 4 * 1024 * 1024;
 const MAX_READ_DOCUMENTS = 10_000;
+/** There may be very many partitions. */
+const TELL_MS = 1000;
 const EVERYTHING: OrderedDoc = new Map();
 
 /**
@@ -51,13 +53,15 @@ const EVERYTHING: OrderedDoc = new Map();
  */
 export async function copyCollections(context: CopyContext, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
   const { store, collections, progress, logger } = context;
+  logger.info('Starting initializing partitions phase');
   const fresh = await planCopy(context, signal);
   const partitions = await store.loadPartitions(signal);
   progress.load(collections, partitions);
   const open = partitions.filter((each) => !each.done).sort(bySize(collections));
-  logger.info('Copying collections', { partitions: partitions.length, remaining: open.length });
+  logger.info('Starting collection copy phase', { partitions: partitions.length, remaining: open.length });
   const total = partitions.length;
   let done = total - open.length;
+  let told = Number.NEGATIVE_INFINITY;
   await mapLimit(
     open,
     context.parallelRanges,
@@ -66,7 +70,9 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
         copyPartition(context, partition, { afterTime, isAgain: !fresh.has(partition.collection) }, inner),
       );
       done++;
-      logger.debug(`Completed writing ${done} / ${total} partitions`);
+      const isTold = done === total || performance.now() - told > TELL_MS;
+      if (isTold) told = performance.now();
+      logger[isTold ? 'info' : 'debug'](`Completed writing ${done} / ${total} partitions to destination cluster`);
     },
     signal,
   );
@@ -114,8 +120,14 @@ async function copyPartition(
     documents += moreDocuments;
     bytes += moreBytes;
     progress.add(collection.id, moreDocuments, moreBytes);
-    if (moreDocuments > 0) metrics.documentsCopied.add(moreDocuments);
-    if (moreBytes > 0) metrics.copiedBytes.add(moreBytes);
+    if (moreDocuments > 0) {
+      metrics.documentsCopied.add(moreDocuments);
+      metrics.documentsInserted.add(moreDocuments);
+    }
+    if (moreBytes > 0) {
+      metrics.copiedBytes.add(moreBytes);
+      metrics.bytesInserted.add(moreBytes);
+    }
   };
   const listener: CopyListener = {
     written: count,
@@ -131,6 +143,7 @@ async function copyPartition(
   await store.savePartitions([{ ...partition, marks: [], position: undefined, done: true, documents, bytes }], signal);
   progress.partitionDone(collection.id);
   metrics.partitionsCompleted.add(1);
+  metrics.partitionSize.record(bytes);
   metrics.partitionDuration.record(performance.now() - started);
 }
 

@@ -2,6 +2,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { type CollectionSize, collectionSize, sampleBounds } from '../cluster/partition.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import { mapLimit } from '../lib/limit.js';
+import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -20,6 +21,7 @@ export interface PlanContext {
   readonly naturalOrder: NaturalOrder;
   /** Collections are cut into pieces of about so many bytes. */
   readonly partitionBytes: number;
+  readonly logger: Logger;
 }
 
 /**
@@ -47,13 +49,18 @@ export async function planCopy(context: PlanContext, signal: AbortSignal): Promi
 }
 
 async function plan(
-  { source, naturalOrder, partitionBytes }: PlanContext,
+  { source, naturalOrder, partitionBytes, logger }: PlanContext,
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
   const size = await collectionSize(source, collection.sourceNs, uuid, signal);
   const resumable = await isNatural(source, collection, size.bytes, naturalOrder, signal);
+  if (resumable) {
+    const { db: database, coll } = collection.sourceNs;
+    const reason = 'Selected for natural order collection reads';
+    logger.info('Creating a single partition for whole collection', { database, collection: coll, reason });
+  }
   const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / partitionBytes));
   const sample = { partitions: wanted, documents: size.documents };
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);

@@ -81,6 +81,8 @@ export class IndexReconciler {
     await builds.run(collection, missing.map(indexName), () =>
       unlessAborted(destination.write(ns.db, command), signal),
     );
+    metrics.createIndexesDuration.record(performance.now() - started);
+    metrics.indexesCreated.add(missing.length);
     metrics.indexBuilds.add(missing.length, { outcome: 'built' });
     logger.debug(`Built ${missing.length} indexes of ${nsText(ns)}`, { ms: Math.round(performance.now() - started) });
   }

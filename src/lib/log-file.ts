@@ -7,10 +7,11 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { type Clock, systemClock } from './clock.js';
 import type { LogSink } from './logger.js';
+import { readableLine } from './readable-line.js';
 import { settlesWithin } from './signals.js';
 
 const DEFAULT_MAX_BYTES = 100 * 1024 * 1024;
-const DEFAULT_KEEP = 10;
+const DEFAULT_KEEP = 30;
 
 /** A sink with a life of its own. */
 export interface OwnedLogSink extends LogSink {
@@ -25,10 +26,11 @@ const MAX_WAITING_BYTES = 1024 * 1024;
 const LAST_LINES_MS = 1000;
 
 /**
- * Lines to standard output: for containers and service managers. Nobody may be reading: then lines are dropped, and
- * what waits for a reader does not keep the process from ending.
+ * Lines to standard output: JSON for containers and service managers, readable ones for people at a terminal. Nobody may
+ * be reading: then lines are dropped, and what waits for a reader does not keep the process from ending.
  */
-export function stdoutSink(stdout: Writable = process.stdout): OwnedLogSink {
+export function stdoutSink(stdout: Writable & { readonly isTTY?: boolean } = process.stdout): OwnedLogSink {
+  const shown = stdout.isTTY === true ? readableLine : (line: string): string => line;
   let dropped = 0;
   return {
     write: (line) => {
@@ -36,8 +38,9 @@ export function stdoutSink(stdout: Writable = process.stdout): OwnedLogSink {
       else if (dropped > 0) {
         const message = `${dropped} lines of the log are missing here: nobody has read standard output`;
         dropped = 0;
-        stdout.write(`${JSON.stringify({ time: new Date().toISOString(), level: 'warn', message })}\n${line}`);
-      } else stdout.write(line);
+        const notice = `${JSON.stringify({ time: new Date().toISOString(), level: 'warn', message })}\n`;
+        stdout.write(`${shown(notice)}${shown(line)}`);
+      } else stdout.write(shown(line));
     },
     rotate: () => undefined,
     close: async () => {
@@ -57,16 +60,18 @@ function giveUp(stdout: Writable): void {
 export interface LogFileOptions {
   /** Made if missing. Errors of making or opening it are thrown by `openLogFile`. */
   readonly directory: string;
+  /** Of the file, without `.log`. Default `mongosync`. */
+  readonly name?: string;
   /** A line that would make the file larger starts a new one. Default 100 MiB. */
   readonly maxBytes?: number;
-  /** Rotated files kept; the oldest beyond it are deleted. Default 10. */
+  /** Rotated files kept; the oldest beyond it are deleted. Default 30. */
   readonly keep?: number;
   readonly clock?: Clock;
 }
 
 /**
- * Lines to `<directory>/mongosync.log`, mongosync's own name for it. A full file is renamed to
- * `mongosync-<UTC time>.log` and compressed in the background to `….log.gz`. Writing is synchronous, so that the last
+ * Lines to `<directory>/mongosync.log`, mongosync's own name for it. A full file, and what an earlier process has left,
+ * is renamed to `mongosync-<UTC time>.log` and compressed in the background to `….log.gz`. Writing is synchronous, so that the last
  * lines before a crash are on disk; a write that fails (disk full) is reported once on standard error, and never stops
  * a migration.
  */
@@ -76,6 +81,7 @@ export function openLogFile(options: LogFileOptions): OwnedLogSink {
 
 class LogFile implements OwnedLogSink {
   readonly #directory: string;
+  readonly #name: string;
   readonly #current: string;
   readonly #maxBytes: number;
   readonly #keep: number;
@@ -88,7 +94,8 @@ class LogFile implements OwnedLogSink {
 
   constructor(options: LogFileOptions) {
     this.#directory = options.directory;
-    this.#current = path.join(options.directory, 'mongosync.log');
+    this.#name = options.name ?? 'mongosync';
+    this.#current = path.join(options.directory, `${this.#name}.log`);
     this.#maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
     this.#keep = options.keep ?? DEFAULT_KEEP;
     this.#clock = options.clock ?? systemClock;
@@ -97,7 +104,14 @@ class LogFile implements OwnedLogSink {
     this.#bytes = fs.fstatSync(this.#fd).size;
     // A process that was killed may have left half of a compressed file; what it is made of is there still.
     for (const name of fs.readdirSync(options.directory))
-      if (/^mongosync-.*\.log\.gz\.partial$/.test(name)) fs.rmSync(path.join(options.directory, name), { force: true });
+      if (this.#isRotated(name) && name.endsWith('.log.gz.partial'))
+        fs.rmSync(path.join(options.directory, name), { force: true });
+    // A file is of one process: readers take what it holds for one migration's.
+    this.rotate();
+  }
+
+  #isRotated(name: string): boolean {
+    return name.startsWith(`${this.#name}-`) && /^\d{4}-\d\d-\d\dT.*\.log/.test(name.slice(this.#name.length + 1));
   }
 
   write(line: string): void {
@@ -137,7 +151,8 @@ class LogFile implements OwnedLogSink {
   #freeName(): string {
     const stamp = this.#clock.now().toISOString().replaceAll(':', '-').replace('Z', '');
     for (let suffix = 0; ; suffix++) {
-      const name = path.join(this.#directory, `mongosync-${stamp}${suffix === 0 ? '' : `-${suffix}`}.log`);
+      const end = `${stamp}${suffix === 0 ? '' : `-${suffix}`}.log`;
+      const name = path.join(this.#directory, `${this.#name}-${end}`);
       if (!fs.existsSync(name) && !fs.existsSync(`${name}.gz`)) return name;
     }
   }
@@ -157,7 +172,7 @@ class LogFile implements OwnedLogSink {
 
   async #deleteOldest(): Promise<void> {
     const names = await fs.promises.readdir(this.#directory);
-    const rotated = names.filter((name) => /^mongosync-\d{4}-\d\d-\d\dT.*\.log(\.gz)?$/.test(name)).sort();
+    const rotated = names.filter((name) => this.#isRotated(name) && /\.log(\.gz)?$/.test(name)).sort();
     const old = rotated.slice(0, Math.max(0, rotated.length - this.#keep));
     await Promise.all(old.map((name) => fs.promises.rm(path.join(this.#directory, name), { force: true })));
   }

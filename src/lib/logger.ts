@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from './clock.js';
+import { logTime } from './log-time.js';
 import { MAX_TEXT, toLoggable } from './log-value.js';
 import { redactAndCut } from './redact.js';
 
@@ -41,7 +42,7 @@ export interface LoggerOptions {
 }
 
 /**
- * A logger that writes JSON lines in mongosync's shape: `time` (RFC 3339, UTC), `level` (lower case), `serverID`,
+ * A logger that writes JSON lines in mongosync's shape: `time` (RFC 3339, UTC, microseconds), `level` (lower case), `serverID`,
  * `mongosyncID`, `pid`, `componentName`, `message`, then the fields. Secrets are cut from the message and the fields;
  * an Error in a field becomes its name, code, message and chain of causes. Never throws.
  */
@@ -104,7 +105,7 @@ class JsonLogger implements Logger {
     if (LOG_LEVELS.indexOf(level) < this.#threshold) return;
     const { clock, serverId, mongosyncId, sink } = this.#options;
     const line: Record<string, unknown> = {
-      time: clock.now().toISOString(),
+      time: logTime(clock.now()),
       level: level.toLowerCase(),
       serverID: serverId,
       mongosyncID: mongosyncId,

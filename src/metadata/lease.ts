@@ -158,10 +158,13 @@ export class Lease {
     this.#begun = begun;
   }
 
-  /** Waits until it is taken. */
-  async take(signal: AbortSignal): Promise<void> {
+  /** Waits until it is taken; `onHeld` is called once if another process holds it. */
+  async take(signal: AbortSignal, onHeld?: () => void): Promise<void> {
     for (let said = false; !(await this.#look(signal)).taken; said = true) {
-      if (!said) this.#logger.info('Another process holds the lease of this migration; waiting for it');
+      if (!said) {
+        this.#logger.info('Another process holds the lease of this migration; waiting for it');
+        onHeld?.();
+      }
       await this.#surroundings.wait(POLL_MS, signal);
     }
   }

@@ -51,6 +51,8 @@ export interface MigrationRecord {
   /** With a document filter: documents had to be read past the commit time, so no later change of one is let pass. */
   readonly readPastCommit?: boolean;
   readonly warnings: readonly string[];
+  /** Absent: an earlier version began it. */
+  readonly startedAt?: Date;
 }
 
 /** The safe point of the change stream: everything at or before it is on the destination. */

@@ -34,6 +34,8 @@ export interface CallContext {
   readonly clusters: readonly Cluster[];
   /** Why a cluster is not, if it is known. */
   readonly whyNotConnected: (name: string) => string | undefined;
+  /** What the process waits for while INITIALIZING. */
+  readonly waits: readonly string[];
   readonly session: Session | undefined;
   readonly failure: FailureRecord | undefined;
   readonly signal: AbortSignal;
@@ -50,6 +52,9 @@ interface CallEffects extends Pick<Move, 'begin' | 'undo'> {
 
 /** How long a call goes on trying while a cluster does not answer. */
 const PATIENCE_MS = 8000;
+/** How long a call that comes too early waits for the process to be ready for it, and how often it looks. */
+const EARLY_MS = 30_000;
+const LOOK_MS = 50;
 
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
@@ -86,8 +91,10 @@ export class Calls {
     }
   }
 
-  start(options: StartOptions): Promise<void> {
-    return this.#exclusive(async (signal) => {
+  async start(options: StartOptions): Promise<void> {
+    // What is wrong with the request itself is told at once.
+    resolveStartOptions(options);
+    await this.#exclusive(async (signal) => {
       const { machine } = this.#context;
       const wanted = this.#resolve(options);
       if (machine.state !== 'IDLE') return this.#startAgain(wanted);
@@ -117,13 +124,14 @@ export class Calls {
 
   commit(): Promise<void> {
     return this.#exclusive(async (signal) => {
-      const { machine, reporter } = this.#context;
+      const { machine, reporter, logger } = this.#context;
       machine.check('commit');
       const obstacle = commitObstacle(reporter.sources);
       if (obstacle !== undefined)
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
+      logger.info('Commit handler called');
       const commit = { step: 'drain' } as const;
       await this.#move('commit', { changes: { commit }, begin: () => this.#session().commit() }, signal);
     });
@@ -155,8 +163,9 @@ export class Calls {
     );
   }
 
-  mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
-    return this.#carryOut(async (signal) => {
+  async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
+    await this.#until(() => this.#isInitialised);
+    return await this.#carryOut(async (signal) => {
       const { session } = this.#context;
       return session === undefined ? [] : readMismatches(session.place.store, after, limit, signal);
     });
@@ -177,9 +186,11 @@ export class Calls {
     });
   }
 
-  /** Changes nothing, so it waits for no other call. */
-  check(options: StartOptions): Promise<readonly Finding[]> {
-    return this.#carryOut((signal) =>
+  /** Changes nothing, so it waits for no other call, and for the clusters alone. */
+  async check(options: StartOptions): Promise<readonly Finding[]> {
+    resolveStartOptions(options);
+    await this.#until(() => this.#context.clusters.length === 2);
+    return await this.#carryOut((signal) =>
       this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
   }
@@ -234,11 +245,39 @@ export class Calls {
     return [find(options.source), find(options.destination)];
   }
 
-  /** One call after the other. */
+  get #isInitialised(): boolean {
+    return this.#context.machine.state !== 'INITIALIZING';
+  }
+
+  /** Scripts start the process and call at once: what is asked of it too early waits a while instead of being refused. */
+  async #until(isReady: () => boolean, called = performance.now()): Promise<void> {
+    const isOver = (): boolean =>
+      isReady() ||
+      this.#context.failure !== undefined ||
+      this.#context.signal.aborted ||
+      performance.now() - called > EARLY_MS;
+    // A process that cannot run at all must not be kept up by who waits for it.
+    while (!isOver()) await new Promise<void>((resolve) => setTimeout(resolve, LOOK_MS).unref());
+  }
+
+  /** One call after the other, also those that come too early. */
   async #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const called = performance.now();
     // Not in its turn: that may be long in coming.
     this.#moves.assertSettled();
-    return this.#turns.take(() => this.#carryOut(call));
+    return this.#turns.take(async () => {
+      await this.#until(() => this.#isInitialised, called);
+      this.#refuseTooEarly();
+      return this.#carryOut(call);
+    });
+  }
+
+  #refuseTooEarly(): void {
+    const { machine, failure, signal, waits } = this.#context;
+    if (this.#isInitialised || failure !== undefined || signal.aborted) return;
+    const why = waits.length === 0 ? '' : `: ${waits.join('; ')}`;
+    const text = `the process is still INITIALIZING after ${EARLY_MS / 1000} s${why}. Call again when it is ready`;
+    throw new AppError('InvalidStateTransition', text, { metadata: { state: machine.state } });
   }
 
   /**

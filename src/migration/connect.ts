@@ -49,7 +49,8 @@ export async function connectClusters(
         ...(connectLimitMs === undefined ? {} : { maxElapsedMs: connectLimitMs }),
         onRetry: (notice) => {
           const text = `${name} cannot be reached yet: ${safeText(notice.error)}`;
-          logger.warn(text);
+          // The second field is what a user interface shows of a line with these words.
+          logger.warn(text, { kind: 'transient error', operationDescription: text });
           onWaiting?.(name, text);
         },
       });

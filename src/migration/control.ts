@@ -84,6 +84,9 @@ export interface Snapshot {
   /** Milliseconds; undefined under 1 ms or before the first ping, -1 when the last one failed. */
   readonly sourcePingMs: number | undefined;
   readonly destinationPingMs: number | undefined;
+  /** Whether a cluster does not answer at the moment. */
+  readonly sourceUnavailable: boolean;
+  readonly destinationUnavailable: boolean;
   readonly oplogTimeRemaining: string | undefined;
   readonly secondsToCatchup: number | undefined;
   readonly instanceId: string;
@@ -98,7 +101,8 @@ export interface Snapshot {
   readonly copyRemainingSeconds: number | undefined;
   readonly failure: FailureRecord | undefined;
   readonly reversible: boolean;
-  readonly startedAt: Date;
+  /** When the migration was started; undefined without one, and for those of earlier versions. */
+  readonly startedAt: Date | undefined;
   readonly queuedBytes: number;
   readonly retries: number;
 }

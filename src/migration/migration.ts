@@ -75,6 +75,8 @@ const LOOK_MS = 250;
 const CLOSE_MS = 1000;
 const BLOCK_LIMIT_MS = 60_000;
 const NAMESPACES_MS = 900;
+const READING = 'what an earlier process has left on the clusters is being read';
+const LEASE = 'another process holds the lease of this migration; it is waited for';
 
 /**
  * The one migration of a process, from its connections to its end. Calls are carried out one at a time by `Calls`, the
@@ -96,7 +98,7 @@ class LiveMigration implements Migration {
   #namespaces:
     | { readonly run: MigrationRun; readonly atMs: number; readonly rows: readonly NamespaceSnapshot[] }
     | undefined;
-  #signal: AbortSignal = AbortSignal.abort();
+  #signal: AbortSignal = new AbortController().signal;
 
   constructor(config: MigrationConfig, logger: Logger, hooks: MigrationHooks) {
     this.#config = config;
@@ -106,11 +108,7 @@ class LiveMigration implements Migration {
       state: this.#machine.state,
       failure: this.#failure,
       session: this.#session,
-      waits: [
-        ...this.#unconnected.values(),
-        ...this.#clusters.flatMap((each) => each.waitsFor),
-        ...[config.processWarning?.()].filter((text) => text !== undefined),
-      ],
+      waits: [...this.#waits, ...[config.processWarning?.()].filter((text) => text !== undefined)],
     }));
     this.#machine = new StateMachine(() => this.#reporter.changed());
     const migration = this;
@@ -134,8 +132,18 @@ class LiveMigration implements Migration {
       },
       onFatal: (error) => this.#fatal.reject(error),
       whyNotConnected: (name) => migration.#unconnected.get(name),
+      get waits() {
+        return migration.#waits;
+      },
       enter: (place) => this.#enter(place),
     });
+  }
+
+  get #waits(): readonly string[] {
+    const known = [...this.#unconnected.values(), ...this.#clusters.flatMap((each) => each.waitsFor)];
+    if (known.length > 0 || this.#machine.state !== 'INITIALIZING') return known;
+    const missing = ['cluster0', 'cluster1'].filter((name) => this.#clusters.every((each) => each.name !== name));
+    return [missing.length === 0 ? READING : `${missing.join(' and ')} are being connected`];
   }
 
   get ready(): boolean {
@@ -277,6 +285,7 @@ class LiveMigration implements Migration {
         this.#failure = failure;
       },
       enter: (place) => this.#enter(place),
+      onLeaseHeld: (isHeld) => this.#waitFor('lease', isHeld ? LEASE : undefined),
       signal,
     });
   }

@@ -3,6 +3,7 @@ import { safeText } from '../cluster/errors.js';
 import { oplogTime } from '../cluster/oplog.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
+import { type Histogram, metrics } from '../metrics.js';
 
 const TICK_MS = 1000;
 const PING_MS = 30_000;
@@ -22,7 +23,7 @@ export interface Health {
 export interface MonitorHooks {
   /** Once a second. */
   readonly onTick: () => void;
-  /** Every 30 seconds. */
+  /** At once, then every 30 seconds. */
   readonly onProgressLog: () => void;
 }
 
@@ -38,7 +39,7 @@ export async function monitor(
   const isCurrent = (clusters: { readonly source: Cluster }): boolean => roles()?.source === clusters.source;
   let nextPing = 0;
   let nextOplog = 0;
-  let nextLog = performance.now() + PROGRESS_LOG_MS;
+  let nextLog = performance.now();
   let source: Cluster | undefined;
   for (;;) {
     const now = performance.now();
@@ -52,11 +53,11 @@ export async function monitor(
     if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
       background.run(`ping ${clusters.source.name}`, async () => {
-        const ms = await ping(clusters.source, logger);
+        const ms = await ping(clusters.source, metrics.sourcePing, logger);
         if (isCurrent(clusters)) health.sourcePingMs = ms;
       });
       background.run(`ping ${clusters.destination.name}`, async () => {
-        const ms = await ping(clusters.destination, logger);
+        const ms = await ping(clusters.destination, metrics.destinationPing, logger);
         if (isCurrent(clusters)) health.destinationPingMs = ms;
       });
     }
@@ -98,9 +99,11 @@ class Background {
   }
 }
 
-async function ping(cluster: Cluster, logger: Logger): Promise<number> {
+async function ping(cluster: Cluster, times: Histogram, logger: Logger): Promise<number> {
   try {
-    return await cluster.ping();
+    const ms = await cluster.ping();
+    times.record(ms);
+    return ms;
   } catch (error) {
     logger.debug(`A ping of ${cluster.name} failed: ${safeText(error)}`);
     return -1;

@@ -12,16 +12,16 @@ const MAX_DATABASE_BYTES = 63;
 
 /**
  * The rules between options, and those on names that need no cluster. What depends on the clusters' versions or data is
- * the preflight's. Source: docs/options.md.
+ * the preflight's. Write blocking that the caller has not asked for is not held against it. Source: docs/options.md.
  */
-export function checkOptionRules(options: MigrationOptions, refuse: Refuse): void {
+export function checkOptionRules(options: MigrationOptions, isBlockingGiven: boolean, refuse: Refuse): void {
   for (const field of ['includeNamespaces', 'excludeNamespaces'] as const) {
     for (const [i, entry] of options[field].entries()) checkFilterEntry(entry, `${field}[${i}]`, refuse);
   }
   for (const [i, entry] of options.copyInNaturalOrder.entries()) checkNaturalOrderEntry(entry, i, refuse);
   checkRemap(options.namespaceRemap, refuse);
-  checkBlocking(options, refuse);
-  checkReversible(options, refuse);
+  if (isBlockingGiven) checkBlocking(options, refuse);
+  checkReversible(options, isBlockingGiven, refuse);
   if (options.preExistingDestinationData && !filtered(options)) {
     refuse('preExistingDestinationData', 'needs includeNamespaces or excludeNamespaces');
   }
@@ -91,9 +91,9 @@ function checkBlocking(options: MigrationOptions, refuse: Refuse): void {
     refuse('enableUserWriteBlocking', `${text} with documentFilter; use "destinationOnly"`);
 }
 
-function checkReversible(options: MigrationOptions, refuse: Refuse): void {
+function checkReversible(options: MigrationOptions, isBlockingGiven: boolean, refuse: Refuse): void {
   if (!options.reversible) return;
-  if (options.writeBlocking !== 'sourceAndDestination')
+  if (isBlockingGiven && options.writeBlocking !== 'sourceAndDestination')
     refuse('reversible', 'needs enableUserWriteBlocking "sourceAndDestination"');
   const excluded: readonly [boolean, string][] = [
     [options.buildIndexes === 'never', 'buildIndexes "never"'],

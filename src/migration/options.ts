@@ -128,7 +128,8 @@ export function resolveStartOptions(options: StartOptions): ResolvedOptions {
     namespaceRemap: options.namespaceRemap,
     documentFilter: options.documentFilter ?? null,
   };
-  checkOptionRules({ ...resolved, buildIndexes: buildIndexes ?? 'afterDataCopy' }, refuse);
+  const isBlockingGiven = options.enableUserWriteBlocking !== undefined;
+  checkOptionRules({ ...resolved, buildIndexes: buildIndexes ?? 'afterDataCopy' }, isBlockingGiven, refuse);
   refuseLaterOptions(options, refuse);
   if (violations.length > 0) throw invalidRequest(violations);
   return resolved;
@@ -169,10 +170,16 @@ function oneOf<T extends string>(allowed: readonly T[], value: string, field: st
   return found;
 }
 
-/** Data that was there before cannot be protected by a block of the whole cluster, so `none` is the default with it. */
+/**
+ * Data that was there before cannot be protected by a block of the whole cluster, so `none` is the default with it. What
+ * is to be reversed needs both sides blocked: mongosync of 1.20 and later knows no other way to ask for it.
+ */
 function resolveWriteBlocking(options: StartOptions, refuse: Refuse): WriteBlocking | undefined {
   const value = options.enableUserWriteBlocking;
-  if (value === undefined) return options.preExistingDestinationData === true ? 'none' : 'destinationOnly';
+  if (value === undefined) {
+    if (options.preExistingDestinationData === true) return 'none';
+    return options.reversible === true ? 'sourceAndDestination' : 'destinationOnly';
+  }
   if (value === true) return 'sourceAndDestination';
   if (value === false) return 'none';
   return oneOf(WRITE_BLOCKING, value, 'enableUserWriteBlocking', refuse);

@@ -1,4 +1,5 @@
 import type { Logger } from '../lib/logger.js';
+import { takeStageStats } from '../metrics.js';
 import type { FailureRecord, Snapshot } from './control.js';
 import type { Health } from './monitor.js';
 import type { Session } from './session.js';
@@ -27,11 +28,11 @@ export class Reporter {
   readonly #listeners = new Set<() => void>();
   readonly #trends = new Trends();
   readonly #warnings = new Set<string>();
-  readonly #startedAt = new Date();
   #unshown = 0;
   #heldUp: string | undefined;
   #unsettled: string | undefined;
   #flags = '';
+  #crudRead: { readonly read: number; readonly atMs: number } | undefined;
 
   constructor(instanceId: string, logger: Logger, reported: () => Reported) {
     this.#instanceId = instanceId;
@@ -62,7 +63,6 @@ export class Reporter {
       ],
       interruption: session?.interruption,
       instanceId: this.#instanceId,
-      startedAt: this.#startedAt,
     };
   }
 
@@ -121,16 +121,42 @@ export class Reporter {
     this.changed();
   }
 
+  /** What readers of mongosync's logs chart: one line of each kind at a time, since they pair them. */
   logProgress(): void {
-    const { state, lag, oplogTimeRemaining, totalEventsApplied, rates } = this.snapshot();
-    this.#logger.info('Replication progress', {
+    const { state, lag, oplogTimeRemaining, totalEventsApplied, rates, verification } = this.snapshot();
+    this.#logger.info('Replication progress.', {
       state,
-      lagTimeSeconds: lag?.overallSeconds,
+      lagTimeSeconds: lag?.overallSeconds ?? null,
       estimatedOplogTimeRemaining: oplogTimeRemaining,
-      totalEventsApplied,
+      totalEventsApplied: totalEventsApplied ?? 0,
       eventApplicationRatePerSecond: Math.round(rates.eventsPerSecond),
+      verifierSrcLagTimeSeconds: verification?.source.lagSeconds,
+      verifierDstLagTimeSeconds: verification?.destination.lagSeconds,
     });
+    const { sourcePingMs, destinationPingMs } = this.health;
+    this.#logger.info('Operation duration stats.', {
+      ...takeStageStats(),
+      sourcePingLatencyMs: pingText(sourcePingMs),
+      destinationPingLatencyMs: pingText(destinationPingMs),
+    });
+    this.#logCrudRate();
   }
+
+  #logCrudRate(): void {
+    const read = this.#reported().session?.lastRun?.apply?.crudRead;
+    const atMs = performance.now();
+    const last = this.#crudRead;
+    this.#crudRead = read === undefined ? undefined : { read, atMs };
+    // A run that was begun anew counts from zero.
+    if (read === undefined || last === undefined || read < last.read) return;
+    const perSecond = ((read - last.read) * 1000) / Math.max(1, atMs - last.atMs);
+    this.#logger.info('Average Source CRUD events rate', { srcCRUDEventsPerSec: Math.round(perSecond * 100) / 100 });
+  }
+}
+
+/** As mongosync writes it, where there is no number. */
+function pingText(ms: number | undefined): number | string | undefined {
+  return ms === -1 ? 'unreachable' : ms && Math.round(ms * 100) / 100;
 }
 
 function texts(...values: readonly (string | undefined)[]): string[] {

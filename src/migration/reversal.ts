@@ -225,7 +225,7 @@ function committed(context: RunContext): CommittedContext {
 }
 
 function reversedRecord({ record }: RunContext, until: Timestamp): MigrationRecord {
-  const { options, sourceId, destinationId, commit, generation = 0, warnings, rawDeltas } = record.value;
+  const { options, sourceId, destinationId, commit, generation = 0, warnings, rawDeltas, startedAt } = record.value;
   if (commit?.time === undefined || commit.reverseStart === undefined)
     throw new InvariantError('the times of the commit are not stored');
   return {
@@ -243,5 +243,6 @@ function reversedRecord({ record }: RunContext, until: Timestamp): MigrationReco
     eventsApplied: 0,
     rawDeltas,
     warnings,
+    ...(startedAt === undefined ? {} : { startedAt }),
   };
 }

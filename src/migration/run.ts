@@ -103,10 +103,13 @@ export class MigrationRun {
     this.#eventsApplied = Math.max(this.#eventsApplied, applied);
     if (!isPastHandover(record.value)) {
       const writer = await this.#makeWriter(signal);
-      if (record.value.phase === 'initialise') await traced('initialise', {}, () => initialisePhase(parts, signal));
+      if (record.value.phase === 'initialise') {
+        logger.info('Starting initializing collections and indexes phase');
+        await traced('initialise', {}, () => initialisePhase(parts, signal));
+      }
       if (record.value.phase === 'copy') await traced('collection copy', {}, () => copyPhase(parts, writer, signal));
       parts.copy.finish();
-      logger.info('Applying change events');
+      logger.info('Starting change event application phase');
       await traced('change event application', {}, () => this.#apply(writer, signal));
     }
     await traced('finalise', {}, () => finishCommit(parts, signal));

@@ -1,7 +1,8 @@
 import { nsText } from '../cluster/namespace.js';
 import { secondsOf } from '../cluster/position.js';
 import { buildsBeforeCopy } from '../indexes/build-mode.js';
-import type { FailureRecord, NamespaceSnapshot, Snapshot } from './control.js';
+import type { Verifier } from '../verify/verifier.js';
+import type { FailureRecord, NamespaceSnapshot, Snapshot, VerificationSnapshot } from './control.js';
 import type { Health } from './monitor.js';
 import { oplogRemainingText } from './oplog-remaining.js';
 import { storedOptions } from './options.js';
@@ -24,7 +25,6 @@ export interface SnapshotSources {
   /** What has ended the last run and is waited for before the next. */
   readonly interruption: string | undefined;
   readonly instanceId: string;
-  readonly startedAt: Date;
 }
 
 const MAX_COMMIT_LAG_SECONDS = 30;
@@ -37,7 +37,7 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     failure: sources.failure,
     instanceId: sources.instanceId,
     coordinatorId: sources.instanceId,
-    startedAt: sources.startedAt,
+    startedAt: context?.record.value.startedAt,
     reversible: context !== undefined && storedOptions(context.record.value).reversible,
     rates: {
       documentsPerSecond: sources.rates.perSecond('documents'),
@@ -68,14 +68,12 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     direction: { source: context.source.label, destination: context.destination.label },
     sourcePingMs: pingOf(health.sourcePingMs),
     destinationPingMs: pingOf(health.destinationPingMs),
+    sourceUnavailable: context.source.outage !== undefined || health.sourcePingMs === -1,
+    destinationUnavailable: context.destination.outage !== undefined || health.destinationPingMs === -1,
     oplogTimeRemaining:
       state === 'RUNNING' && !record.canWrite ? oplogRemainingText(oplogSeconds(sources, run, context)) : undefined,
     secondsToCatchup: catchupOf(sources, lag?.overallSeconds),
-    verification: run.verifier && {
-      ...run.verifier.progress,
-      mismatches: run.verifier.mismatches.counts,
-      mismatchCount: run.verifier.mismatches.total,
-    },
+    verification: run.verifier && verificationOf(sources, run.verifier, record.canWrite),
     warnings: warningsOf(sources, run),
     copyRemainingSeconds:
       storedOptions(record).documentFilter === null
@@ -99,6 +97,8 @@ const NOTHING = {
   direction: undefined,
   sourcePingMs: undefined,
   destinationPingMs: undefined,
+  sourceUnavailable: false,
+  destinationUnavailable: false,
   oplogTimeRemaining: undefined,
   secondsToCatchup: undefined,
   verification: undefined,
@@ -106,6 +106,21 @@ const NOTHING = {
   queuedBytes: 0,
   retries: 0,
 } as const;
+
+/** Nothing is read while paused, and nothing need be once the commit has proven both sides equal. */
+function verificationOf({ state }: SnapshotSources, verifier: Verifier, hasEnded: boolean): VerificationSnapshot {
+  const { source, destination } = verifier.progress;
+  const lagOf = (seconds: number | undefined): number | undefined => {
+    if (state === 'PAUSED' || seconds === undefined) return undefined;
+    return hasEnded ? 0 : seconds;
+  };
+  return {
+    source: { ...source, lagSeconds: lagOf(source.lagSeconds) },
+    destination: { ...destination, lagSeconds: lagOf(destination.lagSeconds) },
+    mismatches: verifier.mismatches.counts,
+    mismatchCount: verifier.mismatches.total,
+  };
+}
 
 function warningsOf({ warnings, state }: SnapshotSources, run: MigrationRun): readonly string[] {
   const mismatches = run.verifier?.mismatches;

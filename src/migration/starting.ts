@@ -33,6 +33,7 @@ export function newRecord(
     eventsApplied: 0,
     rawDeltas: false,
     warnings,
+    startedAt: new Date(),
   };
 }
 

@@ -18,6 +18,8 @@ export interface AdoptContext {
   /** The migration had failed before. */
   readonly onFailed: (failure: FailureRecord) => void;
   readonly enter: (place: Place) => Session;
+  /** Another process holds the lease, or does so no longer. */
+  readonly onLeaseHeld: (isHeld: boolean) => void;
   readonly signal: AbortSignal;
 }
 
@@ -29,7 +31,8 @@ export async function adopt(found: Found, context: AdoptContext): Promise<void> 
   const { machine, logger, signal } = context;
   refuseFailed(found.record, context);
   const roles = rolesOf(found.source, found.destination, context.db, logger);
-  await roles.lease.take(signal);
+  await roles.lease.take(signal, () => context.onLeaseHeld(true));
+  context.onLeaseHeld(false);
   // Another process may have gone on with it until it gave up the lease.
   const current = await roles.store.loadMigration(signal);
   if (current === undefined || current.starting === true) return await goIdle(roles, context);

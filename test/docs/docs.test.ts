@@ -156,14 +156,16 @@ test('docs/promises.md names every invariant of the other pages', () => {
 
 test('docs/operations.md tells of every metric, and says which are not recorded yet', () => {
   const source = read('src/metrics.ts');
-  const names = [...new Set(source.match(/(?<=')mongo(?:sync|ferry)_[a-z_]+(?=')/g))];
+  const names = [...new Set(source.match(/(?<=')(?:mongosync|mongoferry|verifier)_[a-z_]+(?=')/g))];
   assert.ok(names.length > 20);
   assert.equal(
     names.filter((name) => rowOf('docs/operations.md', name) === undefined),
     [],
   );
   const users = CODE.filter((file) => file.startsWith('src') && file !== 'src/metrics.ts').map(read);
-  const instruments = [...source.matchAll(/^ {2}(\w+): (?:counter|histogram)[^(]*\(\s*'(\w+)'/gm)];
+  const instruments = [
+    ...source.matchAll(/^ {2}(\w+): (?:counter|histogram|stage)[^(]*\(\s*(?:'[A-Z]\w+',\s*)?'([a-z]\w+)'/gm),
+  ];
   for (const [, key = '', name = ''] of instruments) {
     const isRecorded = users.some((text) => text.includes(`metrics.${key}`));
     const saysNot = rowOf('docs/operations.md', name)?.join(' ').includes('Not recorded yet') === true;

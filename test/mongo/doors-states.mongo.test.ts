@@ -23,7 +23,6 @@ const START = { source: 'cluster0', destination: 'cluster1' };
 
 /** The calls that a state refuses; a repeated `start` with the same options is welcome while the migration goes on. */
 const FORBIDDEN: Readonly<Record<string, readonly Call[]>> = {
-  INITIALIZING: CALLS,
   IDLE: ['pause', 'resume', 'commit', 'reverse'],
   RUNNING: ['resume', 'commit', 'reverse'],
   PAUSED: ['pause', 'commit', 'reverse'],
@@ -76,8 +75,15 @@ async function checkState(doors: Doors, state: string): Promise<void> {
 
 async function checkEveryState(source: MongoClient, destination: MongoClient, doors: Doors): Promise<void> {
   const { client } = doors;
-  await checkState(doors, 'INITIALIZING');
+  assert.is((await client.progress()).state, 'INITIALIZING');
+  const early = (FORBIDDEN['IDLE'] ?? []).map((call) => refusalOf(callByGrpc(doors, call), `${call} in INITIALIZING`));
   await releaseCommands(destination);
+  for (const { metadata, reason } of await Promise.all(early))
+    assert.equal(
+      [reason, metadata['state']],
+      ['InvalidStateTransition', 'IDLE'],
+      'it waits for the end of INITIALIZING',
+    );
   await client.waitForState('IDLE');
   await checkState(doors, 'IDLE');
 

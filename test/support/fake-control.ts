@@ -25,6 +25,8 @@ export const IDLE_SNAPSHOT: Snapshot = {
   direction: undefined,
   sourcePingMs: undefined,
   destinationPingMs: undefined,
+  sourceUnavailable: false,
+  destinationUnavailable: false,
   oplogTimeRemaining: undefined,
   secondsToCatchup: undefined,
   instanceId: 'coordinator',

@@ -62,7 +62,7 @@ test('the doors open first, and everything closes in reverse order', async () =>
   const { service, events, lines, stop } = harness();
   const running = service.run(stop.signal);
   while (!events.includes('migration runs')) await Promise.resolve();
-  assert.equal(events, ['grpc on 127.0.0.1:27183', 'http serving text', 'migration runs']);
+  assert.equal(events, ['http serving text', 'grpc on 127.0.0.1:27183', 'migration runs']);
   const listening = lines.find(({ message }) => message === 'listening');
   assert.equal([listening?.['grpcPort'], listening?.['httpPort']], [1001, 1002]);
   stop.abort(new AppError('ShuttingDown', 'SIGTERM'));
@@ -134,12 +134,30 @@ test('a port that is taken ends the process, and the other door with it', async 
   const startGateway = failing(new Error('listen EADDRINUSE')) as ServiceParts['startGateway'];
   const { service, events, lines, stop } = harness({ parts: { startGateway } });
   assert.is(await service.run(stop.signal), 1);
-  assert.ok(events.includes('grpc stopped'));
+  assert.not.ok(events.some((event) => event.startsWith('grpc')));
   assert.not.ok(events.includes('migration runs'));
   assert.match(
     lines.find(({ level }) => level === 'fatal')?.message ?? '',
     'cannot listen on port 27182 (option port): listen EADDRINUSE',
   );
+});
+
+test('a gRPC port that is taken is fatal only if it was asked for', async () => {
+  const opened: number[] = [];
+  const startGrpcServer: ServiceParts['startGrpcServer'] = async ({ port }) => {
+    opened.push(port);
+    if (port !== 0) throw new Error('No address added out of total 1 resolved');
+    return { port: 40_001, stop: async () => undefined };
+  };
+  const fine = harness({ run: async () => undefined, parts: { startGrpcServer } });
+  assert.is(await fine.service.run(fine.stop.signal), 0);
+  assert.equal(opened, [27_183, 0]);
+  assert.ok(fine.lines.some(({ message }) => message.startsWith('port 27183 is taken; gRPC listens on a free one')));
+  assert.is(fine.lines.find(({ message }) => message === 'listening')?.['grpcPort'], 40_001);
+  const asked = harness({ flags: { grpcPort: '27183' }, parts: { startGrpcServer } });
+  assert.is(await asked.service.run(asked.stop.signal), 1);
+  assert.match(asked.lines.find(({ level }) => level === 'fatal')?.message ?? '', 'option grpcPort');
+  assert.ok(asked.events.includes('http stopped'));
 });
 
 test('a part that fails to close is a warning, and the others close all the same', async () => {
@@ -157,6 +175,46 @@ test('a part that fails to close is a warning, and the others close all the same
     'closing failed: telemetry',
   );
   assert.is(events.at(-1), 'log closed');
+});
+
+test("the log begins with the version and the options, as readers of mongosync's logs expect, without passwords", async () => {
+  const { service, lines, stop } = harness({ run: async () => undefined, flags: { port: '8080', id: 'shard0' } });
+  await service.run(stop.signal);
+  const [version, options] = lines;
+  assert.is(version?.message, 'Version info');
+  for (const name of ['version', 'os', 'arch']) assert.type(version?.[name], 'string', name);
+  assert.is(options?.message, 'Mongosync Options');
+  assert.equal([options?.['port'], options?.['id'], options?.['loadLevel']], [8080, 'shard0', 3]);
+  assert.is(options?.['cluster0'], 'mongodb://[redacted]@a');
+});
+
+test('metrics are written to their file at the beginning and at the end, in the form of mongosync', async () => {
+  const written: string[] = [];
+  const opened: string[] = [];
+  const openMetricsSink: ServiceParts['openMetricsSink'] = (directory) => {
+    opened.push(directory);
+    return { write: (line) => written.push(line), rotate: () => undefined, close: async () => undefined };
+  };
+  let looks = 0;
+  const startTelemetry: ServiceParts['startTelemetry'] = () => ({
+    metricsText: async () => `# HELP a b\nlooks ${++looks}\n`,
+    shutdown: async () => void written.push('telemetry stopped'),
+  });
+  const { service, stop } = harness({
+    run: async () => undefined,
+    flags: { metricsLoggingFilepath: '/m' },
+    parts: { openMetricsSink, startTelemetry },
+  });
+  assert.is(await service.run(stop.signal), 0);
+  assert.equal(opened, ['/m']);
+  assert.is(written.at(-1), 'telemetry stopped');
+  const lines = written.slice(0, -1).map((line) => JSON.parse(line) as Line & { time: string });
+  assert.ok(lines.length >= 2);
+  assert.is(lines.at(-1)?.message, `looks ${looks}\n`);
+  for (const { time, level } of lines) {
+    assert.is(level, 'info');
+    assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$/);
+  }
 });
 
 test('flags without effect are named once each', async () => {

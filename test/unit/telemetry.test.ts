@@ -5,9 +5,10 @@ import { buffer } from 'node:stream/consumers';
 import { trace } from '@opentelemetry/api';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type GaugeSource, metrics, observeMigration } from '../../src/metrics.js';
+import { commandKind, type GaugeSource, metrics, observeMigration, takeStageStats } from '../../src/metrics.js';
 import { startTelemetry } from '../../src/telemetry.js';
 import { silentLogger } from '../support/silent-logger.js';
+import { eventually, within } from '../support/within.js';
 
 // One SDK per process: the API keeps the first that is registered, so one collector serves all tests of this file.
 const received: { readonly path: string; readonly body: string }[] = [];
@@ -39,9 +40,12 @@ const running: GaugeSource = {
   lag: { overallSeconds: 3 },
   totalEventsApplied: 42,
   copy: { totalBytes: 100, copiedBytes: 60 },
-  sourcePingMs: 2,
-  destinationPingMs: undefined,
-  verification: { source: { lagSeconds: 1 }, destination: { lagSeconds: 4 } },
+  sourceUnavailable: false,
+  destinationUnavailable: true,
+  verification: {
+    source: { lagSeconds: 1, hashedDocuments: 10, estimatedDocuments: 20, scannedCollections: 3 },
+    destination: { lagSeconds: 4, hashedDocuments: 9, estimatedDocuments: 20, scannedCollections: 3 },
+  },
   queuedBytes: 7,
 };
 
@@ -81,18 +85,85 @@ test('gauges are read when asked for, and say when a value is no longer known', 
     'mongoferry_copy_copied_bytes 60',
     'mongoferry_can_commit 1',
     'mongoferry_can_write 0',
-    'mongosync_src_ping_latency 2',
+    'mongosync_src_unavailable 0',
+    'mongosync_dst_unavailable 1',
     'mongoferry_queued_bytes 7',
-    'mongoferry_verifier_lag 4',
+    'verifier_lag_time 4',
+    'verifier_auditor_num_docs_hashed 19',
+    'verifier_auditor_estimated_docs_count 40',
+    'verifier_auditor_scanned_collection_count 3',
   ]) {
     assert.ok(text.split('\n').includes(line), line);
   }
-  assert.not.match(text, 'mongosync_dst_ping_latency');
+  const memory = Number(/^mongosync_host_memory_percent_used (.*)$/m.exec(text)?.[1]);
+  assert.ok(memory > 0 && memory <= 100, `${memory} percent`);
   now = { ...running, info: 'commit completed', lag: undefined };
   const later = (await telemetry.metricsText()).split('\n');
   assert.ok(later.includes('mongosync_lag_time NaN'));
   assert.ok(later.includes('mongosync_phase{phase="change event application"} 0'));
   stop();
+});
+
+test('each metric is described, with its unit in words, and has no lines that only OpenMetrics has', async () => {
+  metrics.copyReadDuration.record(1);
+  metrics.copiedBytes.add(1);
+  const lines = (await telemetry.metricsText()).split('\n');
+  const helps = lines.filter((line) => line.startsWith('# HELP mongosync_collection_copy_'));
+  assert.ok(
+    helps.includes(
+      '# HELP mongosync_collection_copy_source_read_op_duration Time of one read of the copy. Unit: milliseconds.',
+    ),
+    helps.join('\n'),
+  );
+  assert.ok(helps.some((line) => /_copied_bytes_count .* Unit: bytes\.$/.test(line)));
+  assert.equal(
+    lines.filter((line) => line.startsWith('# UNIT')),
+    [],
+  );
+});
+
+test('the load of the host is known after a second', async () => {
+  const stop = observeMigration(['IDLE'], () => running);
+  let text = '';
+  const isKnown = async (): Promise<boolean> => {
+    text = await telemetry.metricsText();
+    return /^mongosync_host_cpu_usage \d/m.test(text);
+  };
+  await within(20_000, eventually(20_000, isKnown, 'the load'), 'the load');
+  const load = Number(/^mongosync_host_cpu_usage (.*)$/m.exec(text)?.[1]);
+  assert.ok(load >= 0 && load <= 100, `${load} percent`);
+  stop();
+});
+
+test('every histogram has few buckets, whatever commands and calls there are', async () => {
+  for (const cluster of ['cluster0', 'cluster1']) {
+    for (const name of ['find', 'getMore', 'insert', 'update', 'ping', 'listCollections', 'collMod', 'hello'])
+      metrics.commandDuration.record(3, { cluster, kind: commandKind(name) });
+  }
+  const lines = (await telemetry.metricsText()).split('\n');
+  assert.ok(lines.filter((line) => line.startsWith('mongoferry_command_duration')).length <= 50);
+  const counts = new Map<string, number>();
+  for (const [, series = ''] of lines
+    .map((line) => /^(.*)(?:,|\{)le="/.exec(line) ?? [])
+    .filter(({ length }) => length > 0))
+    counts.set(series, (counts.get(series) ?? 0) + 1);
+  assert.ok(counts.size > 3);
+  for (const [series, count] of counts) assert.ok(count <= 12, `${series}: ${count} buckets`);
+});
+
+test('the times of the four stages are summed up since the last look', () => {
+  takeStageStats();
+  metrics.copyReadDuration.record(10);
+  metrics.copyReadDuration.record(21);
+  metrics.applyBatchDuration.record(0.126);
+  const none = { averageDurationMs: 0, maximumDurationMs: 0, numOperations: 0 };
+  assert.equal(takeStageStats(), {
+    CollectionCopySourceRead: { averageDurationMs: 15.5, maximumDurationMs: 21, numOperations: 2 },
+    CollectionCopyDestinationWrite: none,
+    CEASourceRead: none,
+    CEADestinationWrite: { averageDurationMs: 0.13, maximumDurationMs: 0.13, numOperations: 1 },
+  });
+  assert.equal(takeStageStats().CollectionCopySourceRead, none);
 });
 
 test('a configured collector gets traces and metrics, and no command line', async () => {

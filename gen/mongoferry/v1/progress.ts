@@ -188,7 +188,7 @@ export interface ProgressDetails {
   failure?:
     | Failure
     | undefined;
-  /** When the process came up. */
+  /** When the migration was started; restarts and reversals do not change it. */
   startedAt:
     | Date
     | undefined;

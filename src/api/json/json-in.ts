@@ -22,7 +22,7 @@ export interface JsonRequest {
 /**
  * Encodes a JSON value as a message. Every unknown field, wrong type and bad enum value is found, not only the first;
  * what is right around them is still encoded, so that the checks of the content can add theirs. `null` stands for a
- * field that is not given. Source: docs/api.md; ts-proto's own fromJSON would let most of this pass.
+ * field that is not given. Names of fields are taken in any case of letters, once each. Source: docs/api.md; ts-proto's own fromJSON would let most of this pass.
  */
 export function encodeJsonRequest(type: DescMessage, value: JsonValue, violations = new Violations()): JsonRequest {
   const clean = readMessage(type, value, '', violations) ?? {};
@@ -43,38 +43,45 @@ function readMessage(
   }
   const fields = fieldsOf(type);
   const clean: JsonObject = {};
+  /** Fields by how they were written. */
+  const given = new Map<DescField, string>();
   for (const [name, member] of Object.entries(value)) {
-    const field = fields.get(name);
-    const memberAt = memberPath(path, name);
+    const field = fields.get(name.toLowerCase());
+    const memberAt = memberPath(path, field?.jsonName ?? name);
+    const other = field && given.get(field);
     if (field === undefined) violations.add(memberAt, unknownField(name, fields));
+    else if (other !== undefined && member !== null)
+      violations.add(memberAt, `is given more than once, as "${other}" and as "${name}"`);
     else if (member !== null) {
+      given.set(field, name);
       const read = readField(field, member, memberAt, violations);
-      if (read !== undefined) clean[name] = read;
+      if (read !== undefined) clean[field.jsonName] = read;
     }
   }
   for (const field of type.fields) {
-    if (isJsonRequired(field) && (value[field.jsonName] ?? null) === null) {
+    if (isJsonRequired(field) && !given.has(field))
       violations.add(memberPath(path, field.jsonName), 'is required, be it empty');
-    }
   }
   return clean;
 }
 
-const fieldsByType = new WeakMap<DescMessage, ReadonlyMap<string, DescField>>();
+const FIELDS = new WeakMap<DescMessage, ReadonlyMap<string, DescField>>();
 
+/** By name in lower case: mongosync takes the names in any. A message has no two that differ in it only. */
 function fieldsOf(type: DescMessage): ReadonlyMap<string, DescField> {
-  const known = fieldsByType.get(type) ?? new Map(type.fields.map((field) => [field.jsonName, field]));
-  fieldsByType.set(type, known);
-  return known;
+  const known = FIELDS.get(type);
+  if (known !== undefined) return known;
+  const fields = new Map(type.fields.map((field) => [field.jsonName.toLowerCase(), field]));
+  FIELDS.set(type, fields);
+  return fields;
 }
 
 /** Longer than any field's name with as many underscores as it could have. */
 const MAX_FIELD_NAME = 100;
 
 function unknownField(name: string, fields: ReadonlyMap<string, DescField>): string {
-  const plain = name.slice(0, MAX_FIELD_NAME).replaceAll('_', '').toLowerCase();
-  const near = [...fields.keys()].find((known) => known.toLowerCase() === plain);
-  return near === undefined ? 'is not a known field' : `is not a known field; it is written "${near}"`;
+  const near = fields.get(name.slice(0, MAX_FIELD_NAME).replaceAll('_', '').toLowerCase());
+  return near === undefined ? 'is not a known field' : `is not a known field; it is written "${near.jsonName}"`;
 }
 
 function readField(field: DescField, value: JsonValue, path: string, violations: Violations): JsonValue | undefined {

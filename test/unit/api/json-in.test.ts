@@ -53,6 +53,38 @@ test('a name in the style of proto is pointed to the one in JSON', () => {
   ]);
 });
 
+test('names of fields are taken in any case of letters, at every depth', () => {
+  const body = {
+    Source: 'cluster0',
+    DESTINATION: 'cluster1',
+    IncludeNamespaces: [{ Database: 'a', COLLECTIONS: ['B'] }],
+    documentfilter: { Field: 'Tenant', matchvalues: [{ Red: 1 }] },
+  };
+  const { bytes, violations } = encodeJsonRequest(START, body);
+  assert.equal(violations, []);
+  const read = StartRequest.decode(bytes);
+  assert.equal([read.source, read.destination], ['cluster0', 'cluster1']);
+  assert.equal(read.includeNamespaces[0]?.database, 'a');
+  assert.equal(read.includeNamespaces[0]?.collections, ['B']);
+  assert.equal([read.documentFilter?.field, read.documentFilter?.matchValues], ['Tenant', [{ Red: 1 }]]);
+});
+
+test('one field under two names is an error, unless one of them is null', () => {
+  const both = { source: 'cluster0', Source: 'cluster1', verification: { enabled: true, Enabled: false } };
+  assert.equal(encodeJsonRequest(START, both).violations, [
+    { field: 'source', description: 'is given more than once, as "source" and as "Source"' },
+    { field: 'verification.enabled', description: 'is given more than once, as "enabled" and as "Enabled"' },
+  ]);
+  for (const one of [
+    { source: null, Source: 'cluster1' },
+    { Source: 'cluster1', source: null },
+  ]) {
+    const { bytes, violations } = encodeJsonRequest(START, one);
+    assert.equal(violations, []);
+    assert.is(StartRequest.decode(bytes).source, 'cluster1');
+  }
+});
+
 test('shardingEntries may be empty but not absent', () => {
   assert.equal(violated('{"sharding": {"shardingEntries": []}}'), []);
   assert.equal(violated('{"sharding": {"shardingEntries": null}}'), ['sharding.shardingEntries']);

@@ -86,8 +86,17 @@ test('help and version are answers', async () => {
   const help = await runWith(['--help']);
   assert.is(help.exitCode, 0);
   for (const word of ['--cluster0', '--grpcPort', 'progress', 'commit']) assert.match(help.out, word);
-  const version = await runWith(['--version']);
-  assert.equal([version.exitCode, version.out.trim().split('.').length], [0, 3]);
+  for (const flag of ['--version', '-v']) {
+    const version = await runWith([flag]);
+    assert.equal([version.exitCode, version.out.trim().split('.').length], [0, 3], flag);
+  }
+});
+
+test("mongosync's flags are taken as it takes them: numbers of verbosity, flags that may be repeated, undocumented ones", async () => {
+  const words = ['--verbosity', '1', '--hotDocIDs', '{"db":"a"}', '--hotDocIDs', '{"db":"b"}'];
+  const { exitCode, err } = await runWith([...words, '--enableVerifierPersistence', '--cluster0', 'mongodb://a']);
+  assert.is(exitCode, 2);
+  assert.is(err, 'mongoferry: InvalidRequest\n  cluster1: is required: the connection string of a cluster\n');
 });
 
 test('serve without clusters is a usage error that names them', async () => {

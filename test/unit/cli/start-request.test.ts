@@ -39,6 +39,19 @@ test('the clusters default to cluster0 and cluster1, or to the one not named', a
   );
 });
 
+test('a file may write names in any case of letters; flags and defaults replace them all the same', async () => {
+  const files = { 'r.json': '{"Source": "cluster1", "BUILDINDEXES": "never"}' };
+  const request = await sent(['start', '--file', 'r.json', '--buildIndexes', 'beforeDataCopy'], { files });
+  assert.equal(
+    request,
+    StartRequest.fromPartial({ source: 'cluster1', destination: 'cluster0', buildIndexes: 'beforeDataCopy' }),
+  );
+  const twice = { 'r.json': '{"Source": "cluster1", "source": "cluster0"}' };
+  assert.equal(await refused(['start', '--file', 'r.json'], { files: twice }), [
+    'source: is given more than once, as "Source" and as "source"',
+  ]);
+});
+
 test('every option has a flag', async () => {
   const request = await sent(
     [

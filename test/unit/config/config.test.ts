@@ -43,9 +43,11 @@ test('has a default for everything but the clusters', () => {
     bindIp: '127.0.0.1',
     httpPort: 27_182,
     grpcPort: 27_183,
+    grpcPortIsDefault: true,
     stayUpOnFailure: false,
     verbosity: 'DEBUG',
     logDirectory: undefined,
+    metricsDirectory: undefined,
     otlpEndpoint: undefined,
     tlsCertificateKeyFile: undefined,
     tlsCaFile: undefined,
@@ -275,16 +277,56 @@ test("accepts mongosync's flags that have no use, and says so", () => {
     ...URIS,
     acceptDisclaimer: true,
     disableTelemetry: true,
-    disableMetricsLogging: 'true',
-    metricsLoggingFilepath: '/x',
     enableCappedCollectionHandling: true,
     createIndexesBatchSize: '4',
-    hotDocIDs: '/x.json',
+    hotDocIDs: ['{"db":"a","collection":"b","ids":[{"$oid":"65a1b2c3d4e5f60718293a4b"}]}', '{"db":"c"}'],
   };
   const { notices } = load({ flags });
-  assert.is(notices.length, 7);
+  assert.is(notices.length, 5);
   assert.ok(notices.every(({ level, message }) => level === 'info' && message.includes('has no effect')));
   assert.equal(load({ flags: { ...URIS, acceptDisclaimer: 'false' } }).notices, []);
+});
+
+test('flags of mongosync that its reference does not name are accepted with a warning, from any source', () => {
+  for (const given of [
+    { flags: { ...URIS, enableVerifierPersistence: true } },
+    { flags: { ...URIS, config: 'm.yaml' }, files: { 'm.yaml': 'enableVerifierPersistence: true\n' } },
+  ]) {
+    const { notices } = load(given);
+    assert.is(notices.length, 1);
+    assert.is(notices[0]?.level, 'warn');
+    assert.match(notices[0]?.message ?? '', /enableVerifierPersistence.* is accepted but has no effect/);
+  }
+});
+
+for (const [given, level] of [
+  ['-1', 'TRACE'],
+  ['0', 'DEBUG'],
+  ['1', 'INFO'],
+  ['5', 'PANIC'],
+] as const) {
+  test(`verbosity ${given} is ${level}, as a number of zerolog's`, () => {
+    assert.is(load({ flags: { ...URIS, verbosity: given } }).verbosity, level);
+    const files = { 'm.yaml': `verbosity: ${given}\n` };
+    assert.is(load({ flags: { ...URIS, config: 'm.yaml' }, files }).verbosity, level);
+  });
+}
+
+test('a gRPC port that nobody asked for is in the way of no HTTP port, nor of those that are counted up from it', () => {
+  const grpcPortOf = (port: string): [number, boolean] => {
+    const { grpcPort, grpcPortIsDefault } = load({ flags: { ...URIS, port } });
+    return [grpcPort, grpcPortIsDefault];
+  };
+  for (const port of ['27183', '27182', '27150']) assert.equal(grpcPortOf(port), [0, true], port);
+  for (const port of ['0', '8080', '27184']) assert.equal(grpcPortOf(port), [27_183, true], port);
+  const asked = load({ flags: { ...URIS, port: '27182', grpcPort: '27183' } });
+  assert.equal([asked.grpcPort, asked.grpcPortIsDefault], [27_183, false]);
+});
+
+test('metrics are written where that is asked for, unless it is switched off', () => {
+  const flags = { ...URIS, metricsLoggingFilepath: '/var/log/m' };
+  assert.is(load({ flags }).metricsDirectory, '/var/log/m');
+  assert.is(load({ flags: { ...flags, disableMetricsLogging: true } }).metricsDirectory, undefined);
 });
 
 test('an unknown key or variable is a warning', () => {

@@ -32,15 +32,56 @@ const rotated = (): string[] =>
     .filter((name) => name !== 'mongosync.log')
     .sort();
 
-test('makes the directory, writes at once and appends to what is there', async () => {
+test('makes the directory, writes at once, and sets aside what an earlier process has written', async () => {
   const directory = path.join(suite.directory, 'a', 'b');
   for (const line of ['one\n', 'two\n']) {
     const sink = openLogFile({ directory });
     sink.write(line);
-    assert.ok(fs.readFileSync(path.join(directory, 'mongosync.log'), 'utf8').endsWith(line));
+    assert.is(fs.readFileSync(path.join(directory, 'mongosync.log'), 'utf8'), line);
     await sink.close();
   }
-  assert.is(fs.readFileSync(path.join(directory, 'mongosync.log'), 'utf8'), 'one\ntwo\n');
+  const names = fs.readdirSync(directory).filter((name) => name !== 'mongosync.log');
+  assert.is(names.length, 1);
+  assert.match(names[0] ?? '', /^mongosync-.*\.log\.gz$/);
+  assert.is(gunzipSync(fs.readFileSync(path.join(directory, names[0] ?? ''))).toString(), 'one\n');
+});
+
+test('files of two names in one folder do not count, and delete, each other', async () => {
+  const open = (name: string) =>
+    openLogFile({ directory: suite.directory, name, maxBytes: 4, keep: 1, clock: tickingClock() });
+  const [log, metrics] = [open('mongosync'), open('mongosync_metrics')];
+  for (const sink of [log, metrics, log, metrics, log, metrics]) sink.write('abc\n');
+  await log.close();
+  await metrics.close();
+  assert.equal(fs.readdirSync(suite.directory).sort(), [
+    'mongosync-2024-01-01T00-00-01.000.log.gz',
+    'mongosync.log',
+    'mongosync_metrics-2024-01-01T00-00-01.000.log.gz',
+    'mongosync_metrics.log',
+  ]);
+});
+
+/** A standard output that keeps what is written. */
+function fakeOutput(isTTY: boolean): { out: NodeJS.WriteStream; text: () => string } {
+  let written = '';
+  const write = (text: string): boolean => {
+    written += text;
+    return true;
+  };
+  const out = { isTTY, writableLength: 0, write };
+  return { out: out as unknown as NodeJS.WriteStream, text: () => written };
+}
+
+test('standard output is JSON for programs, and readable for people at a terminal', () => {
+  const line =
+    '{"time":"2024-05-06T07:08:09.123000+00:00","level":"warn","serverID":"ab","mongosyncID":"c","pid":1,' +
+    '"componentName":"copy","message":"slow \\u001b[2J","ms":12,"ns":"a.b","why":"two words","gone":null}\n';
+  const pipe = fakeOutput(false);
+  stdoutSink(pipe.out).write(line);
+  assert.is(pipe.text(), line);
+  const terminal = fakeOutput(true);
+  stdoutSink(terminal.out).write(line);
+  assert.is(terminal.text(), '07:08:09.123Z WARN  copy       slow \\x1b[2J ms=12 ns=a.b why="two words"\n');
 });
 
 test('a full file is renamed, compressed, and the oldest are deleted', async () => {

@@ -28,7 +28,7 @@ test('writes one JSON object per line in the shape of mongosync', () => {
   });
   log.component('copy').info('range\ndone', { documents: 12 });
   assert.equal(written, [
-    `{"time":"2024-05-06T07:08:09.123Z","level":"info","serverID":"ab12cd34","mongosyncID":"shard0","pid":${process.pid},` +
+    `{"time":"2024-05-06T07:08:09.123000+00:00","level":"info","serverID":"ab12cd34","mongosyncID":"shard0","pid":${process.pid},` +
       '"componentName":"copy","message":"range\\ndone","documents":12}\n',
   ]);
 });

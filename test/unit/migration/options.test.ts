@@ -36,6 +36,12 @@ test('the 1.0 reference booleans work as they did there', () => {
   assert.equal([both.writeBlocking, both.reversible], ['sourceAndDestination', true]);
 });
 
+test('"reversible" alone blocks both sides, as it does in mongosync of 1.20 and later', () => {
+  const { writeBlocking, reversible } = resolveStartOptions({ ...DEFAULT_START, reversible: true });
+  assert.equal([writeBlocking, reversible], ['sourceAndDestination', true]);
+  assert.is(resolveStartOptions({ ...DEFAULT_START, reversible: false }).writeBlocking, 'destinationOnly');
+});
+
 for (const buildIndexes of BUILD_INDEXES) {
   test(`buildIndexes "${buildIndexes}" is taken`, () => {
     assert.is(resolveStartOptions({ ...DEFAULT_START, buildIndexes }).buildIndexes, buildIndexes);
@@ -58,7 +64,18 @@ function rulesBrokenBy(options: Partial<StartOptions>): string[] {
 const FILTER = { includeNamespaces: [{ database: 'a', collections: [] }] };
 const DUAL = { enableUserWriteBlocking: 'sourceAndDestination' };
 const RULES: readonly [Partial<StartOptions>, string | readonly string[]][] = [
-  [{ reversible: true }, 'reversible: needs enableUserWriteBlocking "sourceAndDestination"'],
+  ...['destinationOnly', 'none', false].map((enableUserWriteBlocking): [Partial<StartOptions>, string] => [
+    { reversible: true, enableUserWriteBlocking },
+    'reversible: needs enableUserWriteBlocking "sourceAndDestination"',
+  ]),
+  [{ ...FILTER, reversible: true }, 'reversible: is not permitted with includeNamespaces or excludeNamespaces'],
+  [
+    { ...FILTER, reversible: true, preExistingDestinationData: true },
+    [
+      'reversible: is not permitted with includeNamespaces or excludeNamespaces',
+      'reversible: is not permitted with preExistingDestinationData',
+    ],
+  ],
   [{ ...DUAL, reversible: true, buildIndexes: 'never' }, 'reversible: is not permitted with buildIndexes "never"'],
   [
     { ...DUAL, reversible: true, namespaceRemap: [{ from: 'a', to: 'b' }] },
@@ -66,10 +83,7 @@ const RULES: readonly [Partial<StartOptions>, string | readonly string[]][] = [
   ],
   [
     { reversible: true, documentFilter: { field: 'a', matchValues: [1] } },
-    [
-      'reversible: needs enableUserWriteBlocking "sourceAndDestination"',
-      'reversible: is not permitted with documentFilter',
-    ],
+    'reversible: is not permitted with documentFilter',
   ],
   [
     { ...DUAL, ...FILTER },

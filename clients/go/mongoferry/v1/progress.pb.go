@@ -691,7 +691,7 @@ type ProgressDetails struct {
 	TotalNamespaces int64 `protobuf:"varint,4,opt,name=total_namespaces,json=totalNamespaces,proto3" json:"total_namespaces,omitempty"`
 	// Why the migration has failed; absent while it has not.
 	Failure *Failure `protobuf:"bytes,5,opt,name=failure,proto3,oneof" json:"failure,omitempty"`
-	// When the process came up.
+	// When the migration was started; restarts and reversals do not change it.
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// Bytes in the queues between readers and writers.
 	QueuedBytes int64 `protobuf:"varint,7,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
