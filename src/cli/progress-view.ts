@@ -5,12 +5,16 @@ const BUSIEST = 5;
 const MAX_NAME = 40;
 const label = (text: string): string => text.padEnd(9);
 
-/** A snapshot as lines for a terminal of `columns` characters: a bar per phase, then the busiest namespaces. Pure. */
-export function progressScreen(snapshot: ProgressSnapshot, columns: number): string[] {
+/**
+ * A snapshot as lines for a terminal of `columns` characters: what matters most first, since what does not fit is cut; a
+ * bar per phase, then the busiest namespaces. `now` is for the time that has passed. Pure.
+ */
+export function progressScreen(snapshot: ProgressSnapshot, columns: number, now: Date): string[] {
   const barWidth = Math.max(10, Math.min(40, columns - 60));
   const failure = snapshot.details?.failure;
   const lines = [
     headline(snapshot),
+    ...timeLine(snapshot, now),
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
     ...verifyLine(snapshot, barWidth),
@@ -57,12 +61,25 @@ function headline({
   directionMapping,
 }: ProgressSnapshot): string {
   const parts = [state];
-  if (info !== undefined) parts.push(ceaStage === undefined ? info : `${info} (${ceaStage})`);
-  if (directionMapping !== undefined) parts.push(`${directionMapping.source} to ${directionMapping.destination}`);
   if (lagTimeSeconds !== undefined) parts.push(`lag ${duration(lagTimeSeconds)}`);
   if (canCommit) parts.push('can commit');
   if (canWrite) parts.push('can write');
+  if (info !== undefined) parts.push(ceaStage === undefined ? info : `${info} (${ceaStage})`);
+  if (directionMapping !== undefined) parts.push(`${directionMapping.source} to ${directionMapping.destination}`);
   return parts.join(', ');
+}
+
+/** How long it has taken, and how long the phases will take whose end can be told. */
+function timeLine(
+  { state, details, canWrite, estimatedSecondsToCeaCatchup: catchUp }: ProgressSnapshot,
+  now: Date,
+): string[] {
+  const startedAt = details?.startedAt;
+  if (startedAt === undefined || state === 'IDLE' || state === 'INITIALIZING' || canWrite) return [];
+  const elapsed = (now.getTime() - startedAt.getTime()) / 1000;
+  const copy = details?.copyRemainingSeconds;
+  const left = copy === undefined && catchUp === undefined ? undefined : (copy ?? 0) + (catchUp ?? 0);
+  return [`${label('time')} ${duration(elapsed)}${left === undefined ? '' : `, about ${duration(left)} left`}`];
 }
 
 function copyLine({ collectionCopy, details }: ProgressSnapshot, barWidth: number): string[] {
