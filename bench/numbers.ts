@@ -1,7 +1,8 @@
 /** What it costs the destination that every write of documents carries a number: see docs/02-lifecycle.md. */
 import { readFile } from 'node:fs/promises';
 import { BSON } from 'mongodb';
-import { Cluster, type WriteGuard } from '../src/cluster/cluster.js';
+import { Cluster } from '../src/cluster/cluster.js';
+import type { WriteGuard } from '../src/cluster/guarded-writes.js';
 import { deleteStatement } from '../src/cluster/raw-statements.js';
 import { RawWriter } from '../src/cluster/raw-writes.js';
 import { ReplicaSet } from '../test/support/replica-set.js';

@@ -6,10 +6,12 @@ import { writeNotices } from './write-notices.mjs';
 const OUTPUT = 'dist/mongoferry';
 
 // A file without an extension is a CommonJS or an ES module depending on the package.json it happens to lie under. This
-// wrapper is valid as both, so that the file runs wherever it is copied to.
+// wrapper is valid as both, so that the file runs wherever it is copied to. Its first line takes SIGUSR1 away from Node,
+// which would open its debugger; src/lib/process-signals.ts has the rest.
 const HEAD = `#!/usr/bin/env node
 (() => {
 'use strict';
+process.on('SIGUSR1', () => undefined);
 const builtin = process.getBuiltinModule;
 const __filename = builtin('node:fs').realpathSync(process.argv[1]);
 const __dirname = builtin('node:path').dirname(__filename);

@@ -7,6 +7,7 @@
 export const GrpcCode = {
   INVALID_ARGUMENT: 3,
   NOT_FOUND: 5,
+  RESOURCE_EXHAUSTED: 8,
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
   INTERNAL: 13,
@@ -47,6 +48,7 @@ export const ERRORS = {
   NotFound: transport(404, GrpcCode.NOT_FOUND),
   MethodNotAllowed: transport(405, GrpcCode.INVALID_ARGUMENT),
   ForbiddenOrigin: transport(403, GrpcCode.INVALID_ARGUMENT),
+  ServerBusy: { grpc: GrpcCode.RESOURCE_EXHAUSTED, http: 503, exit: ExitCode.retryable, retryable: true },
 
   // A commit or a reversal that is given up; the migration stays usable.
   SourceNotBlocked: { grpc: GrpcCode.FAILED_PRECONDITION, http: 409, exit: ExitCode.retryable, retryable: true },
@@ -121,6 +123,8 @@ export interface FieldViolation {
 export interface AppErrorOptions {
   readonly cause?: unknown;
   readonly violations?: readonly FieldViolation[];
+  /** How many there are besides. */
+  readonly moreViolations?: number;
   /** Facts for programs, shown in gRPC's ErrorInfo metadata; never a password, a token or a document's content. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
@@ -130,12 +134,14 @@ export class AppError extends Error {
   override readonly name = 'AppError';
   readonly code: ErrorName;
   readonly violations: readonly FieldViolation[];
+  readonly moreViolations: number;
   readonly metadata: Readonly<Record<string, string>>;
 
   constructor(code: ErrorName, message: string, options: AppErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.violations = options.violations ?? [];
+    this.moreViolations = options.moreViolations ?? 0;
     this.metadata = options.metadata ?? {};
   }
 
@@ -152,10 +158,28 @@ export class AppError extends Error {
   }
 }
 
-/** A request with every violation it has, in one error. Precondition: at least one violation. */
-export function invalidRequest(violations: readonly FieldViolation[]): AppError {
-  const text = violations.map((v) => (v.field === '' ? v.description : `${v.field}: ${v.description}`)).join('; ');
-  return new AppError('InvalidRequest', text, { violations });
+/** How many violations a caller is told of one request; the others are counted. */
+export const MAX_TOLD = 20;
+/** Characters of a violation's text, which may quote the caller's. */
+const MAX_DESCRIPTION = 1000;
+
+/**
+ * A request with the violations it has, in one error: the first of them, and how many there are more (`uncounted` are
+ * known but not given here). Precondition: at least one violation.
+ */
+export function invalidRequest(given: readonly FieldViolation[], uncounted = 0): AppError {
+  const violations = given.slice(0, MAX_TOLD).map(shortened);
+  const more = given.length - violations.length + uncounted;
+  const texts = violations.map((v) => (v.field === '' ? v.description : `${v.field}: ${v.description}`));
+  if (more > 0) texts.push(`and ${more.toLocaleString('en-US')} more`);
+  return new AppError('InvalidRequest', texts.join('; '), { violations, moreViolations: more });
+}
+
+function shortened(violation: FieldViolation): FieldViolation {
+  if (violation.description.length <= MAX_DESCRIPTION && violation.field.length <= MAX_DESCRIPTION) return violation;
+  const cut = (text: string): string =>
+    text.length <= MAX_DESCRIPTION ? text : `${text.slice(0, MAX_DESCRIPTION)}… (${text.length} characters)`;
+  return { field: cut(violation.field), description: cut(violation.description) };
 }
 
 /** Thrown when a condition this code itself guarantees does not hold: a bug of ours, never the operator's fault. */

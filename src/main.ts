@@ -1,4 +1,8 @@
 import { isMainThread } from 'node:worker_threads';
+import { holdSignals } from './lib/process-signals.js';
+
+// Before anything else is loaded, which takes some hundred milliseconds.
+if (isMainThread) holdSignals();
 
 /** The program, or, in a thread of a running server, what that thread is for. Each loads only its own modules. */
 async function main(): Promise<void> {

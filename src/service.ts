@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { DoorCredentials, readDoorKeys } from './api/credentials.js';
 import { startGateway } from './api/gateway.js';
 import { startGrpcServer } from './api/grpc-server.js';
+import { HeldBytes } from './api/held-bytes.js';
 import type { Config } from './config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { type OwnedLogSink, openLogFile, rotateOnSignal, stdoutSink } from './lib/log-file.js';
@@ -72,6 +73,7 @@ async function runService(run: Run): Promise<number> {
       migrationName: config.migrationName,
       loadLevel: config.loadLevel,
     });
+    signal.throwIfAborted();
     for (const { level, message } of config.notices) logger[level](message);
     for (const warning of credentials.warnings) logger.warn(warning);
     const telemetry = parts.startTelemetry({ ...config, version: VERSION, env: process.env }, logger);
@@ -101,17 +103,27 @@ async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Pr
   const host = config.bindIp;
   const { allowedHosts } = config;
   const metricsText = (): Promise<string> => telemetry.metricsText();
+  const held = new HeldBytes();
   const grpc = await listening(
     'grpcPort',
     config.grpcPort,
-    parts.startGrpcServer({ control, logger, host, port: config.grpcPort, credentials }),
+    parts.startGrpcServer({ control, logger, host, port: config.grpcPort, held, credentials }),
   );
   let closing: Promise<void> | undefined;
   try {
     const http = await listening(
       'port',
       config.httpPort,
-      parts.startGateway({ control, logger, host, port: config.httpPort, metricsText, allowedHosts, credentials }),
+      parts.startGateway({
+        control,
+        logger,
+        host,
+        port: config.httpPort,
+        metricsText,
+        allowedHosts,
+        held,
+        credentials,
+      }),
     );
     logger.info('listening', { host, grpcPort: grpc.port, httpPort: http.port, ...describe(credentials) });
     return () => {

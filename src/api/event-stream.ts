@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../errors.js';
-import { linkAbort } from '../lib/signals.js';
+import { linkAbort, unlessAborted } from '../lib/signals.js';
+import type { HeldBytes } from './held-bytes.js';
 import { EVENT_STREAM_HEADERS, errorBody, sendError } from './http-answer.js';
 
 /** Milliseconds between comments that keep proxies from closing a quiet stream. */
@@ -13,6 +14,7 @@ export interface EventStream {
   readonly response: ServerResponse;
   /** Aborts when the server stops. */
   readonly shutdown: AbortSignal;
+  readonly held: HeldBytes;
   /** The bodies to send, made as they are pulled; `signal` aborts when the client has gone. Errors: AppError. */
   readonly open: (signal: AbortSignal) => AsyncGenerator<JsonObject, void, undefined>;
 }
@@ -23,8 +25,9 @@ export interface EventStream {
  * first body is answered with a plain error; later, with an event `error`. An event `end` tells the client not to
  * connect again, as an EventSource would.
  */
-export async function sendEvents({ request, response, shutdown, open }: EventStream): Promise<void> {
+export async function sendEvents({ request, response, shutdown, held, open }: EventStream): Promise<void> {
   using link = linkAbort(shutdown);
+  using holder = held.open();
   response.on('close', () => link.abort());
   const source = open(link.signal);
   let heartbeat: NodeJS.Timeout | undefined;
@@ -36,7 +39,12 @@ export async function sendEvents({ request, response, shutdown, open }: EventStr
       if (!response.writableNeedDrain) response.write(': heartbeat\n\n');
     }, HEARTBEAT_MS);
     for (; next.done !== true; next = await source.next()) {
-      if (!response.write(event(next.value))) await drained(response);
+      const text = event(next.value);
+      holder.add(text.length);
+      if (!response.write(text)) await drained(response);
+      holder.remove(text.length);
+      // The next one is made only when there is room for another such one; who has gone is seen there.
+      await unlessAborted(held.roomFor(text.length), link.signal).catch(() => undefined);
     }
     response.write(event({}, 'end'));
   } catch (reason) {

@@ -8,9 +8,11 @@ import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { MigrationControl } from '../migration/control.js';
 import { RefusalLog } from './auth.js';
+import { Connections } from './connections.js';
 import { type Caller as DoorCaller, type DoorCredentials, openToAll } from './credentials.js';
 import { sendEvents } from './event-stream.js';
 import type { StreamHandler } from './handlers/handler.js';
+import { HeldBytes, serverBusy } from './held-bytes.js';
 import { JSON_TYPE, sendError, sendJson, sendText, successBody } from './http-answer.js';
 import { refuseForeign } from './http-guard.js';
 import { readRpcRequest, relativeToBody } from './http-request.js';
@@ -38,6 +40,8 @@ export interface GatewayOptions {
   readonly allowedHosts?: readonly string[];
   /** Default: without TLS, open to all. */
   readonly credentials?: DoorCredentials;
+  /** What callers of both doors may make us hold. */
+  readonly held?: HeldBytes;
 }
 
 /** A gateway that listens. */
@@ -60,14 +64,20 @@ const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 /** Serves the HTTP/JSON API. Rejects when the address cannot be listened on. Source: docs/api.md. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const shutdown = new AbortController();
-  const credentials = options.credentials ?? openToAll();
+  const { held = new HeldBytes(), credentials = openToAll() } = options;
   const refusals = new RefusalLog(options.logger, 'http');
-  const context: Context = { ...options, credentials, refusals, shutdown: shutdown.signal };
+  const context: Context = { ...options, held, credentials, refusals, shutdown: shutdown.signal };
   const routes = buildRoutes(context);
-  const { server, dispose } = buildServer(credentials, (request, response) =>
-    serve(routes, context, request, response),
-  );
-  server.maxConnections = MAX_CONNECTIONS;
+  const { server, dispose } = buildServer(credentials, (request, response) => {
+    // With TLS the request's socket is not the connection's own.
+    const socket = connections.of(request.socket.remoteAddress, request.socket.remotePort);
+    connections.use(socket, 'receiving');
+    request.once('end', () => connections.use(socket, 'answering'));
+    response.once('close', () => connections.use(socket, 'idle'));
+    cutStalled(response);
+    serve(routes, context, request, response);
+  });
+  const connections = new Connections(server, MAX_CONNECTIONS);
   const port = await listen(server, options);
   return {
     port,
@@ -105,9 +115,25 @@ function buildServer(
   return { server, dispose: credentials.onReload(() => server.setSecureContext(credentials.secureContext ?? {})) };
 }
 
+/** How long an answer may wait for a reader that takes nothing of it, and how often that is looked at. */
+const STALLED_MS = 60_000;
+const LOOK_MS = 5000;
+
+function cutStalled(response: ServerResponse): void {
+  let waiting = 0;
+  let sinceMs = 0;
+  const timer = setInterval(() => {
+    const { writableLength } = response;
+    if (writableLength === 0 || writableLength !== waiting) [waiting, sinceMs] = [writableLength, performance.now()];
+    else if (performance.now() - sinceMs > STALLED_MS) response.destroy();
+  }, LOOK_MS).unref();
+  response.once('close', () => clearInterval(timer));
+}
+
 interface Context extends GatewayOptions {
   readonly credentials: DoorCredentials;
   readonly refusals: RefusalLog;
+  readonly held: HeldBytes;
   readonly shutdown: AbortSignal;
 }
 
@@ -130,11 +156,11 @@ function buildRoutes(context: Context): Routes {
   };
   const apiDocument = JSON.stringify(buildOpenApi(rpcRoutes()), undefined, 2);
   for (const route of rpcRoutes()) add(route.rule.path, route.rule.method, serveRpc(route, context));
-  add('/healthz', 'GET', async ({ response }) => sendJson(response, 200, { success: true }));
+  add('/healthz', 'GET', async ({ response }) => void sendJson(response, 200, { success: true }));
   add('/readyz', 'GET', async ({ request, response }) => {
     sendReadiness(response, context.control, context.credentials.admits(callerOf(request)));
   });
-  const sendApiDocument: Serve = async ({ response }) => sendText(response, 200, JSON_TYPE, apiDocument);
+  const sendApiDocument: Serve = async ({ response }) => void sendText(response, 200, JSON_TYPE, apiDocument);
   const sendMetrics: Serve = async ({ response }) => {
     sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', await context.metricsText());
   };
@@ -214,13 +240,16 @@ function serveRpc(route: RpcRoute, context: Context): Serve {
   return async ({ request, response, query }) => {
     try {
       const caller = toCaller(route, request, context);
-      const encoded = await readRpcRequest(route, request, query);
+      const encoded = await readRpcRequest(route, { request, query, held: context.held });
       const bytes = await runUnary(
         rpc.handler,
         { control: context.control, request: encoded, signal: context.shutdown },
         caller,
       );
-      sendJson(response, 200, successBody(decodeToJson(route.output, bytes)));
+      if (!context.held.fits(bytes.byteLength)) throw serverBusy();
+      const holder = context.held.open();
+      response.once('close', () => holder[Symbol.dispose]());
+      holder.add(sendJson(response, 200, successBody(decodeToJson(route.output, bytes))));
     } catch (reason) {
       throw reason instanceof AppError ? relativeToBody(route, reason) : reason;
     }
@@ -234,13 +263,13 @@ async function serveStream(
   context: Context,
 ): Promise<void> {
   const caller = toCaller(route, request, context);
-  const encoded = await readRpcRequest(route, request, query);
+  const encoded = await readRpcRequest(route, { request, query, held: context.held });
   async function* open(signal: AbortSignal): AsyncGenerator<JsonObject, void, undefined> {
     for await (const bytes of runStream(handler, { control: context.control, request: encoded, signal }, caller)) {
       yield successBody(decodeToJson(route.output, bytes));
     }
   }
-  await sendEvents({ request, response, shutdown: context.shutdown, open });
+  await sendEvents({ request, response, shutdown: context.shutdown, open, held: context.held });
 }
 
 function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Context): Caller {

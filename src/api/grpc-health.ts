@@ -56,7 +56,9 @@ function watch(source: HealthSource, call: ServerWritableStream<HealthCheckReque
   let sent: ServingStatus | undefined;
   const look = (): void => {
     const now = isKnown ? currentStatus(source) : ServingStatus.SERVICE_UNKNOWN;
-    if (now !== sent) call.write({ status: now });
+    // A reader that takes nothing is told the newest status once it does.
+    if (now === sent || call.writableNeedDrain) return;
+    call.write({ status: now });
     sent = now;
   };
   const unsubscribe = source.control.onChange(look);

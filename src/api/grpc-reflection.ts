@@ -13,6 +13,7 @@ import {
   ServerReflectionService,
 } from '../../gen/grpc/reflection/v1/reflection.js';
 import { descriptorFiles } from './descriptors.js';
+import type { HeldBytes } from './held-bytes.js';
 
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 
@@ -29,16 +30,31 @@ export const reflectionV1AlphaService = {
  * run time, it keeps custom options and comments, so that `grpcurl describe` shows the HTTP mapping too, and it needs
  * no .proto file beside the executable. Source: grpc.reflection.v1.
  */
-export function reflectionHandlers(): ServerReflectionServer {
+export function reflectionHandlers(held: HeldBytes): ServerReflectionServer {
   const index = buildIndex();
   return {
     serverReflectionInfo: (call: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>) => {
+      const holder = held.open();
+      call.on('cancelled', () => holder[Symbol.dispose]());
+      // One question at a time: the next one is not read before the answer to the last has been taken.
       call.on('data', (request: ServerReflectionRequest) => {
-        call.write({ validHost: request.host, originalRequest: request, messageResponse: answer(index, request) });
+        call.pause();
+        const messageResponse = answer(index, request);
+        const bytes = sizeOf(messageResponse);
+        holder.add(bytes);
+        call.write({ validHost: request.host, originalRequest: request, messageResponse }, () => {
+          holder.remove(bytes);
+          call.resume();
+        });
       });
       call.on('end', () => call.end());
     },
   };
+}
+
+function sizeOf(response: Answer): number {
+  if (response.$case !== 'fileDescriptorResponse') return 0;
+  return response.value.fileDescriptorProto.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
 interface Index {
@@ -81,8 +97,16 @@ function filesOrNotFound(index: Index, file: FileDescriptorProto | undefined): A
       if (imported !== undefined) files.add(imported);
     }
   }
-  const fileDescriptorProto = [...files].map((one) => Buffer.from(toBinary(FileDescriptorProtoSchema, one)));
+  const fileDescriptorProto = [...files].map(encodedFile);
   return { $case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
+}
+
+const encodedFiles = new WeakMap<FileDescriptorProto, Buffer>();
+
+function encodedFile(file: FileDescriptorProto): Buffer {
+  const encoded = encodedFiles.get(file) ?? Buffer.from(toBinary(FileDescriptorProtoSchema, file));
+  encodedFiles.set(file, encoded);
+  return encoded;
 }
 
 function notFound(): Answer {

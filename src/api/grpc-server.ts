@@ -1,10 +1,10 @@
+import { type AddressInfo, createServer, type Server as Listener } from 'node:net';
 import type { DescMethod } from '@bufbuild/protobuf';
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
   type Metadata,
   Server,
-  type ServerCredentials,
   type ServerWritableStream,
   type ServiceDefinition,
   type UntypedHandleCall,
@@ -13,16 +13,19 @@ import { HealthService } from '../../gen/grpc/health/v1/health.js';
 import { ServerReflectionService } from '../../gen/grpc/reflection/v1/reflection.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { linkAbort } from '../lib/signals.js';
+import { linkAbort, unlessAborted } from '../lib/signals.js';
 import type { MigrationControl } from '../migration/control.js';
+import { Connections } from './connections.js';
 import { type DoorCredentials, openToAll } from './credentials.js';
 import { syncService } from './descriptors.js';
 import { accessInterceptor, bindCredentials } from './grpc-access.js';
+import { grpcGuard } from './grpc-guard.js';
 import { healthHandlers } from './grpc-health.js';
 import { reflectionHandlers, reflectionV1AlphaService } from './grpc-reflection.js';
 import { toGrpcStatus } from './grpc-status.js';
 import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { RPCS } from './handlers/table.js';
+import { HeldBytes, serverBusy } from './held-bytes.js';
 import { MAX_REQUEST_BYTES } from './limits.js';
 import { type Caller, runStream, runUnary } from './run-rpc.js';
 
@@ -36,6 +39,8 @@ export interface GrpcServerOptions {
   readonly port: number;
   /** Default: without TLS, open to all. */
   readonly credentials?: DoorCredentials;
+  /** What callers of both doors may make us hold. */
+  readonly held?: HeldBytes;
 }
 
 /** A gRPC server that listens. */
@@ -49,59 +54,79 @@ export interface GrpcServer {
 }
 
 /** Milliseconds. A half-open connection, whose client lost its network, is found within the sum of the two. */
-const KEEPALIVE_TIME_MS = 30_000;
-const KEEPALIVE_TIMEOUT_MS = 20_000;
+const KEEPALIVE_TIME_MS = 10_000;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+const MAX_STREAMS_PER_CONNECTION = 200;
+const MAX_CONNECTIONS = 500;
 
 /** Serves SyncService, health and reflection. Rejects when the address cannot be listened on. */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
-  const door = options.credentials ?? openToAll();
+  const { held = new HeldBytes(), credentials: door = openToAll(), logger } = options;
+  const listener = createServer();
+  const connections = new Connections(listener, MAX_CONNECTIONS);
   const server = new Server({
-    interceptors: [accessInterceptor(door, options.logger)],
+    // The first is the nearest to the connection: it must see grpc-js's own calls.
+    interceptors: [grpcGuard({ held, connections }), accessInterceptor(door, logger)],
+    'grpc.max_concurrent_streams': MAX_STREAMS_PER_CONNECTION,
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_send_message_length': -1,
     'grpc.keepalive_time_ms': KEEPALIVE_TIME_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
   });
-  const { definition, handlers } = buildService({ ...options, shutdown: shutdown.signal });
+  const { definition, handlers } = buildService({ ...options, held, shutdown: shutdown.signal });
   server.addService(definition, handlers);
   server.addService(HealthService, { ...healthHandlers({ control: options.control, shutdown: shutdown.signal }) });
-  const reflection = { ...reflectionHandlers() };
+  const reflection = { ...reflectionHandlers(held) };
   server.addService(ServerReflectionService, reflection);
   server.addService(reflectionV1AlphaService, reflection);
   const { credentials, dispose } = bindCredentials(door);
-  const port = await bind(server, options, credentials);
-  return {
-    port,
-    stop: (deadlineMs) => {
-      dispose();
-      return stop(server, shutdown, deadlineMs);
-    },
-  };
+  // The connections are taken by a listener of our own, which knows how many there are and what each is used for.
+  const injector = server.createConnectionInjector(credentials);
+  listener.on('connection', (socket) => {
+    // A connection that breaks is nobody's fault, and its session hears of it.
+    socket.on('error', () => socket.destroy());
+    injector.injectConnection(socket);
+  });
+  const port = await bind(listener, options);
+  return { port, stop: (deadlineMs) => stop({ server, listener, connections, shutdown, dispose }, deadlineMs) };
 }
 
-function bind(server: Server, { host, port }: GrpcServerOptions, credentials: ServerCredentials): Promise<number> {
-  const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+function bind(listener: Listener, { host, port }: GrpcServerOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, boundPort) => {
-      if (error === null) resolve(boundPort);
-      else reject(new Error(`cannot listen on ${address} for gRPC`, { cause: error }));
-    });
+    listener.once('error', (cause) => reject(new Error(`cannot listen on ${host}:${port} for gRPC`, { cause })));
+    listener.listen(port, host, () => resolve((listener.address() as AddressInfo).port));
   });
 }
 
-function stop(server: Server, shutdown: AbortController, deadlineMs: number): Promise<void> {
+interface Running {
+  readonly server: Server;
+  readonly listener: Listener;
+  readonly connections: Connections;
+  readonly shutdown: AbortController;
+  /** Ends the following of new certificates. */
+  readonly dispose: () => void;
+}
+
+function stop({ server, listener, connections, shutdown, dispose }: Running, deadlineMs: number): Promise<void> {
+  dispose();
   shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; ask again when it is back'));
+  listener.close();
   return new Promise((resolve) => {
-    const timer = setTimeout(() => server.forceShutdown(), deadlineMs);
+    const timer = setTimeout(() => {
+      server.forceShutdown();
+      connections.destroy();
+    }, deadlineMs);
     server.tryShutdown(() => {
       clearTimeout(timer);
+      connections.destroy();
       resolve();
     });
   });
 }
 
 interface ServiceContext extends GrpcServerOptions {
+  readonly held: HeldBytes;
   readonly shutdown: AbortSignal;
 }
 
@@ -142,7 +167,13 @@ function serveUnary(
   return (call, callback) => {
     const answer = async (): Promise<Uint8Array> => {
       const caller = callerOf(call.metadata, method, context);
-      return await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
+      const bytes = await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
+      if (!context.held.fits(bytes.byteLength)) throw serverBusy();
+      const holder = context.held.open();
+      holder.add(bytes.byteLength);
+      // Said of every call when it has ended.
+      call.on('cancelled', () => holder[Symbol.dispose]());
+      return bytes;
     };
     answer().then(
       (bytes) => callback(null, Buffer.from(bytes)),
@@ -158,11 +189,19 @@ function serveStream(
 ): handleServerStreamingCall<Buffer, Buffer> {
   return (call) => {
     const link = linkAbort(context.shutdown);
-    call.on('cancelled', () => link.abort());
+    const holder = context.held.open();
+    call.on('cancelled', () => {
+      link.abort();
+      holder[Symbol.dispose]();
+    });
     const pump = async (): Promise<void> => {
       const caller = callerOf(call.metadata, method, context);
       for await (const bytes of runStream(handler, toCall(call.request, link.signal, context), caller)) {
+        holder.add(bytes.byteLength);
         await write(call, bytes, link.signal);
+        holder.remove(bytes.byteLength);
+        // The next one is made only when there is room for another such one; who has gone is seen there.
+        await unlessAborted(context.held.roomFor(bytes.byteLength), link.signal).catch(() => undefined);
       }
     };
     pump()
@@ -187,7 +226,7 @@ function write(call: ServerWritableStream<Buffer, Buffer>, bytes: Uint8Array, si
 }
 
 function toCall(bytes: Uint8Array, signal: AbortSignal, { control }: ServiceContext): Call {
-  return { control, signal, request: { bytes, violations: [] } };
+  return { control, signal, request: { bytes } };
 }
 
 function callerOf(metadata: Metadata, method: DescMethod, { logger }: ServiceContext): Caller {

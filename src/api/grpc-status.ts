@@ -22,7 +22,7 @@ export function toGrpcStatus(error: AppError): StatusObject {
   const message = cut(error.message, MAX_MESSAGE_BYTES);
   const metadata = new Metadata();
   const details = [packErrorInfo(error)];
-  if (error.violations.length > 0) details.push(packBadRequest(error.violations));
+  if (error.violations.length > 0) details.push(packBadRequest(error));
   metadata.set('grpc-status-details-bin', Buffer.from(Status.encode({ code, message, details }).finish()));
   return { code, details: message, metadata };
 }
@@ -33,27 +33,26 @@ function packErrorInfo(error: AppError): { typeUrl: string; value: Buffer } {
   return { typeUrl: 'type.googleapis.com/google.rpc.ErrorInfo', value: Buffer.from(ErrorInfo.encode(info).finish()) };
 }
 
-function packBadRequest(violations: readonly FieldViolation[]): { typeUrl: string; value: Buffer } {
-  const request = BadRequest.create({ fieldViolations: fitting(violations) });
+function packBadRequest({ violations, moreViolations }: AppError): { typeUrl: string; value: Buffer } {
+  const request = BadRequest.create({ fieldViolations: fitting(violations, moreViolations) });
   return {
     typeUrl: 'type.googleapis.com/google.rpc.BadRequest',
     value: Buffer.from(BadRequest.encode(request).finish()),
   };
 }
 
-function fitting(violations: readonly FieldViolation[]): FieldViolation[] {
+function fitting(violations: readonly FieldViolation[], uncounted: number): FieldViolation[] {
   const kept: FieldViolation[] = [];
   let room = MAX_VIOLATIONS_BYTES;
   for (const violation of violations) {
     const field = cut(violation.field, 300);
     const description = cut(violation.description, 500);
     room -= Buffer.byteLength(field) + Buffer.byteLength(description) + 8;
-    if (room < 0) {
-      kept.push({ field: '', description: `and ${violations.length - kept.length} more violations` });
-      break;
-    }
+    if (room < 0) break;
     kept.push({ field, description });
   }
+  const more = violations.length - kept.length + uncounted;
+  if (more > 0) kept.push({ field: '', description: `and ${more.toLocaleString('en-US')} more violations` });
   return kept;
 }
 

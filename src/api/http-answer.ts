@@ -7,16 +7,17 @@ const COMMON_HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 
 /** The content type of JSON answers. */
 export const JSON_TYPE = 'application/json; charset=utf-8';
 
-/** Sends a whole answer. */
-export function sendText(response: ServerResponse, status: number, contentType: string, text: string): void {
+/** Sends a whole answer; returns its size in bytes. */
+export function sendText(response: ServerResponse, status: number, contentType: string, text: string): number {
   const body = Buffer.from(text);
   response.writeHead(status, { ...COMMON_HEADERS, 'content-type': contentType, 'content-length': body.byteLength });
   response.end(body);
+  return body.byteLength;
 }
 
-/** Sends a JSON body as it is. */
-export function sendJson(response: ServerResponse, status: number, body: JsonObject): void {
-  sendText(response, status, JSON_TYPE, `${JSON.stringify(body)}\n`);
+/** Sends a JSON body as it is; returns its size in bytes. */
+export function sendJson(response: ServerResponse, status: number, body: JsonObject): number {
+  return sendText(response, status, JSON_TYPE, `${JSON.stringify(body)}\n`);
 }
 
 /** The body of a successful call: mongosync's `success` beside the response's fields. */

@@ -1,28 +1,36 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonValue } from '@bufbuild/protobuf';
-import { AppError, type FieldViolation, invalidRequest } from '../errors.js';
+import { AppError, invalidRequest } from '../errors.js';
+import type { HeldBytes, Holder } from './held-bytes.js';
 import { JsonSyntaxError, parseJsonText } from './json/json-text.js';
 import { MAX_REQUEST_BYTES } from './limits.js';
+import type { Violations } from './violations.js';
 
 /** How much of a refused body is still taken in, so that its sender gets to read the answer. */
 const MAX_DISCARDED_BYTES = 4 * MAX_REQUEST_BYTES;
 
-/** A body as JSON, with what is wrong in it although it could be read. */
-export interface JsonBody {
-  readonly value: JsonValue;
-  readonly violations: readonly FieldViolation[];
+/** Where the paths of what is wrong begin, and where it is noted. */
+export interface JsonBodyContext {
+  readonly path: string;
+  readonly violations: Violations;
+  /** What the body counts against while it arrives and is read. */
+  readonly held: HeldBytes;
 }
 
 /**
- * The request's body as JSON, whatever its content type says: `curl --data` calls everything a form. An empty body is
- * `{}`. Errors: RequestTooLarge, InvalidRequest.
+ * The request's body as JSON, whatever its content type says: `curl --data` calls everything a form. An empty body, and
+ * `null`, are `{}`. Errors: RequestTooLarge, InvalidRequest.
  */
-export async function readJsonBody(request: IncomingMessage): Promise<JsonBody> {
-  const bytes = await readBody(request);
+export async function readJsonBody(
+  request: IncomingMessage,
+  { path, violations, held }: JsonBodyContext,
+): Promise<JsonValue> {
+  using holder = held.open();
+  const bytes = await readBody(request, holder);
   const text = decodeText(bytes);
-  if (text.trim() === '') return { value: {}, violations: [] };
+  if (!/\S/.test(text)) return {};
   try {
-    return parseJsonText(text);
+    return parseJsonText(text, violations, path).value ?? {};
   } catch (error) {
     if (error instanceof JsonSyntaxError) throw invalidRequest([{ field: '', description: error.message }]);
     throw error;
@@ -38,18 +46,22 @@ function decodeText(bytes: Uint8Array): string {
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+async function readBody(request: IncomingMessage, holder: Holder): Promise<Uint8Array> {
   if (Number(request.headers['content-length'] ?? 0) > MAX_REQUEST_BYTES) throw tooLarge(request);
   const chunks: Buffer[] = [];
   let bytes = 0;
   return await new Promise((resolve, reject) => {
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.byteLength;
+      holder.add(chunk.byteLength);
       if (bytes <= MAX_REQUEST_BYTES) chunks.push(chunk);
       else {
         request.removeAllListeners('data');
         reject(tooLarge(request));
       }
+      if (holder.hasRoom) return;
+      request.pause();
+      void holder.room().then(() => request.resume());
     });
     request.on('end', () => resolve(Buffer.concat(chunks)));
     request.on('error', reject);

@@ -1,11 +1,20 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { type AppError, type FieldViolation, invalidRequest } from '../errors.js';
+import { type AppError, invalidRequest } from '../errors.js';
+import type { HeldBytes } from './held-bytes.js';
 import { readJsonBody } from './http-body.js';
 import { encodeJsonRequest } from './json/json-in.js';
 import { readQuery } from './json/query-in.js';
 import type { RpcRoute } from './routes.js';
+import { Violations } from './violations.js';
 import type { EncodedRequest } from './wire/request.js';
+
+/** A request, and what its body counts against. */
+export interface HttpRpcRequest {
+  readonly request: IncomingMessage;
+  readonly query: URLSearchParams;
+  readonly held: HeldBytes;
+}
 
 /**
  * The message that an HTTP request stands for: its query and its body, put together as the method's annotation says.
@@ -14,33 +23,26 @@ import type { EncodedRequest } from './wire/request.js';
  */
 export async function readRpcRequest(
   route: RpcRoute,
-  request: IncomingMessage,
-  query: URLSearchParams,
+  { request, query, held }: HttpRpcRequest,
 ): Promise<EncodedRequest> {
   const { rule, input } = route;
-  const fromQuery = readQuery(input, query);
-  if (rule.body === '') return join(route, fromQuery.value, fromQuery.violations);
-  const body = await readJsonBody(request);
-  if (rule.body !== '*') {
-    const violations = body.violations.map((one) => ({ ...one, field: `${rule.body}.${one.field}` }));
-    return join(route, { ...fromQuery.value, [rule.body]: body.value }, [...fromQuery.violations, ...violations]);
+  const violations = new Violations();
+  if (rule.body === '*') {
+    for (const field of query.keys()) violations.add(field, 'belongs in the body, not in the query');
+    const body = await readJsonBody(request, { path: '', violations, held });
+    return { bytes: encodeJsonRequest(input, body, violations).bytes, violations };
   }
-  const misplaced = [...new Set(query.keys())].map((field) => ({
-    field,
-    description: 'belongs in the body, not in the query',
-  }));
-  const encoded = encodeJsonRequest(input, body.value);
-  return { bytes: encoded.bytes, violations: [...misplaced, ...body.violations, ...encoded.violations] };
-}
-
-function join({ input }: RpcRoute, value: JsonObject, violations: readonly FieldViolation[]): EncodedRequest {
-  const encoded = encodeJsonRequest(input, value);
-  return { bytes: encoded.bytes, violations: [...violations, ...encoded.violations] };
+  const fromQuery = readQuery(input, query);
+  violations.addAll(fromQuery.violations);
+  const value: JsonObject = { ...fromQuery.value };
+  if (rule.body !== '') value[rule.body] = await readJsonBody(request, { path: rule.body, violations, held });
+  return { bytes: encodeJsonRequest(input, value, violations).bytes, violations };
 }
 
 /** An error with the paths that the HTTP caller knows: relative to the body, where the body is a field of the request. */
 export function relativeToBody({ rule }: RpcRoute, error: AppError): AppError {
   if (rule.body === '' || rule.body === '*' || error.code !== 'InvalidRequest') return error;
   const prefix = new RegExp(`^${rule.body}(\\.|$)`);
-  return invalidRequest(error.violations.map((one) => ({ ...one, field: one.field.replace(prefix, '') })));
+  const violations = error.violations.map((one) => ({ ...one, field: one.field.replace(prefix, '') }));
+  return invalidRequest(violations, error.moreViolations);
 }

@@ -14,5 +14,6 @@ export function publicError(reason: unknown, logger: Logger, facts: Readonly<Rec
   }
   const metadata = Object.fromEntries(Object.entries(error.metadata).map(([name, value]) => [name, redactText(value)]));
   const violations = error.violations.map((one) => ({ ...one, description: redactText(one.description) }));
-  return new AppError(error.code, redactText(error.message), { metadata, violations });
+  const { moreViolations } = error;
+  return new AppError(error.code, redactText(error.message), { metadata, violations, moreViolations });
 }

@@ -1,5 +1,5 @@
 /** The options that every client command takes: as flags, by the environment, and what they come to. */
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { envNameOf } from '../config-flags.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import type { ClientOptions } from './client.js';

@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { FLAGS, type Flag, type FlagName } from '../config-flags.js';
+import { releaseSignals } from '../lib/process-signals.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';
 import type { ClientOptions } from './client.js';
@@ -130,11 +131,13 @@ const serve: Action = async (values, io) => {
 };
 
 const verify: Action = async (values, io) => {
+  releaseSignals();
   const { runVerify } = await import('./verify.js');
   return await runVerify(values, io);
 };
 
 const cleanup: Action = async (values, io) => {
+  releaseSignals();
   const { runCleanup } = await import('./cleanup.js');
   return await runCleanup(values, io);
 };
@@ -144,6 +147,7 @@ type ClientCommand = (options: ClientOptions, values: Values, io: Io) => Promise
 /** `program`: its own flags may stand before the command. */
 function clientAction(program: Command, command: ClientCommand): Action {
   return async (given, io) => {
+    releaseSignals();
     let output: ClientOptions['output'] = given['output'] === 'json' ? 'json' : 'text';
     try {
       const { options, values } = readClientOptions(given, program.opts(), io);

@@ -1,6 +1,7 @@
 import { loadConfig } from '../config.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { onStop } from '../lib/process-signals.js';
 import { buildService } from '../service.js';
 import type { Io } from './io.js';
 
@@ -29,17 +30,11 @@ export async function runServe(flags: Readonly<Record<string, unknown>>, io: Io)
  */
 function stopOnSignals(logger: Logger): { readonly signal: AbortSignal; dispose(): void } {
   const controller = new AbortController();
-  const names = ['SIGTERM', 'SIGINT'] as const;
-  const dispose = (): void => {
-    for (const name of names) process.removeListener(name, onSignal);
-  };
-  const onSignal = (name: NodeJS.Signals): void => {
-    dispose();
+  const dispose = onStop((name) => {
     logger.info(`stopping on ${name}; a second signal ends the process at once`);
     endBefore(STOP_WITHIN_MS, logger);
     controller.abort(new AppError('ShuttingDown', `the process is stopping on ${name}`));
-  };
-  for (const name of names) process.on(name, onSignal);
+  });
   return { signal: controller.signal, dispose };
 }
 

@@ -50,11 +50,7 @@ export interface WaitedStates {
  * Shows the progress until the migration is in the state `goal`, or back in the one before, which counts as failed. A
  * failure on the way ends the stream with its error, a CallError; a stream that ends before the goal counts as failed.
  */
-export async function waitForState(
-  { goal, givenUp }: WaitedStates,
-  options: ClientOptions,
-  io: Io,
-): Promise<number> {
+export async function waitForState({ goal, givenUp }: WaitedStates, options: ClientOptions, io: Io): Promise<number> {
   const show = painter(options, io);
   for await (const snapshot of snapshots(options, true, io)) {
     show(snapshot);

@@ -1,48 +1,16 @@
-import type { ClientSession, MongoClient } from 'mongodb';
+import type { ClientSession } from 'mongodb';
 import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
 import type { Binary, Doc, Timestamp } from './bson.js';
-import {
-  type Clients,
-  type ConnectOptions,
-  closeClients,
-  MAJORITY_WRITE,
-  makeClients,
-  openClients,
-  RECORD_POOL,
-} from './clients.js';
+import { type Clients, type ConnectOptions, closeClients, makeClients, openClients } from './clients.js';
+import { type CommandOptions, Commands, nameOf } from './commands.js';
 import { connectError } from './connect-errors.js';
-import { type CommandLimits, Deadlines } from './deadlines.js';
-import {
-  Code,
-  codeOf,
-  describeError,
-  isTransient,
-  mayHaveBeenSent,
-  noteExhausted,
-  noteMaybeSent,
-  noteOrigin,
-  writesBlocked,
-} from './errors.js';
+import { Deadlines } from './deadlines.js';
+import { describeError, isTransient, noteExhausted } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
-import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
-import { SentCommands } from './sent-commands.js';
-import { StructuralCommands } from './structural-commands.js';
+import { GuardedWrites, type WriteGuard } from './guarded-writes.js';
 import { Waiting } from './waiting.js';
-
-/** Driver options of one command, beyond the command itself. */
-export interface CommandOptions extends CommandLimits {
-  readonly session?: ClientSession;
-  /** Reply arrays to keep as raw BSON, e.g. `{firstBatch: true}`. */
-  readonly raw?: Record<string, boolean>;
-  /** Uses the small pool kept for control. */
-  readonly control?: boolean;
-  /** Uses the one kept for the lease and the migration's record, which nothing else may hold up. */
-  readonly record?: boolean;
-  /** How many statements a write has, where its payload is none of the driver's arrays. */
-  readonly statements?: number;
-}
 
 /** From how long on failed tries are told of: a shorter interruption is not worth a line. */
 const OUTAGE_MS = 2000;
@@ -53,28 +21,10 @@ interface Connected {
   readonly facts: ClusterFacts;
 }
 
-/** The right to write to a cluster, as the lease of a migration gives it. */
-export interface WriteGuard {
-  /** Throws when the right to write is not certain now. */
-  assertHeld(): void;
-  /** Runs `work`, which sends a structural command, once whoever takes over is sure to learn of it. */
-  changing<T>(work: () => Promise<T>): Promise<T>;
-}
-
-/** Writes of documents, which the server refuses by their number when they come late, and where their statements are. */
-const FIELDS = new Map([
-  ['insert', 'documents'],
-  ['update', 'updates'],
-  ['delete', 'deletes'],
-]);
 /** For short reads. */
 const READ_LIMIT_MS = 20_000;
-/** For short writes, which wait for a majority that may be far behind. */
-export const WRITE_LIMIT_MS = 600_000;
 /** Commands that answer at once on a server that is well, whatever the amount of data. */
 const SHORT_READS = new Set(['ping', 'hello', 'connectionStatus', 'serverStatus', 'listIndexes', 'listCollections']);
-/** The collection of a metadata database in which the numbers of lost writes are stored. */
-const NUMBERS = 'numbers';
 
 /**
  * One deployment: commands, the facts about it, and the retry policy for transient errors. The only holder of driver
@@ -91,13 +41,8 @@ export class Cluster {
   #retries = 0;
   readonly #waiting: Waiting;
   readonly #retryLimitMs: number;
-  #bypass = false;
-  #now: Timestamp | undefined;
-  #guard: WriteGuard | undefined;
-  readonly #deadlines: Deadlines;
-  readonly #structural: StructuralCommands;
-  readonly #sentRecords: SentCommands;
-  #numbered: { readonly db: string; readonly data: NumberedSessions; readonly record: NumberedSessions } | undefined;
+  readonly #commands: Commands;
+  readonly #writes: GuardedWrites;
 
   private constructor({ name, uri, logger, retryLimitMs }: ConnectOptions, { clients, deadlines, facts }: Connected) {
     this.name = name;
@@ -106,10 +51,10 @@ export class Cluster {
     this.#clients = clients;
     this.facts = facts;
     this.#logger = logger;
-    this.#deadlines = deadlines;
-    this.#structural = new StructuralCommands(clients.structure, clients.tag);
-    this.#sentRecords = new SentCommands(clients.record);
     this.#waiting = new Waiting(name);
+    this.#commands = new Commands({ name, deadlines, waiting: this.#waiting, watched: clients.record });
+    const supportsNumbers = this.isAtLeast(6);
+    this.#writes = new GuardedWrites({ clients, commands: this.#commands, label: this.label, supportsNumbers });
     this.#retryLimitMs = retryLimitMs ?? DEFAULT_MAX_ELAPSED_MS;
   }
 
@@ -125,7 +70,7 @@ export class Cluster {
       await openClients(clients);
       const facts = await readFacts(clients.control);
       const cluster = new Cluster(options, { clients, deadlines, facts });
-      await cluster.#probeBypass();
+      await cluster.#writes.probeBypass();
       return cluster;
     } catch (error) {
       await closeClients(clients);
@@ -170,7 +115,7 @@ export class Cluster {
 
   /** The newest cluster time seen in any reply. */
   get now(): Timestamp | undefined {
-    return this.#now;
+    return this.#commands.now;
   }
 
   isAtLeast(major: number, minor = 0, patch = 0): boolean {
@@ -183,37 +128,7 @@ export class Cluster {
     const { record, control, data } = this.#clients;
     const client = options.record === true ? record : options.control === true ? control : data;
     const short = SHORT_READS.has(nameOf(command)) ? { limitMs: READ_LIMIT_MS } : {};
-    return this.#run(client, db, command, { ...short, ...options });
-  }
-
-  async #run(client: MongoClient, db: string, command: Doc, options: CommandOptions): Promise<Doc> {
-    const started = performance.now();
-    const name = nameOf(command);
-    const answered = this.#waiting.sent(db, command);
-    // Only of numbered writes of the record it must be known whether they have left.
-    const isWatched = client === this.#clients.record && options.session !== undefined;
-    const watch = isWatched ? this.#sentRecords.watch(options.session) : undefined;
-    try {
-      const reply: Doc = await this.#deadlines.within(name, options, (signal) =>
-        client.db(db).command(command, {
-          signal,
-          promoteLongs: false,
-          ...(options.session === undefined ? {} : { session: options.session }),
-          ...(options.raw === undefined ? {} : { fieldsAsRaw: options.raw }),
-        }),
-      );
-      this.#seeTime(reply['operationTime'] as Timestamp | undefined);
-      return reply;
-    } catch (error) {
-      const hasLeft = watch === undefined || watch.sentOn !== undefined;
-      if (hasLeft && mayHaveBeenSent(error)) noteMaybeSent(error);
-      noteOrigin(error, `${name} of ${db}.${String(Object.values(command)[0])} on ${this.name}`);
-      throw error;
-    } finally {
-      answered();
-      watch?.stop();
-      metrics.commandDuration.record(performance.now() - started, { cluster: this.name, command: name });
-    }
+    return this.#commands.run(client, db, command, { ...short, ...options });
   }
 
   /**
@@ -221,133 +136,60 @@ export class Cluster {
    * database, where it is on this cluster; writes of documents are numbered then, so that the server refuses late ones.
    */
   guardWrites(guard: WriteGuard, numbersDb?: string): void {
-    this.#guard = guard;
-    if (numbersDb === undefined || this.#numbered?.db === numbersDb || !this.isAtLeast(6)) return;
-    const { data, record } = this.#clients;
-    this.#numbered = {
-      db: numbersDb,
-      data: new NumberedSessions(data, data.options.maxPoolSize, this.#storeNumber(data, numbersDb)),
-      record: new NumberedSessions(record, RECORD_POOL, this.#storeNumber(record, numbersDb)),
-    };
+    this.#writes.guard(guard, numbersDb);
   }
 
   /** Throws when this process may not write here now; `write` asks it by itself. */
   assertMayWrite(): void {
-    this.#guard?.assertHeld();
-  }
-
-  /** The sessions that this process's numbered writes are sent in; empty where none are. */
-  get sessionIds(): readonly Binary[] {
-    return this.#numbered === undefined ? [] : [...this.#numbered.data.ids, ...this.#numbered.record.ids];
-  }
-
-  /** Lets the server refuse whatever an earlier process has sent in these sessions, stored in `numbersDb`. */
-  async closeSessions(ids: readonly Binary[], numbersDb: string): Promise<void> {
-    const { record } = this.#clients;
-    await closeSessions(record, ids, this.#storeNumber(record, numbersDb));
-  }
-
-  /** Resolves once no write whose answer was lost can take effect any more. */
-  async settleWrites(signal: AbortSignal): Promise<void> {
-    await this.attempt('making sure of writes whose answer was lost', signal, async () => {
-      await this.#structural.settle();
-      await this.#numbered?.data.settle();
-      await this.#numbered?.record.settle();
-    });
+    this.#writes.assertMayWrite();
   }
 
   /**
    * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. If its
-   * answer is lost, it takes effect before the next write or never: documents by their number, which the server checks,
-   * everything else by waiting for its connection to end. Errors: also LeaseLost and ClusterUnreachable.
+   * answer is lost, it takes effect before the next write or never. Errors: also LeaseLost and ClusterUnreachable.
    */
-  async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    this.assertMayWrite();
-    const full = { ...command, writeConcern: MAJORITY_WRITE };
-    const field = FIELDS.get(nameOf(command));
-    if (field === undefined || isMulti(command)) return this.structure(db, full);
-    const sessions = options.record === true ? this.#numbered?.record : this.#numbered?.data;
-    if (sessions === undefined) return this.#writeUnblocked(full, (ready) => this.command(db, ready, options));
-    const { data, record } = this.#clients;
-    const [client, limit] = options.record === true ? [record, { limitMs: WRITE_LIMIT_MS }] : [data, {}];
-    const statements = options.statements ?? (command[field] as readonly unknown[]).length;
-    return this.#writeUnblocked(full, (ready) =>
-      sessions.send(statements, ({ session, fields }) => {
-        // A free session may have been waited for.
-        this.assertMayWrite();
-        return this.#run(client, db, { ...ready, ...fields }, { ...options, ...limit, session });
-      }),
-    );
+  write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+    return this.#writes.write(db, command, options);
   }
 
   /** A write to the lease itself, which is what the guard asks; it states by itself what it may change. */
-  async writeUnguarded(db: string, command: Doc): Promise<Doc> {
-    const full = { ...command, writeConcern: MAJORITY_WRITE };
-    return this.#writeUnblocked(full, (ready) => this.command(db, ready, { record: true, limitMs: WRITE_LIMIT_MS }));
+  writeUnguarded(db: string, command: Doc): Promise<Doc> {
+    return this.#writes.writeUnguarded(db, command);
   }
 
   /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
-  async structure(db: string, command: Doc): Promise<Doc> {
-    this.assertMayWrite();
-    const send = (): Promise<Doc> =>
-      this.#writeUnblocked(command, (ready) =>
-        this.#structural.send(nameOf(command), (session) => {
-          this.assertMayWrite();
-          return this.#run(this.#clients.structure, db, ready, { session });
-        }),
-      );
-    return this.#guard === undefined ? send() : this.#guard.changing(send);
+  structure(db: string, command: Doc): Promise<Doc> {
+    return this.#writes.structure(db, command);
+  }
+
+  /** Resolves once no write whose answer was lost can take effect any more. */
+  async settleWrites(signal: AbortSignal): Promise<void> {
+    await this.attempt('making sure of writes whose answer was lost', signal, () => this.#writes.settle());
+  }
+
+  /** The sessions that this process's numbered writes are sent in; empty where none are. */
+  get sessionIds(): readonly Binary[] {
+    return this.#writes.sessionIds;
+  }
+
+  /** Lets the server refuse whatever an earlier process has sent in these sessions, stored in `numbersDb`. */
+  closeSessions(ids: readonly Binary[], numbersDb: string): Promise<void> {
+    return this.#writes.closeSessions(ids, numbersDb);
   }
 
   /** Whether a structural command whose answer was lost may still be carried out. */
   get mayStillChange(): boolean {
-    return this.#structural.holdsLost;
+    return this.#writes.mayStillChange;
   }
 
   /** Whether anything whose answer was lost may still be carried out. */
   get hasLost(): boolean {
-    const { data, record } = this.#numbered ?? {};
-    return this.mayStillChange || data?.holdsLost === true || record?.holdsLost === true;
-  }
-
-  /** One real retryable write: the server stores the number with it, and a majority has both. */
-  #storeNumber(client: MongoClient, db: string): StoreNumber {
-    return async (session, id, txnNumber) => {
-      const update = { q: { _id: id }, u: { $set: { number: txnNumber } }, upsert: true };
-      const command = { update: NUMBERS, updates: [update], writeConcern: MAJORITY_WRITE, txnNumber };
-      await this.#writeUnblocked(command, (ready) =>
-        this.#run(client, db, ready, { session, limitMs: WRITE_LIMIT_MS }),
-      );
-    };
-  }
-
-  /** Errors: WritesBlocked when a write block holds it back. */
-  async #writeUnblocked(command: Doc, send: (command: Doc) => Promise<Doc>): Promise<Doc> {
-    try {
-      const reply = await this.#writeOnce(command, send);
-      if (!holdsBlocked(reply)) return reply;
-    } catch (error) {
-      if (codeOf(error) !== Code.UserWritesBlocked) throw error;
-    }
-    // Access control may have been switched off since the last probe.
-    await this.#probeBypass();
-    throw writesBlocked(this.label);
-  }
-
-  async #writeOnce(command: Doc, send: (command: Doc) => Promise<Doc>): Promise<Doc> {
-    try {
-      return await send({ ...command, ...this.bypassField() });
-    } catch (error) {
-      if (codeOf(error) !== Code.MayNotBypassWriteBlocking || !this.#bypass) throw error;
-      // Access control was switched on since the probe: the user's own privilege decides from here on.
-      this.#bypass = false;
-      return send(command);
-    }
+    return this.#writes.hasLost;
   }
 
   /** `{mayBypassWriteBlocking: true}` where the server takes it (access control off, 6.0 and later), else `{}`. */
   bypassField(): Doc {
-    return this.#bypass ? { mayBypassWriteBlocking: true } : {};
+    return this.#writes.bypassField();
   }
 
   /**
@@ -403,7 +245,9 @@ export class Cluster {
   helloOfAll(): Promise<Doc[]> {
     const { data, control, structure } = this.#clients;
     const limits = { limitMs: READ_LIMIT_MS };
-    return Promise.all([data, control, structure].map((each) => this.#run(each, 'admin', { hello: 1 }, limits)));
+    return Promise.all(
+      [data, control, structure].map((each) => this.#commands.run(each, 'admin', { hello: 1 }, limits)),
+    );
   }
 
   /** Milliseconds of a ping over the control connections. */
@@ -416,40 +260,9 @@ export class Cluster {
   async close(): Promise<void> {
     await closeClients(this.#clients);
   }
-
-  #seeTime(time: Timestamp | undefined): void {
-    if (time !== undefined && (this.#now === undefined || time.greaterThan(this.#now))) this.#now = time;
-  }
-
-  /** The field is refused (6317500) where access control is on; before 6.0 the server does not know it (40415). */
-  async #probeBypass(): Promise<void> {
-    if (!this.isAtLeast(6)) return;
-    try {
-      await this.command('admin', { ping: 1, mayBypassWriteBlocking: true }, { control: true });
-      this.#bypass = true;
-    } catch (error) {
-      if (isTransient(error) || codeOf(error) === undefined) throw error;
-      this.#bypass = false;
-    }
-  }
-}
-
-/** Whether it removes any number of documents: such a one is no retryable write, and has no number. */
-function isMulti({ deletes }: Doc): boolean {
-  return Array.isArray(deletes) && (deletes as { limit?: unknown }[]).some(({ limit }) => limit === 0);
-}
-
-function nameOf(command: Doc): string {
-  return Object.keys(command)[0] ?? 'unknown';
 }
 
 /** The kind of a work: its first word. The others may name namespaces, of which there may be any number. */
 function kindOf(what: string): string {
   return what.split(' ', 1)[0] ?? what;
-}
-
-/** Whether statements were refused since users' writes are blocked: such a reply says `ok: 1`. */
-function holdsBlocked(reply: Doc): boolean {
-  const errors = reply['writeErrors'] as { code?: unknown }[] | undefined;
-  return errors?.some(({ code }) => Number(code) === Code.UserWritesBlocked) === true;
 }

@@ -29,11 +29,15 @@ export interface NameMatcher {
 export class NamespaceFilter {
   readonly #include: readonly NamespaceFilterEntry[];
   readonly #exclude: readonly NamespaceFilterEntry[];
+  readonly #included: EntryIndex;
+  readonly #excluded: EntryIndex;
   readonly #matcher: NameMatcher;
 
   constructor(options: NamespaceFilterOptions, matcher: NameMatcher) {
     this.#include = options.includeNamespaces;
     this.#exclude = options.excludeNamespaces;
+    this.#included = new EntryIndex(this.#include);
+    this.#excluded = new EntryIndex(this.#exclude);
     this.#matcher = matcher;
   }
 
@@ -43,24 +47,25 @@ export class NamespaceFilter {
   }
 
   async includes(ns: Namespace, signal: AbortSignal): Promise<boolean> {
-    const names = (entry: NamespaceFilterEntry): Promise<boolean> => this.#names(entry, ns, signal);
-    return (this.#include.length === 0 || (await some(this.#include, names))) && !(await some(this.#exclude, names));
+    const names = (entry: IndexedEntry): Promise<boolean> => this.#names(entry, ns, signal);
+    const included = this.#include.length === 0 || (await some(this.#included.of(ns.db), names));
+    return included && !(await some(this.#excluded.of(ns.db), names));
   }
 
   /** Whether every collection a database has or may get is included. */
   async includesAllOf(db: string, signal: AbortSignal): Promise<boolean> {
-    const inDatabase = (entry: NamespaceFilterEntry): Promise<boolean> => this.#namesDatabase(entry, db, signal);
-    const whole = this.#include.filter(isWhole);
-    return (this.#include.length === 0 || (await some(whole, inDatabase))) && !(await some(this.#exclude, inDatabase));
+    const inDatabase = ({ entry }: IndexedEntry): Promise<boolean> => this.#namesDatabase(entry, db, signal);
+    const whole = this.#included.of(db).filter(({ entry }) => isWhole(entry));
+    const included = this.#include.length === 0 || (await some(whole, inDatabase));
+    return included && !(await some(this.#excluded.of(db), inDatabase));
   }
 
   /** Whether a database may have included collections. */
   async includesSomeOf(db: string, signal: AbortSignal): Promise<boolean> {
-    const inDatabase = (entry: NamespaceFilterEntry): Promise<boolean> => this.#namesDatabase(entry, db, signal);
-    return (
-      (this.#include.length === 0 || (await some(this.#include, inDatabase))) &&
-      !(await some(this.#exclude.filter(isWhole), inDatabase))
-    );
+    const inDatabase = ({ entry }: IndexedEntry): Promise<boolean> => this.#namesDatabase(entry, db, signal);
+    const included = this.#include.length === 0 || (await some(this.#included.of(db), inDatabase));
+    const whole = this.#excluded.of(db).filter(({ entry }) => isWhole(entry));
+    return included && !(await some(whole, inDatabase));
   }
 
   /** Has the expressions of all entries decided for many namespaces with few commands. */
@@ -83,9 +88,9 @@ export class NamespaceFilter {
     };
   }
 
-  async #names(entry: NamespaceFilterEntry, ns: Namespace, signal: AbortSignal): Promise<boolean> {
+  async #names({ entry, collections }: IndexedEntry, ns: Namespace, signal: AbortSignal): Promise<boolean> {
     if (!(await this.#namesDatabase(entry, ns.db, signal))) return false;
-    if (isWhole(entry) || entry.collections.includes(ns.coll)) return true;
+    if (isWhole(entry) || collections.has(ns.coll)) return true;
     const { collectionsRegex } = entry;
     return collectionsRegex !== undefined && this.#matcher.matches(collectionsRegex, ns.coll, signal);
   }
@@ -93,6 +98,32 @@ export class NamespaceFilter {
   async #namesDatabase(entry: NamespaceFilterEntry, db: string, signal: AbortSignal): Promise<boolean> {
     if (entry.database !== undefined) return entry.database === db;
     return entry.databaseRegex !== undefined && this.#matcher.matches(entry.databaseRegex, db, signal);
+  }
+}
+
+interface IndexedEntry {
+  readonly entry: NamespaceFilterEntry;
+  readonly collections: ReadonlySet<string>;
+}
+
+/** Entries by the database that they name: a filter may name a thousand, and is asked about every collection. */
+class EntryIndex {
+  readonly #byDatabase = new Map<string, IndexedEntry[]>();
+  readonly #others: IndexedEntry[] = [];
+
+  constructor(entries: readonly NamespaceFilterEntry[]) {
+    for (const entry of entries) {
+      const indexed = { entry, collections: new Set(entry.collections) };
+      const { database } = entry;
+      const list = database === undefined ? this.#others : (this.#byDatabase.get(database) ?? []);
+      list.push(indexed);
+      if (database !== undefined) this.#byDatabase.set(database, list);
+    }
+  }
+
+  /** Those that may name something of a database. */
+  of(db: string): readonly IndexedEntry[] {
+    return [...(this.#byDatabase.get(db) ?? []), ...this.#others];
   }
 }
 

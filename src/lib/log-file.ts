@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import * as fs from 'node:fs';
+import { Socket } from 'node:net';
 import * as path from 'node:path';
+import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { type Clock, systemClock } from './clock.js';
 import type { LogSink } from './logger.js';
+import { settlesWithin } from './signals.js';
 
 const DEFAULT_MAX_BYTES = 100 * 1024 * 1024;
 const DEFAULT_KEEP = 10;
@@ -17,17 +20,37 @@ export interface OwnedLogSink extends LogSink {
   close(): Promise<void>;
 }
 
-/** Lines to standard output: for containers and service managers. */
-export function stdoutSink(): OwnedLogSink {
+/** What may wait for a reader of standard output, in bytes, and how long its end is waited for. */
+const MAX_WAITING_BYTES = 1024 * 1024;
+const LAST_LINES_MS = 1000;
+
+/**
+ * Lines to standard output: for containers and service managers. Nobody may be reading: then lines are dropped, and
+ * what waits for a reader does not keep the process from ending.
+ */
+export function stdoutSink(stdout: Writable = process.stdout): OwnedLogSink {
+  let dropped = 0;
   return {
     write: (line) => {
-      process.stdout.write(line);
+      if (stdout.writableLength > MAX_WAITING_BYTES) dropped++;
+      else if (dropped > 0) {
+        const message = `${dropped} lines of the log are missing here: nobody has read standard output`;
+        dropped = 0;
+        stdout.write(`${JSON.stringify({ time: new Date().toISOString(), level: 'warn', message })}\n${line}`);
+      } else stdout.write(line);
     },
     rotate: () => undefined,
     close: async () => {
-      if (process.stdout.writableLength > 0 && !process.stdout.destroyed) await once(process.stdout, 'drain');
+      if (stdout.writableLength === 0 || stdout.destroyed) return;
+      await settlesWithin(once(stdout, 'drain'), LAST_LINES_MS);
+      if (stdout.writableLength > 0) giveUp(stdout);
     },
   };
+}
+
+/** Node keeps standard output open whatever happens; closing the pipe itself is the one way to forget its last write. */
+function giveUp(stdout: Writable): void {
+  if (stdout instanceof Socket) Socket.prototype._destroy.call(stdout, null, () => undefined);
 }
 
 /** Where log files go and how many are kept. */

@@ -1,8 +1,10 @@
-import { isSecretKey, redactDocuments, redactSecretValue, redactText } from './redact.js';
+import { isSecretKey, redactAndCut, redactDocuments, redactSecretValue } from './redact.js';
 
 const MAX_DEPTH = 6;
 const MAX_ITEMS = 100;
-const MAX_TEXT = 8192;
+/** Characters of a text. */
+export const MAX_TEXT = 8192;
+const MAX_KEY = 200;
 
 /**
  * A field's value as plain JSON, without secrets: long texts, deep trees and long lists are cut, bytes become their
@@ -10,7 +12,7 @@ const MAX_TEXT = 8192;
  */
 export function toLoggable(key: string, value: unknown, depth = 0): unknown {
   if (isSecretKey(key)) return redactSecretValue(value);
-  if (typeof value === 'string') return cut(redactText(value));
+  if (typeof value === 'string') return cut(value);
   if (typeof value === 'bigint') return value.toString();
   if (typeof value === 'function' || typeof value === 'symbol') return `[${typeof value}]`;
   if (typeof value !== 'object' || value === null) return value;
@@ -25,9 +27,10 @@ function objectToLoggable(value: object, depth: number): unknown {
   if (value instanceof Map) return objectToLoggable(Object.fromEntries(value), depth);
   if (Array.isArray(value) || value instanceof Set) return listToLoggable([...value], depth);
   const bsonType = (value as { _bsontype?: unknown })._bsontype;
-  if (typeof bsonType === 'string') return `[${bsonType}] ${cut(redactText(String(value)))}`;
+  if (typeof bsonType === 'string') return `[${bsonType}] ${cut(String(value))}`;
   const out: Record<string, unknown> = {};
-  for (const [key, item] of Object.entries(value).slice(0, MAX_ITEMS)) out[key] = toLoggable(key, item, depth + 1);
+  for (const [key, item] of Object.entries(value).slice(0, MAX_ITEMS))
+    out[key.slice(0, MAX_KEY)] = toLoggable(key.slice(0, MAX_KEY), item, depth + 1);
   return out;
 }
 
@@ -44,7 +47,7 @@ function errorToLoggable(error: Error, depth: number): unknown {
   const out: Record<string, unknown> = { name: error.name };
   if (typeof code === 'string' || typeof code === 'number') out['code'] = code;
   if (typeof codeName === 'string') out['codeName'] = codeName;
-  out['message'] = cut(redactText(fromServer ? redactDocuments(error.message) : error.message));
+  out['message'] = cut(fromServer ? redactDocuments(error.message) : error.message);
   if (Array.isArray(violations) && violations.length > 0) out['violations'] = listToLoggable(violations, depth + 1);
   if (isFilledObject(metadata)) out['metadata'] = toLoggable('', metadata, depth + 1);
   if (isUnexpected(error, code) && error.stack !== undefined) out['stack'] = stackFrames(error.stack);
@@ -72,5 +75,5 @@ function stackFrames(stack: string): string[] {
 }
 
 function cut(text: string): string {
-  return text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}… (${text.length} characters)`;
+  return redactAndCut(text, MAX_TEXT);
 }

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from './clock.js';
-import { toLoggable } from './log-value.js';
-import { redactText } from './redact.js';
+import { MAX_TEXT, toLoggable } from './log-value.js';
+import { redactAndCut } from './redact.js';
 
 /** Severities, most talkative first; mongosync's `--verbosity` values. */
 export const LOG_LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL', 'PANIC'] as const;
@@ -110,7 +110,7 @@ class JsonLogger implements Logger {
       mongosyncID: mongosyncId,
       pid: process.pid,
       componentName: this.#component,
-      message: redactText(message),
+      message: redactAndCut(message, MAX_TEXT),
     };
     for (const [key, value] of Object.entries(fields ?? {})) {
       line[RESERVED.has(key) ? `_${key}` : key] = toLoggable(key, value);

@@ -2,8 +2,8 @@ import { type CatalogEntry, listCollections, listDatabases } from '../cluster/ca
 import type { Cluster } from '../cluster/cluster.js';
 import { isCollated } from '../cluster/collection-spec.js';
 import { DocumentFilter, type DocumentFilterSpec } from '../cluster/document-filter.js';
-import { nsText } from '../cluster/namespace.js';
-import type { NamespaceFilterEntry } from '../cluster/namespace-filter.js';
+import { type Namespace, nsText } from '../cluster/namespace.js';
+import type { NamespaceFilter, NamespaceFilterEntry } from '../cluster/namespace-filter.js';
 import type { Scope } from '../cluster/scope.js';
 import { blocker, type Finding, warning } from './finding.js';
 import { listMigrated } from './places.js';
@@ -38,36 +38,74 @@ export async function checkNamedData(source: Cluster, options: NamedData, signal
 
 /** A misspelt name in a filter would go unnoticed as long as the other ones are right. */
 async function checkFilterEntries(source: Cluster, scope: Scope, signal: AbortSignal): Promise<Finding[]> {
-  const databases = await listDatabases(source, signal);
-  const known = new Map<string, readonly CatalogEntry[]>();
-  const namesSome = async (part: NamespaceFilterEntry): Promise<boolean> => {
-    const filter = scope.namedBy(part);
-    await filter.learn(
-      databases.map((db) => ({ db, coll: '' })),
-      signal,
-    );
-    for (const db of databases) {
-      if (!(await filter.includesSomeOf(db, signal))) continue;
-      const entries = known.get(db) ?? (await listCollections(source, db, signal));
-      known.set(db, entries);
-      const { collections } = part;
-      const candidates = entries
-        .map(({ ns }) => ns)
-        .filter(({ coll }) => collections[0] === undefined || collections.includes(coll));
-      await filter.learn(candidates, signal);
-      for (const ns of candidates) if (await filter.includes(ns, signal)) return true;
-    }
-    return false;
-  };
+  const catalog = new NamesOfSource(source, await listDatabases(source, signal), signal);
   const findings: Finding[] = [];
   for (const field of ['includeNamespaces', 'excludeNamespaces'] as const) {
     for (const [i, entry] of scope.entries[field].entries()) {
-      const missing: string[] = [];
-      for (const part of partsOf(entry)) if (!(await namesSome(part))) missing.push(partText(part));
+      const missing = await missingParts(entry, scope, catalog, signal);
       if (missing.length > 0) findings.push(nothingNamed(`${field}[${i}]`, missing));
+      if (findings.length === MAX_NAMED) return findings;
     }
   }
   return findings;
+}
+
+/** The databases and collections there are. */
+class NamesOfSource {
+  readonly databases: readonly string[];
+  readonly #source: Cluster;
+  readonly #signal: AbortSignal;
+  readonly #known = new Map<string, readonly Namespace[]>();
+
+  constructor(source: Cluster, databases: readonly string[], signal: AbortSignal) {
+    this.databases = databases;
+    this.#source = source;
+    this.#signal = signal;
+  }
+
+  async of(db: string): Promise<readonly Namespace[]> {
+    const found = this.#known.get(db) ?? (await listCollections(this.#source, db, this.#signal)).map(({ ns }) => ns);
+    this.#known.set(db, found);
+    return found;
+  }
+}
+
+/** The parts of an entry that name nothing: its databases are looked through once, not once for each name. */
+async function missingParts(
+  entry: NamespaceFilterEntry,
+  scope: Scope,
+  catalog: NamesOfSource,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { collections, collectionsRegex, ...database } = entry;
+  const inDatabase = scope.namedBy({ ...database, collections: [] });
+  const candidates: Namespace[] = [];
+  if (entry.database === undefined) {
+    const asked = catalog.databases.map((db) => ({ db, coll: '' }));
+    await inDatabase.learn(asked, signal);
+  }
+  for (const db of catalog.databases) {
+    if (entry.database !== undefined && entry.database !== db) continue;
+    if (await inDatabase.includesSomeOf(db, signal)) for (const ns of await catalog.of(db)) candidates.push(ns);
+  }
+  const names = new Set(candidates.map(({ coll }) => coll));
+  const missing: string[] = [];
+  for (const part of partsOf(entry)) {
+    const [name] = part.collections;
+    const isThere = name === undefined ? await namesAny(scope.namedBy(part), candidates, signal) : names.has(name);
+    if (!isThere) missing.push(partText(part));
+  }
+  return missing;
+}
+
+async function namesAny(
+  filter: NamespaceFilter,
+  candidates: readonly Namespace[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  await filter.learn(candidates, signal);
+  for (const ns of candidates) if (await filter.includes(ns, signal)) return true;
+  return false;
 }
 
 /** An entry by the names and expressions in it, each of which may be wrong. */
@@ -96,17 +134,15 @@ function nothingNamed(field: string, missing: readonly string[]): Finding {
 }
 
 function checkRemap(remap: NamedData['namespaceRemap'], databases: readonly string[]): Finding[] {
-  return remap.flatMap(({ from }, i) =>
-    databases.includes(from)
-      ? []
-      : [
-          warning(
-            'RemapNotFound',
-            `namespaceRemap[${i}].from names a database that the source does not have, or that is not migrated: ${from}`,
-            'Correct the name if it is misspelt; nothing is wrong if it is yet to come.',
-            [from],
-          ),
-        ],
+  const known = new Set(databases);
+  const missing = [...remap.entries()].filter(([, { from }]) => !known.has(from)).slice(0, MAX_NAMED);
+  return missing.map(([i, { from }]) =>
+    warning(
+      'RemapNotFound',
+      `namespaceRemap[${i}].from names a database that the source does not have, or that is not migrated: ${from}`,
+      'Correct the name if it is misspelt; nothing is wrong if it is yet to come.',
+      [from],
+    ),
   );
 }
 

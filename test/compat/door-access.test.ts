@@ -1,3 +1,4 @@
+import * as http2 from 'node:http2';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import { status } from '@grpc/grpc-js';
@@ -329,6 +330,34 @@ timed('any Host will do where a token is needed, and only there; a foreign Origi
   assert.is(await ask({ clientCa: pem(ca) }), 403);
   assert.is(await ask({}), 403);
   assert.is(await ask({ authToken: TOKEN }, { origin: 'https://evil.example' }), 403);
+});
+
+timed('a refused call is over, also when its caller goes on sending', async () => {
+  await using locked = await lockedDoors({ authToken: TOKEN });
+  const session = http2.connect(`https://localhost:${locked.doors.grpcPort}`, { ca: pem(ca) });
+  try {
+    const headers = {
+      ':method': 'POST',
+      ':path': '/mongoferry.v1.SyncService/Start',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    };
+    const refused = Array.from({ length: 50 }, async () => {
+      const stream = session.request(headers, { endStream: false });
+      const answer = new Promise<unknown>((resolve) =>
+        stream.once('response', (fields) => resolve(fields['grpc-status'])),
+      );
+      const closed = new Promise((resolve) => stream.once('close', resolve));
+      stream.on('error', () => undefined);
+      stream.resume();
+      const code = await answer;
+      await closed;
+      return code;
+    });
+    assert.equal(new Set(await Promise.all(refused)), new Set(['16']));
+  } finally {
+    session.destroy();
+  }
 });
 
 timed('refused callers fill no log', async () => {

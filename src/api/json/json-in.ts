@@ -10,6 +10,7 @@ import {
 } from '@bufbuild/protobuf';
 import type { FieldViolation } from '../../errors.js';
 import { isJsonNonEmpty, isJsonRequired, shortEnumName } from '../descriptors.js';
+import { maxItems, tooManyItems } from '../limits.js';
 import { memberPath, Violations } from '../violations.js';
 
 /** A request that arrived as JSON: encoded without the parts that are wrong, and what is wrong. */
@@ -23,8 +24,7 @@ export interface JsonRequest {
  * what is right around them is still encoded, so that the checks of the content can add theirs. `null` stands for a
  * field that is not given. Source: docs/api.md; ts-proto's own fromJSON would let most of this pass.
  */
-export function encodeJsonRequest(type: DescMessage, value: JsonValue): JsonRequest {
-  const violations = new Violations();
+export function encodeJsonRequest(type: DescMessage, value: JsonValue, violations = new Violations()): JsonRequest {
   const clean = readMessage(type, value, '', violations) ?? {};
   return { bytes: toBinary(type, fromJson(type, clean)), violations: violations.all };
 }
@@ -41,7 +41,7 @@ function readMessage(
     violations.add(path, path === '' ? 'the body must be a JSON object' : `must be an object, not ${kindOf(value)}`);
     return undefined;
   }
-  const fields = new Map(type.fields.map((field) => [field.jsonName, field]));
+  const fields = fieldsOf(type);
   const clean: JsonObject = {};
   for (const [name, member] of Object.entries(value)) {
     const field = fields.get(name);
@@ -60,8 +60,20 @@ function readMessage(
   return clean;
 }
 
+const fieldsByType = new WeakMap<DescMessage, ReadonlyMap<string, DescField>>();
+
+function fieldsOf(type: DescMessage): ReadonlyMap<string, DescField> {
+  const known = fieldsByType.get(type) ?? new Map(type.fields.map((field) => [field.jsonName, field]));
+  fieldsByType.set(type, known);
+  return known;
+}
+
+/** Longer than any field's name with as many underscores as it could have. */
+const MAX_FIELD_NAME = 100;
+
 function unknownField(name: string, fields: ReadonlyMap<string, DescField>): string {
-  const near = [...fields.keys()].find((known) => known.toLowerCase() === name.replaceAll('_', '').toLowerCase());
+  const plain = name.slice(0, MAX_FIELD_NAME).replaceAll('_', '').toLowerCase();
+  const near = [...fields.keys()].find((known) => known.toLowerCase() === plain);
   return near === undefined ? 'is not a known field' : `is not a known field; it is written "${near}"`;
 }
 
@@ -73,6 +85,10 @@ function readField(field: DescField, value: JsonValue, path: string, violations:
   }
   if (value.length === 0 && isJsonNonEmpty(field)) {
     violations.add(path, 'must not be empty; leave it out to mean all of them');
+  }
+  if (value.length > maxItems(field)) {
+    violations.add(path, tooManyItems(field));
+    return [];
   }
   const read = readerOf(field);
   return value.map((item, i) => read(item, `${path}[${i}]`, violations)).filter((item) => item !== undefined);

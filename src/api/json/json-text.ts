@@ -1,6 +1,7 @@
 import type { JsonValue } from '@bufbuild/protobuf';
 import type { FieldViolation } from '../../errors.js';
-import { memberPath } from '../violations.js';
+import { MAX_VALUES } from '../limits.js';
+import { memberPath, Violations } from '../violations.js';
 
 /** Deeper nesting than any request has; keeps hostile bodies off the stack and under the decoders' own limits. */
 const MAX_DEPTH = 30;
@@ -19,32 +20,36 @@ export class JsonSyntaxError extends Error {
 /**
  * Parses JSON as RFC 8259 has it, with one thing more and two things less: a comma before a closing bracket is
  * accepted, since the request bodies of mongosync's documentation have them; a name that stands twice in one object,
- * and the name `__proto__`, are violations, since one of two values would be lost silently.
+ * and the name `__proto__`, are violations, since one of two values would be lost silently. Violations name the field
+ * beneath `path`.
  *
- * Errors: JsonSyntaxError. Source: docs/api.md.
+ * Errors: JsonSyntaxError, also for more values than any request has. Source: docs/api.md.
  */
-export function parseJsonText(text: string): ParsedJson {
-  return new Parser(text).parse();
+export function parseJsonText(text: string, violations = new Violations(), path = ''): ParsedJson {
+  return new Parser(text, violations).parse(path);
 }
 
 class Parser {
   readonly #text: string;
-  readonly #violations: FieldViolation[] = [];
+  readonly #violations: Violations;
   #at = 0;
+  #values = 0;
 
-  constructor(text: string) {
+  constructor(text: string, violations: Violations) {
     this.#text = text;
+    this.#violations = violations;
   }
 
-  parse(): ParsedJson {
-    const value = this.#value('', 0);
+  parse(path: string): ParsedJson {
+    const value = this.#value(path, 0);
     this.#skipSpace();
     if (this.#at < this.#text.length) this.#fail('there is text after the end of the value');
-    return { value, violations: this.#violations };
+    return { value, violations: this.#violations.all };
   }
 
   #value(path: string, depth: number): JsonValue {
     if (depth > MAX_DEPTH) this.#fail(`it is nested deeper than ${MAX_DEPTH} levels`);
+    if (++this.#values > MAX_VALUES) this.#fail(`it holds more than ${MAX_VALUES} values`);
     this.#skipSpace();
     switch (this.#text[this.#at]) {
       case '{':
@@ -71,8 +76,8 @@ class Parser {
       if (this.#text[this.#at] !== ':') this.#fail('":" is expected');
       this.#at++;
       const value = this.#value(field, depth + 1);
-      if (name === '__proto__') this.#violations.push({ field, description: 'is not a permitted name' });
-      else if (Object.hasOwn(members, name)) this.#violations.push({ field, description: 'is given more than once' });
+      if (name === '__proto__') this.#violations.add(field, 'is not a permitted name');
+      else if (Object.hasOwn(members, name)) this.#violations.add(field, 'is given more than once');
       else members[name] = value;
       this.#separator('}');
     }
@@ -148,8 +153,13 @@ class Parser {
   }
 
   #fail(problem: string): never {
-    const before = this.#text.slice(0, this.#at).split('\n');
-    const column = (before.at(-1)?.length ?? 0) + 1;
-    throw new JsonSyntaxError(`the body is not valid JSON: ${problem}, at line ${before.length}, column ${column}`);
+    let line = 1;
+    let start = 0;
+    for (let at = this.#text.indexOf('\n'); at >= 0 && at < this.#at; at = this.#text.indexOf('\n', start)) {
+      line++;
+      start = at + 1;
+    }
+    const column = this.#at - start + 1;
+    throw new JsonSyntaxError(`the body is not valid JSON: ${problem}, at line ${line}, column ${column}`);
   }
 }

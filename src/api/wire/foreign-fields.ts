@@ -1,18 +1,25 @@
 import { type DescField, type DescMessage, ScalarType } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
+import { MAX_VALUES, maxItems, tooManyItems } from '../limits.js';
 import { memberPath, type Violations } from '../violations.js';
 
 /** As deep as the decoders go. */
 const MAX_DEPTH = 100;
 
+/** A message of so many fields that it is not looked at any further. */
+export class TooManyFields extends Error {
+  override readonly name = 'TooManyFields';
+}
+
 /**
  * Finds what a decoder would drop from an encoded request: fields that this server does not know, because the client is
  * newer or wrong, and the map key `__proto__`. Were they ignored, so would be the filter they may stand for.
  *
- * Errors: throws when the bytes are no encoded message.
+ * Errors: TooManyFields; another error when the bytes are no encoded message.
  */
 export function findForeignFields(type: DescMessage, bytes: Uint8Array, violations: Violations): void {
-  scan({ type, reader: new BinaryReader(bytes), end: bytes.byteLength, path: '', depth: 0 }, violations);
+  const reader = new BinaryReader(bytes);
+  scan({ type, reader, end: bytes.byteLength, path: '', depth: 0, left: { fields: MAX_VALUES } }, violations);
 }
 
 interface Scan {
@@ -22,14 +29,29 @@ interface Scan {
   readonly end: number;
   readonly path: string;
   readonly depth: number;
+  /** How many fields more there may be in the whole request. */
+  readonly left: { fields: number };
+}
+
+function countField({ left }: Pick<Scan, 'left'>): void {
+  if (left.fields-- <= 0) throw new TooManyFields(`the request holds more than ${MAX_VALUES} values`);
+}
+
+const fieldsByType = new WeakMap<DescMessage, ReadonlyMap<number, DescField>>();
+
+function fieldsOf(type: DescMessage): ReadonlyMap<number, DescField> {
+  const known = fieldsByType.get(type) ?? new Map(type.fields.map((field) => [field.number, field]));
+  fieldsByType.set(type, known);
+  return known;
 }
 
 function scan(at: Scan, violations: Violations): void {
-  const { type, reader, end, path, depth } = at;
+  const { type, reader, end, path, depth, left } = at;
   if (depth > MAX_DEPTH) throw new Error('nested too deep');
-  const fields = new Map(type.fields.map((field) => [field.number, field]));
+  const fields = fieldsOf(type);
   const counts = new Map<number, number>();
   while (reader.pos < end) {
+    countField(at);
     const [number, wireType] = reader.tag();
     const field = fields.get(number);
     if (field === undefined || !wireTypesOf(field).includes(wireType)) {
@@ -40,7 +62,12 @@ function scan(at: Scan, violations: Violations): void {
     const index = counts.get(number) ?? 0;
     counts.set(number, index + 1);
     const name = memberPath(path, field.jsonName);
-    const inner = { reader, path: field.fieldKind === 'list' ? `${name}[${index}]` : name, depth: depth + 1 };
+    if (field.fieldKind === 'list' && index >= maxItems(field)) {
+      violations.add(name, tooManyItems(field));
+      reader.skip(wireType, number);
+      continue;
+    }
+    const inner = { reader, left, path: field.fieldKind === 'list' ? `${name}[${index}]` : name, depth: depth + 1 };
     if (field.fieldKind === 'map') scanMapEntry({ ...inner, field }, violations);
     else if (field.message === undefined) reader.skip(wireType, number);
     else scan({ ...inner, type: field.message, end: endOfNext(reader) }, violations);
@@ -53,17 +80,18 @@ interface EntryScan extends Omit<Scan, 'type' | 'end'> {
 }
 
 function scanMapEntry(at: EntryScan, violations: Violations): void {
-  const { reader, field, path, depth } = at;
+  const { reader, field, path, depth, left } = at;
   const end = endOfNext(reader);
   let keyPath = memberPath(path, '');
   while (reader.pos < end) {
+    countField(at);
     const [number, wireType] = reader.tag();
     if (number === 1 && wireType === WireType.LengthDelimited) {
       const key = reader.string();
       keyPath = memberPath(path, key);
       if (key === '__proto__') violations.add(keyPath, 'is not a permitted name');
     } else if (number === 2 && wireType === WireType.LengthDelimited && field.message !== undefined) {
-      scan({ type: field.message, reader, end: endOfNext(reader), path: keyPath, depth: depth + 1 }, violations);
+      scan({ type: field.message, reader, end: endOfNext(reader), path: keyPath, depth: depth + 1, left }, violations);
     } else reader.skip(wireType, number);
   }
 }

@@ -1,14 +1,13 @@
-import type { FieldViolation } from '../../errors.js';
 import { invalidRequest } from '../../errors.js';
 import { messageType } from '../descriptors.js';
 import { Violations } from '../violations.js';
-import { findForeignFields } from './foreign-fields.js';
+import { findForeignFields, TooManyFields } from './foreign-fields.js';
 
 /** A request as a front door hands it in. */
 export interface EncodedRequest {
   readonly bytes: Uint8Array;
-  /** What the front door found wrong already; reported together with what is found later. */
-  readonly violations: readonly FieldViolation[];
+  /** What the front door found wrong already; what is found later is added to it. Default: nothing. */
+  readonly violations?: Violations;
 }
 
 /** A decoded request, with the violations so far; the caller adds its own and then calls `throwIfAny`. */
@@ -26,14 +25,15 @@ export function decodeRequest<T>(
   codec: { decode(bytes: Uint8Array): T },
   request: EncodedRequest,
 ): DecodedRequest<T> {
-  const violations = new Violations(request.violations);
+  const violations = request.violations ?? new Violations();
   try {
     findForeignFields(messageType(fullName), request.bytes, violations);
     return { message: codec.decode(request.bytes), violations };
   } catch (error) {
+    if (error instanceof TooManyFields) throw invalidRequest([{ field: '', description: error.message }]);
     const isTooLarge = error instanceof Error && error.message.includes('MAX_SAFE_INTEGER');
     violations.add('', isTooLarge ? 'holds an integer beyond 2^53' : `is not an encoded ${fullName}`);
-    throw invalidRequest(violations.all);
+    throw violations.toError();
   }
 }
 

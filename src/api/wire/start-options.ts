@@ -16,6 +16,7 @@ import {
   type ShardKeyField,
   type StartOptions,
 } from '../../migration/options.js';
+import { MAX_PATTERN_BYTES, MAX_REGEXES, MAX_TEXT } from '../limits.js';
 import { memberPath, type Violations } from '../violations.js';
 import { checkMatchValues } from './match-values.js';
 
@@ -42,8 +43,22 @@ export function readStartOptions(request: StartRequest, prefix: string, violatio
     ...given('documentFilter', readDocumentFilter(request, at('documentFilter'), violations)),
     ...given('skipDiskSpaceCheck', request.skipDiskSpaceCheck),
   };
+  checkRegexCount(options, at, violations);
   addRuleViolations(options, prefix, violations);
   return options;
+}
+
+/** Of both lists together; named is the one in which there are too many. */
+function checkRegexCount(options: StartOptions, at: (field: string) => string, violations: Violations): void {
+  let count = 0;
+  for (const field of ['includeNamespaces', 'excludeNamespaces'] as const) {
+    for (const { databaseRegex, collectionsRegex } of options[field])
+      count += Number(databaseRegex !== undefined) + Number(collectionsRegex !== undefined);
+    if (count > MAX_REGEXES) {
+      violations.add(at(field), `has more than ${MAX_REGEXES} regular expressions; join them with "|"`);
+      return;
+    }
+  }
 }
 
 /** The rules between options are the migration's; asked here too, so that one answer names every problem. */
@@ -74,7 +89,7 @@ function readFilterEntry(entry: NamespaceFilter, path: string, violations: Viola
   if (entry.database !== undefined && entry.databaseRegex !== undefined) {
     violations.add(path, 'must not have both database and databaseRegex');
   }
-  if (entry.database === '') violations.add(`${path}.database`, 'must not be empty');
+  checkText(entry.database, `${path}.database`, violations);
   checkNames(entry.collections, `${path}.collections`, violations);
   return {
     collections: entry.collections,
@@ -93,6 +108,8 @@ function readFilterEntry(entry: NamespaceFilter, path: string, violations: Viola
 function readRegex(regex: RegexPattern, path: string, violations: Violations): RegexOption {
   const options = regex.options ?? '';
   if (regex.pattern === '') violations.add(`${path}.pattern`, 'must not be empty');
+  if (Buffer.byteLength(regex.pattern) > MAX_PATTERN_BYTES)
+    violations.add(`${path}.pattern`, `must not be longer than ${MAX_PATTERN_BYTES} bytes`);
   if (regex.pattern.includes('\0')) violations.add(`${path}.pattern`, 'must not hold a null character');
   if (!/^[imsx]*$/.test(options)) violations.add(`${path}.options`, 'may only hold i, m, s and x');
   return { pattern: regex.pattern, options };
@@ -104,14 +121,22 @@ function readNaturalOrderEntry(
   violations: Violations,
 ): StartOptions['copyInNaturalOrder'][number] {
   if (entry.database === '') violations.add(`${path}.database`, 'is required; "." means every database');
+  checkText(entry.database, `${path}.database`, violations);
   checkNames(entry.collections, `${path}.collections`, violations);
   return { database: entry.database, collections: entry.collections };
 }
 
 function checkNames(names: readonly string[], path: string, violations: Violations): void {
   for (const [i, name] of names.entries()) {
-    if (name === '') violations.add(`${path}[${i}]`, 'must not be empty');
+    checkText(name, `${path}[${i}]`, violations);
   }
+}
+
+/** A name that is given. */
+function checkText(text: string | undefined, path: string, violations: Violations): void {
+  if (text === '') violations.add(path, 'must not be empty');
+  if (text !== undefined && text.length > MAX_TEXT)
+    violations.add(path, `must not be longer than ${MAX_TEXT} characters`);
 }
 
 function readRemapEntry(
@@ -121,6 +146,7 @@ function readRemapEntry(
 ): StartOptions['namespaceRemap'][number] {
   const database = (side: DatabaseName | undefined, name: string): string => {
     if (!side?.database) violations.add(`${path}.${name}.database`, 'is required');
+    checkText(side?.database, `${path}.${name}.database`, violations);
     return side?.database ?? '';
   };
   return { from: database(entry.from, 'from'), to: database(entry.to, 'to') };
@@ -184,6 +210,7 @@ function readDocumentFilter(
   const filter = request.documentFilter;
   if (filter === undefined) return undefined;
   if (filter.field === '') violations.add(`${path}.field`, 'is required');
+  checkText(filter.field, `${path}.field`, violations);
   if (/[.$\0]/.test(filter.field)) violations.add(`${path}.field`, 'must be a top-level field, without "." and "$"');
   const values: readonly unknown[] = filter.matchValues;
   if (values.length === 0) violations.add(`${path}.matchValues`, 'must hold at least one value');

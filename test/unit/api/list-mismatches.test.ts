@@ -25,9 +25,7 @@ async function pagesOf(lengths: readonly number[], pageSize: number): Promise<nu
   const pages: number[] = [];
   for (let pageToken = ''; ; ) {
     const bytes = ListMismatchesRequest.encode({ pageSize, pageToken }).finish();
-    const answer = ListMismatchesResponse.decode(
-      await listMismatches({ control, request: { bytes, violations: [] }, signal }),
-    );
+    const answer = ListMismatchesResponse.decode(await listMismatches({ control, request: { bytes }, signal }));
     pages.push(answer.mismatches.length);
     pageToken = answer.nextPageToken;
     if (pageToken === '') return pages;

@@ -22,8 +22,8 @@ const onlyInvalidRequest = (work: () => unknown): void => {
 test('any bytes are a request or an invalid one, never a crash', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
-      onlyInvalidRequest(() => readStartRequest({ bytes, violations: [] }));
-      onlyInvalidRequest(() => readProgressRequest({ bytes, violations: [] }));
+      onlyInvalidRequest(() => readStartRequest({ bytes }));
+      onlyInvalidRequest(() => readProgressRequest({ bytes }));
     }),
     { numRuns: 5000 },
   );
@@ -45,7 +45,7 @@ test('a good request with some bytes changed is a request or an invalid one', ()
     fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), fc.nat(good.length), (changes, length) => {
       const bytes = Uint8Array.from(good.subarray(0, length));
       for (const [at, byte] of changes) if (at < length) bytes[at] = byte;
-      onlyInvalidRequest(() => readStartRequest({ bytes, violations: [] }));
+      onlyInvalidRequest(() => readStartRequest({ bytes }));
     }),
     { numRuns: 5000 },
   );
@@ -64,7 +64,8 @@ test('any JSON is encoded, what is wrong in it left out', () => {
   }));
   fc.assert(
     fc.property(fc.constantFrom(...syncService.methods), value, (method, json) => {
-      const { bytes, violations } = encodeJsonRequest(method.input, json as JsonValue);
+      const violations = new Violations();
+      const { bytes } = encodeJsonRequest(method.input, json as JsonValue, violations);
       if (method.name === 'Start') onlyInvalidRequest(() => readStartRequest({ bytes, violations }));
     }),
     { numRuns: 3000 },

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { isSecretKey, redactDocuments, redactSecretValue, redactText } from '../../../src/lib/redact.js';
+import { isSecretKey, redactAndCut, redactDocuments, redactSecretValue, redactText } from '../../../src/lib/redact.js';
 
 const SECRET = 'hunter2';
 const leaking = [
@@ -73,6 +73,40 @@ test('cuts the documents out of a server message', () => {
   assert.not.match(redactDocuments('bad geo keys: { a: "}", b: "secret" }'), 'secret');
   assert.not.match(redactDocuments('in array [ "secret" ] of'), 'secret');
   assert.not.match(redactDocuments('never closed { secret: "x"'), 'secret');
+});
+
+test('takes time in proportion to the text, whatever it holds', () => {
+  const timeOf = (text: string): number => {
+    const began = performance.now();
+    redactText(text);
+    return performance.now() - began;
+  };
+  const length = 500_000;
+  const plain = timeOf('word '.repeat(length / 5));
+  for (const part of [
+    'a.',
+    'mongodb://',
+    'mongodb://a:',
+    'x://',
+    'dup key: {',
+    'Bearer ',
+    'password',
+    'password = ',
+    '?token=',
+  ]) {
+    const ms = timeOf(part.repeat(length / part.length));
+    assert.ok(ms < 50 * plain + 1000, `${part}: ${ms} ms, plain text ${plain} ms`);
+  }
+});
+
+test('a text that is cut shows no beginning of a secret', () => {
+  const cut = redactAndCut(
+    `${`mongodb://ann:${'p'.repeat(200)}@h `.repeat(50)}mongodb://ann:${SECRET.repeat(500)}@h`,
+    8192,
+  );
+  assert.not.match(cut, SECRET);
+  assert.ok(cut.length < 8300);
+  assert.is(redactAndCut('x'.repeat(9000), 8192), `${'x'.repeat(8192)}… (9000 characters)`);
 });
 
 test.run();
