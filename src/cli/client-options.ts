@@ -28,7 +28,7 @@ const CLIENT_FLAGS: readonly ClientFlag[] = [
   {
     name: 'output',
     flags: '--output <FORMAT>',
-    help: 'how to print: text or json (default: text)',
+    help: 'how to print (default: text)',
     variable: 'MONGOFERRY_OUTPUT',
   },
   {
@@ -70,9 +70,14 @@ const OF_THE_SERVER = ['port', 'grpcPort', 'bindIp'];
 /** Adds the options to a client command. */
 export function addClientFlags(command: Command): Command {
   for (const { flags, help, variable } of CLIENT_FLAGS)
-    command.addOption(new Option(flags, `${help} (env: ${variable})`));
+    command.addOption(optionOf(flags, `${help} (env: ${variable})`));
   for (const name of OF_THE_SERVER) command.addOption(new Option(`--${name} <VALUE>`).hideHelp());
   return command;
+}
+
+function optionOf(flags: string, help: string): Option {
+  const option = new Option(flags, help);
+  return flags.startsWith('--output') ? option.choices(OUTPUTS) : option;
 }
 
 /**

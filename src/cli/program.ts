@@ -49,7 +49,7 @@ const BOOLEAN_FLAGS: ReadonlySet<string> = new Set(
   ),
 );
 
-function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promise<void>): Command {
+function buildProgram(io: Io, run: Run): Command {
   const program = new Command('mongoferry')
     .description('Migrates one live MongoDB cluster to another. Without a command it runs the server.')
     .version(VERSION, '--version')
@@ -64,6 +64,15 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
       if (word !== undefined) command.error(unknownCommand(word, program));
       await run(serve)(values);
     });
+  addServerCommands(program, run);
+  addClientCommands(program, run);
+  return program;
+}
+
+type Run = (action: Action) => (values: Values) => Promise<void>;
+
+/** What runs with the server's options: the server, and what talks to the clusters by itself. */
+function addServerCommands(program: Command, run: Run): void {
   addServerFlags(program);
   addServerFlags(subcommand(program, 'serve', 'run the server (also what happens without a command)')).action(
     // A unit file may name the flags before the command.
@@ -77,6 +86,18 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
   addServerFlags(addRequestFlags(verifying, VERIFY_FLAGS), ['cluster0', 'cluster1', 'config', 'loadLevel']).action(
     async (values: Values) => await run(verify)({ ...program.opts(), ...values }),
   );
+  const cleaning = subcommand(
+    program,
+    'cleanup',
+    'drop what a committed migration has stored on the destination; it cannot be reversed afterwards',
+  ).option('--yes', 'do not ask');
+  addServerFlags(cleaning, ['cluster0', 'cluster1', 'config', 'migrationName']).action(
+    async (values: Values) => await run(cleanup)({ ...program.opts(), ...values }),
+  );
+}
+
+/** What talks to a server. */
+function addClientCommands(program: Command, run: Run): void {
   const client = (name: string, help: string) => addClientFlags(subcommand(program, name, help));
   addStartFlags(client('check', 'examine both clusters for what would stop a migration; changes nothing')).action(
     run(clientAction(program, runCheck)),
@@ -100,15 +121,6 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
   client('repair', 'copy documents that differ from the source again')
     .option('--id <ID...>', 'only these, by the id that mismatches tells; default: all')
     .action(run(clientAction(program, runRepair)));
-  const cleaning = subcommand(
-    program,
-    'cleanup',
-    'drop what a committed migration has stored on the destination; it cannot be reversed afterwards',
-  ).option('--yes', 'do not ask');
-  addServerFlags(cleaning, ['cluster0', 'cluster1', 'config', 'migrationName']).action(
-    async (values: Values) => await run(cleanup)({ ...program.opts(), ...values }),
-  );
-  return program;
 }
 
 function unknownCommand(word: string, program: Command): string {
@@ -174,8 +186,8 @@ function addStartFlags(command: Command): Command {
 
 function addRequestFlags(command: Command, flags: readonly StartFlag[]): Command {
   for (const flag of flags) command.addOption(optionOf(flag));
-  command.option('--include <DB[.COLLECTION]...>', 'migrate only these databases and collections; added to the others');
-  command.option('--exclude <DB[.COLLECTION]...>', 'do not migrate these databases and collections');
+  command.option('--include <NAMESPACE...>', 'migrate only these: a database or DATABASE.COLLECTION each');
+  command.option('--exclude <NAMESPACE...>', 'do not migrate these: a database or DATABASE.COLLECTION each');
   return command.option(
     '--file <FILE>',
     'JSON request as for POST /api/v1/start, "-" for standard input; flags replace its fields',

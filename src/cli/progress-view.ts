@@ -13,7 +13,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number, now:
   const barWidth = Math.max(10, Math.min(40, columns - 60));
   const failure = snapshot.details?.failure;
   const lines = [
-    headline(snapshot),
+    headline(snapshot, { forTerminal: true }),
     ...timeLine(snapshot, now),
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
@@ -31,7 +31,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number, now:
 /** A snapshot as one plain line, for pipes and log files. Pure; equal snapshots give equal lines. */
 export function progressLine(snapshot: ProgressSnapshot): string {
   const { collectionCopy, indexBuilding, verification, totalEventsApplied, warnings, details } = snapshot;
-  const parts = [headline(snapshot)];
+  const parts = [headline(snapshot, { forTerminal: false })];
   if (collectionCopy !== undefined) {
     const { estimatedCopiedBytes: copied, estimatedTotalBytes: total } = collectionCopy;
     parts.push(
@@ -51,22 +51,19 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   return parts.join(' | ');
 }
 
-function headline({
-  state,
-  info,
-  ceaStage,
-  lagTimeSeconds,
-  canCommit,
-  canWrite,
-  directionMapping,
-}: ProgressSnapshot): string {
-  const parts = [state];
-  if (lagTimeSeconds !== undefined) parts.push(`lag ${duration(lagTimeSeconds)}`);
-  if (canCommit) parts.push('can commit');
-  if (canWrite) parts.push('can write');
-  if (info !== undefined) parts.push(ceaStage === undefined ? info : `${info} (${ceaStage})`);
-  if (directionMapping !== undefined) parts.push(`${directionMapping.source} to ${directionMapping.destination}`);
-  return parts.join(', ');
+/** The state, what it is at, and how it stands. On a terminal what may be cut off stands last. */
+function headline(snapshot: ProgressSnapshot, { forTerminal }: { readonly forTerminal: boolean }): string {
+  const { state, info, ceaStage, lagTimeSeconds, canCommit, canWrite, directionMapping } = snapshot;
+  const stage = info === undefined ? [] : [ceaStage === undefined ? info : `${info} (${ceaStage})`];
+  const clusters =
+    directionMapping === undefined ? [] : [`${directionMapping.source} to ${directionMapping.destination}`];
+  const standing = [
+    ...(lagTimeSeconds === undefined ? [] : [`lag ${duration(lagTimeSeconds)}`]),
+    ...(canCommit ? ['can commit'] : []),
+    ...(canWrite ? ['can write'] : []),
+  ];
+  const parts = forTerminal ? [...standing, ...stage, ...clusters] : [...stage, ...clusters, ...standing];
+  return [state, ...parts].join(', ');
 }
 
 /** How long it has taken, and how long the phases will take whose end can be told. */

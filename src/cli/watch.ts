@@ -84,22 +84,27 @@ const BEFORE_COMMIT = new Set(['INITIALIZING', 'RUNNING', 'PAUSED']);
 
 /**
  * The snapshots of a server, also when it is started anew meanwhile: the migration goes on then, and so does who watches
- * it. Errors: CallError at once when there was no answer yet, and when there is none for five minutes.
+ * it. Errors: CallError at once when there was no answer yet, when there is none for five minutes, and when a server that
+ * is there breaks off again and again.
  */
 async function* snapshots(options: ClientOptions, follow: boolean, io: Io): AsyncGenerator<ProgressSnapshot> {
   let lastMs: number | undefined;
-  let isTold = false;
+  let breaks = 0;
   for (;;) {
+    const beganMs = performance.now();
+    let isAnswered = false;
     try {
       yield* withEach(options, follow, () => {
         lastMs = performance.now();
-        isTold = false;
+        isAnswered = true;
       });
       return;
     } catch (error) {
-      if (!isAway(error) || lastMs === undefined || performance.now() - lastMs > RECONNECT_LIMIT_MS) throw error;
-      if (!isTold) io.err(`mongoferry: ${options.target} does not answer; trying again\n`);
-      isTold = true;
+      const now = performance.now();
+      if (isAnswered) breaks = now - beganMs < BRIEF_MS ? breaks + 1 : 1;
+      const isOver = lastMs === undefined || now - lastMs > RECONNECT_LIMIT_MS || breaks >= MAX_BREAKS;
+      if (!isAway(error) || isOver) throw error;
+      if (isAnswered) io.err(`mongoferry: ${options.target} does not answer; trying again\n`);
       await sleep(RECONNECT_MS);
     }
   }
@@ -107,6 +112,9 @@ async function* snapshots(options: ClientOptions, follow: boolean, io: Io): Asyn
 
 const RECONNECT_MS = 500;
 const RECONNECT_LIMIT_MS = 300_000;
+/** A stream that breaks off so soon, and so often in a row, is no server that was started anew. */
+const BRIEF_MS = 2000;
+const MAX_BREAKS = 3;
 
 async function* withEach(
   options: ClientOptions,
