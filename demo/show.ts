@@ -16,7 +16,7 @@ export class LiveProgress {
   #lastLineAt = Number.NEGATIVE_INFINITY;
 
   show(snapshot: ProgressSnapshot): void {
-    if (terminal) this.#draw(progressScreen(snapshot, process.stdout.columns ?? 80));
+    if (terminal) this.#draw(progressScreen(snapshot, process.stdout.columns ?? 80, new Date()));
     else if (performance.now() - this.#lastLineAt >= 1000) {
       this.#lastLineAt = performance.now();
       say(progressLine(snapshot));

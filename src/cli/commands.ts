@@ -5,7 +5,7 @@ import { findingsTable } from './findings-table.js';
 import type { Io } from './io.js';
 import { mismatchLine, toJsonLine } from './json-line.js';
 import { readStartRequest } from './start-request.js';
-import { type WaitedStates, waitForState } from './watch.js';
+import { type WaitedStates, waitForState, waitUntilReady } from './watch.js';
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -22,8 +22,11 @@ export async function runCheck(options: ClientOptions, values: Values, io: Io): 
 /** `start`: begins the migration. */
 export async function runStart(options: ClientOptions, values: Values, io: Io): Promise<number> {
   const request = await readStartRequest(values, io);
-  return await act(options, io, 'started', (client, done) => client.start(request, done));
+  return await act(options, io, `started\n${NEXT}`, (client, done) => client.start(request, done));
 }
+
+const NEXT = `Follow it with: mongoferry progress --watch
+Once it says "can commit", stop what writes to the source and run: mongoferry commit --wait`;
 
 /** `pause`. */
 export async function runPause(options: ClientOptions, _values: Values, io: Io): Promise<number> {
@@ -35,8 +38,12 @@ export async function runResume(options: ClientOptions, _values: Values, io: Io)
   return await act(options, io, 'resumed', (client, done) => client.resume({}, done));
 }
 
-/** `commit`: with `--wait` ends when the migration is committed. */
+/** `commit`: with `--when-ready` waits until it is permitted; with `--wait` ends when the migration is committed. */
 export async function runCommit(options: ClientOptions, values: Values, io: Io): Promise<number> {
+  if (values['whenReady'] === true) {
+    const isReady = await waitUntilReady(options, io);
+    if (isReady !== CliExit.ok) return isReady;
+  }
   const call: UnaryCall<unknown> = (client, done) => client.commit({}, done);
   return values['wait'] === true
     ? await actAndWait(options, io, { goal: 'COMMITTED', givenUp: 'RUNNING' }, call)
@@ -91,8 +98,6 @@ async function actAndWait(
   states: WaitedStates,
   call: UnaryCall<unknown>,
 ): Promise<number> {
-  return await withConnection(options, async (connection) => {
-    await connection.unary(call);
-    return await waitForState(connection, states, options, io);
-  });
+  await withConnection(options, (connection) => connection.unary(call));
+  return await waitForState(states, options, io);
 }

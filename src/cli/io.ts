@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { createInterface } from 'node:readline/promises';
 import { text } from 'node:stream/consumers';
 import type { ReadFile } from '../config-sources.js';
 
@@ -14,6 +15,8 @@ export interface Io {
   readonly readFile: ReadFile;
   /** Standard input to its end. */
   readStdin(): Promise<string>;
+  /** Puts a question on the terminal and resolves with the line that is typed; undefined where there is no terminal. */
+  readonly ask: ((question: string) => Promise<string>) | undefined;
 }
 
 /** Thrown by `out` once nobody reads standard output any more, as after `mongoferry progress --watch | head -1`. */
@@ -42,5 +45,15 @@ export function processIo(): Io {
     },
     readFile: (path) => fs.readFileSync(path, 'utf8'),
     readStdin: () => text(process.stdin),
+    ask: process.stdin.isTTY && process.stderr.isTTY ? askOnTerminal : undefined,
   };
+}
+
+async function askOnTerminal(question: string): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await terminal.question(question);
+  } finally {
+    terminal.close();
+  }
 }

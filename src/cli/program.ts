@@ -1,10 +1,11 @@
 import { Command, CommanderError, Option } from 'commander';
-import { envNameOf, FLAGS, type Flag, type FlagName } from '../config-flags.js';
+import { FLAGS, type Flag, type FlagName } from '../config-flags.js';
 import { releaseSignals } from '../lib/process-signals.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';
 import type { ClientOptions } from './client.js';
-import { readClientCredentials } from './client-credentials.js';
+import { addClientFlags, readClientOptions } from './client-options.js';
+import { closestWord } from './closest-word.js';
 import {
   runCheck,
   runCommit,
@@ -48,19 +49,30 @@ const BOOLEAN_FLAGS: ReadonlySet<string> = new Set(
   ),
 );
 
-function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promise<void>): Command {
+function buildProgram(io: Io, run: Run): Command {
   const program = new Command('mongoferry')
     .description('Migrates one live MongoDB cluster to another. Without a command it runs the server.')
     .version(VERSION, '-v, --version')
     .enablePositionalOptions()
+    .helpCommand('help [COMMAND]', 'show this list, or what a command takes')
+    .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) })
     .allowExcessArguments(true)
     .action(async (values: Values, command: Command) => {
       const [word] = command.args;
-      if (word !== undefined) command.error(`error: unknown command '${word}'; see mongoferry --help`);
+      if (word !== undefined) command.error(unknownCommand(word, program));
       await run(serve)(values);
     });
+  addServerCommands(program, run);
+  addClientCommands(program, run);
+  return program;
+}
+
+type Run = (action: Action) => (values: Values) => Promise<void>;
+
+/** What runs with the server's options: the server, and what talks to the clusters by itself. */
+function addServerCommands(program: Command, run: Run): void {
   addServerFlags(program);
   addServerFlags(subcommand(program, 'serve', 'run the server (also what happens without a command)')).action(
     // A unit file may name the flags before the command.
@@ -74,29 +86,50 @@ function buildProgram(io: Io, run: (action: Action) => (values: Values) => Promi
   addServerFlags(addRequestFlags(verifying, VERIFY_FLAGS), ['cluster0', 'cluster1', 'config', 'loadLevel']).action(
     async (values: Values) => await run(verify)({ ...program.opts(), ...values }),
   );
+  const cleaning = subcommand(
+    program,
+    'cleanup',
+    'drop what a committed migration has stored on the destination; it cannot be reversed afterwards',
+  ).option('--yes', 'do not ask');
+  addServerFlags(cleaning, ['cluster0', 'cluster1', 'config', 'migrationName']).action(
+    async (values: Values) => await run(cleanup)({ ...program.opts(), ...values }),
+  );
+}
+
+/** What talks to a server. */
+function addClientCommands(program: Command, run: Run): void {
   const client = (name: string, help: string) => addClientFlags(subcommand(program, name, help));
   addStartFlags(client('check', 'examine both clusters for what would stop a migration; changes nothing')).action(
-    run(clientAction(runCheck)),
+    run(clientAction(program, runCheck)),
   );
-  addStartFlags(client('start', 'begin the migration')).action(run(clientAction(runStart)));
+  addStartFlags(client('start', 'begin the migration')).action(run(clientAction(program, runStart)));
   client('progress', 'show where the migration stands')
     .option('--watch', 'follow it until it is committed')
-    .action(run(clientAction(runProgress)));
-  client('pause', 'stop reading and writing, keeping all progress').action(run(clientAction(runPause)));
-  client('resume', 'go on after a pause').action(run(clientAction(runResume)));
+    .action(run(clientAction(program, runProgress)));
+  client('pause', 'stop reading and writing, keeping all progress').action(run(clientAction(program, runPause)));
+  client('resume', 'go on after a pause').action(run(clientAction(program, runResume)));
   client('commit', 'apply what is left and hand the destination over')
+    .option('--when-ready', 'wait until a commit is permitted, then commit')
     .option('--wait', 'wait until it is committed')
-    .action(run(clientAction(runCommit)));
+    .action(run(clientAction(program, runCommit)));
   client('reverse', 'turn a committed, reversible migration around')
     .option('--wait', 'wait until it runs in the other direction')
-    .action(run(clientAction(runReverse)));
+    .action(run(clientAction(program, runReverse)));
   client('mismatches', 'list the documents that differ, a JSON object per line').action(
-    run(clientAction(runMismatches)),
+    run(clientAction(program, runMismatches)),
   );
   client('repair', 'copy documents that differ from the source again')
     .option('--id <ID...>', 'only these, by the id that mismatches tells; default: all')
-    .action(run(clientAction(runRepair)));
-  return program;
+    .action(run(clientAction(program, runRepair)));
+}
+
+function unknownCommand(word: string, program: Command): string {
+  const meant = closestWord(
+    word,
+    program.commands.map((each) => each.name()),
+  );
+  const hint = meant === undefined ? 'see mongoferry help' : `did you mean ${meant}?`;
+  return `error: unknown command '${word}'; ${hint}`;
 }
 
 function subcommand(program: Command, name: string, help: string): Command {
@@ -115,14 +148,23 @@ const verify: Action = async (values, io) => {
   return await runVerify(values, io);
 };
 
-function clientAction(command: (options: ClientOptions, values: Values, io: Io) => Promise<number>): Action {
-  return async (values, io) => {
+const cleanup: Action = async (values, io) => {
+  releaseSignals();
+  const { runCleanup } = await import('./cleanup.js');
+  return await runCleanup(values, io);
+};
+
+type ClientCommand = (options: ClientOptions, values: Values, io: Io) => Promise<number>;
+
+/** `program`: its own flags may stand before the command. */
+function clientAction(program: Command, command: ClientCommand): Action {
+  return async (given, io) => {
     releaseSignals();
-    const output = values['output'] === 'json' ? 'json' : 'text';
+    let output: ClientOptions['output'] = given['output'] === 'json' ? 'json' : 'text';
     try {
-      const target = String(values['target']);
-      const credentials = readClientCredentials(values, target, io);
-      return await command({ target, output, credentials }, values, io);
+      const { options, values } = readClientOptions(given, program.opts(), io);
+      output = options.output;
+      return await command(options, values, io);
     } catch (error) {
       return reportError(error, io, output);
     }
@@ -144,43 +186,12 @@ function addStartFlags(command: Command): Command {
 
 function addRequestFlags(command: Command, flags: readonly StartFlag[]): Command {
   for (const flag of flags) command.addOption(optionOf(flag));
+  command.option('--include <NAMESPACE...>', 'migrate only these: a database or DATABASE.COLLECTION each');
+  command.option('--exclude <NAMESPACE...>', 'do not migrate these: a database or DATABASE.COLLECTION each');
   return command.option(
     '--file <FILE>',
     'JSON request as for POST /api/v1/start, "-" for standard input; flags replace its fields',
   );
-}
-
-function addClientFlags(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--target <HOST:PORT>', "the server's gRPC address")
-        .default('localhost:27183')
-        .env('MONGOFERRY_TARGET'),
-    )
-    .addOption(
-      new Option('--output <FORMAT>', 'how to print')
-        .choices(['text', 'json'])
-        .default('text')
-        .env('MONGOFERRY_OUTPUT'),
-    )
-    .addOption(
-      new Option('--tls [BOOL]', 'use TLS, with the well-known authorities unless there is a tlsCAFile').env(
-        'MONGOFERRY_TLS',
-      ),
-    )
-    .addOption(envOption('tlsCAFile', "PEM with the authority of the server's certificate; switches TLS on"))
-    .addOption(envOption('tlsCertificateKeyFile', 'PEM with a client certificate and its key; switches TLS on'))
-    .addOption(envOption('authTokenFile', "file with the server's token"))
-    .addOption(
-      new Option('--allowInsecure [BOOL]', 'send the token to another machine in plain text').env(
-        envNameOf('allowInsecure'),
-      ),
-    );
-}
-
-/** A file's option that the server has, too: one environment serves both. */
-function envOption(name: FlagName, help: string): Option {
-  return new Option(`--${name} <FILE>`, help).env(envNameOf(name));
 }
 
 function optionOf({

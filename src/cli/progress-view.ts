@@ -5,12 +5,16 @@ const BUSIEST = 5;
 const MAX_NAME = 40;
 const label = (text: string): string => text.padEnd(9);
 
-/** A snapshot as lines for a terminal of `columns` characters: a bar per phase, then the busiest namespaces. Pure. */
-export function progressScreen(snapshot: ProgressSnapshot, columns: number): string[] {
+/**
+ * A snapshot as lines for a terminal of `columns` characters: what matters most first, since what does not fit is cut; a
+ * bar per phase, then the busiest namespaces. `now` is for the time that has passed. Pure.
+ */
+export function progressScreen(snapshot: ProgressSnapshot, columns: number, now: Date): string[] {
   const barWidth = Math.max(10, Math.min(40, columns - 60));
   const failure = snapshot.details?.failure;
   const lines = [
-    headline(snapshot),
+    headline(snapshot, { forTerminal: true }),
+    ...timeLine(snapshot, now),
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
     ...verifyLine(snapshot, barWidth),
@@ -27,7 +31,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number): str
 /** A snapshot as one plain line, for pipes and log files. Pure; equal snapshots give equal lines. */
 export function progressLine(snapshot: ProgressSnapshot): string {
   const { state, collectionCopy, indexBuilding, verification, totalEventsApplied, warnings, details } = snapshot;
-  const parts = [headline(snapshot)];
+  const parts = [headline(snapshot, { forTerminal: false })];
   if (collectionCopy !== undefined) {
     const { estimatedCopiedBytes: copied, estimatedTotalBytes: total } = collectionCopy;
     parts.push(
@@ -48,22 +52,32 @@ export function progressLine(snapshot: ProgressSnapshot): string {
   return parts.join(' | ');
 }
 
-function headline({
-  state,
-  info,
-  ceaStage,
-  lagTimeSeconds,
-  canCommit,
-  canWrite,
-  directionMapping,
-}: ProgressSnapshot): string {
-  const parts = [state];
-  if (info !== undefined) parts.push(ceaStage === undefined ? info : `${info} (${ceaStage})`);
-  if (directionMapping !== undefined) parts.push(`${directionMapping.source} to ${directionMapping.destination}`);
-  if (lagTimeSeconds !== undefined) parts.push(`lag ${duration(lagTimeSeconds)}`);
-  if (canCommit) parts.push('can commit');
-  if (canWrite) parts.push('can write');
-  return parts.join(', ');
+/** The state, what it is at, and how it stands. On a terminal what may be cut off stands last. */
+function headline(snapshot: ProgressSnapshot, { forTerminal }: { readonly forTerminal: boolean }): string {
+  const { state, info, ceaStage, lagTimeSeconds, canCommit, canWrite, directionMapping } = snapshot;
+  const stage = info === undefined ? [] : [ceaStage === undefined ? info : `${info} (${ceaStage})`];
+  const clusters =
+    directionMapping === undefined ? [] : [`${directionMapping.source} to ${directionMapping.destination}`];
+  const standing = [
+    ...(lagTimeSeconds === undefined ? [] : [`lag ${duration(lagTimeSeconds)}`]),
+    ...(canCommit ? ['can commit'] : []),
+    ...(canWrite ? ['can write'] : []),
+  ];
+  const parts = forTerminal ? [...standing, ...stage, ...clusters] : [...stage, ...clusters, ...standing];
+  return [state, ...parts].join(', ');
+}
+
+/** How long it has taken, and how long the phases will take whose end can be told. */
+function timeLine(
+  { state, details, canWrite, estimatedSecondsToCeaCatchup: catchUp }: ProgressSnapshot,
+  now: Date,
+): string[] {
+  const startedAt = details?.startedAt;
+  if (startedAt === undefined || state === 'IDLE' || state === 'INITIALIZING' || canWrite) return [];
+  const elapsed = (now.getTime() - startedAt.getTime()) / 1000;
+  const copy = details?.copyRemainingSeconds;
+  const left = copy === undefined && catchUp === undefined ? undefined : (copy ?? 0) + (catchUp ?? 0);
+  return [`${label('time')} ${duration(elapsed)}${left === undefined ? '' : `, about ${duration(left)} left`}`];
 }
 
 function copyLine({ collectionCopy, details }: ProgressSnapshot, barWidth: number): string[] {

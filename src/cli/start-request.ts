@@ -20,6 +20,8 @@ export async function readStartRequest(values: Readonly<Record<string, unknown>>
     const value = typeof text === 'string' ? flagValue(flag, text, violations) : undefined;
     if (value !== undefined) body[flag.name] = value;
   }
+  addNamed(body, 'includeNamespaces', values['include']);
+  addNamed(body, 'excludeNamespaces', values['exclude']);
   body['source'] ??= body['destination'] === 'cluster0' ? 'cluster1' : 'cluster0';
   body['destination'] ??= body['source'] === 'cluster1' ? 'cluster0' : 'cluster1';
   const encoded = encodeJsonRequest(messageType('mongoferry.v1.StartRequest'), body);
@@ -37,6 +39,26 @@ function withOwnNames(body: JsonObject): JsonObject {
     result[Object.hasOwn(body, ownName) || Object.hasOwn(result, ownName) ? name : ownName] = value;
   }
   return result;
+}
+
+/** `shop` is a whole database, `shop.items` one collection: a database's name holds no dot. */
+function addNamed(body: JsonObject, field: string, names: unknown): void {
+  if (!Array.isArray(names)) return;
+  const byDatabase = new Map<string, string[] | undefined>();
+  for (const name of names as string[]) {
+    const dot = name.indexOf('.');
+    if (dot < 0) byDatabase.set(name, undefined);
+    else {
+      const database = name.slice(0, dot);
+      const known = byDatabase.has(database) ? byDatabase.get(database) : [];
+      byDatabase.set(database, known && [...known, name.slice(dot + 1)]);
+    }
+  }
+  const entries = [...byDatabase].map(([database, collections]) =>
+    collections === undefined ? { database } : { database, collections },
+  );
+  const earlier = body[field];
+  body[field] = [...(Array.isArray(earlier) ? earlier : []), ...entries];
 }
 
 async function readFileBody(path: unknown, io: Io, violations: FieldViolation[]): Promise<JsonObject> {

@@ -63,7 +63,7 @@ export async function runVerify(values: Readonly<Record<string, unknown>>, io: I
   }
 }
 
-const WANTED: ReadonlySet<string> = new Set([...START_FLAGS.map(({ name }) => name), 'file']);
+const WANTED: ReadonlySet<string> = new Set([...START_FLAGS.map(({ name }) => name), 'file', 'include', 'exclude']);
 
 /** The flags that `start` has too, and the process's own. */
 function split(values: Readonly<Record<string, unknown>>): [Record<string, unknown>, Record<string, unknown>] {

@@ -109,6 +109,12 @@ export class MetadataStore {
     }
   }
 
+  /** Removes all of it; the lease last, which permits it. */
+  async dropEverything(signal: AbortSignal): Promise<void> {
+    await this.dropAll(signal);
+    for (const name of ['numbers', 'lease']) await this.dropCollection(name, signal);
+  }
+
   async loadCheckpoint(signal: AbortSignal): Promise<CheckpointRecord | undefined> {
     const [doc] = await this.#documents.find('checkpoint', {}, signal);
     return doc === undefined ? undefined : toCheckpoint(doc);

@@ -20,7 +20,8 @@ for (const [command, text] of [
 ] as const) {
   test(`${command} calls the server and says so`, async () => {
     const { exitCode, out, err, calls } = await against({}, [command]);
-    assert.equal({ exitCode, out, err, calls }, { exitCode: 0, out: `${text}\n`, err: '', calls: [command] });
+    assert.equal({ exitCode, err, calls }, { exitCode: 0, err: '', calls: [command] });
+    assert.is(out.split('\n')[0], text);
   });
   test(`${command} --output json answers as the gateway does`, async () => {
     const { exitCode, out } = await against({}, [command, '--output', 'json']);
@@ -232,6 +233,94 @@ test('a commit and a reversal that the server gives up end the waiting with 1 an
   const reverse = [snapshot({ state: 'REVERSING' }), snapshot({ state: 'COMMITTED', warnings: because })];
   const second = await against({ snapshots: reverse }, ['reverse', '--wait']);
   assert.equal([second.exitCode, second.err], [1, `mongoferry: ${because[0]}\n`]);
+});
+
+test('start says what to do next', async () => {
+  const { out } = await against({}, ['start']);
+  assert.match(out, 'mongoferry progress --watch');
+  assert.match(out, 'mongoferry commit --wait');
+});
+
+test('commit --when-ready waits until a commit is permitted, and fails where there is nothing to commit', async () => {
+  const ready = await against({ snapshots: journey }, ['commit', '--when-ready']);
+  assert.equal([ready.exitCode, ready.calls], [0, ['progress', 'commit']]);
+  const over = await against({ snapshots: [snapshot({ state: 'COMMITTED' })] }, ['commit', '--when-ready']);
+  assert.equal([over.exitCode, over.calls], [1, ['progress']]);
+  assert.match(over.err, 'nothing to commit in state COMMITTED');
+});
+
+test('a mistyped command is asked back, and help is one', async () => {
+  for (const [typed, meant] of [
+    ['progres', 'progress'],
+    ['comit', 'commit'],
+    ['puase', 'pause'],
+  ] as const) {
+    const { exitCode, err } = await runWith([typed]);
+    assert.is(exitCode, 2);
+    assert.match(err, `unknown command '${typed}'; did you mean ${meant}?`);
+  }
+  assert.match((await runWith(['wibble'])).err, 'see mongoferry help');
+  const help = await runWith(['help']);
+  assert.is(help.exitCode, 0);
+  assert.match(help.out, 'commit');
+  assert.match((await runWith(['help', 'commit'])).out, '--when-ready');
+});
+
+test("a target without a port has the default one; the server's ports are refused, before the command and after it", async () => {
+  for (const target of ['localhost', '[::1]']) {
+    const { exitCode, err } = await runWith(['pause', '--target', target]);
+    assert.is(exitCode, 3);
+    assert.match(err, `no answer from a server at ${target}:27183`);
+  }
+  for (const argv of [
+    ['progress', '--port', '27182'],
+    ['--port', '27182', 'progress'],
+    ['pause', '--grpcPort', '1'],
+    ['--cluster0', 'mongodb://a', 'pause'],
+  ]) {
+    const { exitCode, err } = await runWith(argv);
+    assert.is(exitCode, 2, argv.join(' '));
+    assert.match(err, '--target HOST:PORT');
+  }
+});
+
+test('an empty environment variable counts as unset; a flag goes before the environment', async () => {
+  const env = { MONGOFERRY_TARGET: '', MONGOFERRY_OUTPUT: '', MONGOFERRY_TLS: '', MONGOFERRY_TLS_CA_FILE: '' };
+  assert.equal((await against({}, ['pause'], { env })).out, 'paused\n');
+  const json = { MONGOFERRY_OUTPUT: 'json' };
+  assert.equal((await against({}, ['pause'], { env: json })).out, '{"success":true}\n');
+  assert.equal((await against({}, ['pause', '--output', 'text'], { env: json })).out, 'paused\n');
+  assert.is((await against({}, ['pause'], { env: { MONGOFERRY_OUTPUT: 'yaml' } })).exitCode, 2);
+});
+
+test('filters are flags, a database or a collection each, beside the ones in JSON', async () => {
+  const { options, exitCode, err } = await against({}, [
+    'start',
+    '--includeNamespaces',
+    '[{"database":"a"}]',
+    '--include',
+    'shop.items',
+    'shop.orders.old',
+    'staff',
+    '--exclude',
+    'staff.secret',
+  ]);
+  assert.equal([exitCode, err], [0, '']);
+  const [request] = options;
+  const named = (entries: unknown[]) =>
+    (entries as { database?: string; collections: string[] }[]).map(({ database, collections }) => [
+      database,
+      ...collections,
+    ]);
+  assert.equal(named(request?.includeNamespaces ?? []), [['a'], ['shop', 'items', 'orders.old'], ['staff']]);
+  assert.equal(named(request?.excludeNamespaces ?? []), [['staff', 'secret']]);
+});
+
+test('cleanup does nothing without a terminal or a word', async () => {
+  const flags = ['--cluster0', 'mongodb://127.0.0.1:1', '--cluster1', 'mongodb://127.0.0.1:2'];
+  const { exitCode, err } = await runWith(['cleanup', ...flags]);
+  assert.is(exitCode, 2);
+  assert.match(err, 'yes');
 });
 
 test.run();

@@ -14,6 +14,8 @@ export interface World {
   readonly files?: Record<string, string>;
   readonly stdin?: string;
   readonly terminalColumns?: number;
+  /** What is typed when something is asked; undefined: there is no terminal. */
+  readonly answer?: string;
 }
 
 /** Runs a command line against texts in place of terminals and files. */
@@ -34,6 +36,7 @@ export async function runWith(argv: readonly string[], world: World = {}): Promi
       return text;
     },
     readStdin: async () => world.stdin ?? '',
+    ask: world.answer === undefined ? undefined : async () => world.answer ?? '',
   };
   const exitCode = await runCli(argv, io);
   return { exitCode, ...written };

@@ -37,9 +37,11 @@ const full = ProgressSnapshot.fromPartial({
   },
 });
 
+const NOW = new Date('2026-01-01T12:00:00Z');
+
 test('a screen has a line per phase and the busiest namespaces, most left first', () => {
-  assert.equal(progressScreen(full, 100), [
-    'RUNNING, change event application (collection copy drain), cluster0: a:27017 to cluster1: b:27017, …',
+  assert.equal(progressScreen(full, 100, NOW), [
+    'RUNNING, lag 1 min 15 s, change event application (collection copy drain), cluster0: a:27017 to clu…',
     'copy      [##############################----------]  75% 3.0 GiB of 4.0 GiB, 1.0 MiB/s, 17 min 4 s…',
     'indexes   [#############---------------------------]  33% 1 of 3',
     'verified  [##########------------------------------]  25% 500 of 2,000 documents, initial hashing, …',
@@ -57,7 +59,7 @@ test('a line tells how much is verified, and how many documents differ', () => {
 
 test('no line is wider than the terminal', () => {
   for (const columns of [20, 61, 200]) {
-    for (const line of progressScreen(full, columns)) assert.ok(line.length <= columns, line);
+    for (const line of progressScreen(full, columns, NOW)) assert.ok(line.length <= columns, line);
   }
 });
 
@@ -66,13 +68,13 @@ test('a failure is shown by its name', () => {
     ...full,
     details: { failure: { error: 'OplogRolledOver', errorDescription: 'too late' } },
   });
-  assert.match(progressScreen(failed, 200).at(-1) ?? '', 'FAILED    OplogRolledOver: too late');
+  assert.match(progressScreen(failed, 200, NOW).at(-1) ?? '', 'FAILED    OplogRolledOver: too late');
   assert.match(progressLine(failed), '| FAILED OplogRolledOver: too late');
 });
 
 test('IDLE has nothing but its name', () => {
   const idle = ProgressSnapshot.fromPartial({ state: 'IDLE' });
-  assert.equal(progressScreen(idle, 80), ['IDLE']);
+  assert.equal(progressScreen(idle, 80, NOW), ['IDLE']);
   assert.is(progressLine(idle), 'IDLE');
 });
 
@@ -89,6 +91,25 @@ test('units', () => {
   assert.is(count(1234567.4), '1,234,567');
   assert.equal([percent(0, 0), percent(1, 3), percent(5, 4)], ['100%', ' 33%', '100%']);
   assert.equal([bar(0, 2, 4), bar(1, 2, 4), bar(9, 2, 4)], ['[----]', '[##--]', '[####]']);
+});
+
+test('what matters most fits into 80 columns, and the time that has passed and is left is told', () => {
+  const started = new Date(NOW.getTime() - 3_725_000);
+  const running = ProgressSnapshot.fromPartial({
+    ...full,
+    canCommit: true,
+    estimatedSecondsToCeaCatchup: 60,
+    details: { ...full.details, startedAt: started, copyRemainingSeconds: 240 },
+  });
+  const [head = '', time] = progressScreen(running, 80, NOW);
+  assert.match(head, /^RUNNING, lag 1 min 15 s, can commit, /);
+  assert.is(time, 'time      1 h 2 min, about 5 min 0 s left');
+  const [written = ''] = progressScreen(
+    ProgressSnapshot.fromPartial({ ...running, canCommit: false, canWrite: true }),
+    40,
+    NOW,
+  );
+  assert.match(written, 'can write');
 });
 
 test.run();
