@@ -55,6 +55,10 @@ demo: build ## A whole migration between two small clusters, before your eyes
 bench: build ## Measure against the floors of this machine; ARGS='--quick draining' for a part
 	@node build/bench/main.js $(ARGS)
 
+.PHONY: docs
+docs: build ## Put into README and quick start what their commands print in a run
+	@MONGOFERRY_TEST_WRITE_DOCS=1 node scripts/run-tests.mjs docs/commands
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf build dist

@@ -22,11 +22,15 @@ export async function runCheck(options: ClientOptions, values: Values, io: Io): 
 /** `start`: begins the migration. */
 export async function runStart(options: ClientOptions, values: Values, io: Io): Promise<number> {
   const request = await readStartRequest(values, io);
-  return await act(options, io, `started\n${NEXT}`, (client, done) => client.start(request, done));
+  const exitCode = await act(options, io, 'started', (client, done) => client.start(request, done));
+  // For people; a script knows what it does next.
+  if (options.output === 'text' && io.terminalColumns !== undefined) io.out(NEXT);
+  return exitCode;
 }
 
 const NEXT = `Follow it with: mongoferry progress --watch
-Once it says "can commit", stop what writes to the source and run: mongoferry commit --wait`;
+Once it says "can commit", stop what writes to the source and run: mongoferry commit --wait
+`;
 
 /** `pause`. */
 export async function runPause(options: ClientOptions, _values: Values, io: Io): Promise<number> {

@@ -6,15 +6,15 @@ const MAX_NAME = 40;
 const label = (text: string): string => text.padEnd(9);
 
 /**
- * A snapshot as lines for a terminal of `columns` characters: what matters most first, since what does not fit is cut; a
- * bar per phase, then the busiest namespaces. `now` is for the time that has passed. Pure.
+ * A snapshot as lines of at most `columns` characters: a bar per phase, then the busiest namespaces. On a terminal what
+ * does not fit is cut, so what matters most stands first, and there is a line for the time: for that `now` is given. Pure.
  */
-export function progressScreen(snapshot: ProgressSnapshot, columns: number, now: Date): string[] {
+export function progressScreen(snapshot: ProgressSnapshot, columns: number, now?: Date): string[] {
   const barWidth = Math.max(10, Math.min(40, columns - 60));
   const failure = snapshot.details?.failure;
   const lines = [
-    headline(snapshot, { forTerminal: true }),
-    ...timeLine(snapshot, now),
+    headline(snapshot, { forTerminal: now !== undefined }),
+    ...(now === undefined ? [] : timeLine(snapshot, now)),
     ...copyLine(snapshot, barWidth),
     ...indexLine(snapshot, barWidth),
     ...verifyLine(snapshot, barWidth),

@@ -34,7 +34,11 @@ async function showOnce(connection: SyncConnection, options: ClientOptions, io: 
   );
   if (options.output === 'json') io.out(toJsonLine('GetProgressResponse', response));
   else if (response.progress !== undefined) {
-    const lines = progressScreen(response.progress, io.terminalColumns ?? PIPED_COLUMNS, new Date());
+    const { terminalColumns: columns } = io;
+    const lines =
+      columns === undefined
+        ? progressScreen(response.progress, PIPED_COLUMNS)
+        : progressScreen(response.progress, columns, new Date());
     io.out(`${lines.join('\n')}\n`);
   }
   return CliExit.ok;

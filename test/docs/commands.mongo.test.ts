@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { MongoClient } from 'mongodb';
@@ -10,7 +10,12 @@ import { FerryProcess, ferryExecutable } from '../support/ferry-process.js';
 import { startPair } from '../support/replica-set.js';
 import { within } from '../support/within.js';
 
-/** A block of shell commands marked with `<!-- run -->`, and the JSON answers that the page shows for it. */
+/**
+ * The pages' commands marked with `<!-- run -->` are run. With MONGOFERRY_TEST_WRITE_DOCS set (`make docs`), what they
+ * print takes the place of what the pages show for them.
+ */
+
+/** A block of shell commands, and the JSON answers that the page shows for it. */
 interface Block {
   readonly script: string;
   readonly answers: readonly unknown[];
@@ -29,6 +34,32 @@ function blocksOf(page: string): Block[] {
     const answers = [...shown.matchAll(/^```json\n([^`]*)\n```/gm)].map(([, json = '']) => JSON.parse(json) as unknown);
     return { script, answers };
   });
+}
+
+const isWriting = (process.env['MONGOFERRY_TEST_WRITE_DOCS'] ?? '') !== '';
+
+/** A page's text with what each of its blocks has printed, in order. */
+function withOutputs(page: string, outputs: readonly string[]): string {
+  const [head = '', ...parts] = readFileSync(page, 'utf8').split('<!-- run -->\n```sh\n');
+  const filled = parts.map((part, index) => withOutput(part, outputs[index] ?? ''));
+  return [head, ...filled].join('<!-- run -->\n```sh\n');
+}
+
+/** What a block shows is between its own end and the next commands: a text, and a JSON answer for each line that is one. */
+function withOutput(part: string, output: string): string {
+  const end = part.indexOf('\n```sh\n');
+  const [own, next] = end < 0 ? [part, ''] : [part.slice(0, end), part.slice(end)];
+  const lines = output.trimEnd().split('\n');
+  const answers = lines.filter((line) => line.startsWith('{'));
+  const text = lines.filter((line) => !line.startsWith('{') && line !== '').join('\n');
+  const filled = own
+    .replace(/^```text\n[^`]*\n```$/m, () => `\`\`\`text\n${text}\n\`\`\``)
+    .replace(/^```json\n[^`]*\n```$/gm, () => {
+      const answer: unknown = JSON.parse(answers.shift() ?? '{}');
+      const pretty = JSON.stringify(answer, null, 2);
+      return `\`\`\`json\n${pretty.length < 60 ? JSON.stringify(answer) : pretty}\n\`\`\``;
+    });
+  return filled + next;
 }
 
 interface Outcome {
@@ -85,9 +116,15 @@ async function runPage(page: string, signal: AbortSignal): Promise<void> {
   await using ferry = await FerryProcess.between(pair, { signal });
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitUntilInitialized();
+  const outputs: string[] = [];
+  const usual = (output: string): string =>
+    output
+      .replaceAll(pair.source.hosts[0] ?? '', 'localhost:27017')
+      .replaceAll(pair.destination.hosts[0] ?? '', 'localhost:27018');
   for (const { script, answers } of blocks) {
     const { code, stdout, stderr } = await within(BLOCK_MS, (inner) => run(script, ferry, inner), script);
     assert.is(code, 0, `${script}\n${stdout}${stderr}`);
+    outputs.push(usual(stdout));
     const given = stdout.split('\n').filter((line) => line.startsWith('{'));
     for (const line of given) assert.match(line, /^\{"success":true\b/);
     assert.equal(
@@ -101,6 +138,7 @@ async function runPage(page: string, signal: AbortSignal): Promise<void> {
   }
   const { state } = await client.progress();
   assert.is(state, 'COMMITTED', `${page} ends with a committed migration`);
+  if (isWriting) writeFileSync(page, withOutputs(page, outputs));
 }
 
 for (const page of PAGES) {

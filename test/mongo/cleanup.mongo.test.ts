@@ -1,6 +1,7 @@
 /** The command that removes what a committed migration has left, and a watch that outlives a restart of the server. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { test } from 'uvu';
@@ -32,6 +33,15 @@ async function ferry(args: readonly string[]): Promise<{ code: number; out: stri
       err: stderr,
     }),
   );
+}
+
+/** A port that nobody listens on now. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
 }
 
 async function metadata(client: typeof source): Promise<string[]> {
@@ -79,7 +89,8 @@ test('progress --watch goes on when the server is started anew', async () => {
       await client.db(METADATA_DB).dropDatabase();
     }
     await destination.db('shop').dropDatabase();
-    await using server = await FerryProcess.between(pair);
+    // The same port after the restart.
+    await using server = await FerryProcess.between(pair, { flags: ['--grpcPort', String(await freePort())] });
     await withClient(server, async (client) => {
       await client.start();
       await client.waitForCanCommit();

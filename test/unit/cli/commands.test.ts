@@ -20,8 +20,7 @@ for (const [command, text] of [
 ] as const) {
   test(`${command} calls the server and says so`, async () => {
     const { exitCode, out, err, calls } = await against({}, [command]);
-    assert.equal({ exitCode, err, calls }, { exitCode: 0, err: '', calls: [command] });
-    assert.is(out.split('\n')[0], text);
+    assert.equal({ exitCode, out, err, calls }, { exitCode: 0, out: `${text}\n`, err: '', calls: [command] });
   });
   test(`${command} --output json answers as the gateway does`, async () => {
     const { exitCode, out } = await against({}, [command, '--output', 'json']);
@@ -235,8 +234,8 @@ test('a commit and a reversal that the server gives up end the waiting with 1 an
   assert.equal([second.exitCode, second.err], [1, `mongoferry: ${because[0]}\n`]);
 });
 
-test('start says what to do next', async () => {
-  const { out } = await against({}, ['start']);
+test('start says on a terminal what to do next', async () => {
+  const { out } = await against({}, ['start'], { terminalColumns: 80 });
   assert.match(out, 'mongoferry progress --watch');
   assert.match(out, 'mongoferry commit --wait');
 });
