@@ -14,7 +14,7 @@ const SECONDS = { unit: 60, clients: 420, mongo: 420, long: 7200 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { unit: { type: 'boolean' }, long: { type: 'boolean' }, jobs: { type: 'string', default: '3' } },
+  options: { unit: { type: 'boolean' }, long: { type: 'boolean' }, jobs: { type: 'string', default: '4' } },
 });
 
 /** A file whose source is gone is a leftover of an earlier build. */

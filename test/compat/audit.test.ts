@@ -52,7 +52,7 @@ test('no content of a document is logged, and bodies are bounded, but always JSO
     const { client } = doors;
     await unary(client, client.start, StartRequest.fromPartial(start)).catch(() => undefined);
     const includeNamespaces = Array.from({ length: 200 }, (_, i) => ({ database: `database${i}` }));
-    for (const count of [1, 20]) {
+    for (const count of [1, 4]) {
       const many = Array.from({ length: count }, () => includeNamespaces).flat();
       await post(doors, 'check', JSON.stringify({ includeNamespaces: many }));
     }

@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers';
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readableLine } from '../../src/lib/readable-line.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess, ferryExecutable } from '../support/ferry-process.js';
 import { startPair } from '../support/replica-set.js';
@@ -36,6 +37,8 @@ function blocksOf(page: string): Block[] {
   });
 }
 
+/** What the server says at its start, on a terminal. */
+const LOG = /<!-- log -->\n```text\n[^`]*\n```/;
 const isWriting = (process.env['MONGOFERRY_TEST_WRITE_DOCS'] ?? '') !== '';
 
 /** A page's text with what each of its blocks has printed, in order. */
@@ -117,14 +120,23 @@ async function runPage(page: string, signal: AbortSignal): Promise<void> {
   using client = new FerryClient(ferry.grpcTarget);
   await client.waitUntilInitialized();
   const outputs: string[] = [];
-  const usual = (output: string): string =>
+  /** With the names and ports that the page has. */
+  const usual = (output: string, { grpcTarget, httpUrl }: FerryProcess): string =>
     output
       .replaceAll(pair.source.hosts[0] ?? '', 'localhost:27017')
-      .replaceAll(pair.destination.hosts[0] ?? '', 'localhost:27018');
+      .replaceAll(pair.destination.hosts[0] ?? '', 'localhost:27018')
+      .replaceAll('replicaSet=source', 'replicaSet=old')
+      .replaceAll('replicaSet=destination', 'replicaSet=new')
+      .replaceAll(new RegExp(`\\b${grpcTarget.split(':').at(-1)}\\b`, 'g'), '27183')
+      .replaceAll(new RegExp(`\\b${httpUrl.split(':').at(-1)}\\b`, 'g'), '27182')
+      .replaceAll(
+        /(\b(?:port|grpcPort)=)0\b/g,
+        (_, name: string) => `${name}${name.startsWith('grpc') ? 27183 : 27182}`,
+      );
   for (const { script, answers } of blocks) {
     const { code, stdout, stderr } = await within(BLOCK_MS, (inner) => run(script, ferry, inner), script);
     assert.is(code, 0, `${script}\n${stdout}${stderr}`);
-    outputs.push(usual(stdout));
+    outputs.push(usual(stdout, ferry));
     const given = stdout.split('\n').filter((line) => line.startsWith('{'));
     for (const line of given) assert.match(line, /^\{"success":true\b/);
     assert.equal(
@@ -138,7 +150,11 @@ async function runPage(page: string, signal: AbortSignal): Promise<void> {
   }
   const { state } = await client.progress();
   assert.is(state, 'COMMITTED', `${page} ends with a committed migration`);
-  if (isWriting) writeFileSync(page, withOutputs(page, outputs));
+  if (!isWriting) return;
+  const log = ferry.log.map(({ fields }) => usual(readableLine(`${JSON.stringify(fields)}\n`), ferry)).join('');
+  const started = log.slice(0, log.indexOf('\n', log.indexOf('waiting for start')));
+  const filled = withOutputs(page, outputs).replace(LOG, () => `<!-- log -->\n\`\`\`text\n${started}\n\`\`\``);
+  writeFileSync(page, filled);
 }
 
 for (const page of PAGES) {
