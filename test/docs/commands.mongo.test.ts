@@ -54,7 +54,7 @@ function withOutput(part: string, output: string): string {
   const [own, next] = end < 0 ? [part, ''] : [part.slice(0, end), part.slice(end)];
   const lines = output.trimEnd().split('\n');
   const answers = lines.filter((line) => line.startsWith('{'));
-  const text = lines.filter((line) => !line.startsWith('{') && line !== '').join('\n');
+  const text = lines.filter((line) => !line.startsWith('{')).join('\n');
   const filled = own
     .replace(/^```text\n[^`]*\n```$/m, () => `\`\`\`text\n${text}\n\`\`\``)
     .replace(/^```json\n[^`]*\n```$/gm, () => {
@@ -110,6 +110,15 @@ async function loadShop(client: MongoClient): Promise<void> {
   await shop.collection('customers').createIndex({ email: 1 }, { unique: true });
 }
 
+/** What the quick start writes while the migration runs: an insert, a hundred updates, a collection with an index. */
+async function writeMeanwhile(client: MongoClient): Promise<void> {
+  const shop = client.db('shop');
+  await shop.collection<{ _id: string }>('orders').insertOne({ _id: 'late', total: 1 } as { _id: string });
+  await shop.collection('orders').updateMany({ customer: 7 }, { $inc: { total: 1 } });
+  await shop.collection('invoices').createIndex({ due: 1 }, { expireAfterSeconds: 86_400 });
+}
+const WRITES = 102;
+
 async function runPage(page: string, signal: AbortSignal): Promise<void> {
   const blocks = blocksOf(page);
   assert.ok(blocks.length >= 3, `${page} has commands to run`);
@@ -145,7 +154,11 @@ async function runPage(page: string, signal: AbortSignal): Promise<void> {
       script,
     );
     if (script.startsWith('curl -sS localhost:27182/api/v1/start')) {
-      await source.db('shop').collection('invoices').createIndex({ due: 1 }, { expireAfterSeconds: 86_400 });
+      await writeMeanwhile(source);
+      // Before the copy they are part of it.
+      const isCopied = script.includes('canCommit');
+      if (isCopied)
+        await client.waitFor('the writes applied', ({ totalEventsApplied = 0 }) => totalEventsApplied >= WRITES);
     }
   }
   const { state } = await client.progress();
