@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { endWrites } from '../cluster/operations.js';
 import type { Logger } from '../lib/logger.js';
 import { settleAll } from '../lib/tasks.js';
-import type { EarlierHolder } from './lease.js';
+import type { EarlierHolder } from './lease-record.js';
 
 /** Where their commands may arrive, and where their numbers are stored. */
 export interface HoldersPlace {

@@ -1,15 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { readFile, readlink } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import type { Binary, Doc } from '../cluster/bson.js';
+import type { Doc } from '../cluster/bson.js';
 import { isTransient, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
+import { bootId, isAlive } from '../lib/host-process.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
 import { Turns } from '../lib/turns.js';
+import { type EarlierHolder, type HolderMarks, literals, unended } from './lease-record.js';
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
@@ -24,26 +23,8 @@ const GRACE_MS = 2000;
 const POLL_MS = 500;
 /** Renewals that wait for a majority at the same time: as many as the lease has room for. */
 const MAX_RENEWALS = 8;
-/** No user's name: of a process of which nothing but its connections is known. */
-const NOBODY = '?';
 /** Structural commands less apart than this are one burst. */
 const BURST_MS = 3000;
-
-/** How a server knows what a process sends. */
-export interface HolderMarks {
-  /** Of its connections. */
-  readonly client: string;
-  /** Of its numbered writes. */
-  readonly sessions: readonly Binary[];
-  /** "name@database" of the user it logs in as; '' where access control is off. */
-  readonly user: string;
-}
-
-/** A process that held the lease before, and whose commands the server may still carry out. */
-export interface EarlierHolder extends HolderMarks {
-  /** A structural command of its was under way, or may have been. */
-  readonly wasChanging: boolean;
-}
 
 /** Where the lease is kept: on the destination, beside the migration's record. */
 export interface LeaseStore {
@@ -332,66 +313,6 @@ function lengthOf(current: Doc | undefined): number {
   return leaseMs > LEASE_MS ? Math.min(leaseMs, MAX_LEASE_MS) : LEASE_MS;
 }
 
-/** Those who held it before, as far as it is not stored that nothing of theirs can take effect. */
-function unended(current: Doc | undefined): EarlierHolder[] {
-  if (current === undefined) return [];
-  const { ending, client, sessions, user, begun, ended } = current as {
-    ending?: (EarlierHolder | string)[];
-    client?: string | null;
-    sessions?: Binary[];
-    user?: string;
-    begun?: unknown;
-    ended?: unknown;
-  };
-  // Of a version that numbered no writes only the connections are known: they are waited for.
-  const unnumbered = (tag: string): EarlierHolder => ({ client: tag, sessions: [], user: NOBODY, wasChanging: true });
-  const earlier = (ending ?? []).map((each) => (typeof each === 'string' ? unnumbered(each) : each));
-  if (client === undefined || client === null) return earlier;
-  if (sessions === undefined) return [...earlier, unnumbered(client)];
-  return [...earlier, { client, sessions, user: user ?? '', wasChanging: Number(begun) > Number(ended) }];
-}
-
-/** Fields for a pipeline's `$set`, none of them taken for an expression. */
-function literals(fields: Doc): Doc {
-  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, { $literal: value }]));
-}
-
 function lost(): AppError {
   return new AppError('LeaseLost', 'another process has taken over this migration');
-}
-
-/** The running kernel's id and the process namespace (a container's pids mean nothing outside it) where the system tells one; else a value that no record matches. */
-async function bootId(): Promise<string> {
-  try {
-    const [boot, namespace] = await Promise.all([
-      readFile('/proc/sys/kernel/random/boot_id', 'utf8'),
-      readlink('/proc/self/ns/pid'),
-    ]);
-    return `${boot.trim()}/${namespace}`;
-  } catch (error) {
-    if (error instanceof Error) return `${hostname()}/${randomUUID()}`;
-    throw error;
-  }
-}
-
-/** Whether a process of this machine runs. One that has ended, and that its parent has not looked after, does not. */
-export function isAlive(pid: number): boolean {
-  if (pid <= 0 || isZombie(pid)) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** Where the system tells it; a process whose first thread alone has ended still runs. */
-function isZombie(pid: number): boolean {
-  try {
-    const state = /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\)/s, ')'))?.[1];
-    return (state === 'Z' || state === 'X') && readdirSync(`/proc/${pid}/task`).length <= 1;
-  } catch (error) {
-    if (error instanceof Error) return false;
-    throw error;
-  }
 }

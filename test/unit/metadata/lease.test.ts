@@ -5,7 +5,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/cluster/bson.js';
 import { AppError } from '../../../src/errors.js';
-import { type EarlierHolder, isAlive, Lease, type LeaseStore } from '../../../src/metadata/lease.js';
+import { isAlive } from '../../../src/lib/host-process.js';
+import { Lease, type LeaseStore } from '../../../src/metadata/lease.js';
+import type { EarlierHolder } from '../../../src/metadata/lease-record.js';
 import { silentLogger } from '../../support/silent-logger.js';
 import { eventually, within } from '../../support/within.js';
 

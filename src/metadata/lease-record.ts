@@ -1,0 +1,45 @@
+/** What the lease's record says of the processes that have held it. */
+import type { Binary, Doc } from '../cluster/bson.js';
+
+/** How a server knows what a process sends. */
+export interface HolderMarks {
+  /** Of its connections. */
+  readonly client: string;
+  /** Of its numbered writes. */
+  readonly sessions: readonly Binary[];
+  /** "name@database" of the user it logs in as; '' where access control is off. */
+  readonly user: string;
+}
+
+/** A process that held the lease before, and whose commands the server may still carry out. */
+export interface EarlierHolder extends HolderMarks {
+  /** A structural command of its was under way, or may have been. */
+  readonly wasChanging: boolean;
+}
+
+/** No user's name: of a process of which nothing but its connections is known. */
+const NOBODY = '?';
+
+/** Those who held it before, as far as it is not stored that nothing of theirs can take effect. */
+export function unended(current: Doc | undefined): EarlierHolder[] {
+  if (current === undefined) return [];
+  const { ending, client, sessions, user, begun, ended } = current as {
+    ending?: (EarlierHolder | string)[];
+    client?: string | null;
+    sessions?: Binary[];
+    user?: string;
+    begun?: unknown;
+    ended?: unknown;
+  };
+  // Of a version that numbered no writes only the connections are known: they are waited for.
+  const unnumbered = (tag: string): EarlierHolder => ({ client: tag, sessions: [], user: NOBODY, wasChanging: true });
+  const earlier = (ending ?? []).map((each) => (typeof each === 'string' ? unnumbered(each) : each));
+  if (client === undefined || client === null) return earlier;
+  if (sessions === undefined) return [...earlier, unnumbered(client)];
+  return [...earlier, { client, sessions, user: user ?? '', wasChanging: Number(begun) > Number(ended) }];
+}
+
+/** Fields for a pipeline's `$set`, none of them taken for an expression. */
+export function literals(fields: Doc): Doc {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, { $literal: value }]));
+}
