@@ -103,13 +103,45 @@ test('a build that was done in the moment it was cancelled is made again', async
   );
 });
 
-test('a stop does not wait for the build, the next run joins it, and a hold ends what an earlier process has begun', async () => {
+async function hangBuilds(mode: 'alwaysOn' | 'off'): Promise<void> {
+  await client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode });
+}
+
+async function stopDuringBuild(signal: AbortSignal): Promise<void> {
+  const stop = new AbortController();
+  const builder = await builderOf(['a', 'b'], cluster, signal);
+  const running = builder.run(stop.signal).catch(() => 'stopped');
+  builder.open();
+  await eventually(10_000, async () => (await listIndexBuilds(cluster, NS, signal)).length === 1, 'the build');
+  stop.abort();
+  assert.is(await running, 'stopped');
+  assert.equal((await listIndexBuilds(cluster, NS, signal))[0]?.sort(), ['a_1', 'b_1'], 'the build goes on');
+}
+
+test('a stop does not wait for the build, and the next run joins it', async () => {
   await within(
     60_000,
     async (signal) => {
-      const makeBuilder = () => builderOf(['a', 'b'], cluster, signal);
-      const hang = (mode: string) =>
-        client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode });
+      await hangBuilds('alwaysOn');
+      try {
+        await stopDuringBuild(signal);
+        await stopDuringBuild(signal);
+        await hangBuilds('off');
+        const built = async () => (await client.db('t').collection('c').indexes()).length === 3;
+        await eventually(10_000, built, 'the indexes of the build that went on');
+      } finally {
+        await hangBuilds('off');
+      }
+    },
+    'the builds',
+  );
+});
+
+// With one command only: a second one that has joined the build may begin it anew when the server drops the first.
+test('a hold ends what an earlier process has begun', async () => {
+  await within(
+    60_000,
+    async (signal) => {
       const dropping = async () =>
         (
           await client
@@ -117,28 +149,18 @@ test('a stop does not wait for the build, the next run joins it, and a hold ends
             .aggregate([{ $currentOp: {} }, DROPPING])
             .toArray()
         ).length;
-      const builds = () => listIndexBuilds(cluster, NS, signal);
-      await hang('alwaysOn');
+      await hangBuilds('alwaysOn');
       try {
-        for (let process = 1; process <= 2; process++) {
-          const stop = new AbortController();
-          const builder = await makeBuilder();
-          const running = builder.run(stop.signal).catch(() => 'stopped');
-          builder.open();
-          await eventually(10_000, async () => (await builds()).length === 1, 'the build');
-          stop.abort();
-          assert.is(await running, 'stopped');
-          assert.equal((await builds())[0]?.sort(), ['a_1', 'b_1'], `the build goes on after stop ${process}`);
-        }
-        const holding = (await makeBuilder()).hold(['c'], signal);
+        await stopDuringBuild(signal);
+        const holding = (await builderOf(['a', 'b'], cluster, signal)).hold(['c'], signal);
         // A build that is held at this point may see only once it goes on that it was ended.
         await Promise.race([holding, eventually(10_000, async () => (await dropping()) > 0, 'the cancelling drop')]);
-        await hang('off');
+        await hangBuilds('off');
         await holding;
-        assert.equal(await builds(), []);
+        assert.equal(await listIndexBuilds(cluster, NS, signal), []);
         assert.is((await client.db('t').collection('c').indexes()).length, 1);
       } finally {
-        await hang('off');
+        await hangBuilds('off');
       }
     },
     'the builds',
