@@ -136,7 +136,7 @@ test('a password that is changed on the source ends the process with 1, and a re
     const orders = admin.client.db('shop').collection<{ _id: number }>('orders');
     await orders.insertOne({ _id: 1 });
     {
-      await using harness = await MigrationHarness.open(connecting('old'), { retryLimitMs: 5000 });
+      await using harness = await MigrationHarness.open(connecting('old'), { retryLimitMs: 20_000 });
       await harness.sync();
       await admin.command({ updateUser: 'ferry', pwd: 'new' });
       // Connections that are open stay so; new ones meet the new password.
