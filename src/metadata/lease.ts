@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Doc } from '../cluster/bson.js';
-import { isTransient, safeText } from '../cluster/errors.js';
+import { clusterError, describeError, isTransient, isWorthAnotherRun, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
@@ -77,6 +77,8 @@ export class Lease {
   #changing = 0;
   #changedMs = Number.NEGATIVE_INFINITY;
   #majorityDelayMs = 0;
+  /** Why the last renewal failed. */
+  #refused: string | undefined;
   /** When each renewal was sent that has no answer yet. */
   readonly #underWay = new Set<{ readonly sentMs: number }>();
 
@@ -113,7 +115,8 @@ export class Lease {
     if (this.#lost) throw lost();
     const leftMs = this.#deadlineMs - this.#now();
     if (leftMs > 0) return leftMs;
-    throw new AppError('ClusterUnreachable', 'the lease of the migration could not be renewed in time');
+    const cause = this.#refused === undefined ? '' : `: ${this.#refused}`;
+    throw new AppError('ClusterUnreachable', `the lease of the migration could not be renewed in time${cause}`);
   }
 
   /**
@@ -250,7 +253,7 @@ export class Lease {
       .changeLease(this.#mine(), [{ $set: { ending: [] } }], false)
       .catch((error: unknown) => {
         // Then they are looked for once more by the next holder.
-        if (!isTransient(error)) throw error;
+        if (!mayPass(error)) throw error;
       });
   }
 
@@ -271,10 +274,12 @@ export class Lease {
         throw lost();
       }
       this.#majorityDelayMs = this.#now() - sent.sentMs;
+      this.#refused = undefined;
     } catch (error) {
-      // Not lost: nobody else can take it while the destination is away.
-      if (!isTransient(error)) throw error;
-      this.#logger.warn(`The lease could not be renewed: ${safeText(error)}`);
+      // Not lost: nobody else takes it before it has run out, and the next renewal is seconds away.
+      if (!mayPass(error)) throw error;
+      this.#refused = describeError(error);
+      this.#logger.warn(`The lease could not be renewed: ${this.#refused}`);
       return;
     } finally {
       this.#underWay.delete(sent);
@@ -305,6 +310,11 @@ export class Lease {
     if (this.#store === undefined) throw new AppError('Internal', 'the lease has no store');
     return this.#store;
   }
+}
+
+/** Whether a renewal may succeed later: whatever code the server gave, but not for an error of this program's. */
+function mayPass(error: unknown): boolean {
+  return isWorthAnotherRun(clusterError(error, 'the destination', 'renewing the lease'));
 }
 
 /** For how long its holder may count on it from a renewal on. */

@@ -49,6 +49,25 @@ test('whatever code a command meets, the migration goes on once the server takes
   await assertEqualClusters(source, destination);
 });
 
+test('a renewal of the lease that is refused once, whatever the code, ends nothing', async () => {
+  const work = async () => {
+    await using harness = await MigrationHarness.open(pair);
+    await harness.sync();
+    const lease = 'mongosync_reserved_for_internal_use.lease';
+    for (const code of [20, 72, 4711]) {
+      await refuseCommands(destination, { commands: ['update'], namespace: lease, times: 1 }, code);
+      const isTold = (line: string) => line.includes('lease could not be renewed') && line.includes(`(code ${code})`);
+      await harness.until(() => harness.logLines.some(isTold), 'the renewal that is refused');
+    }
+    await releaseCommands(destination);
+    await items.insertOne({ _id: -1, n: 0 });
+    await arrives(harness, -1);
+    await harness.commit();
+  };
+  await within(TEST_MS, work(), 'the migration');
+  await assertEqualClusters(source, destination);
+});
+
 test('a code that never passes ends the process with 1 and is not stored: a restart goes on', async () => {
   const work = async () => {
     {

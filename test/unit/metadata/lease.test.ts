@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
+import { MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/cluster/bson.js';
@@ -262,6 +263,34 @@ test('an outage longer than the lease ends the writing, and the lease goes on af
   assert.ok(lease.held);
   stop.abort();
   await keeping;
+});
+
+test('whatever code a renewal meets, the lease goes on once the server takes it', async () => {
+  for (const code of [1, 13, 20, 72, 4711]) {
+    const [store, time] = [new FakeStore(), new FakeTime()];
+    const lease = leaseOf(store, 'client-1', time);
+    await lease.take(forever);
+    const stop = new AbortController();
+    const keeping = lease.keep(stop.signal).catch(String);
+    store.fails = new MongoServerError({ message: 'refused for a test', code });
+    await time.pass(31_000);
+    assert.throws(() => lease.assertHeld(), new RegExp(`refused for a test \\(code ${code}\\)`));
+    store.fails = undefined;
+    await time.pass(30_000);
+    assert.ok(lease.held, `after code ${code}`);
+    stop.abort(new Error('stopped'));
+    assert.is(await keeping, 'Error: stopped');
+  }
+});
+
+test('an error that no server has brought about is told, not waited for', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const keeping = lease.keep(forever).catch(String);
+  store.fails = new TypeError('a fault of this program');
+  await time.pass(5000);
+  assert.is(await keeping, 'TypeError: a fault of this program');
 });
 
 test('a holder that slept through its lease is told that another one has it', async () => {
