@@ -1,3 +1,4 @@
+/** Writes the metrics' file that mongosync's tools read. */
 import { logTime } from './lib/log-time.js';
 import type { LogSink } from './lib/logger.js';
 

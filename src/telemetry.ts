@@ -1,3 +1,4 @@
+/** Exports metrics and traces by OpenTelemetry where the process is told to. */
 import { connect } from 'node:net';
 import { hostname } from 'node:os';
 import { DiagLogLevel, diag } from '@opentelemetry/api';

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../errors.js';
-import { linkAbort, unlessAborted } from '../lib/signals.js';
+import { linkAbort } from '../lib/signals.js';
 import type { HeldBytes } from './held-bytes.js';
 import { EVENT_STREAM_HEADERS, errorBody, sendError } from './http-answer.js';
 
@@ -44,7 +44,7 @@ export async function sendEvents({ request, response, shutdown, held, open }: Ev
       if (!response.write(text)) await drained(response);
       holder.remove(text.length);
       // The next one is made only when there is room for another such one; who has gone is seen there.
-      await unlessAborted(held.roomFor(text.length), link.signal).catch(() => undefined);
+      await held.roomFor(text.length, link.signal);
     }
     response.write(event({}, 'end'));
   } catch (reason) {

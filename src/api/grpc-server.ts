@@ -1,3 +1,4 @@
+/** The gRPC door: SyncService, health and reflection. */
 import { setMaxListeners } from 'node:events';
 import { type AddressInfo, createServer, type Server as Listener } from 'node:net';
 import type { DescMethod } from '@bufbuild/protobuf';
@@ -14,7 +15,7 @@ import { HealthService } from '../../gen/grpc/health/v1/health.js';
 import { ServerReflectionService } from '../../gen/grpc/reflection/v1/reflection.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { linkAbort, unlessAborted } from '../lib/signals.js';
+import { linkAbort } from '../lib/signals.js';
 import type { MigrationControl } from '../migration/control.js';
 import { Connections } from './connections.js';
 import { type DoorCredentials, openToAll } from './credentials.js';
@@ -210,7 +211,7 @@ function serveStream(
         await write(call, bytes, link.signal);
         holder.remove(bytes.byteLength);
         // The next one is made only when there is room for another such one; who has gone is seen there.
-        await unlessAborted(context.held.roomFor(bytes.byteLength), link.signal).catch(() => undefined);
+        await context.held.roomFor(bytes.byteLength, link.signal);
       }
     };
     pump()

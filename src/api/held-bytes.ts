@@ -45,10 +45,19 @@ export class HeldBytes {
     return bytes <= FREE_BYTES || this.#bytes + bytes <= this.#maxBytes;
   }
 
-  /** Resolves once there is room for an answer of so many bytes; at once for a small one. */
-  roomFor(bytes: number): Promise<void> {
-    if (this.fits(bytes) || this.#bytes === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#answers.add({ bytes, resolve }));
+  /** Resolves once there is room for an answer of so many bytes, at once for a small one; or when `signal` aborts. */
+  roomFor(bytes: number, signal: AbortSignal): Promise<void> {
+    if (this.fits(bytes) || this.#bytes === 0 || signal.aborted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const leave = (): void => {
+        signal.removeEventListener('abort', leave);
+        this.#answers.delete(answer);
+        resolve();
+      };
+      const answer = { bytes, resolve: leave };
+      signal.addEventListener('abort', leave, { once: true });
+      this.#answers.add(answer);
+    });
   }
 
   /** A holder of nothing yet; to be disposed of. */
@@ -90,7 +99,6 @@ export class HeldBytes {
     for (const [holder, proceed] of [...this.#waiting]) if (this.#hasRoom(holder)) proceed();
     for (const answer of [...this.#answers]) {
       if (!this.fits(answer.bytes) && this.#bytes > 0) continue;
-      this.#answers.delete(answer);
       answer.resolve();
     }
   }

@@ -1,3 +1,4 @@
+/** Takes up a collection that comes into the filter while a migration goes on. */
 import type { Binary, OrderedDoc } from '../cluster/bson.js';
 import { findByUuid, findCollection, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';

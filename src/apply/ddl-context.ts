@@ -1,3 +1,4 @@
+/** The parts of a migration that the carrying out of DDL events uses. */
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import type { Scope } from '../cluster/scope.js';

@@ -1,3 +1,4 @@
+/** Finds the collection of the destination that a document change goes to. */
 import { findByUuid } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { type Namespace, nsText } from '../cluster/namespace.js';

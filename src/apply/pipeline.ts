@@ -1,3 +1,4 @@
+/** Follows the source: reads its change stream and applies it to the destination. */
 import type { Timestamp } from '../cluster/bson.js';
 import { type ChangeBatch, readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';

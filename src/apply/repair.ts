@@ -1,3 +1,4 @@
+/** Copies single documents again that the verifier has found to differ. */
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import { type DocumentWriter, refusedError } from '../cluster/document-writer.js';

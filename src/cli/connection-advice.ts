@@ -1,3 +1,4 @@
+/** Tells an operator what to do about a connection that failed, or that a server refused. */
 import type { ClientCredentials } from './client-credentials.js';
 
 /** What OpenSSL and Node say of a handshake that failed, and what that means to an operator. */

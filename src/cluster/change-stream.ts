@@ -1,3 +1,4 @@
+/** Reads a cluster's change stream as raw events, and opens it again after errors that pass. */
 import { MongoNetworkError } from 'mongodb';
 import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';

@@ -1,3 +1,4 @@
+/** Copies the partitions of a migration, many at a time, and stores how far each has come. */
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { emptyCollection } from '../cluster/destination-catalog.js';

@@ -1,3 +1,4 @@
+/** Cuts the collections that are to be copied into partitions. */
 import type { Cluster } from '../cluster/cluster.js';
 import { type CollectionSize, collectionSize, sampleBounds } from '../cluster/partition.js';
 import { uuidFrom } from '../cluster/raw-writes.js';

@@ -1,3 +1,4 @@
+/** Blocks users' writes on the source for a commit. */
 import type { Cluster } from '../cluster/cluster.js';
 import { codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { isBlocked, openTransactions, tryBlock } from '../cluster/write-block.js';

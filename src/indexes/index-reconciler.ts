@@ -1,3 +1,4 @@
+/** Brings the indexes of one collection to what they should be. */
 import type { OrderedDoc } from '../cluster/bson.js';
 import { listIndexes } from '../cluster/catalog.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';

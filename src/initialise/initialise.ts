@@ -1,3 +1,4 @@
+/** The first phase: records the source's catalog and creates the collections on the destination. */
 import type { Binary } from '../cluster/bson.js';
 import { listCollections } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';

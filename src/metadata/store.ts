@@ -1,3 +1,4 @@
+/** Reads and writes all that a migration must remember, in its metadata database on the destination. */
 import type { Doc } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code } from '../cluster/errors.js';

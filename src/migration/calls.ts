@@ -1,3 +1,4 @@
+/** Carries out what operators call: start, pause, resume, commit, reverse, check, repair. */
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';

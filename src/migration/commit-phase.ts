@@ -1,3 +1,4 @@
+/** The commit as a phase of a run, also where a restart goes on with it. */
 import type { Timestamp } from '../cluster/bson.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
 import { settled } from '../cluster/settled.js';

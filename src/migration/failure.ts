@@ -1,3 +1,4 @@
+/** Decides what a failure ends: the process only, or the migration for good, and stores the latter. */
 import { safeText } from '../cluster/errors.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError, ExitCode } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Makes the snapshots that progress shows, and tells who listens of changes. */
 import type { Logger } from '../lib/logger.js';
 import { takeStageStats } from '../metrics.js';
 import type { FailureRecord, Snapshot } from './control.js';

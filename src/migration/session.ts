@@ -1,3 +1,4 @@
+/** A migration in one direction while this process holds its lease; a reversal begins the next. */
 import { clusterError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { linkAbort } from '../lib/signals.js';

@@ -1,3 +1,4 @@
+/** Goes on with what an earlier process has left. */
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { MigrationRecord } from '../metadata/records.js';

@@ -1,3 +1,4 @@
+/** The checks of a preflight that look at the data: collections, indexes, space, the oplog. */
 import type { Doc, OrderedDoc } from '../cluster/bson.js';
 import { type CatalogEntry, listCollections, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** The verifier's last look before a commit, with writes at an end. */
 import { idText, type OrderedDoc, type Timestamp } from '../cluster/bson.js';
 import { ttlRules } from '../cluster/ttl.js';
 import { AppError } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Scans ranges for the verifier in a thread of its own. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Cluster } from '../cluster/cluster.js';
 import { clusterError, isTransient, safeText } from '../cluster/errors.js';

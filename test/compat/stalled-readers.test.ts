@@ -64,6 +64,23 @@ test('an answer that there is no room for is refused over both doors, and small 
   await eventually(WAIT_MS, () => held.bytes === 0, 'nothing is held');
 });
 
+test('an answer that waits for room does so until there is some, or its reader is gone', async () => {
+  const held = new HeldBytes(200_000);
+  using holder = held.open();
+  holder.add(200_000);
+  const stays = new AbortController();
+  const leaves = new AbortController();
+  const ended: string[] = [];
+  const staying = held.roomFor(100_000, stays.signal).then(() => ended.push('room'));
+  const leaving = held.roomFor(100_000, leaves.signal).then(() => ended.push('gone'));
+  leaves.abort();
+  await leaving;
+  assert.equal(ended, ['gone']);
+  holder.remove(150_000);
+  await staying;
+  assert.equal(ended, ['gone', 'room']);
+});
+
 test('the one that has held the longest goes on, the others wait for it, and small ones for nobody', async () => {
   const held = new HeldBytes(200_000);
   using first = held.open();

@@ -3,12 +3,11 @@ import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
-import { startProxiedSet } from '../support/fault-proxy.js';
 import type { HeldMessage, MessageMatch } from '../support/fault-rule.js';
 import { withClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { MigrationHarness } from '../support/migration-harness.js';
-import { sharedSet } from '../support/shared-servers.js';
+import { proxiedPair } from '../support/proxied-pair.js';
 import { METADATA_DB, storedMigration } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
@@ -16,15 +15,7 @@ const TEST_MS = 120_000;
 const APP = 'mongoferry';
 const TRANSACTION_TOO_OLD = 225;
 
-const source = await sharedSet(test);
-const proxied = await startProxiedSet();
-test.after(async () => {
-  await proxied[Symbol.asyncDispose]();
-});
-const { proxy } = proxied;
-const pair = { source, destination: proxied.set };
-const from = await source.connect();
-const to = await proxied.connectPast();
+const { proxy, pair, from, to } = await proxiedPair(test);
 
 interface Item {
   _id: number;

@@ -3,26 +3,17 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../src/errors.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
-import { startProxiedSet } from '../support/fault-proxy.js';
 import type { FaultRule, MessageMatch } from '../support/fault-rule.js';
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { sharedSet } from '../support/shared-servers.js';
+import { proxiedPair } from '../support/proxied-pair.js';
 import { METADATA_DB, storedMigration } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 
-const source = await sharedSet(test);
-const proxied = await startProxiedSet();
-test.after(async () => {
-  await proxied[Symbol.asyncDispose]();
-});
-const { proxy } = proxied;
-const pair = { source, destination: proxied.set };
-const from = await source.connect();
-const to = await proxied.connectPast();
+const { proxy, pair, from, to } = await proxiedPair(test);
 
 test.before.each(async () => {
   await from.db('shop').dropDatabase();

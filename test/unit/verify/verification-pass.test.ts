@@ -9,11 +9,12 @@ import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import type { VerifyContext } from '../../../src/verify/context.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { VerificationPass } from '../../../src/verify/verification-pass.js';
+import { eventually } from '../../support/within.js';
 
 const TIME = new Timestamp({ t: 16, i: 1 });
 const TOKEN = { _data: '820000001000000001AA' };
 const UUID = uuidFrom(Buffer.alloc(16, 1));
-const ROUND_MS = 500;
+const WAIT_MS = 30_000;
 const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -52,6 +53,7 @@ test('what a round has put into the backlog while the end is awaited is judged, 
   const live = { ...collection, options: new Map(), dropped: false } as unknown as MigratedCollection;
   const event = encode({ documentKey: { _id: 1 }, collectionUUID: UUID, ns });
   let isApplied = false;
+  let isAwaited = false;
   const context = {
     source: cluster([], []),
     destination: cluster([event], [encode({ _id: 1 })]),
@@ -60,6 +62,7 @@ test('what a round has put into the backlog while the end is awaited is judged, 
     store,
     collections: { get: () => live, live: () => [live], views: () => [] },
     applied: async () => {
+      isAwaited = true;
       while (!isApplied) await pause(20);
     },
     copyAgain: undefined,
@@ -70,9 +73,9 @@ test('what a round has put into the backlog while the end is awaited is judged, 
   const pass = await VerificationPass.begin(context, stop.signal);
   void pass.run(stop.signal).catch(() => undefined);
   // The first round has taken what the streams named, and waits for the applier.
-  await pause(ROUND_MS + 200);
+  await eventually(WAIT_MS, () => isAwaited, 'the first round');
   const settled = pass.settle(TIME, TIME, stop.signal);
-  await pause(2000);
+  await eventually(WAIT_MS, () => store.firstBacklog(), 'what the round puts into the backlog');
   isApplied = true;
   await settled;
   assert.is(pass.comparison.mismatches.total, 1);
