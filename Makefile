@@ -28,6 +28,7 @@ build: setup ## Compile to build/ and bundle dist/mongoferry
 .PHONY: check
 check: setup ## Format, lint, types, proto rules, generated code
 	biome ci --error-on-warnings .
+	node scripts/write-import-rules.mjs --check
 	@! grep -rnE 'process\.exit\(' src || { echo 'src/ must not call process.exit: set process.exitCode'; exit 1; }
 	tsc --noEmit
 	buf lint

@@ -1,7 +1,7 @@
 import { type DescMethod, fromBinary, type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf';
 import type { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import type { MigrationControl } from '../migration/control.js';
+import type { MigrationControl } from '../progress/control.js';
 import { httpRule } from './descriptors.js';
 import { errorBody, successBody } from './http-answer.js';
 import { decodeToJson } from './json/json-out.js';

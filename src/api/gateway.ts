@@ -8,7 +8,7 @@ import { TLSSocket } from 'node:tls';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import type { MigrationControl } from '../migration/control.js';
+import type { MigrationControl } from '../progress/control.js';
 import { RefusalLog } from './auth.js';
 import { Connections } from './connections.js';
 import { type Caller as DoorCaller, type DoorCredentials, openToAll } from './credentials.js';

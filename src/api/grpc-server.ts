@@ -16,7 +16,7 @@ import { ServerReflectionService } from '../../gen/grpc/reflection/v1/reflection
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import type { MigrationControl } from '../migration/control.js';
+import type { MigrationControl } from '../progress/control.js';
 import { Connections } from './connections.js';
 import { type DoorCredentials, openToAll } from './credentials.js';
 import { syncService } from './descriptors.js';

@@ -11,6 +11,7 @@ import { linkAbort } from '../lib/signals.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
 import { ApplyWindow } from './apply-window.js';
+import type { CommitFence } from './commit-fence.js';
 import { DdlApplier } from './ddl.js';
 import type { DdlContext } from './ddl-context.js';
 import { DispatchGate } from './dispatch-gate.js';
@@ -23,7 +24,7 @@ import { isDeltaRefusal } from './raw-deltas.js';
 import { SafePoint, type SafePosition } from './safe-point.js';
 
 /** What the application of change events works with. */
-export interface ApplyContext extends DdlContext {
+export interface ApplyContext extends Omit<DdlContext, 'copyAgain'> {
   readonly source: Cluster;
   readonly collections: CollectionMap;
   /** One per lane. */
@@ -35,8 +36,27 @@ export interface ApplyContext extends DdlContext {
   readonly rawDeltas: boolean;
   /** Undefined: every document is migrated. */
   readonly filter: DocumentFilter | undefined;
+}
+
+/** What a run of the pipeline asks of others. */
+export interface ApplyHandlers extends Pick<DdlContext, 'copyAgain'> {
   /** Decides on a write that happened after the commit time: returns for ones that are expected, throws otherwise. */
   readonly onLateEvent: (event: ChangeEvent, signal: AbortSignal) => Promise<void>;
+}
+
+/** One run of the pipeline: where it begins, and what it asks of others. */
+export interface ApplyRun extends ApplyHandlers {
+  readonly start: StreamStart;
+  /** Applied before the start, by earlier processes. */
+  readonly eventsApplied: number;
+}
+
+/** What one run works with, besides the context. */
+interface Running {
+  readonly ddl: DdlApplier;
+  readonly targets: EventTargets;
+  readonly lanes: Lanes;
+  readonly onLateEvent: ApplyHandlers['onLateEvent'];
 }
 
 /** How far the pipeline is; seconds since the epoch. */
@@ -57,34 +77,26 @@ const AWAIT_MS = 250;
  * only over batches that a majority has entirely. Backpressure: the window admits a bounded number of bytes, and the
  * reader is at most one reply ahead.
  *
- * `fence`: events after that cluster time are not applied but judged by `onLateEvent`: the commit's end of the line.
+ * Events after the fence's time are not applied but judged by `onLateEvent`: the commit's end of the line.
  */
 export class ApplyPipeline {
   readonly #context: ApplyContext;
-  readonly #ddl: DdlApplier;
   readonly #window: ApplyWindow<SafePosition>;
-  readonly #targets: EventTargets;
   readonly #gate = new DispatchGate();
   readonly #safe = new SafePoint();
   #rawDeltas: boolean;
-  #fence: Timestamp | undefined;
+  readonly #fence: CommitFence;
+  /** Of the run; before it nothing is under way. */
   #lanes: Lanes | undefined;
   #crudSeconds: number | undefined;
   #crudRead = 0;
   #ddlSeconds: number | undefined;
 
-  constructor(context: ApplyContext, fence: Timestamp | undefined) {
+  constructor(context: ApplyContext, fence: CommitFence) {
     this.#context = context;
-    this.#ddl = new DdlApplier(context);
     this.#window = new ApplyWindow({ limitBytes: context.windowBytes });
     this.#rawDeltas = context.rawDeltas;
     this.#fence = fence;
-    this.#targets = new EventTargets(context);
-  }
-
-  /** The end of the line, once it is fixed. */
-  get fence(): Timestamp | undefined {
-    return this.#fence;
   }
 
   get status(): ApplyStatus {
@@ -99,13 +111,16 @@ export class ApplyPipeline {
     };
   }
 
-  /** Applies until `signal` aborts. Rejects with the first failure; never with one that it caused. */
-  async run(start: StreamStart, eventsApplied: number, signal: AbortSignal): Promise<void> {
-    await this.#ddl.load(signal);
+  /** Applies until `signal` aborts; once. Rejects with the first failure; never with one that it caused. */
+  async run({ start, eventsApplied, ...handlers }: ApplyRun, signal: AbortSignal): Promise<void> {
+    const context = { ...this.#context, copyAgain: handlers.copyAgain };
+    const ddl = new DdlApplier(context);
+    await ddl.load(signal);
     const link = linkAbort(signal);
     const lanes = new Lanes(this.#context.appliers, link.signal);
     this.#lanes = lanes;
-    const reading = this.#read(start, eventsApplied, lanes, link.signal);
+    const running = { ddl, targets: new EventTargets(context), lanes, onLateEvent: handlers.onLateEvent };
+    const reading = this.#read(start, eventsApplied, running, link.signal);
     try {
       await Promise.race([reading, lanes.failed]);
     } finally {
@@ -129,8 +144,9 @@ export class ApplyPipeline {
     return this.#gate.whileHeld(async () => {
       // What is read again from now on is read as of the time: nothing may be under way that looks further.
       if (this.#context.filter !== undefined) await this.#drainLanes(idsOf(this.#context.collections.live()));
-      this.#fence = await takeTime();
-      return this.#fence;
+      const time = await takeTime();
+      this.#fence.set(time);
+      return time;
     });
   }
 
@@ -146,7 +162,7 @@ export class ApplyPipeline {
     await this.#lanes?.drain(ids);
   }
 
-  async #read(start: StreamStart, eventsApplied: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
+  async #read(start: StreamStart, eventsApplied: number, running: Running, signal: AbortSignal): Promise<void> {
     let from = start;
     let events = eventsApplied;
     let isReading = true;
@@ -160,7 +176,7 @@ export class ApplyPipeline {
           events += batch.events.length;
           metrics.eventsRead.add(batch.events.length);
           isReading = false;
-          await this.#gate.pass(() => this.#dispatch(batch, events, lanes, signal));
+          await this.#gate.pass(() => this.#dispatch(batch, events, running, signal));
           isReading = true;
           from = { token: batch.token };
         }
@@ -175,7 +191,8 @@ export class ApplyPipeline {
     }
   }
 
-  async #dispatch(batch: ChangeBatch, events: number, lanes: Lanes, signal: AbortSignal): Promise<void> {
+  async #dispatch(batch: ChangeBatch, events: number, running: Running, signal: AbortSignal): Promise<void> {
+    const { ddl, targets, lanes } = running;
     const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
     const { token, isBetween } = batch;
     const settle = await this.#window.admit({ token, isBetween, eventsApplied: events }, bytes, signal);
@@ -188,39 +205,39 @@ export class ApplyPipeline {
       this.#safe.advance(settle());
     };
     for (const raw of batch.events) {
-      const event = parseEvent(raw, this.#targets.idOf);
+      const event = parseEvent(raw, targets.idOf);
       if (isCrud(event.operation)) this.#crudRead++;
-      if (this.#fence !== undefined && isAfter(event, this.#fence)) {
-        if (await this.#ddl.wouldBeMissed(event, signal)) await this.#judgeLate(event, lanes, signal);
+      if (this.#fence.time !== undefined && isAfter(event, this.#fence.time)) {
+        if (await ddl.wouldBeMissed(event, signal)) await judgeLate(event, running, signal);
       } else if (isCrud(event.operation)) {
-        const collection = await this.#targets.of(event, signal);
+        const collection = await targets.of(event, signal);
         if (collection === undefined) continue;
         open++;
         crud++;
         lanes.push(operationOf(event, collection, this.#context.filter), settleOne);
         this.#crudSeconds = event.seconds;
-      } else await this.#applyDdl(event, lanes, signal);
+      } else await this.#applyDdl(event, running, signal);
     }
     settleOne();
   }
 
-  /** It is judged by the destination's copy, so what comes before it must be there. */
-  async #judgeLate(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
-    const ids = event.collection === undefined ? [] : [event.collection];
-    await lanes.drain(ids);
-    await this.#context.onLateEvent(event, signal);
-  }
-
-  async #applyDdl(event: ChangeEvent, lanes: Lanes, signal: AbortSignal): Promise<void> {
-    if (this.#targets.idOf !== undefined) {
-      if (!(await this.#ddl.concerns(event, signal))) return;
+  async #applyDdl(event: ChangeEvent, { ddl, targets, lanes }: Running, signal: AbortSignal): Promise<void> {
+    if (targets.idOf !== undefined) {
+      if (!(await ddl.concerns(event, signal))) return;
       throw catalogChanged(`${event.operation} of ${event.db}${event.coll === '' ? '' : `.${event.coll}`}`);
     }
-    await lanes.drain(idsOf(this.#ddl.touched(event)));
-    if (!(await this.#ddl.apply(event, signal))) return;
+    await lanes.drain(idsOf(ddl.touched(event)));
+    if (!(await ddl.apply(event, signal))) return;
     metrics.eventsApplied.add(1, { kind: 'ddl' });
     this.#ddlSeconds = event.seconds;
   }
+}
+
+/** It is judged by the destination's copy, so what comes before it must be there. */
+async function judgeLate(event: ChangeEvent, { lanes, onLateEvent }: Running, signal: AbortSignal): Promise<void> {
+  const ids = event.collection === undefined ? [] : [event.collection];
+  await lanes.drain(ids);
+  await onLateEvent(event, signal);
 }
 
 function countRead(ms: number, bytes: number): void {

@@ -1,5 +1,5 @@
 /** `cleanup`: drops what a committed migration has stored, once the operator has said so. */
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/config.js';
 import { AppError, invalidRequest } from '../errors.js';
 import { createLogger } from '../lib/logger.js';
 import { cleanUp } from '../migration/cleanup.js';

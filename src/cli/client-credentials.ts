@@ -1,4 +1,4 @@
-import { isLoopback } from '../config-uri.js';
+import { isLoopback } from '../config/uri.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import { certificateKeyProblem, certificatesProblem, untimelyProblem } from '../lib/pem.js';
 import { tokenProblem } from '../lib/token.js';

@@ -1,6 +1,6 @@
 /** The options that every client command takes: as flags, by the environment, and what they come to. */
 import { type Command, Option } from 'commander';
-import { envNameOf } from '../config-flags.js';
+import { envNameOf } from '../config/flags.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import type { ClientOptions } from './client.js';
 import { readClientCredentials } from './client-credentials.js';

@@ -1,7 +1,7 @@
 import * as fs from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { text } from 'node:stream/consumers';
-import type { ReadFile } from '../config-sources.js';
+import type { ReadFile } from '../config/sources.js';
 
 /** Everything a command reads and writes, so that tests can be the terminal. */
 export interface Io {

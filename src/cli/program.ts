@@ -1,5 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
-import { FLAGS, type Flag, type FlagName } from '../config-flags.js';
+import { FLAGS, type Flag, type FlagName } from '../config/flags.js';
 import { releaseSignals } from '../lib/process-signals.js';
 import { VERSION } from '../version.js';
 import { normaliseBooleans } from './boolean-flags.js';

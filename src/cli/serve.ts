@@ -1,4 +1,4 @@
-import { loadConfig } from '../config.js';
+import { loadConfig } from '../config/config.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { onStop } from '../lib/process-signals.js';

@@ -1,10 +1,10 @@
 import { Violations } from '../api/violations.js';
 import { readStartOptions } from '../api/wire/start-options.js';
-import { loadConfig } from '../config.js';
+import { type ClusterDifference, verifyClusters } from '../compare/verify-clusters.js';
+import { loadConfig } from '../config/config.js';
 import { AppError } from '../errors.js';
 import { createLogger } from '../lib/logger.js';
-import { type ResolvedOptions, resolveStartOptions } from '../migration/options.js';
-import { type ClusterDifference, verifyClusters } from '../migration/verify-clusters.js';
+import { type ResolvedOptions, resolveStartOptions } from '../start/options.js';
 import { CliExit } from './exit-codes.js';
 import type { Io } from './io.js';
 import { START_FLAGS } from './start-flags.js';

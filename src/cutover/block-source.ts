@@ -1,37 +1,58 @@
 /** Blocks users' writes on the source for a commit. */
 import type { Cluster } from '../cluster/cluster.js';
 import { codeOf, isTransient, safeText } from '../cluster/errors.js';
-import { isBlocked, openTransactions, tryBlock } from '../cluster/write-block.js';
+import { isBlocked, openTransactions, setBlock, tryBlock } from '../cluster/write-block.js';
 import { AppError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
+import type { StoredRecord } from '../metadata/stored-record.js';
 
 /** What the blocking of the source works with. */
 export interface BlockContext {
-  readonly source: Cluster;
+  readonly record: StoredRecord;
   /** How long to try, in milliseconds. */
-  readonly limitMs: number;
-  /** Whether the record says that the block is ours, from an earlier try. */
-  readonly isOurs: boolean;
-  /** Called before the block is set: stores that it is ours. */
-  readonly onSetting: () => Promise<void>;
-  /** Called after each try that open transactions have held up, with a line for people. */
-  readonly onHeldUp: (text: string) => void;
+  readonly blockLimitMs: number;
+  readonly logger: Logger;
+  /** Told after each try that open transactions have held up, with a line for people; undefined once it is over. */
+  readonly listener: { heldUp(text: string | undefined): void };
 }
 
 const PAUSE_MS = 1000;
 
 /**
- * Blocks the source's users. A block that somebody else has set will do as well, and stays theirs. Between two tries the
- * users' writes go on for a second, since each try holds them up. Resolves with whether the block was set now.
- * Errors: SourceNotBlocked, with the transactions in the way; nothing is blocked then. Source: docs/07-cutover.md.
+ * Blocks the users of `source`, the present one; the record says so before it is done. A block that somebody else has set
+ * will do as well, and stays theirs. Between two tries the users' writes go on for a second, since each try holds them up.
+ * Resolves with whether the block was set now. Errors: SourceNotBlocked, with the transactions in the way; nothing is
+ * blocked then. Source: docs/07-cutover.md.
  */
-export async function blockSource(context: BlockContext, signal: AbortSignal): Promise<boolean> {
-  const { source } = context;
-  if (await isBlocked(source, signal)) return false;
-  if (!context.isOurs) await context.onSetting();
+export async function blockSource(context: BlockContext, source: Cluster, signal: AbortSignal): Promise<boolean> {
+  const { record, listener, logger } = context;
+  if (await isBlocked(source, signal)) {
+    listener.heldUp(undefined);
+    logger.info(`Writes to ${source.label} are blocked already`);
+    return false;
+  }
+  if (record.value.blockedSource !== true) await record.update({ blockedSource: true }, signal);
+  await keepTrying(context, source, signal);
+  listener.heldUp(undefined);
+  logger.info(`Blocked writes to ${source.label}`);
+  return true;
+}
+
+/** Lifts the source's block if it is ours. */
+export async function unblockSource(
+  { source, record }: { readonly source: Cluster; readonly record: StoredRecord },
+  signal: AbortSignal,
+): Promise<void> {
+  if (record.value.blockedSource !== true) return;
+  await setBlock(source, false, signal);
+  await record.update({ blockedSource: undefined }, signal);
+}
+
+async function keepTrying(context: BlockContext, source: Cluster, signal: AbortSignal): Promise<void> {
   const startedMs = performance.now();
   for (;;) {
-    if (await tryOnce(source, signal)) return true;
+    if (await tryOnce(source, signal)) return;
     const open = await openTransactions(source, signal);
     const named =
       open === undefined
@@ -40,9 +61,9 @@ export async function blockSource(context: BlockContext, signal: AbortSignal): P
           ? 'none is open any more'
           : open.join('; ');
     const text = `writes to the source could not be blocked while transactions are open there: ${named}`;
-    if (performance.now() - startedMs > context.limitMs)
+    if (performance.now() - startedMs > context.blockLimitMs)
       throw new AppError('SourceNotBlocked', `${text}. End them, and call again`);
-    context.onHeldUp(text);
+    context.listener.heldUp(text);
     await sleep(PAUSE_MS, signal);
   }
 }

@@ -6,7 +6,7 @@ import { setBlock } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { MigrationRecord } from '../metadata/records.js';
-import type { MetadataStore } from '../metadata/store.js';
+import type { StoredRecord } from '../metadata/stored-record.js';
 import { checkCatalog, checkDestination, checkRestored, dropLostViews } from './catalog-check.js';
 import { restoreAfterHandover, restoreBeforeHandover } from './restore.js';
 
@@ -17,16 +17,22 @@ export interface CommitStream {
   reached(time: Timestamp, signal: AbortSignal): Promise<void>;
 }
 
-/** What a commit works with. */
-export interface CommitContext {
-  readonly source: Cluster;
+/** What the end of a commit works with, from the point of no return on. */
+export interface HandoverContext {
   readonly destination: Cluster;
-  readonly scope: Scope;
-  readonly store: MetadataStore;
+  readonly record: StoredRecord;
   readonly collections: CollectionMap;
   /** Whether the migration builds an index at all. */
   readonly isBuilt: (spec: OrderedDoc) => boolean;
   readonly logger: Logger;
+  /** Called when the destination is its applications': canWrite is true. */
+  readonly onHandover: () => void;
+}
+
+/** What a commit works with. */
+export interface CommitContext extends Omit<HandoverContext, 'onHandover'> {
+  readonly source: Cluster;
+  readonly scope: Scope;
   /** Blocks the source's users, where the migration does so. Errors: SourceNotBlocked. */
   readonly blockSource: (signal: AbortSignal) => Promise<void>;
   /** Resolves once every wanted index is built. */
@@ -41,8 +47,6 @@ export interface CommitContext {
   readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Stores how far is applied: from there a restart replays. */
   readonly checkpoint: (signal: AbortSignal) => Promise<void>;
-  /** Called when the destination is its applications': applying must stop, canWrite is true. */
-  readonly onHandover: (signal: AbortSignal) => Promise<void>;
 }
 
 /**
@@ -52,19 +56,18 @@ export interface CommitContext {
  */
 export async function commitUpToHandover(
   context: CommitContext,
-  record: MigrationRecord,
   stream: CommitStream,
   signal: AbortSignal,
 ): Promise<void> {
-  const { source, destination, scope, store, collections, logger } = context;
-  let time = record.commit?.time;
+  const { source, destination, scope, record, collections, logger } = context;
+  let time = record.value.commit?.time;
   // Once the time is taken, a write that a lifted block lets through is judged.
   if (time === undefined) {
     await context.blockSource(signal);
     // Stored before anything after it is judged: a restart must judge by the same time.
     time = await stream.setFence(async () => {
       const taken = await writeNote(source, 'commit', signal);
-      await store.updateMigration({ commit: { step: 'drain', time: taken } }, signal);
+      await record.update({ commit: { step: 'drain', time: taken } }, signal);
       return taken;
     });
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
@@ -78,7 +81,7 @@ export async function commitUpToHandover(
   await context.verified(time, signal);
   // What is restored next takes no replay of what came before: a capped collection of its true size would evict.
   await context.checkpoint(signal);
-  await store.updateMigration({ commit: { step: 'restore', time } }, signal);
+  await record.update({ commit: { step: 'restore', time } }, signal);
   await restoreBeforeHandover(destination, collections, context.isBuilt, signal);
   await checkRestored(destination, collections, signal);
   // Whatever was written to the source until now has been judged once the stream has passed this note.
@@ -90,21 +93,17 @@ export async function commitUpToHandover(
   await context.untouched(time, reverseStart, signal);
   await checkDestination(destination, collections, scope, signal);
   const { verifies: verified } = context;
-  await store.updateMigration({ commit: { step: 'handover', time, reverseStart, verified } }, signal);
+  await record.update({ commit: { step: 'handover', time, reverseStart, verified } }, signal);
 }
 
 /** The second half, from the point of no return on: the destination is unblocked, then its expiry and uniqueness return. */
-export async function commitFromHandover(
-  context: CommitContext,
-  record: MigrationRecord,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  const { destination, store, collections, logger } = context;
+export async function commitFromHandover(context: HandoverContext, signal: AbortSignal): Promise<readonly string[]> {
+  const { destination, record, collections, logger } = context;
   // From here on the data is the applications': nothing of ours may still be on its way to it.
   await destination.settleWrites(signal);
-  if (record.blockedDestination) await setBlock(destination, false, signal);
-  await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
-  await context.onHandover(signal);
+  if (record.value.blockedDestination) await setBlock(destination, false, signal);
+  await record.update({ canWrite: true, blockedDestination: false }, signal);
+  context.onHandover();
   logger.info('The destination accepts writes');
   return await restoreAfterHandover(destination, collections, context.isBuilt, signal);
 }

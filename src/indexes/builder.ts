@@ -5,7 +5,8 @@ import { indexName } from '../cluster/index-spec.js';
 import { nsText, sameNs } from '../cluster/namespace.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
-import { linkAbort, sleep } from '../lib/signals.js';
+import { abortion, linkAbort, sleep } from '../lib/signals.js';
+import type { Task } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
@@ -41,6 +42,8 @@ export class IndexBuilder {
   readonly #failures = new Map<string, number>();
   /** Collections whose builds fail for what says nothing about the index, and since when. */
   readonly #heldUp = new Map<string, { readonly sinceMs: number }>();
+  /** Of the present run; between two, nothing is applied. */
+  #caughtUp: Task<void> = abortion;
   #open = false;
   #wake: () => void = () => undefined;
 
@@ -50,7 +53,7 @@ export class IndexBuilder {
     this.#builds = new RunningBuilds(context);
     this.#counts = new IndexCounts(context);
     this.#reconciler = new IndexReconciler({ ...context, builds: this.#builds, counts: this.#counts });
-    this.#postponed = new Postponed(context.caughtUp, () => this.#wake(), context.logger);
+    this.#postponed = new Postponed(() => this.#wake(), context.logger);
   }
 
   /** Lets builds begin, for every collection; before, only drops of indexes are noted. */
@@ -147,15 +150,19 @@ export class IndexBuilder {
       );
       await this.#reconciler.dropAll(collection, signal);
       this.#queue.add(id);
-      this.#postponed.add(id, signal);
+      this.#postpone(id, signal);
     } finally {
       this.release([id]);
     }
   }
 
-  /** Builds until `signal` aborts. Rejects with IndexBuildFailed after ten failures of one collection. */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Builds until `signal` aborts. `caughtUp` resolves once what the source has at the call, and all that was written during
+   * the copy, is applied. Rejects with IndexBuildFailed after ten failures of one collection.
+   */
+  async run(caughtUp: Task<void>, signal: AbortSignal): Promise<void> {
     const link = linkAbort(signal);
+    this.#caughtUp = caughtUp;
     let failure: { readonly cause: unknown } | undefined;
     try {
       while (failure === undefined) {
@@ -185,6 +192,10 @@ export class IndexBuilder {
       for (const id of [...this.#heldUp.keys()]) this.#goesOn(id);
       link.dispose();
     }
+  }
+
+  #postpone(id: string, signal: AbortSignal): void {
+    this.#postponed.add(id, this.#caughtUp(signal));
   }
 
   #mayBuild(id: string): boolean {
@@ -253,7 +264,7 @@ export class IndexBuilder {
     }
     this.#queue.add(id);
     // An empty collection has no document that a later event could explain.
-    if (collection.copy.status !== 'pending') this.#postponed.add(id, signal);
+    if (collection.copy.status !== 'pending') this.#postpone(id, signal);
     await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
   }
 

@@ -12,8 +12,6 @@ export interface IndexContext {
   readonly wants: (spec: OrderedDoc) => boolean;
   /** Collections whose indexes are built at the same time. */
   readonly parallelBuilds: number;
-  /** Resolves once what the source has at the call, and all that was written during the copy, is applied. */
-  readonly caughtUp: (signal: AbortSignal) => Promise<void>;
   /** Called once for each spec that had to be changed for the server to take it. */
   readonly onWarning: (warning: string) => void;
 }

@@ -7,12 +7,10 @@ import type { Logger } from '../lib/logger.js';
  */
 export class Postponed {
   readonly #ids = new Map<string, number>();
-  readonly #caughtUp: (signal: AbortSignal) => Promise<void>;
   readonly #onOver: () => void;
   readonly #logger: Logger;
 
-  constructor(caughtUp: (signal: AbortSignal) => Promise<void>, onOver: () => void, logger: Logger) {
-    this.#caughtUp = caughtUp;
+  constructor(onOver: () => void, logger: Logger) {
     this.#onOver = onOver;
     this.#logger = logger;
   }
@@ -21,9 +19,10 @@ export class Postponed {
     return this.#ids.has(id);
   }
 
-  add(id: string, signal: AbortSignal): void {
+  /** Postpones the builds of a collection until `caughtUp` settles, well or not. */
+  add(id: string, caughtUp: Promise<void>): void {
     this.#ids.set(id, (this.#ids.get(id) ?? 0) + 1);
-    void this.#caughtUp(signal)
+    void caughtUp
       .catch((error: unknown) => this.#logger.debug(`Indexes are built without waiting: ${safeText(error)}`))
       .finally(() => this.#remove(id));
   }

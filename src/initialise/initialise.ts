@@ -13,6 +13,7 @@ import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection, MigratedView, NewCollection } from '../metadata/collections.js';
 import type { MetadataStore } from '../metadata/store.js';
+import type { StoredRecord } from '../metadata/stored-record.js';
 import { type ListedNamespace, readStableCatalog } from './stable-catalog.js';
 
 const PARALLEL_CREATES = 8;
@@ -25,6 +26,7 @@ export interface InitialiseContext {
   /** Judges the catalog before anything of it is created; rejects when the destination cannot take it. */
   readonly mustFit: (namespaces: readonly ListedNamespace[], signal: AbortSignal) => Promise<void>;
   readonly store: MetadataStore;
+  readonly record: StoredRecord;
   readonly collections: CollectionMap;
   readonly logger: Logger;
 }
@@ -33,18 +35,14 @@ export interface InitialiseContext {
  * Reads the source's catalog, records it with T0, and creates every collection and view on the destination. Repeatable:
  * `startTime` is stored after the last collection record, so a run that finds it set goes on with what is not created.
  */
-export async function initialise(
-  context: InitialiseContext,
-  hasStartTime: boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  if (!hasStartTime) await recordCatalog(context, signal);
+export async function initialise(context: InitialiseContext, signal: AbortSignal): Promise<void> {
+  if (context.record.value.startTime === undefined) await recordCatalog(context, signal);
   await createCollections(context, signal);
   await createViews(context, signal);
 }
 
 async function recordCatalog(context: InitialiseContext, signal: AbortSignal): Promise<void> {
-  const { store, collections, scope, logger } = context;
+  const { store, record, collections, scope, logger } = context;
   // Records of a run that did not come to T0 are of no use: the catalog may have changed since.
   const stale = (await store.loadCollections(signal)).map((record) => record.id);
   if (stale.length > 0) await store.deleteCollections(stale, signal);
@@ -63,9 +61,9 @@ async function recordCatalog(context: InitialiseContext, signal: AbortSignal): P
     for (const { ns, options } of views)
       await collections.putView({ ns: scope.target(ns), sourceNs: ns, options: carriedOptions(options) }, signal);
   }
-  const before = (await store.loadMigration(signal))?.warnings ?? [];
+  const before = record.value.warnings;
   const warnings = scope.migratesViews || views.length === 0 ? before : [...before, viewsSkipped(views)];
-  await store.updateMigration({ startTime: catalog.time, warnings }, signal);
+  await record.update({ startTime: catalog.time, warnings }, signal);
   logger.info('Recorded the catalog of the source', { namespaces: catalog.namespaces.length });
 }
 

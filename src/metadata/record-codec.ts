@@ -1,5 +1,7 @@
 import { Binary, type Doc } from '../cluster/bson.js';
 import { AppError } from '../errors.js';
+import { fromOptions, toOptions } from './migration-options.js';
+import { faultOf } from './record-rules.js';
 import type {
   CheckpointRecord,
   CollectionRecord,
@@ -15,18 +17,16 @@ import type {
  * in forms of its own, so each field is read by name. Errors of the readers: MetadataUnreadable.
  */
 
-/** As a text: names such as $oid, which options may hold, are not for every place of a document. */
 export function fromMigration(record: MigrationRecord): Doc {
-  return { _id: 'migration', ...record, options: JSON.stringify(record.options) };
+  return { _id: 'migration', ...record, options: fromOptions(record.options) };
 }
 
 export function toMigration(doc: Doc): MigrationRecord {
-  const { _id, term, ...record } = doc;
-  return {
-    ...(record as unknown as MigrationRecord),
-    options: JSON.parse(String(doc['options'])) as MigrationRecord['options'],
-    eventsApplied: Number(doc['eventsApplied']),
-  };
+  const { _id, term, ...stored } = doc;
+  const record = { ...stored, options: toOptions(doc['options']), eventsApplied: Number(doc['eventsApplied']) };
+  const fault = faultOf(record);
+  if (fault !== undefined) throw new AppError('MetadataUnreadable', `the migration's record is not whole: ${fault}`);
+  return record as unknown as MigrationRecord;
 }
 
 export function fromCheckpoint(record: CheckpointRecord): Doc {

@@ -1,5 +1,6 @@
 import type { Binary, Timestamp } from '../cluster/bson.js';
 import type { Token } from '../cluster/position.js';
+import type { MigrationOptions } from './migration-options.js';
 
 /** Raised when a record changes its meaning; a process refuses metadata of another version. */
 export const SCHEMA_VERSION = 2;
@@ -19,33 +20,33 @@ export interface CommitRecord {
   readonly verified?: boolean;
 }
 
-/** The one record of a migration: all that is not per collection. */
-export interface MigrationRecord {
-  readonly state: string;
-  /** Options as `start` resolved them, for comparing with a later `start`. */
-  readonly options: Readonly<Record<string, unknown>>;
+/** A commit past its point of no return. */
+export interface HandedOverCommit extends CommitRecord {
+  readonly step: 'handover';
+  readonly time: Timestamp;
+  readonly reverseStart: Timestamp;
+}
+
+/** Why a migration failed for good. */
+export interface FailureRecord {
+  /** A name of the error table. */
+  readonly error: string;
+  readonly description: string;
+  readonly at: Date;
+}
+
+/** What the record of a migration holds in every state. */
+interface CommonFields {
+  readonly options: MigrationOptions;
   readonly sourceId: string;
   readonly destinationId: string;
-  /** The start is not complete: whoever finds it so undoes it. Absent: it is. */
-  readonly starting?: boolean;
-  readonly phase: Phase;
-  /** T0: where the change stream begins. Unset until the catalog has been read. */
-  readonly startTime?: Timestamp;
-  /** After the last copied document; before it, applied states are mixed. */
-  readonly copyEndTime?: Timestamp;
-  readonly commit?: CommitRecord;
   /** Whether we set the destination's write block, and so must lift it. */
   readonly blockedDestination: boolean;
   /** Whether we set the source's, or were about to. Absent: no. */
   readonly blockedSource?: boolean;
   /** How often the migration was reversed; of the records on two clusters the higher one counts. Absent: 0. */
   readonly generation?: number;
-  /** The migration was reversed, and its record is on the other cluster now. */
-  readonly moved?: boolean;
-  /** While REVERSING: what the new destination lost to expiry between these two times is put back. */
-  readonly putBack?: { readonly from: Timestamp; readonly until: Timestamp };
-  readonly canWrite: boolean;
-  readonly failure?: { readonly error: string; readonly description: string; readonly at: Date };
+  readonly failure?: FailureRecord;
   readonly eventsApplied: number;
   readonly rawDeltas: boolean;
   /** With a document filter: documents had to be read past the commit time, so no later change of one is let pass. */
@@ -54,6 +55,84 @@ export interface MigrationRecord {
   /** Absent: an earlier version began it. */
   readonly startedAt?: Date;
 }
+
+/** Copying or applying, or paused in it. Times are known from the phase on that fixes them. */
+interface WorkingFields {
+  /** The start is not complete: whoever finds it so undoes it. Absent: it is. */
+  readonly starting?: boolean;
+  readonly phase: 'initialise' | 'copy' | 'apply';
+  /** T0: where the change stream begins. Unset until the catalog has been read. */
+  readonly startTime?: Timestamp;
+  /** After the last copied document; before it, applied states are mixed. */
+  readonly copyEndTime?: Timestamp;
+  readonly commit?: undefined;
+  readonly canWrite: false;
+  readonly putBack?: undefined;
+  readonly moved?: undefined;
+}
+
+/** The commit's steps run; past the handover the destination accepts writes. */
+interface CommittingFields {
+  readonly starting?: undefined;
+  readonly phase: 'apply';
+  readonly startTime: Timestamp;
+  readonly copyEndTime: Timestamp;
+  readonly commit: CommitRecord;
+  readonly canWrite: boolean;
+  readonly putBack?: undefined;
+  readonly moved?: undefined;
+}
+
+/** The destination is its applications'. The times of the copy are those of a history. */
+interface CommittedFields {
+  readonly starting?: undefined;
+  readonly phase: 'done';
+  readonly startTime?: Timestamp;
+  readonly copyEndTime?: Timestamp;
+  readonly commit: HandedOverCommit;
+  readonly canWrite: true;
+  readonly putBack?: undefined;
+  /** The migration was reversed, and its record is on the other cluster now. */
+  readonly moved?: boolean;
+}
+
+/** The record of a reversal at its new place: what was the source is being made the destination. */
+interface TurningFields {
+  readonly starting?: undefined;
+  readonly phase: 'apply';
+  readonly startTime: Timestamp;
+  readonly copyEndTime?: undefined;
+  readonly commit?: undefined;
+  readonly canWrite: false;
+  /** What the new destination lost to expiry between these two times is put back. */
+  readonly putBack?: { readonly from: Timestamp; readonly until: Timestamp };
+  readonly moved?: undefined;
+}
+
+/** The one record of a migration: all that is not per collection. Each state has its own fields and no others. */
+export type MigrationRecord = CommonFields &
+  (
+    | ({ readonly state: 'RUNNING' | 'PAUSED' } & WorkingFields)
+    | ({ readonly state: 'COMMITTING' } & CommittingFields)
+    | ({ readonly state: 'COMMITTED' } & CommittedFields)
+    | ({ readonly state: 'REVERSING' } & (CommittedFields | TurningFields))
+  );
+
+type FieldName =
+  | 'state'
+  | 'starting'
+  | 'phase'
+  | 'startTime'
+  | 'copyEndTime'
+  | 'commit'
+  | 'canWrite'
+  | 'putBack'
+  | 'moved';
+
+/** All fields that a record may have, whatever its state: what changes of it are made of. */
+export type RecordFields = Omit<CommonFields, 'options'> & {
+  readonly [Name in FieldName]: MigrationRecord[Name];
+};
 
 /** The safe point of the change stream: everything at or before it is on the destination. */
 export interface CheckpointRecord {

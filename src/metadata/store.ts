@@ -25,6 +25,7 @@ import {
   type DdlRecord,
   type MigrationRecord,
   type PartitionRecord,
+  type RecordFields,
   SCHEMA_VERSION,
   type ViewRecord,
 } from './records.js';
@@ -34,7 +35,7 @@ const PRODUCT = 'mongoferry';
 const KEPT = new Set(['lease', 'numbers']);
 
 /** Fields of the migration's record to set; `undefined` removes one. */
-export type RecordChanges = { [Name in keyof Omit<MigrationRecord, 'options'>]?: MigrationRecord[Name] | undefined };
+export type RecordChanges = { readonly [Name in keyof RecordFields]?: RecordFields[Name] | undefined };
 
 /**
  * All that a migration must remember, on the destination: the process keeps nothing of its own. Writes are refused by

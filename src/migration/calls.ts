@@ -3,48 +3,24 @@ import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { AppError, type FieldViolation } from '../errors.js';
-import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
+import type { MigrationOptions } from '../metadata/migration-options.js';
+import type { FailureRecord } from '../metadata/records.js';
+import type { MigrationEvent } from '../metadata/state.js';
 import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
-import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
-import type { StateMachine } from './machine.js';
-import { readMismatches } from './mismatch-list.js';
+import { commitObstacle } from '../progress/commit-obstacle.js';
+import type { Mismatch, RepairOutcome } from '../progress/control.js';
+import { readMismatches } from '../progress/mismatch-list.js';
+import { checkReverse } from '../reversal/reversal.js';
+import { completeOptions, resolveStartOptions, type StartOptions } from '../start/options.js';
+import { findingsOf } from '../start/start-findings.js';
+import { refuseOtherOptions } from '../start/starting.js';
+import type { MigrationProcess } from './migration-process.js';
 import { type Move, Moves } from './moves.js';
-import { completeOptions, type MigrationOptions, resolveStartOptions, type StartOptions } from './options.js';
-import type { Place } from './place.js';
-import type { Reporter } from './reporter.js';
-import { checkReverse } from './reversal.js';
 import type { Session } from './session.js';
-import { commitObstacle } from './snapshot.js';
-import { findingsOf } from './start-findings.js';
-import { Starter, type StarterContext } from './starter.js';
-import { refuseOtherOptions } from './starting.js';
-import type { MigrationEvent } from './state.js';
-
-/** What the calls act on. */
-export interface CallContext {
-  readonly machine: StateMachine;
-  readonly reporter: Reporter;
-  readonly logger: Logger;
-  /** The metadata database. */
-  readonly db: string;
-  readonly disableVerification: boolean;
-  /** Those connected so far. */
-  readonly clusters: readonly Cluster[];
-  /** Why a cluster is not, if it is known. */
-  readonly whyNotConnected: (name: string) => string | undefined;
-  /** What the process waits for while INITIALIZING. */
-  readonly waits: readonly string[];
-  readonly session: Session | undefined;
-  readonly failure: FailureRecord | undefined;
-  readonly signal: AbortSignal;
-  /** The process cannot go on. */
-  readonly onFatal: (error: unknown) => void;
-  /** Makes a place, whose lease is held, the migration's. */
-  readonly enter: (place: Place) => Session;
-}
+import { Starter } from './starter.js';
 
 /** What a call changes besides the state, and what follows from it. */
 interface CallEffects extends Pick<Move, 'begin' | 'undo'> {
@@ -59,27 +35,17 @@ const LOOK_MS = 50;
 
 /** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
 export class Calls {
-  readonly #context: CallContext;
+  readonly #process: MigrationProcess;
   readonly #turns = new Turns();
   readonly #moves: Moves;
 
-  constructor(context: CallContext) {
-    this.#context = context;
-    const { machine, reporter, logger, onFatal } = context;
-    this.#moves = new Moves({
-      machine,
-      reporter,
-      logger,
-      turns: this.#turns,
-      onFatal,
-      get signal() {
-        return context.signal;
-      },
-    });
+  constructor(process: MigrationProcess) {
+    this.#process = process;
+    this.#moves = new Moves(process, this.#turns);
   }
 
   async regexViolations(options: StartOptions): Promise<readonly FieldViolation[]> {
-    const source = this.#context.clusters.find((each) => each.name === options.source);
+    const source = this.#process.clusters.find((each) => each.name === options.source);
     if (source === undefined) return [];
     const scope = new Scope(source, { ...options, preExistingDestinationData: false });
     try {
@@ -96,23 +62,23 @@ export class Calls {
     // What is wrong with the request itself is told at once.
     resolveStartOptions(options);
     await this.#exclusive(async (signal) => {
-      const { machine } = this.#context;
+      const { machine } = this.#process;
       const wanted = this.#resolve(options);
       if (machine.state !== 'IDLE') return this.#startAgain(wanted);
       machine.check('start');
       const [source, destination] = this.#roles(wanted);
-      const starter = new Starter({ ...this.#startContext, source, destination, wanted });
+      const starter = new Starter(this.#process, this.#moves, { source, destination, options: wanted });
       await starter.start(() => this.#findings(wanted, options.skipDiskSpaceCheck === true, signal), signal);
     });
   }
 
   pause(): Promise<void> {
     return this.#exclusive(async (signal) => {
-      const { machine } = this.#context;
+      const { machine } = this.#process;
       machine.check('pause');
       const session = this.#session();
       await session.stop();
-      if (this.#context.failure !== undefined) throw failed(this.#context.failure);
+      if (this.#process.failure !== undefined) throw failed(this.#process.failure);
       const eventsApplied = session.lastRun?.eventsApplied ?? 0;
       const reopen = async (): Promise<void> => session.open();
       await this.#move('pause', { changes: { eventsApplied }, begin: () => undefined, undo: reopen }, signal);
@@ -125,7 +91,7 @@ export class Calls {
 
   commit(): Promise<void> {
     return this.#exclusive(async (signal) => {
-      const { machine, reporter, logger } = this.#context;
+      const { machine, reporter, logger } = this.#process;
       machine.check('commit');
       const obstacle = commitObstacle(reporter.sources);
       if (obstacle !== undefined)
@@ -140,7 +106,7 @@ export class Calls {
 
   reverse(): Promise<void> {
     return this.#exclusive(async (signal) => {
-      this.#context.machine.check('reverse');
+      this.#process.machine.check('reverse');
       const session = this.#session();
       await checkReverse(session.context, signal);
       await this.#move('reverse', { begin: () => session.reverse() }, signal);
@@ -149,12 +115,12 @@ export class Calls {
 
   /** Moves the migration that is at hand to the state that a call leads to. */
   async #move(event: MigrationEvent, { changes, begin, undo }: CallEffects, signal: AbortSignal): Promise<void> {
-    const to = this.#context.machine.check(event);
-    const { place } = this.#session();
+    const to = this.#process.machine.check(event);
+    const { held } = this.#session();
     await this.#moves.carryOut(
       {
         event,
-        place,
+        held,
         changes: (state) => ({ ...changes, state }),
         isStored: ({ state }) => state === to,
         begin,
@@ -167,14 +133,14 @@ export class Calls {
   async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
     await this.#until(() => this.#isInitialised);
     return await this.#carryOut(async (signal) => {
-      const { session } = this.#context;
-      return session === undefined ? [] : readMismatches(session.place.store, after, limit, signal);
+      const { session } = this.#process;
+      return session === undefined ? [] : readMismatches(session.held.store, after, limit, signal);
     });
   }
 
   repair(ids: readonly string[]): Promise<RepairOutcome> {
     return this.#exclusive(async (signal) => {
-      const { session, machine } = this.#context;
+      const { session, machine } = this.#process;
       const run = session?.lastRun;
       if (machine.state !== 'RUNNING' || run === undefined) {
         const { state } = machine;
@@ -190,7 +156,7 @@ export class Calls {
   /** Changes nothing, so it waits for no other call, and for the clusters alone. */
   async check(options: StartOptions): Promise<readonly Finding[]> {
     resolveStartOptions(options);
-    await this.#until(() => this.#context.clusters.length === 2);
+    await this.#until(() => this.#process.clusters.length === 2);
     return await this.#carryOut((signal) =>
       this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
@@ -201,21 +167,16 @@ export class Calls {
     await this.#turns.ended();
   }
 
-  get #startContext(): Pick<StarterContext, 'db' | 'logger' | 'signal' | 'moves' | 'enter'> {
-    const { db, logger, signal, enter } = this.#context;
-    return { db, logger, signal, enter, moves: this.#moves };
-  }
-
   #findings(wanted: MigrationOptions, skipDiskSpaceCheck: boolean, signal: AbortSignal): Promise<Finding[]> {
-    const { machine, db, disableVerification } = this.#context;
+    const { machine, db, config } = this.#process;
     const [source, destination] = this.#roles(wanted);
-    const verifies = wanted.verification && !disableVerification;
+    const verifies = wanted.verification && !config.disableVerification;
     return findingsOf({ wanted, source, destination, db, machine, verifies, skipDiskSpaceCheck }, signal);
   }
 
   /** Runbooks call start after a restart: the same options are welcome while the migration goes on. */
   #startAgain(wanted: MigrationOptions): void {
-    const { machine, db } = this.#context;
+    const { machine, db } = this.#process;
     const { state } = machine;
     if (state !== 'RUNNING' && state !== 'PAUSED' && state !== 'COMMITTING') {
       if (state === 'COMMITTED') {
@@ -227,35 +188,35 @@ export class Calls {
       }
       machine.check('start');
     }
-    refuseOtherOptions(wanted, this.#session().place.record.value, state);
+    refuseOtherOptions(wanted, this.#session().held.record.value, state);
   }
 
   #resolve(options: StartOptions): MigrationOptions {
     const resolved = resolveStartOptions(options);
-    const source = this.#context.clusters.find((each) => each.name === resolved.source);
+    const source = this.#process.clusters.find((each) => each.name === resolved.source);
     return completeOptions(resolved, source);
   }
 
   #roles(options: MigrationOptions): [Cluster, Cluster] {
     const find = (name: string): Cluster => {
-      const cluster = this.#context.clusters.find((each) => each.name === name);
+      const cluster = this.#process.clusters.find((each) => each.name === name);
       if (cluster !== undefined) return cluster;
-      const why = this.#context.whyNotConnected(name);
+      const why = this.#process.whyNotConnected(name);
       throw new AppError('ClusterUnreachable', why ?? `${name} is not connected yet`);
     };
     return [find(options.source), find(options.destination)];
   }
 
   get #isInitialised(): boolean {
-    return this.#context.machine.state !== 'INITIALIZING';
+    return this.#process.machine.state !== 'INITIALIZING';
   }
 
   /** Scripts start the process and call at once: what is asked of it too early waits a while instead of being refused. */
   async #until(isReady: () => boolean, called = performance.now()): Promise<void> {
     const isOver = (): boolean =>
       isReady() ||
-      this.#context.failure !== undefined ||
-      this.#context.signal.aborted ||
+      this.#process.failure !== undefined ||
+      this.#process.signal.aborted ||
       performance.now() - called > EARLY_MS;
     // A process that cannot run at all must not be kept up by who waits for it.
     while (!isOver()) await new Promise<void>((resolve) => setTimeout(resolve, LOOK_MS).unref());
@@ -274,7 +235,7 @@ export class Calls {
   }
 
   #refuseTooEarly(): void {
-    const { machine, failure, signal, waits } = this.#context;
+    const { machine, failure, signal, initialWaits: waits } = this.#process;
     if (this.#isInitialised || failure !== undefined || signal.aborted) return;
     const why = waits.length === 0 ? '' : `: ${waits.join('; ')}`;
     const text = `the process is still INITIALIZING after ${EARLY_MS / 1000} s${why}. Call again when it is ready`;
@@ -286,13 +247,13 @@ export class Calls {
    * migration's own work: whoever waits for its answer is told after some seconds that a cluster is away.
    */
   async #carryOut<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { failure, signal } = this.#context;
+    const { failure, signal } = this.#process;
     if (failure !== undefined) throw failed(failure);
     if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
     const link = linkAbort(signal);
     const started = performance.now();
     const timer = setInterval(() => {
-      const outage = this.#context.clusters.find((each) => each.outage !== undefined)?.outage;
+      const outage = this.#process.clusters.find((each) => each.outage !== undefined)?.outage;
       if (outage !== undefined && performance.now() - started > PATIENCE_MS)
         link.abort(new AppError('ClusterUnreachable', outage));
     }, 500);
@@ -307,7 +268,7 @@ export class Calls {
   }
 
   #session(): Session {
-    const { session, machine } = this.#context;
+    const { session, machine } = this.#process;
     if (session === undefined) throw new AppError('Internal', `no migration is at hand in state ${machine.state}`);
     return session;
   }

@@ -5,9 +5,9 @@ import type { Logger } from '../lib/logger.js';
 import { settlesWithin } from '../lib/signals.js';
 import { metadataDatabase } from '../metadata/databases.js';
 import { MetadataStore } from '../metadata/store.js';
-import { type ConnectConfig, connectClusters } from './connect.js';
-import { keepLease, rolesOf } from './place.js';
-import { type Found, findMigration } from './recover.js';
+import { type ConnectConfig, connectClusters } from '../start/connect.js';
+import { keepLease, rolesOf } from '../start/held-migration.js';
+import { type Found, findMigration } from '../start/recover.js';
 
 /** How to clean up. */
 export interface CleanUpOptions {

@@ -1,3 +1,4 @@
+/** Does a piece of work in spite of what interrupts it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { describeError, isWorthAnotherRun } from '../cluster/errors.js';
 import { loweredFcv } from '../cluster/feature-version.js';
@@ -6,7 +7,7 @@ import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort, sleep } from '../lib/signals.js';
 import type { Task } from '../lib/tasks.js';
-import type { Place } from './place.js';
+import type { HeldMigration } from '../start/held-migration.js';
 
 /** How far the work has come: a stage, or what is done in it, which only grows. */
 export interface Reached {
@@ -31,14 +32,14 @@ export interface InterruptionHooks {
  * it. After 30 minutes in which it came no further the process ends with 1, and nothing is stored.
  */
 export class Interruption {
-  readonly #place: Place;
+  readonly #held: Pick<HeldMigration, 'source' | 'destination'>;
   readonly #logger: Logger;
   readonly #hooks: InterruptionHooks;
   #reached: Reached | undefined;
   #text: string | undefined;
 
-  constructor(place: Place, logger: Logger, hooks: InterruptionHooks) {
-    this.#place = place;
+  constructor(held: Pick<HeldMigration, 'source' | 'destination'>, logger: Logger, hooks: InterruptionHooks) {
+    this.#held = held;
     this.#logger = logger;
     this.#hooks = hooks;
   }
@@ -50,7 +51,7 @@ export class Interruption {
 
   /** Rejects with the error that ends the process. */
   async outlast(task: Task<void>, signal: AbortSignal): Promise<void> {
-    const limitMs = this.#place.destination.retryLimitMs;
+    const limitMs = this.#held.destination.retryLimitMs;
     let sinceMs: number | undefined;
     try {
       for (let attempt = 1; ; attempt++) {
@@ -98,7 +99,7 @@ export class Interruption {
 
   /** What an operator must put right, where the clusters tell; the server's answers name the consequences only. */
   async #causeOf(signal: AbortSignal): Promise<string | undefined> {
-    const looks = [this.#place.destination, this.#place.source].map(async (cluster) => {
+    const looks = [this.#held.destination, this.#held.source].map(async (cluster) => {
       try {
         return await looked(cluster, signal);
       } catch (error) {

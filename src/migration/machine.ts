@@ -1,5 +1,12 @@
+/** The state of the process's migration. */
 import { AppError } from '../errors.js';
-import { type MigrationEvent, type State, statesAccepting, TRANSITIONS } from './state.js';
+import {
+  type MigrationEvent,
+  type RecordedState,
+  type State,
+  statesAccepting,
+  TRANSITIONS,
+} from '../metadata/state.js';
 
 /**
  * The only writer of a migration's state. A move is checked, stored, then published, in that order and one at a time:
@@ -26,7 +33,7 @@ export class StateMachine {
   }
 
   /** The state an event leads to. Errors: InvalidStateTransition. */
-  check(event: MigrationEvent): State {
+  check(event: MigrationEvent): RecordedState {
     const next = TRANSITIONS[this.#state][event];
     if (next === undefined) {
       throw new AppError(
@@ -40,7 +47,7 @@ export class StateMachine {
     return next;
   }
 
-  async move(event: MigrationEvent, persist: (next: State) => Promise<void>): Promise<void> {
+  async move(event: MigrationEvent, persist: (next: RecordedState) => Promise<void>): Promise<void> {
     const next = this.check(event);
     await persist(next);
     this.#state = next;

@@ -5,17 +5,16 @@ import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import type { Turns } from '../lib/turns.js';
 import type { MigrationRecord } from '../metadata/records.js';
+import type { MigrationEvent, RecordedState } from '../metadata/state.js';
 import type { RecordChanges } from '../metadata/store.js';
+import type { HeldMigration } from '../start/held-migration.js';
 import type { StateMachine } from './machine.js';
-import type { Place } from './place.js';
-import type { Reporter } from './reporter.js';
-import type { MigrationEvent, State } from './state.js';
 
 /** One move: what is stored, and what follows from that. */
 export interface Move {
   readonly event: MigrationEvent;
-  readonly place: Place;
-  readonly changes: (state: State) => RecordChanges;
+  readonly held: HeldMigration;
+  readonly changes: (state: RecordedState) => RecordChanges;
   /** Whether a record has the changes. */
   readonly isStored: (record: MigrationRecord) => boolean;
   /** Once it is stored, before the new state is shown. */
@@ -27,16 +26,14 @@ export interface Move {
 }
 
 /** What moves act on. */
-export interface MoveContext {
+export interface MoveHost {
   readonly machine: StateMachine;
-  readonly reporter: Pick<Reporter, 'unsettled'>;
+  readonly reporter: { unsettled(warning: string | undefined): void };
   readonly logger: Logger;
-  /** The turns of all calls: what is still to be settled comes before the next one. */
-  readonly turns: Turns;
   /** The process's. */
   readonly signal: AbortSignal;
   /** The process cannot go on. */
-  readonly onFatal: (error: unknown) => void;
+  die(error: unknown): void;
 }
 
 /** A caller waits so long for the answer to be found, in milliseconds. */
@@ -49,11 +46,14 @@ const READ_BACK_MS = 3000;
  * soon as the cluster answers.
  */
 export class Moves {
-  readonly #context: MoveContext;
+  readonly #host: MoveHost;
+  /** The turns of all calls: what is still to be settled comes before the next one. */
+  readonly #turns: Turns;
   #unsettled: string | undefined;
 
-  constructor(context: MoveContext) {
-    this.#context = context;
+  constructor(host: MoveHost, turns: Turns) {
+    this.#host = host;
+    this.#turns = turns;
   }
 
   /** Errors: OutcomeUnknown while it is not known what became of an earlier call. */
@@ -63,12 +63,12 @@ export class Moves {
 
   /** Errors: InvalidStateTransition; OutcomeUnknown; what kept it from being stored, and then it never will be. */
   async carryOut(move: Move, signal: AbortSignal): Promise<void> {
-    const { machine } = this.#context;
-    const { event, place, changes, stored, begin, undo } = move;
+    const { machine } = this.#host;
+    const { event, held, changes, stored, begin, undo } = move;
     machine.check(event);
     try {
       await machine.move(event, async (state) => {
-        await place.record.update(changes(state), signal);
+        await held.record.update(changes(state), signal);
         stored?.();
       });
     } catch (error) {
@@ -88,14 +88,14 @@ export class Moves {
    * why. Resolves at once.
    */
   later(text: string, work: (signal: AbortSignal) => Promise<void>): void {
-    const { reporter, turns, signal, onFatal } = this.#context;
+    const { reporter, signal } = this.#host;
     this.#unsettled = text;
     reporter.unsettled(text);
-    void turns.take(async () => {
+    void this.#turns.take(async () => {
       try {
         await work(signal);
       } catch (error) {
-        if (!signal.aborted) onFatal(error);
+        if (!signal.aborted) this.#host.die(error);
       } finally {
         this.#unsettled = undefined;
         reporter.unsettled(undefined);
@@ -104,15 +104,15 @@ export class Moves {
   }
 
   async #isStoredNow(move: Move, reason: unknown): Promise<boolean> {
-    const { logger, signal } = this.#context;
+    const { logger, signal } = this.#host;
     using link = linkAbort(signal);
     const timer = setTimeout(() => link.abort(new Error('the cluster does not answer')), READ_BACK_MS);
     try {
       return await readBack(move, link.signal);
     } catch (cause) {
       signal.throwIfAborted();
-      const { event, place } = move;
-      const text = `it is not known yet whether ${event} has taken effect: ${AppError.from(reason).message}. It is found out as soon as ${place.destination.label} answers; look at progress then, and call again if it has not`;
+      const { event, held } = move;
+      const text = `it is not known yet whether ${event} has taken effect: ${AppError.from(reason).message}. It is found out as soon as ${held.destination.label} answers; look at progress then, and call again if it has not`;
       logger.warn(text, { error: cause });
       this.later(text, (inner) => this.#settle(move, inner));
       throw new AppError('OutcomeUnknown', text, { cause: reason });
@@ -122,7 +122,7 @@ export class Moves {
   }
 
   async #settle(move: Move, signal: AbortSignal): Promise<void> {
-    const { machine, logger } = this.#context;
+    const { machine, logger } = this.#host;
     const { event, stored, begin, undo } = move;
     const isStored = await readBack(move, signal);
     logger.info(`The outcome of ${event} is known now`, { tookEffect: isStored });
@@ -132,8 +132,8 @@ export class Moves {
   }
 }
 
-async function readBack({ place, isStored }: Move, signal: AbortSignal): Promise<boolean> {
-  await place.destination.settleWrites(signal);
-  await place.record.refresh(signal);
-  return isStored(place.record.value);
+async function readBack({ held, isStored }: Move, signal: AbortSignal): Promise<boolean> {
+  await held.destination.settleWrites(signal);
+  await held.record.refresh(signal);
+  return isStored(held.record.value);
 }

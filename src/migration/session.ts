@@ -1,37 +1,51 @@
 /** A migration in one direction while this process holds its lease; a reversal begins the next. */
 import { clusterError } from '../cluster/errors.js';
+import { unblockSource } from '../cutover/block-source.js';
 import { AppError } from '../errors.js';
+import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import { type FailureContext, fail } from './failure.js';
+import { MigrationRun } from '../phases/run.js';
+import { loadLevelOf, type RunContext, type RunSettings, runContext } from '../phases/run-context.js';
+import type { ObservedWork } from '../progress/observed.js';
+import { arriveReversed, isGivenUp, leaveForReversal } from '../reversal/reversal.js';
+import { type HeldMigration, keepLease } from '../start/held-migration.js';
+import { type FailureListener, fail } from './failure.js';
 import { Interruption, type Reached } from './interruption.js';
 import type { StateMachine } from './machine.js';
-import { storedOptions } from './options.js';
-import { keepLease, type Place } from './place.js';
-import { isGivenUp, moveMigration, prepareDestination, type ReversalContext } from './reversal.js';
-import { MigrationRun } from './run.js';
-import type { RunContext } from './run-context.js';
-import { loadLevelOf, type RunSettings, runContext } from './run-settings.js';
-import { unblockSource } from './source-block.js';
+
+/** What a session is told what it reports to. */
+export interface SessionReporter {
+  /** What the record keeps. */
+  readonly warnings: readonly string[];
+  /** Warnings that were given before, e.g. by an earlier process. */
+  remember(warnings: readonly string[]): void;
+  /** What holds up, or has ended, the last commit or reversal. */
+  heldUp(warning: string | undefined): void;
+  changed(): void;
+}
 
 /** What a session needs of the process it belongs to. */
-export interface SessionContext extends RunSettings, FailureContext {
+export interface SessionHost extends FailureListener {
+  readonly logger: Logger;
   readonly machine: StateMachine;
+  readonly reporter: SessionReporter;
+  readonly settings: RunSettings;
   /** The process's. */
   readonly signal: AbortSignal;
-  /** The migration goes on at another place, in a session of its own. */
-  readonly enter: (place: Place) => Session;
+  /** The migration goes on in another direction, in a session of its own. */
+  hold(held: HeldMigration): Session;
 }
 
 const NOT_VERIFIED =
   'The data is not verified, as was asked for. Compare the clusters by other means before relying on the destination.';
 
 /**
- * The migration that this process has the lease of: its place, and at most one piece of work at a time, from `open` to
+ * The migration that this process has the lease of, and at most one piece of work at a time, from `open` to
  * its end or to `stop`. The end of the work, good or bad, is handled here.
  */
 export class Session {
-  readonly place: Place;
-  readonly #context: SessionContext;
+  readonly held: HeldMigration;
+  readonly #host: SessionHost;
   readonly #loses: () => void;
   #run: RunContext;
   #lastRun: MigrationRun | undefined;
@@ -39,21 +53,21 @@ export class Session {
   readonly #interruption: Interruption;
 
   /** Precondition: the lease is held. */
-  constructor(place: Place, context: SessionContext) {
-    this.place = place;
-    this.#context = context;
-    this.#run = runContext(place, context);
-    this.#interruption = new Interruption(place, context.logger, {
+  constructor(held: HeldMigration, host: SessionHost) {
+    this.held = held;
+    this.#host = host;
+    this.#run = runContext(held, host.settings);
+    this.#interruption = new Interruption(held, host.logger, {
       reached: () => this.#reached(),
-      onChange: () => context.reporter.changed(),
+      onChange: () => host.reporter.changed(),
     });
-    context.reporter.remember([...(this.#run.verifies ? [] : [NOT_VERIFIED]), ...place.record.value.warnings]);
-    this.#loses = keepLease(place.lease, context.onFatal, context.signal);
+    host.reporter.remember([...(this.#run.verifies ? [] : [NOT_VERIFIED]), ...held.record.value.warnings]);
+    this.#loses = keepLease(held.lease, (error) => host.die(error), host.signal);
   }
 
   /** 1 to 4. */
   get loadLevel(): number {
-    return loadLevelOf(storedOptions(this.place.record.value), this.#context);
+    return loadLevelOf(this.#run.options, this.#host.settings);
   }
 
   get context(): RunContext {
@@ -65,6 +79,12 @@ export class Session {
     return this.#lastRun;
   }
 
+  /** What progress is made of. */
+  get observed(): ObservedWork {
+    const { interruption, held } = this;
+    return { run: this.#lastRun, migration: this.#run, interruption, majorityDelayMs: held.lease.majorityDelayMs };
+  }
+
   /** What has ended the last run and is waited for before the next. */
   get interruption(): string | undefined {
     return this.#interruption.text;
@@ -73,8 +93,8 @@ export class Session {
   /** Goes through the phases from where the record says, in RUNNING or COMMITTING. */
   open(): void {
     const begin = (): MigrationRun => {
-      this.#run = runContext(this.place, this.#context);
-      if (this.#context.machine.state === 'COMMITTING') this.#run.commitCalled.resolve();
+      this.#run = runContext(this.held, this.#host.settings);
+      if (this.#host.machine.state === 'COMMITTING') this.#run.commitCalled.resolve();
       return this.#newRun();
     };
     let next: MigrationRun | undefined = begin();
@@ -93,17 +113,17 @@ export class Session {
 
   /** The operator has called commit. */
   commit(): void {
-    this.#context.reporter.heldUp(undefined);
+    this.#host.reporter.heldUp(undefined);
     this.#run.commitCalled.resolve();
   }
 
   /** Turns the migration around, from wherever its record says, in REVERSING. */
   reverse(): void {
-    this.#context.reporter.heldUp(undefined);
+    this.#host.reporter.heldUp(undefined);
     if (this.#lastRun === undefined) this.#newRun();
     this.work(async (signal) => {
-      // Of two records the one that has not been committed is the new place's.
-      const isMoved = this.place.record.value.commit === undefined;
+      // Of two records the one that has not been committed is the new destination's.
+      const isMoved = this.held.record.value.commit === undefined;
       try {
         await (isMoved ? this.#arrive(signal) : this.#move(signal));
       } catch (error) {
@@ -115,25 +135,19 @@ export class Session {
 
   /** In PAUSED and COMMITTED nothing runs, but progress still tells how far it came. */
   async show(signal: AbortSignal): Promise<void> {
-    const { collections, record } = this.#run;
-    await collections.load(signal);
-    const partitions = await record.store.loadPartitions(signal);
-    this.#newRun().copy.load(collections, partitions);
+    await this.#newRun().load(signal);
   }
 
   #reached(): Reached {
-    const { state, phase, commit, generation = 0 } = this.place.record.value;
+    const { state, phase, commit, generation = 0 } = this.held.record.value;
     const stage = [state, phase, commit?.step, generation].join();
     const run = this.#lastRun;
     return { stage, events: run?.eventsApplied ?? 0, bytes: run?.copy.totals.copiedBytes ?? 0 };
   }
 
   #newRun(): MigrationRun {
-    const { phase } = this.place.record.value;
-    const run = new MigrationRun(this.#run);
-    if (phase === 'apply' || phase === 'done') run.copy.finish();
-    this.#lastRun = run;
-    return run;
+    this.#lastRun = new MigrationRun(this.#run);
+    return this.#lastRun;
   }
 
   /**
@@ -141,12 +155,10 @@ export class Session {
    * migration if it is for good.
    */
   work(task: (signal: AbortSignal) => Promise<void>): void {
-    const link = linkAbort(this.#context.signal);
+    const link = linkAbort(this.#host.signal);
     const ended = this.#interruption
       .outlast(task, link.signal)
-      .catch((error: unknown) =>
-        link.signal.aborted ? undefined : fail(this.place, AppError.from(error), this.#context),
-      )
+      .catch((error: unknown) => (link.signal.aborted ? undefined : fail(this.held, AppError.from(error), this.#host)))
       .finally(() => link.dispose());
     const stop = async (): Promise<void> => {
       link.abort(new AppError('ShuttingDown', 'the migration is being stopped'));
@@ -160,57 +172,50 @@ export class Session {
     await this.#work?.stop();
   }
 
-  /** The lease is no longer renewed: the migration has another place, or the process ends. */
+  /** The lease is no longer renewed: the migration has been turned around, or the process ends. */
   leave(): void {
     this.#loses();
   }
 
   async #move(signal: AbortSignal): Promise<void> {
-    const { machine, reporter, logger, enter } = this.#context;
-    let place: Place;
+    const { machine, reporter, logger } = this.#host;
+    let turned: HeldMigration;
     try {
-      place = await moveMigration(this.#reversal(), signal);
+      turned = await leaveForReversal(this.#run, (error) => this.#host.die(error), signal);
     } catch (error) {
       if (!isGivenUp(error)) throw error;
-      await machine.move('reverseGivenUp', (state) => this.place.record.update({ state }, signal));
+      await machine.move('reverseGivenUp', (state) => this.held.record.update({ state }, signal));
       reporter.heldUp(`The reversal was given up: ${error.message}`);
       return;
     }
-    logger.info('The migration has moved to what was its source', { destination: place.destination.label });
-    const next = enter(place);
-    await this.place.lease.release();
+    logger.info('The migration has moved to what was its source', { destination: turned.destination.label });
+    const next = this.#host.hold(turned);
+    await this.held.lease.release();
     next.reverse();
   }
 
   async #arrive(signal: AbortSignal): Promise<void> {
-    const { machine, logger } = this.#context;
-    const ready = await prepareDestination(this.#reversal(), signal);
-    await machine.move('reversed', (state) =>
-      this.place.record.update({ ...ready, state, putBack: undefined }, signal),
-    );
-    logger.info('The migration is reversed', { source: this.place.source.label });
+    const { machine, logger } = this.#host;
+    const ready = await arriveReversed(this.#run, signal);
+    await machine.move('reversed', (state) => this.held.record.update({ ...ready, state, putBack: undefined }, signal));
+    logger.info('The migration is reversed', { source: this.held.source.label });
     this.open();
   }
 
-  #reversal(): ReversalContext {
-    const { loadLevel, logger, onFatal } = this.#context;
-    return { run: this.#run, place: this.place, loadLevel, logger, onLeaseLost: onFatal };
-  }
-
   async #complete(signal: AbortSignal): Promise<void> {
-    const { machine, reporter, logger } = this.#context;
+    const { machine, reporter, logger } = this.#host;
     const eventsApplied = this.#lastRun?.eventsApplied ?? 0;
     await machine.move('committed', (state) =>
-      this.place.record.update({ state, phase: 'done', eventsApplied, warnings: reporter.warnings }, signal),
+      this.held.record.update({ state, phase: 'done', eventsApplied, warnings: reporter.warnings }, signal),
     );
     logger.info('The migration is committed');
   }
 
   /** The source could not be blocked, and no commit time was taken: nothing has happened that a later commit would miss. */
   async #giveUpCommit(reason: AppError, signal: AbortSignal): Promise<void> {
-    const { machine, reporter } = this.#context;
-    await unblockSource(this.place, signal);
-    await machine.move('commitGivenUp', (state) => this.place.record.update({ state, commit: undefined }, signal));
+    const { machine, reporter } = this.#host;
+    await unblockSource(this.held, signal);
+    await machine.move('commitGivenUp', (state) => this.held.record.update({ state, commit: undefined }, signal));
     reporter.heldUp(`The commit was given up: ${reason.message}`);
     this.open();
   }

@@ -1,31 +1,23 @@
 /** Carries out a start: either there is a migration in the end, or nothing of it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
-import type { Logger } from '../lib/logger.js';
+import type { MigrationOptions } from '../metadata/migration-options.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore, type RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
 import { NOT_CARRIED } from '../preflight/left-out.js';
+import { heldMigration, keepLease, type Roles, rolesOf } from '../start/held-migration.js';
+import { isUnreadable } from '../start/recover.js';
+import { blocksDestination, newRecord, preflightError, prepareStart, recheck, undoStart } from '../start/starting.js';
+import type { MigrationProcess } from './migration-process.js';
 import type { Moves } from './moves.js';
-import type { MigrationOptions } from './options.js';
-import { keepLease, type Place, placeOf, type Roles, rolesOf } from './place.js';
-import { isUnreadable } from './recover.js';
 import type { Session } from './session.js';
-import { blocksDestination, newRecord, preflightError, prepareStart, recheck, undoStart } from './starting.js';
 
-/** What a start works with. */
-export interface StarterContext {
-  /** The metadata database. */
-  readonly db: string;
-  readonly logger: Logger;
-  /** The process's. */
-  readonly signal: AbortSignal;
-  readonly moves: Moves;
-  /** Makes a place, whose lease is held, the migration's. */
-  readonly enter: (place: Place) => Session;
+/** The start that is asked for. */
+export interface WantedStart {
   readonly source: Cluster;
   readonly destination: Cluster;
-  readonly wanted: MigrationOptions;
+  readonly options: MigrationOptions;
 }
 
 const UNDO_MS = 8000;
@@ -40,28 +32,33 @@ const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked', ...NOT_
  * is undone by the next one.
  */
 export class Starter {
-  readonly #context: StarterContext;
+  readonly #process: MigrationProcess;
+  readonly #moves: Moves;
+  readonly #wanted: WantedStart;
 
-  constructor(context: StarterContext) {
-    this.#context = context;
+  constructor(process: MigrationProcess, moves: Moves, wanted: WantedStart) {
+    this.#process = process;
+    this.#moves = moves;
+    this.#wanted = wanted;
   }
 
   /** `preflight` finds what stands against it. Errors: of the preflight; LeaseHeld; as `Moves.carryOut`. */
   async start(preflight: () => Promise<readonly Finding[]>, signal: AbortSignal): Promise<void> {
-    const { db, source, destination, wanted, moves } = this.#context;
+    const { db } = this.#process;
+    const { source, destination, options } = this.#wanted;
     await this.#undoEarlier(signal);
     const findings = await preflight();
     const blockers = findings.filter((each) => each.severity === 'blocker');
     if (blockers[0] !== undefined) throw preflightError(blockers);
     const warnings = findings.filter(({ name }) => LASTING.has(name)).map(({ description }) => description);
     const roles = await this.#take(signal);
-    const place = placeOf(roles, newRecord(wanted, source, destination, warnings));
+    const held = heldMigration(roles, newRecord(options, source, destination, warnings));
     // Until the session does: reading what stands against the start may take longer than a lease lasts.
-    const stopKeeping = keepLease(roles.lease, () => undefined, this.#context.signal);
+    const stopKeeping = keepLease(roles.lease, () => undefined, this.#process.signal);
     const undo = async (): Promise<void> => this.#undo(roles, stopKeeping);
     try {
-      const isBlocking = blocksDestination(wanted);
-      await prepareStart(place, isBlocking, () => recheck(roles, wanted, db, signal), signal);
+      const isBlocking = blocksDestination(options);
+      await prepareStart(held, isBlocking, () => recheck(roles, options, db, signal), signal);
     } catch (error) {
       await undo();
       throw error;
@@ -69,24 +66,26 @@ export class Starter {
     let session: Session | undefined;
     const stored = (): void => {
       stopKeeping();
-      session = this.#context.enter(place);
+      session = this.#process.hold(held);
     };
     const begin = (): void => this.#begin(session);
     const isStored = ({ starting }: MigrationRecord): boolean => starting !== true;
     const changes = (): RecordChanges => ({ starting: undefined });
-    await moves.carryOut({ event: 'start', place, changes, isStored, stored, begin, undo }, signal);
+    await this.#moves.carryOut({ event: 'start', held, changes, isStored, stored, begin, undo }, signal);
   }
 
   #begin(session: Session | undefined): void {
-    const { logger, source, destination, wanted } = this.#context;
-    if (wanted.preExistingDestinationData) logger.warn(ATTENTION);
+    const { logger } = this.#process;
+    const { source, destination, options } = this.#wanted;
+    if (options.preExistingDestinationData) logger.warn(ATTENTION);
     const loadLevel = session?.loadLevel;
     logger.info('Started the migration', { source: source.label, destination: destination.label, loadLevel });
     session?.open();
   }
 
   async #take(signal: AbortSignal): Promise<Roles> {
-    const { db, logger, source, destination } = this.#context;
+    const { db, logger } = this.#process;
+    const { source, destination } = this.#wanted;
     const roles = rolesOf(source, destination, db, logger);
     if (await roles.lease.takeFromDead(signal)) return roles;
     throw new AppError('LeaseHeld', 'another process is migrating into this destination');
@@ -94,8 +93,8 @@ export class Starter {
 
   /** What a start that could not be completed has left, also in this process. */
   async #undoEarlier(signal: AbortSignal): Promise<void> {
-    const { db, destination } = this.#context;
-    const left = await new MetadataStore(destination, db).loadMigration(signal).catch(ignoreUnreadable);
+    const { db } = this.#process;
+    const left = await new MetadataStore(this.#wanted.destination, db).loadMigration(signal).catch(ignoreUnreadable);
     if (left?.starting !== true) return;
     const roles = await this.#take(signal);
     const stopKeeping = keepLease(roles.lease, () => undefined, signal);
@@ -109,7 +108,7 @@ export class Starter {
 
   /** Whatever has ended the start, the process being told to stop included: half a start would block every later one. */
   async #undo(roles: Roles, stopKeeping: () => void): Promise<void> {
-    const { logger, moves } = this.#context;
+    const { logger } = this.#process;
     const undo = async (signal: AbortSignal): Promise<void> => {
       await undoStart(roles, signal);
       stopKeeping();
@@ -120,7 +119,7 @@ export class Starter {
     } catch (error) {
       const text = `a start that has failed is being undone, which waits for ${roles.destination.label} to answer; call again then`;
       logger.warn(text, { error });
-      moves.later(text, (signal) => undo(signal).finally(stopKeeping));
+      this.#moves.later(text, (signal) => undo(signal).finally(stopKeeping));
     }
   }
 }

@@ -36,15 +36,24 @@ export interface VerifyContext {
   readonly onTakenAway: (collection: MigratedCollection) => void;
   /** Whether both clusters delete what has expired, not the source alone. */
   readonly expiresOnBoth: boolean;
-  /**
-   * Copies a collection anew while nothing is applied to it: the order of a capped one cannot be mended otherwise.
-   * Undefined where nothing may be written.
-   */
-  readonly copyAgain: ((collection: MigratedCollection, signal: AbortSignal) => Promise<void>) | undefined;
+  /** How a collection is copied again: the order of a capped one cannot be mended otherwise. Undefined: nothing may be written. */
+  readonly recopy:
+    | {
+        /** Runs `work` while nothing is applied to the collection, under the name it has then; not if it was dropped. */
+        readonly whileHeld: (id: string, work: (collection: MigratedCollection) => Promise<void>) => Promise<void>;
+        readonly copy: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+      }
+    | undefined;
   /** Ranges compared at the same time. */
   readonly parallelRanges: number;
   readonly logger: Logger;
   readonly onWarning: (warning: string) => void;
   /** Something that progress shows has changed. */
   readonly onChange: () => void;
+}
+
+/** What one pass of a verification works with. */
+export interface PassContext extends VerifyContext {
+  /** Copies a collection again and has it compared as a whole. Undefined: nothing may be written. */
+  readonly copyAgain?: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
 }

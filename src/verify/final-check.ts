@@ -6,7 +6,7 @@ import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { sameOrder } from './capped-order.js';
 import type { Pair } from './compare-ids.js';
-import type { VerifiedCollections, VerifyContext } from './context.js';
+import type { VerifiedCollections } from './context.js';
 import { sameCount } from './counts.js';
 import { compareCatalog } from './destination-catalog.js';
 import type { Verifier } from './verifier.js';
@@ -23,8 +23,6 @@ export interface FinalCheck {
   readonly isBuilt: (spec: OrderedDoc) => boolean;
   /** Whether documents may expire on the source: a block of its writes stops that. */
   readonly sourceExpires: boolean;
-  /** As in `VerifyContext`. */
-  readonly copyAgain: VerifyContext['copyAgain'];
 }
 
 /** Cluster times up to which changes are compared: the source's commit time, and one of the destination's own. */
@@ -94,12 +92,12 @@ export async function numberAndOrder(
 }
 
 async function mendedOrder(
-  { pair, copyAgain }: FinalCheck,
+  { pair, verifier }: FinalCheck,
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<string[]> {
   if (await sameOrder(pair, collection, signal)) return [];
-  await copyAgain?.(collection, signal);
+  await verifier.copyAgain(collection, signal);
   return order(pair, collection, signal);
 }
 

@@ -2,7 +2,7 @@ import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { sameRelativeOrder } from './capped-order.js';
 import { isFollowed } from './compare-ids.js';
-import type { VerifyContext } from './context.js';
+import type { PassContext, VerifyContext } from './context.js';
 import { isOfCopyAgain } from './initial-hashing.js';
 
 /** A document that is deleted and inserted again while both sides are read may be met in two places. */
@@ -14,7 +14,7 @@ const TRIES = 3;
  * even then is the commit's to judge. `interrupted`: those of which an earlier process may have copied a part only.
  */
 export async function mendOrder(
-  context: VerifyContext,
+  context: PassContext,
   interrupted: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<void> {

@@ -4,37 +4,13 @@ import { AppError } from '../errors.js';
 import { aborted, linkAbort, sleep } from '../lib/signals.js';
 import { type Deferred, deferred, runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import type { VerifyContext } from './context.js';
+import type { PassContext, VerifyContext } from './context.js';
 import { storeForLater } from './initial-hashing.js';
 import { Mismatches } from './mismatches.js';
 import { type SideName, VerificationPass } from './verification-pass.js';
+import { NOT_COMPARED, NOT_STARTED, type VerifierProgress, type VerifierView } from './verifier-view.js';
 
 const EXPIRY_WATCH_MS = 500;
-
-/** How far the verification of one side is. */
-export interface VerifierSideProgress {
-  readonly phase: 'not started' | 'initial hashing' | 'stream hashing';
-  readonly estimatedDocuments: number;
-  readonly hashedDocuments: number;
-  readonly collections: number;
-  readonly scannedCollections: number;
-  readonly lagSeconds: number | undefined;
-}
-
-/** Both sides. */
-export interface VerifierProgress {
-  readonly source: VerifierSideProgress;
-  readonly destination: VerifierSideProgress;
-}
-
-const NOT_STARTED: VerifierSideProgress = {
-  phase: 'not started',
-  estimatedDocuments: 0,
-  hashedDocuments: 0,
-  collections: 0,
-  scannedCollections: 0,
-  lagSeconds: undefined,
-};
 
 /**
  * Proves that the destination is the source, independently of what copies and applies: it compares every document's
@@ -45,15 +21,17 @@ const NOT_STARTED: VerifierSideProgress = {
  * lost its position, everything is compared anew. Memory is bounded in documents and bytes that wait, whatever the size
  * of the data. Source: docs/06-verify.md.
  */
-export class Verifier {
-  readonly #context: VerifyContext;
+export class Verifier implements VerifierView {
+  readonly #context: PassContext;
   readonly #none: Mismatches;
   #pass: VerificationPass | undefined;
   /** Resolved and replaced whenever there is another pass. */
   #change: Deferred<void> = deferred();
 
   constructor(context: VerifyContext) {
-    this.#context = context;
+    const { recopy } = context;
+    this.#context =
+      recopy === undefined ? context : { ...context, copyAgain: (each, signal) => this.#recopy(recopy, each, signal) };
     this.#none = new Mismatches(context.store);
   }
 
@@ -86,8 +64,7 @@ export class Verifier {
   /** Why a commit would have to wait, or would fail, now. */
   obstacle(maxLagSeconds: number): string | undefined {
     const pass = this.#pass;
-    if (pass === undefined || !pass.hashing.isDone)
-      return 'the documents of both sides are being compared for the first time';
+    if (pass === undefined || !pass.hashing.isDone) return NOT_COMPARED;
     if (this.mismatches.total > 0) return `${this.mismatches.text}; "mongoferry mismatches" lists them`;
     if (!pass.isComplete) return 'the order of capped collections is being compared';
     const { suspects } = pass.comparison.queue;
@@ -139,6 +116,19 @@ export class Verifier {
     if (this.#pass !== undefined) return this.#pass.hashing.whileCopied(collection, copy, signal);
     await storeForLater(this.#context, collection, signal);
     return copy();
+  }
+
+  /** Copies a collection again while nothing is applied to it; it is compared as a whole after that. */
+  async copyAgain(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
+    await this.#context.copyAgain?.(collection, signal);
+  }
+
+  async #recopy(
+    { whileHeld, copy }: NonNullable<VerifyContext['recopy']>,
+    { id }: MigratedCollection,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await whileHeld(id, (collection) => this.whileCopied(collection, () => copy(collection, signal), signal));
   }
 
   async #keepVerifying(signal: AbortSignal): Promise<void> {

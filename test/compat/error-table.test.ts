@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { httpRule, messageType, syncService } from '../../src/api/descriptors.js';
 import { AppError, type ErrorName } from '../../src/errors.js';
-import type { Snapshot } from '../../src/migration/control.js';
+import type { Snapshot } from '../../src/progress/control.js';
 import { type Doors, type GrpcFailure, openDoors, readFailure } from '../support/api-doors.js';
 import { FakeControl, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { within } from '../support/within.js';

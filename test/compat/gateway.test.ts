@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { StartRequest } from '../../gen/mongoferry/v1/start_options.js';
-import type { Snapshot, VerificationSnapshot } from '../../src/migration/control.js';
+import type { Snapshot, VerificationSnapshot } from '../../src/progress/control.js';
 import { openDoors } from '../support/api-doors.js';
 import { FakeControl, fakeNamespace, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { eventually } from '../support/within.js';

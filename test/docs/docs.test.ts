@@ -3,9 +3,9 @@ import path from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { START_FLAGS } from '../../src/cli/start-flags.js';
-import { envNameOf, FLAGS } from '../../src/config-flags.js';
+import { envNameOf, FLAGS } from '../../src/config/flags.js';
 import { ERRORS, GrpcCode } from '../../src/errors.js';
-import { STATES } from '../../src/migration/state.js';
+import { STATES } from '../../src/metadata/state.js';
 
 /** A file's text; the cells of Markdown tables without the spaces that line them up. */
 const read = (file: string): string => {

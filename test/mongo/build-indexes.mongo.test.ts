@@ -1,7 +1,7 @@
 import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildIndexes } from '../../src/migration/options.js';
+import type { BuildIndexes } from '../../src/metadata/migration-options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { startPair } from '../support/replica-set.js';

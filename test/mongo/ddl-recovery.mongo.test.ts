@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { toToken } from '../../src/cluster/position.js';
 import { uuidText } from '../../src/cluster/raw-writes.js';
-import type { StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { sharedPair } from '../support/shared-servers.js';

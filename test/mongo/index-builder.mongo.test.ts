@@ -64,7 +64,6 @@ async function builderOf(fields: readonly string[], destination: Cluster, signal
     logger: silentLogger,
     wants: () => true,
     parallelBuilds: 1,
-    caughtUp: () => Promise.resolve(),
     onWarning: () => undefined,
   });
 }
@@ -76,7 +75,7 @@ test('a build that was done in the moment it was cancelled is made again', async
       const [gate, built] = [deferred<void>(), deferred<void>()];
       const builder = await builderOf(['a'], withSlowAnswers(cluster, gate, built), signal);
       const stop = new AbortController();
-      const running = builder.run(stop.signal).catch((error: unknown) => error);
+      const running = builder.run(() => Promise.resolve(), stop.signal).catch((error: unknown) => error);
       try {
         builder.open();
         await built.promise;
@@ -110,7 +109,7 @@ async function hangBuilds(mode: 'alwaysOn' | 'off'): Promise<void> {
 async function stopDuringBuild(signal: AbortSignal): Promise<void> {
   const stop = new AbortController();
   const builder = await builderOf(['a', 'b'], cluster, signal);
-  const running = builder.run(stop.signal).catch(() => 'stopped');
+  const running = builder.run(() => Promise.resolve(), stop.signal).catch(() => 'stopped');
   builder.open();
   await eventually(10_000, async () => (await listIndexBuilds(cluster, NS, signal)).length === 1, 'the build');
   stop.abort();

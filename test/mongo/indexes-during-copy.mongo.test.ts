@@ -1,7 +1,8 @@
 import type { Collection, Db, Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { BuildIndexes, StartOptions } from '../../src/migration/options.js';
+import type { BuildIndexes } from '../../src/metadata/migration-options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';

@@ -1,8 +1,8 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { resolveStartOptions, type StartOptions } from '../../src/migration/options.js';
-import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
+import { type ClusterDifference, verifyClusters } from '../../src/compare/verify-clusters.js';
+import { resolveStartOptions, type StartOptions } from '../../src/start/options.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import {
   createUser,

@@ -3,7 +3,7 @@ import type { Db } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Cluster } from '../../src/cluster/cluster.js';
-import type { NamespaceFilterEntry } from '../../src/migration/options.js';
+import type { NamespaceFilterEntry } from '../../src/cluster/namespace-filter.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { sharedPair } from '../support/shared-servers.js';

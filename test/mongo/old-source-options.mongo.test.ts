@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../src/errors.js';
-import type { StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { assertEqualClusters, compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';

@@ -1,9 +1,10 @@
 import { BSON, type Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { NamespaceFilterEntry } from '../../src/cluster/namespace-filter.js';
 import type { AppError } from '../../src/errors.js';
 import { MetadataStore } from '../../src/metadata/store.js';
-import type { NamespaceFilterEntry, StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { type CompareOptions, compareClusters } from '../support/compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { sharedPair } from '../support/shared-servers.js';

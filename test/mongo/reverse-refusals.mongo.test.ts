@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';

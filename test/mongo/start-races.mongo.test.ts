@@ -2,7 +2,7 @@ import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AppError } from '../../src/errors.js';
-import type { StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';

@@ -5,7 +5,7 @@ import { Cluster } from '../../src/cluster/cluster.js';
 import { documentOf } from '../../src/cluster/raw-document.js';
 import { RawWriter } from '../../src/cluster/raw-writes.js';
 import { createLogger } from '../../src/lib/logger.js';
-import type { StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { startPair } from '../support/replica-set.js';
 import { sharedPair } from '../support/shared-servers.js';

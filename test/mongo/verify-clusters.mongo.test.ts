@@ -1,11 +1,11 @@
 import { Decimal128, Double, Int32, Long, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type ClusterDifference, verifyClusters } from '../../src/compare/verify-clusters.js';
 import { createLogger } from '../../src/lib/logger.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';
-import { resolveStartOptions } from '../../src/migration/options.js';
-import { type ClusterDifference, verifyClusters } from '../../src/migration/verify-clusters.js';
-import type { VerifierProgress } from '../../src/verify/verifier.js';
+import { resolveStartOptions } from '../../src/start/options.js';
+import type { VerifierProgress } from '../../src/verify/verifier-view.js';
 import { DEFAULT_START } from '../support/migration-harness.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { seedValues } from '../support/seed-data-documents.js';

@@ -1,14 +1,14 @@
 import { AppError, type FieldViolation } from '../../src/errors.js';
+import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/metadata/state.js';
+import type { Finding } from '../../src/preflight/finding.js';
 import type {
-  Finding,
   MigrationControl,
   Mismatch,
   NamespaceSnapshot,
   RepairOutcome,
   Snapshot,
-} from '../../src/migration/control.js';
-import { resolveStartOptions, type StartOptions } from '../../src/migration/options.js';
-import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/migration/state.js';
+} from '../../src/progress/control.js';
+import { resolveStartOptions, type StartOptions } from '../../src/start/options.js';
 
 /** A snapshot with nothing known: a migration that has not been started. */
 export const IDLE_SNAPSHOT: Snapshot = {

@@ -1,13 +1,9 @@
 import { AppError } from '../../src/errors.js';
 import { createLogger, type LogSink } from '../../src/lib/logger.js';
-import type { Snapshot } from '../../src/migration/control.js';
-import {
-  createMigration,
-  type Migration,
-  type MigrationConfig,
-  type MigrationHooks,
-} from '../../src/migration/migration.js';
-import type { StartOptions } from '../../src/migration/options.js';
+import { createMigration, type Migration, type MigrationHooks } from '../../src/migration/migration.js';
+import type { MigrationConfig } from '../../src/migration/migration-process.js';
+import type { Snapshot } from '../../src/progress/control.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { eventually, within } from './within.js';
 
 /** Start options as a caller that gives nothing but the direction. */

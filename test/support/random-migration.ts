@@ -1,4 +1,4 @@
-import type { StartOptions } from '../../src/migration/options.js';
+import type { StartOptions } from '../../src/start/options.js';
 import { type CompareOptions, compareClusters } from './compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from './migration-harness.js';
 import { startPair } from './replica-set.js';

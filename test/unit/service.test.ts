@@ -1,10 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Config, loadConfig } from '../../src/config.js';
+import { type Config, loadConfig } from '../../src/config/config.js';
 import { AppError } from '../../src/errors.js';
 import { aborted } from '../../src/lib/signals.js';
-import type { Snapshot } from '../../src/migration/control.js';
 import type { Migration } from '../../src/migration/migration.js';
+import type { Snapshot } from '../../src/progress/control.js';
 import { buildService, type ServiceParts } from '../../src/service.js';
 
 type Line = Record<string, unknown> & { level: string; message: string };

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadConfig } from '../../src/config.js';
+import { loadConfig } from '../../src/config/config.js';
 import { metrics } from '../../src/metrics.js';
 import type { Migration } from '../../src/migration/migration.js';
 import { buildService } from '../../src/service.js';

@@ -1,4 +1,4 @@
-import type { MigrationControl } from '../../migration/control.js';
+import type { MigrationControl } from '../../progress/control.js';
 import type { EncodedRequest } from '../wire/request.js';
 
 /** One call, from whichever front door. */

@@ -1,5 +1,5 @@
 import { inPortions } from '../../lib/portions.js';
-import { MISMATCH_PAGE_BYTES } from '../../migration/control.js';
+import { MISMATCH_PAGE_BYTES } from '../../progress/control.js';
 import { encodePageToken, readListMismatchesRequest } from '../wire/read-requests.js';
 import { encodeListMismatchesResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';

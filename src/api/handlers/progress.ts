@@ -1,5 +1,6 @@
 import { AppError } from '../../errors.js';
-import type { FailureRecord, MigrationControl, Snapshot } from '../../migration/control.js';
+import type { FailureRecord } from '../../metadata/records.js';
+import type { MigrationControl, Snapshot } from '../../progress/control.js';
 import { costlyWork } from '../limits.js';
 import { encodeProgressResponse } from '../wire/progress.js';
 import { type ProgressStreamOptions, readProgressRequest } from '../wire/read-requests.js';

@@ -5,7 +5,7 @@ import {
   type VerifierSide,
 } from '../../../gen/mongoferry/v1/progress.js';
 import { GetProgressResponse, NamespaceDetails, ProgressResponse } from '../../../gen/mongoferry/v1/sync_service.js';
-import type { NamespaceSnapshot, Snapshot, VerificationSnapshot } from '../../migration/control.js';
+import type { NamespaceSnapshot, Snapshot, VerificationSnapshot } from '../../progress/control.js';
 import type { Violations } from '../violations.js';
 
 /** How many namespaces `BUSIEST` means. */

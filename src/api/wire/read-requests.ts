@@ -9,7 +9,7 @@ import {
   RepairRequest,
 } from '../../../gen/mongoferry/v1/sync_service.js';
 import type { FieldViolation } from '../../errors.js';
-import type { StartOptions } from '../../migration/options.js';
+import type { StartOptions } from '../../start/options.js';
 import { MAX_REGEXES } from '../limits.js';
 import { memberPath, type Violations } from '../violations.js';
 import { type DetailsChoice, readDetails } from './progress.js';

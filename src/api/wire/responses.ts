@@ -5,7 +5,8 @@ import {
   RepairResponse,
   StartResponse,
 } from '../../../gen/mongoferry/v1/sync_service.js';
-import type { Finding, Mismatch, NamespaceSnapshot, RepairOutcome } from '../../migration/control.js';
+import type { Finding } from '../../preflight/finding.js';
+import type { Mismatch, NamespaceSnapshot, RepairOutcome } from '../../progress/control.js';
 import { toNamespaceProgress } from './progress.js';
 
 /** The encoding of every response without fields. */

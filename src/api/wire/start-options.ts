@@ -8,14 +8,10 @@ import type {
   ShardingEntry,
   StartRequest,
 } from '../../../gen/mongoferry/v1/start_options.js';
+import type { NamespaceFilterEntry } from '../../cluster/namespace-filter.js';
+import type { RegexPattern as RegexOption } from '../../cluster/regex-judge.js';
 import { AppError } from '../../errors.js';
-import {
-  type NamespaceFilterEntry,
-  type RegexPattern as RegexOption,
-  resolveStartOptions,
-  type ShardKeyField,
-  type StartOptions,
-} from '../../migration/options.js';
+import { resolveStartOptions, type ShardKeyField, type StartOptions } from '../../start/options.js';
 import { MAX_PATTERN_BYTES, MAX_REGEXES, MAX_TEXT } from '../limits.js';
 import { memberPath, type Violations } from '../violations.js';
 import { checkMatchValues } from './match-values.js';

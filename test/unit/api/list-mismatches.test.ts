@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ListMismatchesRequest, ListMismatchesResponse } from '../../../gen/mongoferry/v1/sync_service.js';
 import { listMismatches } from '../../../src/api/handlers/list-mismatches.js';
-import { MISMATCH_PAGE_BYTES, type MigrationControl, type Mismatch } from '../../../src/migration/control.js';
+import { MISMATCH_PAGE_BYTES, type MigrationControl, type Mismatch } from '../../../src/progress/control.js';
 
 const { signal } = new AbortController();
 

@@ -1,9 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { CommitFence } from '../../../src/apply/commit-fence.js';
 import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
-import { type ApplyContext, ApplyPipeline } from '../../../src/apply/pipeline.js';
+import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
 import { encode, Timestamp } from '../../../src/cluster/bson.js';
 import { uuidFrom, uuidText } from '../../../src/cluster/raw-writes.js';
 import { deferred } from '../../../src/lib/tasks.js';
@@ -12,6 +13,16 @@ import { silentLogger } from '../../support/silent-logger.js';
 import { eventually } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
+
+/** A run from the beginning, whose late events are put into `late`. */
+function runOf(late: ChangeEvent[] = []): ApplyRun {
+  return {
+    start: { time: STREAM_TIME },
+    eventsApplied: 0,
+    copyAgain: () => Promise.resolve(),
+    onLateEvent: async (event) => void late.push(event),
+  };
+}
 
 /** A pipeline for which nothing of what the source answers is to be applied. */
 function pipelineOf(replies: Promise<unknown>[]): ApplyPipeline {
@@ -26,7 +37,7 @@ function pipelineOf(replies: Promise<unknown>[]): ApplyPipeline {
     filter: undefined,
     logger: silentLogger,
   };
-  return new ApplyPipeline({ source, ...others } as unknown as ApplyContext, undefined);
+  return new ApplyPipeline({ source, ...others } as unknown as ApplyContext, new CommitFence(undefined));
 }
 
 test('the changes of a transaction share a time: it is reached once the last of them is applied', async () => {
@@ -39,7 +50,7 @@ test('the changes of a transaction share a time: it is reached once the last of 
   const replies = [Promise.resolve(streamReply({ firstBatch: [] })), second.promise, third.promise];
   const pipeline = pipelineOf(replies);
   const stop = new AbortController();
-  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  void pipeline.run(runOf(), stop.signal).catch(() => undefined);
   let isReached = false;
   const reaching = pipeline.reached(STREAM_TIME, stop.signal).then(() => {
     isReached = true;
@@ -98,9 +109,8 @@ function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Appl
     rawDeltas: false,
     filter: undefined,
     logger: silentLogger,
-    onLateEvent: async (event: ChangeEvent) => void late.push(event),
   };
-  return { pipeline: new ApplyPipeline(context as unknown as ApplyContext, undefined), given, late };
+  return { pipeline: new ApplyPipeline(context as unknown as ApplyContext, new CommitFence(undefined)), given, late };
 }
 
 test('the safe position does not move before the writes are done, however much comes after them', async () => {
@@ -114,7 +124,7 @@ test('the safe position does not move before the writes are done, however much c
   ];
   const { pipeline, given } = applying(replies, () => written.promise);
   const stop = new AbortController();
-  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  void pipeline.run(runOf(), stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => given.length === 1 && replies.length === 0, 'everything being read');
   for (let n = 0; n < 20; n++) await turn();
   assert.is(pipeline.status.safe, undefined);
@@ -128,7 +138,7 @@ test('an event that comes while the end of the line is being fixed is judged by 
   const replies = [Promise.resolve(streamReply({ firstBatch: [] })), event.promise];
   const { pipeline, given, late } = applying(replies, async () => undefined);
   const stop = new AbortController();
-  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  void pipeline.run(runOf(late), stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => replies.length === 0, 'the stream being read');
   await pipeline.setFence(async () => {
     // The time is taken; before it is known here, somebody writes, and the stream tells of it.

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Config, loadConfig } from '../../../src/config.js';
+import { type Config, loadConfig } from '../../../src/config/config.js';
 import { AppError } from '../../../src/errors.js';
 
 const URIS = { cluster0: 'mongodb://a.example', cluster1: 'mongodb://b.example' };

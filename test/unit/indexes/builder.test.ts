@@ -59,11 +59,10 @@ test('thousands of collections are looked at largest first, each a few times, ho
     logger: silentLogger,
     wants: () => true,
     parallelBuilds: 1,
-    caughtUp: () => Promise.resolve(),
     onWarning: () => undefined,
   });
   const stop = new AbortController();
-  const running = builder.run(stop.signal).catch(() => 'stopped');
+  const running = builder.run(() => Promise.resolve(), stop.signal).catch(() => 'stopped');
   builder.open();
   await eventually(20_000, () => builder.settled, 'all being looked at');
   assert.is(listed.length, COLLECTIONS);

@@ -1,7 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Binary, type Doc, encode } from '../../../src/cluster/bson.js';
+import { Binary, type Doc, encode, Timestamp } from '../../../src/cluster/bson.js';
 import * as codec from '../../../src/metadata/record-codec.js';
+import type { MigrationRecord } from '../../../src/metadata/records.js';
+import { completeOptions, resolveStartOptions } from '../../../src/start/options.js';
+import { DEFAULT_START } from '../../support/migration-harness.js';
 
 /** As the driver gives back what was stored: without what is undefined, and bytes as binary values. */
 function stored(doc: Doc): Doc {
@@ -58,14 +61,56 @@ test('what is absent reads as its default, and what is not of our form is said',
   );
 });
 
+const RECORD: MigrationRecord = {
+  state: 'RUNNING',
+  phase: 'initialise',
+  options: {
+    ...completeOptions(resolveStartOptions(DEFAULT_START), undefined),
+    documentFilter: { field: 'a.b', matchValues: [{ $oid: '0123456789abcdef01234567' }, { $set: 2 }] },
+  },
+  sourceId: 's',
+  destinationId: 'd',
+  blockedDestination: false,
+  canWrite: false,
+  eventsApplied: 3,
+  rawDeltas: true,
+  warnings: [],
+};
+const TIME = new Timestamp({ t: 7, i: 1 });
+
 test('options may hold any names: they are stored as a text', () => {
-  const options = { $oid: 1, 'a.b': { $set: 2 } };
-  const record = { state: 'RUNNING', options, eventsApplied: 3 } as unknown as Parameters<
-    typeof codec.fromMigration
-  >[0];
-  const doc = codec.fromMigration(record);
+  const doc = codec.fromMigration(RECORD);
   assert.type(doc['options'], 'string');
-  assert.equal(codec.toMigration({ ...doc, term: 4 }), record);
+  assert.equal(codec.toMigration({ ...doc, term: 4 }), RECORD);
 });
+
+test('options of an earlier version have the defaults of what it did not know', () => {
+  const { source, destination, buildIndexes, writeBlocking } = RECORD.options;
+  const options = JSON.stringify({ source, destination, buildIndexes, writeBlocking });
+  const read = codec.toMigration({ ...codec.fromMigration(RECORD), options });
+  assert.is(read.options.documentFilter, null);
+  assert.is(read.options.verification, true);
+});
+
+const NOT_WHOLE: readonly [string, Record<string, unknown>][] = [
+  ['a state that no version knows', { state: 'LOST' }],
+  ['a phase that is none of its state', { phase: 'done' }],
+  ['no start time after the catalog was read', { phase: 'copy' }],
+  ['no end of the copy while changes are applied', { phase: 'apply', startTime: TIME }],
+  ['a commit that nobody has called', { commit: { step: 'drain' } }],
+  ['a destination that accepts writes during the copy', { canWrite: true }],
+  ['a commit without its step', { state: 'COMMITTING', phase: 'apply', startTime: TIME, copyEndTime: TIME }],
+  ['a committed migration without the times of its handover', { state: 'COMMITTED', phase: 'done', canWrite: true }],
+  ['options of no known form', { options: '{"source":"cluster2"}' }],
+];
+
+for (const [what, fields] of NOT_WHOLE) {
+  test(`a record is not believed with ${what}`, () => {
+    assert.throws(
+      () => codec.toMigration({ ...codec.fromMigration(RECORD), ...fields }),
+      (error: unknown) => (error as { code: string }).code === 'MetadataUnreadable',
+    );
+  });
+}
 
 test.run();

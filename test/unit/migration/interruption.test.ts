@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 import { AppError, type ErrorName, ExitCode } from '../../../src/errors.js';
 import { Interruption } from '../../../src/migration/interruption.js';
-import type { Place } from '../../../src/migration/place.js';
+import type { HeldMigration } from '../../../src/start/held-migration.js';
 import { silentLogger } from '../../support/silent-logger.js';
 import { within } from '../../support/within.js';
 
@@ -25,7 +25,7 @@ function interruptionOf(retryLimitMs: number, fcv = '6.0'): { interruption: Inte
   const told: string[] = [];
   const destination = clusterOf(fcv, retryLimitMs);
   const interruption: Interruption = new Interruption(
-    { destination, source: clusterOf('6.0', retryLimitMs) } as Place,
+    { destination, source: clusterOf('6.0', retryLimitMs) } as HeldMigration,
     silentLogger,
     {
       reached: () => ({ stage: 'apply', events, bytes: 0 }),

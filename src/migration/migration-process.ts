@@ -1,0 +1,174 @@
+/** What this process has at hand for its one migration: clusters, session, state, and what ends it. */
+import type { Cluster } from '../cluster/cluster.js';
+import type { Logger } from '../lib/logger.js';
+import { type Deferred, deferred } from '../lib/tasks.js';
+import { metadataDatabase } from '../metadata/databases.js';
+import type { FailureRecord } from '../metadata/records.js';
+import type { State } from '../metadata/state.js';
+import type { RunHooks, RunSettings } from '../phases/run-context.js';
+import { monitor } from '../progress/monitor.js';
+import type { ObservedWork } from '../progress/observed.js';
+import { type Reported, Reporter } from '../progress/reporter.js';
+import type { HeldMigration } from '../start/held-migration.js';
+import { StateMachine } from './machine.js';
+import { Session, type SessionHost } from './session.js';
+
+/** What a migration needs to know of its process. */
+export interface MigrationConfig {
+  /** Connection strings; hold passwords. */
+  readonly cluster0: string;
+  readonly cluster1: string;
+  readonly instanceId: string;
+  /** Undefined: the only migration into its destination. */
+  readonly migrationName: string | undefined;
+  /** 1 to 4. */
+  readonly loadLevel: number;
+  /** Whether the operator left it open. */
+  readonly loadLevelIsDefault?: boolean;
+  readonly disableVerification: boolean;
+  /** How long a commit tries to block the source, in milliseconds. Default one minute. */
+  readonly blockLimitMs?: number;
+  /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
+  readonly retryLimitMs?: number;
+  /** What the process that it runs in has to warn of at the moment. */
+  readonly processWarning?: () => string | undefined;
+}
+
+const BLOCK_LIMIT_MS = 60_000;
+const READING = 'what an earlier process has left on the clusters is being read';
+
+/**
+ * The one place where it stands which clusters are connected, which session is under way and whether the migration has
+ * failed. Calls, sessions and the reporter read it; `hold` and `fail` change it.
+ */
+export class MigrationProcess implements SessionHost, Reported {
+  readonly config: MigrationConfig;
+  readonly logger: Logger;
+  /** The metadata database. */
+  readonly db: string;
+  readonly machine: StateMachine;
+  readonly reporter: Reporter;
+  readonly settings: RunSettings;
+  /** Aborts when the process ends. */
+  readonly signal: AbortSignal;
+  /** Those connected so far. */
+  readonly clusters: Cluster[] = [];
+  readonly #end = new AbortController();
+  readonly #fatal: Deferred<never> = deferred();
+  /** What is waited for before the migration can be worked on, by name, and why. */
+  readonly #waitedFor = new Map<string, string>();
+  #session: Session | undefined;
+  #failure: FailureRecord | undefined;
+
+  constructor(config: MigrationConfig, logger: Logger, hooks: Partial<RunHooks>) {
+    this.config = config;
+    this.logger = logger;
+    this.db = metadataDatabase(config.migrationName);
+    this.signal = this.#end.signal;
+    this.reporter = new Reporter(config.instanceId, logger, this);
+    this.machine = new StateMachine(() => this.reporter.changed());
+    this.settings = {
+      listener: this.reporter,
+      logger,
+      loadLevel: config.loadLevel,
+      loadLevelIsDefault: config.loadLevelIsDefault === true,
+      disableVerification: config.disableVerification,
+      hooks,
+      blockLimitMs: config.blockLimitMs ?? BLOCK_LIMIT_MS,
+    };
+  }
+
+  get state(): State {
+    return this.machine.state;
+  }
+
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Why the migration has failed for good. */
+  get failure(): FailureRecord | undefined {
+    return this.#failure;
+  }
+
+  get work(): ObservedWork | undefined {
+    return this.#session?.observed;
+  }
+
+  get waits(): readonly string[] {
+    const ofProcess = [this.config.processWarning?.()].filter((text) => text !== undefined);
+    return [...this.initialWaits, ...ofProcess];
+  }
+
+  /** What each cluster is being waited for, and what cannot be connected to. */
+  get initialWaits(): readonly string[] {
+    const known = [...this.#waitedFor.values(), ...this.clusters.flatMap((each) => each.waitsFor)];
+    if (known.length > 0 || this.state !== 'INITIALIZING') return known;
+    const missing = ['cluster0', 'cluster1'].filter((name) => this.clusters.every((each) => each.name !== name));
+    return [missing.length === 0 ? READING : `${missing.join(' and ')} are being connected`];
+  }
+
+  /** Why a cluster is not connected, if it is known. */
+  whyNotConnected(name: string): string | undefined {
+    return this.#waitedFor.get(name);
+  }
+
+  /** Why the process is not ready for calls, where that is known and no failure. */
+  get unreadiness(): string | undefined {
+    const [waitedFor] = this.#waitedFor.values();
+    if (waitedFor !== undefined) return waitedFor;
+    if (this.state === 'INITIALIZING') return 'the clusters are being connected';
+    const outage = this.clusters.find((each) => each.outage !== undefined)?.outage;
+    if (outage !== undefined) return outage;
+    if (this.#session?.interruption !== undefined) return this.#session.interruption;
+    return (this.#session?.held.lease.held ?? true) ? undefined : 'the lease of the migration is not held';
+  }
+
+  /** Something is waited for, or (undefined) no longer. */
+  waitFor(name: string, text: string | undefined): void {
+    if (text === undefined) this.#waitedFor.delete(name);
+    else this.#waitedFor.set(name, text);
+    this.reporter.changed();
+  }
+
+  /** Makes a held migration the process's own. The first one has the clusters watched from then on. */
+  hold(held: HeldMigration): Session {
+    const isFirst = this.#session === undefined;
+    this.#session?.leave();
+    const session = new Session(held, this);
+    this.#session = session;
+    if (isFirst) this.#monitor();
+    return session;
+  }
+
+  /** The migration has failed for good. */
+  fail(failure: FailureRecord): void {
+    this.#failure = failure;
+    this.reporter.changed();
+  }
+
+  /** The process cannot go on. */
+  die(error: unknown): void {
+    if (!this.signal.aborted) this.#fatal.reject(error);
+  }
+
+  /** Rejects with the error that ends the process. */
+  get died(): Promise<never> {
+    return this.#fatal.promise;
+  }
+
+  /** Aborts all that is under way. */
+  end(reason: Error): void {
+    this.#end.abort(reason);
+  }
+
+  #monitor(): void {
+    monitor(
+      () => this.#session?.held,
+      this.reporter.health,
+      { onTick: () => this.reporter.tick(), onProgressLog: () => this.reporter.logProgress() },
+      this.logger,
+      this.signal,
+    ).catch((error: unknown) => this.die(error));
+  }
+}

@@ -1,0 +1,60 @@
+/** The second phase: every document as it is at some time after the start time. */
+import type { DocumentWriter } from '../cluster/document-writer.js';
+import { writeNote } from '../cluster/notes.js';
+import { copyCollections } from '../copy/copier.js';
+import { buildsBeforeCopy } from '../indexes/build-mode.js';
+import { abortion, sleep } from '../lib/signals.js';
+import { runWith } from '../lib/tasks.js';
+import { ApplyPhase } from './apply-phase.js';
+import { copyContextOf } from './copying.js';
+import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
+import { type RunContext, startTimeOf } from './run-context.js';
+import { watchCatalog, watchOplog } from './watchers.js';
+
+const POLL_MS = 100;
+
+/** Copies every collection, with the indexes first where that was asked for, and stores when the copy ended. */
+export class CopyPhase implements Phase {
+  readonly name = 'collection copy';
+  readonly #context: RunContext;
+  readonly #writer: DocumentWriter;
+
+  constructor(context: RunContext, writer: DocumentWriter) {
+    this.#context = context;
+    this.#writer = writer;
+  }
+
+  progress(): PhaseProgress {
+    return NOTHING_YET;
+  }
+
+  async run(signal: AbortSignal): Promise<Phase> {
+    const context = this.#context;
+    const { source, record, indexes, listener } = context;
+    const copying = copyContextOf(context, this.#writer);
+    await runWith(
+      async (inner) => {
+        if (buildsBeforeCopy(context.buildIndexes)) await this.#buildFirst(inner);
+        await copyCollections(copying, startTimeOf(context), inner);
+      },
+      [
+        (inner) => watchOplog(context, inner),
+        (inner) => watchCatalog(context, inner),
+        // Nothing is applied yet: what must wait for that waits for the next phase.
+        (inner) => indexes.run(abortion, inner),
+      ],
+      signal,
+    );
+    const copyEndTime = await writeNote(source, 'copy end', signal);
+    await record.update({ phase: 'apply', copyEndTime }, signal);
+    listener.changed();
+    return new ApplyPhase(context, this.#writer);
+  }
+
+  /** On empty collections, or on what an earlier run has copied. */
+  async #buildFirst(signal: AbortSignal): Promise<void> {
+    const { indexes } = this.#context;
+    indexes.open();
+    while (!indexes.settledForNow) await sleep(POLL_MS, signal);
+  }
+}

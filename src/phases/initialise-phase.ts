@@ -1,0 +1,80 @@
+/** The first phase: the catalog as of the start time, created on the destination. */
+import { probeRawDeltas } from '../apply/raw-deltas.js';
+import type { CatalogEntry } from '../cluster/catalog.js';
+import { refuseCollated } from '../cluster/document-filter.js';
+import type { DocumentWriter } from '../cluster/document-writer.js';
+import { setBlock } from '../cluster/write-block.js';
+import { AppError } from '../errors.js';
+import { initialise } from '../initialise/initialise.js';
+import { checkEmpty, checkPlaces } from '../preflight/places.js';
+import { CopyPhase } from './copy-phase.js';
+import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
+import type { RunContext } from './run-context.js';
+
+/** Blocks the destination, fixes the start time, records the catalog and creates it. Repeatable until it is stored as done. */
+export class InitialisePhase implements Phase {
+  readonly name = 'initialise';
+  readonly #context: RunContext;
+  readonly #writer: DocumentWriter;
+
+  constructor(context: RunContext, writer: DocumentWriter) {
+    this.#context = context;
+    this.#writer = writer;
+  }
+
+  progress(): PhaseProgress {
+    return NOTHING_YET;
+  }
+
+  async run(signal: AbortSignal): Promise<Phase> {
+    const context = this.#context;
+    const { source, destination, scope, held, record, collections, logger, listener, filter } = context;
+    logger.info('Starting initializing collections and indexes phase');
+    const hasStartTime = record.value.startTime !== undefined;
+    if (context.blocksDestination) await setBlock(destination, true, signal);
+    if (!hasStartTime && !scope.sharesDestination) await mustBeEmpty(context, signal);
+    const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
+      probeRawDeltas(source, destination, held.store.db),
+    );
+    if (!rawDeltas)
+      listener.warn(
+        'the servers do not give or take raw update deltas; changed documents are read again instead, which is slower',
+      );
+    await initialise(
+      {
+        source,
+        destination,
+        scope,
+        mustFit: (entries, inner) => mustFit(context, entries, inner),
+        store: held.store,
+        record,
+        collections,
+        logger: logger.component('initialise'),
+      },
+      signal,
+    );
+    for (const each of collections.live()) refuseCollated(filter, each.sourceNs, each.options);
+    for (const warning of record.value.warnings) listener.warn(warning);
+    await record.update({ phase: 'copy', rawDeltas }, signal);
+    return new CopyPhase(context, this.#writer);
+  }
+}
+
+async function mustBeEmpty({ destination }: RunContext, signal: AbortSignal): Promise<void> {
+  const [finding] = await checkEmpty(destination, signal);
+  if (finding !== undefined)
+    throw new AppError('DestinationModified', `${finding.description}: it was empty when the start was accepted`);
+}
+
+/** As the start found it, but for the catalog of T0. */
+async function mustFit(
+  { destination, scope }: RunContext,
+  entries: readonly CatalogEntry[],
+  signal: AbortSignal,
+): Promise<void> {
+  const databases = [...new Set(entries.map((each) => each.ns.db))];
+  const [finding] = await checkPlaces({ databases, entries }, destination, scope, signal);
+  if (finding === undefined) return;
+  const name = finding.name === 'DestinationNamespaceExists' ? 'DestinationModified' : 'UnsupportedChange';
+  throw new AppError(name, `${finding.description}: it was not so when the start was accepted`);
+}

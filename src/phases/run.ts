@@ -1,0 +1,137 @@
+/** One pass through the phases of a migration, from wherever its record says it is. */
+import { DocumentWriter } from '../cluster/document-writer.js';
+import { clusterError } from '../cluster/errors.js';
+import { RawWriter } from '../cluster/raw-writes.js';
+import type { CopyProgress } from '../copy/copy-progress.js';
+import { isPastHandover } from '../cutover/commit.js';
+import { AppError } from '../errors.js';
+import type { IndexBuilder } from '../indexes/builder.js';
+import { traced } from '../lib/trace.js';
+import { NOT_VERIFYING, type VerifierView } from '../verify/verifier-view.js';
+import { ApplyPhase } from './apply-phase.js';
+import { CopyPhase } from './copy-phase.js';
+import { FinishPhase } from './finish-phase.js';
+import { InitialisePhase } from './initialise-phase.js';
+import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
+import type { RunContext } from './run-context.js';
+
+/**
+ * The work of a migration to the end of its commit, or until `signal` aborts: initialise → copy → apply (with index
+ * builds and, once called, the commit) → finish. Each phase stores its end before the next begins.
+ * Source: docs/02-lifecycle.md.
+ */
+export class MigrationRun {
+  readonly #context: RunContext;
+  #phase: Phase | undefined;
+  /** Of the phase that ended last, for what is no longer going on. */
+  #last: PhaseProgress = NOTHING_YET;
+  #eventsApplied: number;
+
+  constructor(context: RunContext) {
+    this.#context = context;
+    this.#eventsApplied = context.record.value.eventsApplied;
+  }
+
+  get copy(): CopyProgress {
+    return this.#context.copy;
+  }
+
+  get indexes(): IndexBuilder {
+    return this.#context.indexes;
+  }
+
+  /** Undefined when the migration is not verified. */
+  get verifier(): VerifierView | undefined {
+    return this.#context.verifies ? (this.#progress.verifier ?? NOT_VERIFYING) : undefined;
+  }
+
+  get apply(): PhaseProgress['apply'] {
+    return this.#progress.apply;
+  }
+
+  get eventsApplied(): number {
+    return this.apply?.safe?.eventsApplied ?? this.#eventsApplied;
+  }
+
+  /** Whether what was written during the copy has been applied: only then are the applied states whole. */
+  get drained(): boolean {
+    const end = this.#context.record.value.copyEndTime;
+    const safe = this.apply?.safeSeconds;
+    return end !== undefined && safe !== undefined && safe >= end.getHighBitsUnsigned() && this.indexes.isOpen;
+  }
+
+  /** Reads how far earlier runs came, for progress. In PAUSED and COMMITTED nothing follows. */
+  async load(signal: AbortSignal): Promise<void> {
+    const { record, collections, copy, held } = this.#context;
+    // The answer to the last change of an earlier run may have been lost.
+    if (!record.isCertain) await record.refresh(signal);
+    await collections.load(signal);
+    copy.load(collections, await held.store.loadPartitions(signal));
+    if (record.value.phase === 'apply' || record.value.phase === 'done') copy.finish();
+    const applied = (await held.store.loadCheckpoint(signal))?.eventsApplied ?? 0;
+    this.#eventsApplied = Math.max(this.#eventsApplied, applied);
+  }
+
+  /** Rejects with the AppError that ended it; resolves when the commit is complete. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { source, destination, record } = this.#context;
+    try {
+      await this.load(signal);
+      let next: Phase | undefined = await this.#firstPhase(signal);
+      while (next !== undefined) {
+        const phase: Phase = next;
+        this.#phase = phase;
+        next = await traced(phase.name, {}, () => phase.run(signal));
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      throw clusterError(error, `${source.name}/${destination.name}`, `migrating in phase ${record.value.phase}`);
+    } finally {
+      this.#eventsApplied = this.eventsApplied;
+      this.#last = { apply: undefined, verifier: this.#progress.verifier };
+      this.#phase = undefined;
+    }
+  }
+
+  /**
+   * Copies mismatches again, those of `ids` or all, and compares them. Resolves with how many were copied. Errors:
+   * InvalidStateTransition when nothing is being verified.
+   */
+  async repair(ids: readonly string[], signal: AbortSignal): Promise<number> {
+    const phase = this.#phase;
+    if (!(phase instanceof ApplyPhase) || !this.#context.verifies)
+      throw new AppError('InvalidStateTransition', 'repair is not permitted: nothing is being verified now');
+    return phase.repair(new Set(ids), signal);
+  }
+
+  get #progress(): PhaseProgress {
+    return this.#phase?.progress() ?? this.#last;
+  }
+
+  async #firstPhase(signal: AbortSignal): Promise<Phase> {
+    const context = this.#context;
+    const { value } = context.record;
+    if (isPastHandover(value)) return new FinishPhase(context, undefined);
+    const writer = await makeWriter(context, signal);
+    switch (value.phase) {
+      case 'initialise':
+        return new InitialisePhase(context, writer);
+      case 'copy':
+        return new CopyPhase(context, writer);
+      default:
+        return new ApplyPhase(context, writer);
+    }
+  }
+}
+
+async function makeWriter(
+  { destination, held, listener, indexes }: RunContext,
+  signal: AbortSignal,
+): Promise<DocumentWriter> {
+  const raw = await destination.attempt('probing the raw pass-through', signal, () =>
+    RawWriter.create(destination, held.store.db),
+  );
+  if (!raw.passesThrough)
+    listener.warn('the driver has no raw pass-through here; documents are decoded and encoded, which is slower');
+  return new DocumentWriter(destination, raw, (target, inner) => indexes.remove(target.uuid, inner));
+}

@@ -1,0 +1,50 @@
+import { writeNote } from '../cluster/notes.js';
+import { oplogTime } from '../cluster/oplog.js';
+import { secondsOf } from '../cluster/position.js';
+import { checkCatalog } from '../cutover/catalog-check.js';
+import { AppError } from '../errors.js';
+import { sleep } from '../lib/signals.js';
+import { type RunContext, startTimeOf } from './run-context.js';
+
+/** What goes on beside the phases of a run, each until its signal aborts. */
+
+const NOTE_MS = 10_000;
+const OPLOG_WATCH_MS = 30_000;
+const CATALOG_WATCH_MS = 30_000;
+
+/** A copy whose changes the oplog has let go can only fail in the end: better at once than hours later. */
+export async function watchOplog(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { source, logger } = context;
+  const needed = secondsOf(startTimeOf(context));
+  for (;;) {
+    await sleep(OPLOG_WATCH_MS, signal);
+    const oldest = await oplogTime(source, 1, signal).catch((error: unknown) => {
+      signal.throwIfAborted();
+      // Who may not read the oplog goes without the early warning; the change stream itself still tells.
+      logger.debug('The oplog could not be read', { error });
+      return undefined;
+    });
+    if (oldest !== undefined && oldest > needed) {
+      throw new AppError(
+        'OplogRolledOver',
+        `the oplog of ${source.name} no longer reaches back to the beginning of the copy. Make it larger with replSetResizeOplog and start anew`,
+      );
+    }
+  }
+}
+
+/** Sources before 6.0 tell of few catalog changes: better found now than at the commit. */
+export async function watchCatalog({ source, collections, scope }: RunContext, signal: AbortSignal): Promise<void> {
+  while (!source.isAtLeast(6)) {
+    await sleep(CATALOG_WATCH_MS, signal);
+    await checkCatalog(source, collections, scope, signal);
+  }
+}
+
+/** Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. */
+export async function keepNoting({ source }: RunContext, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    await sleep(NOTE_MS, signal);
+    await writeNote(source, 'alive', signal);
+  }
+}

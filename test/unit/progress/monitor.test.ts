@@ -1,0 +1,44 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Cluster } from '../../../src/cluster/cluster.js';
+import { type Health, monitor } from '../../../src/progress/monitor.js';
+import { silentLogger } from '../../support/silent-logger.js';
+import { within } from '../../support/within.js';
+
+/** A cluster whose oldest oplog entry is of that second. */
+function clusterLike(oldest: number): Cluster {
+  const entry = { ts: { getHighBitsUnsigned: () => oldest } };
+  const fake = {
+    name: `c${oldest}`,
+    ping: async () => oldest,
+    read: async () => ({ cursor: { firstBatch: [entry] } }),
+  };
+  return fake as unknown as Cluster;
+}
+
+test('after a reversal, what was known of the other cluster is forgotten and looked up anew', async () => {
+  const health: Health = { sourcePingMs: undefined, destinationPingMs: undefined, oldestOplogSeconds: undefined };
+  const [one, two] = [clusterLike(1), clusterLike(2)];
+  let roles = { source: one, destination: two };
+  const stop = new AbortController();
+  const seen: (number | undefined)[][] = [];
+  const onTick = () => {
+    const known = [health.sourcePingMs, health.destinationPingMs, health.oldestOplogSeconds];
+    if (known.includes(undefined)) return;
+    seen.push(known);
+    if (seen.length === 2) stop.abort();
+    roles = { source: two, destination: one };
+  };
+  const watching = monitor(() => roles, health, { onTick, onProgressLog: () => undefined }, silentLogger, stop.signal);
+  await within(
+    10_000,
+    watching.catch(() => undefined),
+    'two looks',
+  );
+  assert.equal(seen, [
+    [1, 2, 1],
+    [2, 1, 2],
+  ]);
+});
+
+test.run();
