@@ -1,4 +1,5 @@
 /** The migration of one server process: connects, goes on with what is stored, and takes calls. */
+import type { ConnectOptions } from '../cluster/clients.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { AppError, type FieldViolation } from '../errors.js';
@@ -61,7 +62,8 @@ export interface Migration extends MigrationControl {
 }
 
 /** What tests may put in the way of a migration's work. */
-export type MigrationHooks = Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes' | 'partitionBytes'>>;
+export type MigrationHooks = Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes' | 'partitionBytes'>> &
+  Pick<ConnectOptions, 'makeClient'>;
 
 /** Makes a migration; nothing is connected before `run`. */
 export function createMigration(config: MigrationConfig, logger: Logger, hooks: MigrationHooks = {}): Migration {
@@ -222,7 +224,7 @@ class LiveMigration implements Migration {
     this.#signal = link.signal;
     try {
       const clusters = await connectClusters(
-        this.#config,
+        { ...this.#config, makeClient: this.#hooks.makeClient },
         this.#logger,
         {
           onConnected: (cluster) => this.#clusters.push(cluster),
