@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { MongoClient, type MongoClientOptions } from 'mongodb';
+import type { MongoClientOptions } from 'mongodb';
 import { invalidRequest } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { settlesWithin } from '../lib/signals.js';
 import { leaveOutCompressors } from './connect-errors.js';
+import { type DriverClient, type MakeDriverClient, mongoDriverClient } from './driver.js';
 import { safeText } from './errors.js';
 
 /** Every write of the engine: a write that a majority has not stored could be lost with its checkpoint kept. */
@@ -21,6 +21,8 @@ export interface ConnectOptions {
   readonly tag?: string;
   /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
   readonly retryLimitMs?: number;
+  /** Makes its clients. Default the driver's. */
+  readonly makeClient?: MakeDriverClient | undefined;
 }
 
 /** A name by which servers know all connections of this process, besides the one that all of mongoferry's have. */
@@ -37,48 +39,48 @@ export function structuralTag(tag: string): string {
 export interface Clients {
   /** What the server knows their connections by, besides the name that all of mongoferry's have. */
   readonly tag: string;
-  readonly data: MongoClient;
-  readonly control: MongoClient;
-  readonly record: MongoClient;
+  readonly data: DriverClient;
+  readonly control: DriverClient;
+  readonly record: DriverClient;
   /** For what changes the catalog or the write block: it tells which connection each command is sent on. */
-  readonly structure: MongoClient;
+  readonly structure: DriverClient;
 }
 
 /** Connections for the lease and the migration's record: renewals under way, and what stores besides. */
 export const RECORD_POOL = 16;
 
 /** Errors: InvalidRequest; the driver's text names the option, and a value only where that is no secret. */
-export function makeClients({ name, uri: given, logger, maxPoolSize, tag = processTag() }: ConnectOptions): Clients {
+export function makeClients(options: ConnectOptions): Clients {
+  const { name, uri: given, logger, maxPoolSize, tag = processTag(), makeClient = mongoDriverClient } = options;
   const { uri, leftOut } = leaveOutCompressors(given);
   if (leftOut.length > 0)
     logger.warn(`${name}: compression by ${leftOut.join(', ')} is not part of this program and is left out`);
-  const common: MongoClientOptions = {
-    appName: 'mongoferry',
-    driverInfo: { platform: tag },
-    readPreference: 'primary',
-    readConcern: { level: 'majority' },
-    writeConcern: MAJORITY_WRITE,
-    retryReads: true,
-    serverSelectionTimeoutMS: 5000,
-    connectTimeoutMS: 5000,
-    maxConnecting: 8,
-  };
-  const make = (size: number, more: MongoClientOptions = {}): MongoClient =>
-    new MongoClient(uri, { ...common, maxPoolSize: size, ...more });
+  const make = (size: number, more: { readonly tag?: string; readonly tellsSent?: boolean } = {}): DriverClient =>
+    makeClient(uri, { maxPoolSize: size, tag, tellsSent: false, settings: SETTINGS, ...more });
   try {
-    const structure = make(maxPoolSize, { monitorCommands: true, driverInfo: { platform: structuralTag(tag) } });
     return {
       tag,
       data: make(maxPoolSize),
       control: make(8),
-      record: make(RECORD_POOL, { monitorCommands: true }),
-      structure,
+      record: make(RECORD_POOL, { tellsSent: true }),
+      structure: make(maxPoolSize, { tellsSent: true, tag: structuralTag(tag) }),
     };
   } catch (error) {
     const description = `the driver does not take the connection string: ${safeText(error)}`;
     throw invalidRequest([{ field: name, description }]);
   }
 }
+
+const SETTINGS: MongoClientOptions = {
+  appName: 'mongoferry',
+  readPreference: 'primary',
+  readConcern: { level: 'majority' },
+  writeConcern: MAJORITY_WRITE,
+  retryReads: true,
+  serverSelectionTimeoutMS: 5000,
+  connectTimeoutMS: 5000,
+  maxConnecting: 8,
+};
 
 /** Connects all of them, or rejects with the driver's error. */
 export async function openClients(clients: Clients): Promise<void> {
@@ -87,30 +89,9 @@ export async function openClients(clients: Clients): Promise<void> {
 
 /** Never rejects, and does not wait for a server that does not answer. */
 export async function closeClients(clients: Clients): Promise<void> {
-  await Promise.allSettled(all(clients).map(closeClient));
+  await Promise.allSettled(all(clients).map((each) => each.close()));
 }
 
-/**
- * The driver tells the server of the sessions that end, and waits for the answer with all its connections open: they
- * would hold up the end of the process. Of its internals only this one way to break that off; without it, it is waited
- * for.
- */
-async function closeClient(client: MongoClient): Promise<void> {
-  const closing = client.close();
-  if (await settlesWithin(closing, CLOSE_MS)) return closing;
-  const { topology } = client as unknown as { topology?: DriverTopology };
-  topology?.closeCheckedOutConnections?.();
-  topology?.close?.();
-  return closing;
-}
-
-const CLOSE_MS = 500;
-
-interface DriverTopology {
-  closeCheckedOutConnections?(): void;
-  close?(): void;
-}
-
-function all({ data, control, record, structure }: Clients): MongoClient[] {
+function all({ data, control, record, structure }: Clients): DriverClient[] {
   return [data, control, record, structure];
 }

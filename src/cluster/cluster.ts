@@ -1,4 +1,3 @@
-import type { ClientSession } from 'mongodb';
 import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
@@ -7,6 +6,7 @@ import { type Clients, type ConnectOptions, closeClients, makeClients, openClien
 import { type CommandOptions, Commands, nameOf } from './commands.js';
 import { connectError } from './connect-errors.js';
 import { Deadlines } from './deadlines.js';
+import type { DriverSession } from './driver.js';
 import { describeError, isTransient, noteExhausted } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { GuardedWrites, type WriteGuard } from './guarded-writes.js';
@@ -237,8 +237,8 @@ export class Cluster {
     return this.attempt(what, signal, () => this.command(db, command, options));
   }
 
-  startSession(): ClientSession {
-    return this.#clients.data.startSession({ causalConsistency: false });
+  startSession(): DriverSession {
+    return this.#clients.data.startSession();
   }
 
   /** The answers to `hello` of the primary that each of the clients reads the catalog from, or changes it on. */

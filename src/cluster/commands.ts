@@ -1,15 +1,15 @@
 /** Sends commands of one cluster and keeps account of them: what they take, what they wait for, whether they have left. */
-import type { ClientSession, MongoClient } from 'mongodb';
 import { commandKind, metrics } from '../metrics.js';
 import type { Doc, Timestamp } from './bson.js';
 import type { CommandLimits, Deadlines } from './deadlines.js';
+import type { DriverClient, DriverSession } from './driver.js';
 import { mayHaveBeenSent, noteMaybeSent, noteOrigin } from './errors.js';
 import { SentCommands } from './sent-commands.js';
 import type { Waiting } from './waiting.js';
 
 /** Driver options of one command, beyond the command itself. */
 export interface CommandOptions extends CommandLimits {
-  readonly session?: ClientSession;
+  readonly session?: DriverSession;
   /** Reply arrays to keep as raw BSON, e.g. `{firstBatch: true}`. */
   readonly raw?: Record<string, boolean>;
   /** Uses the small pool kept for control. */
@@ -27,7 +27,7 @@ export interface CommandsParts {
   readonly deadlines: Deadlines;
   readonly waiting: Waiting;
   /** The client of whose numbered writes it must be known whether they have left. */
-  readonly watched: MongoClient;
+  readonly watched: DriverClient;
 }
 
 /** The one place that hands commands to the driver. Errors are the driver's, and those of `Deadlines`. */
@@ -47,7 +47,7 @@ export class Commands {
   }
 
   /** Sends one command over a client, once. The error tells, by `isMaybeSent`, whether it may be carried out all the same. */
-  async run(client: MongoClient, db: string, command: Doc, options: CommandOptions): Promise<Doc> {
+  async run(client: DriverClient, db: string, command: Doc, options: CommandOptions): Promise<Doc> {
     const { name: cluster, deadlines, waiting, watched } = this.#parts;
     const started = performance.now();
     const name = nameOf(command);
@@ -56,9 +56,8 @@ export class Commands {
     const watch = isWatched ? this.#sent.watch(options.session) : undefined;
     try {
       const reply: Doc = await deadlines.within(name, options, (signal) =>
-        client.db(db).command(command, {
+        client.command(db, command, {
           signal,
-          promoteLongs: false,
           ...(options.session === undefined ? {} : { session: options.session }),
           ...(options.raw === undefined ? {} : { fieldsAsRaw: options.raw }),
         }),

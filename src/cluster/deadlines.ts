@@ -1,8 +1,8 @@
 /** Gives up commands that nobody will answer any more: their primary is no longer one, or they take too long. */
 import { setMaxListeners } from 'node:events';
-import type { MongoClient, TopologyDescription } from 'mongodb';
 import { AppError } from '../errors.js';
 import { linkAbort } from '../lib/signals.js';
+import type { DriverClient } from './driver.js';
 
 /** How long a command may take. */
 export interface CommandLimits {
@@ -21,8 +21,8 @@ export class Deadlines {
   #primary: string | undefined;
   #term = newTerm();
 
-  constructor(client: MongoClient) {
-    client.on('topologyDescriptionChanged', ({ newDescription }) => this.#see(newDescription));
+  constructor(client: Pick<DriverClient, 'onPrimary'>) {
+    client.onPrimary((address) => this.#see(address));
   }
 
   /**
@@ -47,9 +47,8 @@ export class Deadlines {
     }
   }
 
-  #see({ servers }: TopologyDescription): void {
-    const primary = [...servers.values()].find(({ type }) => type === 'RSPrimary')?.address;
-    if (primary === undefined || primary === this.#primary) return;
+  #see(primary: string): void {
+    if (primary === this.#primary) return;
     const before = this.#primary;
     this.#primary = primary;
     if (before === undefined) return;

@@ -1,5 +1,5 @@
-import type { MongoClient } from 'mongodb';
 import { ObjectId } from './bson.js';
+import type { DriverClient } from './driver.js';
 import { Code, codeOf } from './errors.js';
 
 /** What is known of a deployment; found once at connect and passed on. */
@@ -16,24 +16,22 @@ export interface ClusterFacts {
 }
 
 /** Asks a deployment what it is. Errors are the driver's. */
-export async function readFacts(client: MongoClient): Promise<ClusterFacts> {
-  const admin = client.db('admin');
+export async function readFacts(client: DriverClient): Promise<ClusterFacts> {
   const [hello, build, status] = await Promise.all([
-    admin.command({ hello: 1 }),
-    admin.command({ buildInfo: 1 }),
-    admin.command({ connectionStatus: 1 }),
+    client.command('admin', { hello: 1 }),
+    client.command('admin', { buildInfo: 1 }),
+    client.command('admin', { connectionStatus: 1 }),
   ]);
   const topology =
     hello['msg'] === 'isdbgrid' ? 'sharded' : typeof hello['setName'] === 'string' ? 'replicaSet' : 'standalone';
   const [major = 0, minor = 0, patch = 0] = build['versionArray'] as number[];
-  const seed = client.options.hosts[0];
   return {
     version: [major, minor, patch],
     versionText: String(build['version']),
     topology,
     setId: topology === 'replicaSet' ? await readSetId(client) : '',
     user: usersOf(status['authInfo']),
-    address: typeof hello['primary'] === 'string' ? hello['primary'] : (seed?.toString() ?? 'unknown'),
+    address: typeof hello['primary'] === 'string' ? hello['primary'] : (client.seed ?? 'unknown'),
   };
 }
 
@@ -42,9 +40,9 @@ function usersOf(authInfo: unknown): string {
   return authenticatedUsers.map(({ user, db }) => `${user}@${db}`).join();
 }
 
-async function readSetId(client: MongoClient): Promise<string> {
+async function readSetId(client: DriverClient): Promise<string> {
   try {
-    const reply = await client.db('admin').command({ replSetGetConfig: 1 });
+    const reply = await client.command('admin', { replSetGetConfig: 1 });
     const id: unknown = (reply['config'] as { settings?: { replicaSetId?: unknown } }).settings?.replicaSetId;
     return id instanceof ObjectId ? id.toHexString() : '';
   } catch (error) {

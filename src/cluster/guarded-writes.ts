@@ -1,8 +1,8 @@
 /** Writes to one cluster: only while it may be written to, past a write block, and never too late. */
-import type { MongoClient } from 'mongodb';
 import type { Binary, Doc } from './bson.js';
 import { type Clients, MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type CommandOptions, type Commands, nameOf } from './commands.js';
+import type { DriverClient } from './driver.js';
 import { Code, codeOf, isTransient, writesBlocked } from './errors.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
 import { StructuralCommands } from './structural-commands.js';
@@ -62,7 +62,7 @@ export class GuardedWrites {
     const { data, record } = this.#parts.clients;
     this.#numbered = {
       db: numbersDb,
-      data: new NumberedSessions(data, data.options.maxPoolSize, this.#storeNumber(data, numbersDb)),
+      data: new NumberedSessions(data, data.maxPoolSize, this.#storeNumber(data, numbersDb)),
       record: new NumberedSessions(record, RECORD_POOL, this.#storeNumber(record, numbersDb)),
     };
   }
@@ -150,7 +150,7 @@ export class GuardedWrites {
   }
 
   /** One real retryable write: the server stores the number with it, and a majority has both. */
-  #storeNumber(client: MongoClient, db: string): StoreNumber {
+  #storeNumber(client: DriverClient, db: string): StoreNumber {
     return async (session, id, txnNumber) => {
       const update = { q: { _id: id }, u: { $set: { number: txnNumber } }, upsert: true };
       const command = { update: NUMBERS, updates: [update], writeConcern: MAJORITY_WRITE, txnNumber };

@@ -2,23 +2,23 @@
  * Makes the server refuse a write that arrives late: one whose connection was cut after it had been sent, and that a
  * proxy or a stalled host delivers after its retry, after another process has taken over, or after the handover.
  */
-import { type Binary, type ClientSession, Long, type MongoClient } from 'mongodb';
 import { AppError } from '../errors.js';
 import { type Deferred, deferred, settleAll } from '../lib/tasks.js';
-import type { Doc } from './bson.js';
+import { type Binary, type Doc, Long } from './bson.js';
+import type { DriverClient, DriverSession } from './driver.js';
 import { Code, codeOf, isMaybeSent } from './errors.js';
 
 /** What a numbered write adds to its command, and the session that the command must be sent in. */
 export interface Numbered {
-  readonly session: ClientSession;
+  readonly session: DriverSession;
   readonly fields: Doc;
 }
 
 /** Stores on a majority that `session` has reached `number`: one retryable write that changes a document. */
-export type StoreNumber = (session: ClientSession, id: Binary, number: Long) => Promise<void>;
+export type StoreNumber = (session: DriverSession, id: Binary, number: Long) => Promise<void>;
 
 interface NumberedSession {
-  readonly session: ClientSession;
+  readonly session: DriverSession;
   readonly id: Binary;
   /** The highest number sent in it. */
   number: number;
@@ -59,7 +59,7 @@ export class NumberedSessions {
   /** Turned on when a server does not take the statement number -1: then it keeps a record of each statement. */
   #keepsStatements = false;
 
-  constructor(client: MongoClient, size: number, store: StoreNumber) {
+  constructor(client: DriverClient, size: number, store: StoreNumber) {
     this.#all = Array.from({ length: size }, () => numberedSession(client));
     this.#free = [...this.#all];
     this.#store = store;
@@ -152,13 +152,10 @@ export class NumberedSessions {
  * Closes sessions of an earlier process, so that the server refuses all that it has sent in them and that has not been
  * carried out. The same user's only: the server adds the user to a session's id.
  */
-export async function closeSessions(client: MongoClient, ids: readonly Binary[], store: StoreNumber): Promise<void> {
+export async function closeSessions(client: DriverClient, ids: readonly Binary[], store: StoreNumber): Promise<void> {
   const closing = ids.map(async (id) => {
-    const session = startSession(client);
     try {
-      // The driver has no way to begin a session with an id of another's.
-      (session.id as { id: Binary }).id = id;
-      await store(session, id, CLOSED);
+      await store(client.startSession(id), id, CLOSED);
     } catch (error) {
       // Closed already, by a taker that did not live to say so.
       if (codeOf(error) !== Code.TransactionTooOld) throw error;
@@ -172,14 +169,9 @@ function takenOver(cause: unknown): AppError {
   return new AppError('LeaseLost', 'another process has taken over this migration', { cause });
 }
 
-function numberedSession(client: MongoClient): NumberedSession {
-  const session = startSession(client);
-  const { id } = session.id as { id: Binary };
-  return { session, id, number: 0, raising: undefined };
-}
-
-function startSession(client: MongoClient): ClientSession {
-  return client.startSession({ causalConsistency: false });
+function numberedSession(client: DriverClient): NumberedSession {
+  const session = client.startSession();
+  return { session, id: session.id, number: 0, raising: undefined };
 }
 
 /** Servers that check the field more strictly than those it was tried on. Source: error_codes.yml. */

@@ -1,6 +1,7 @@
-import { type ClientSession, MongoError } from 'mongodb';
+import { MongoError } from 'mongodb';
 import type { Doc, Long } from './bson.js';
 import type { Cluster } from './cluster.js';
+import type { DriverSession } from './driver.js';
 import { type Token, toToken } from './position.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
@@ -88,7 +89,7 @@ function getMore(
   cluster: Cluster,
   options: RawCursorOptions,
   open: { id: Long; collection: string },
-  session: ClientSession,
+  session: DriverSession,
 ): Promise<Doc> {
   return cluster.command(
     options.db,
@@ -106,7 +107,7 @@ async function killCursor(
   cluster: Cluster,
   db: string,
   open: { id: Long; collection: string },
-  session: ClientSession,
+  session: DriverSession,
 ): Promise<void> {
   try {
     await cluster.command(db, { killCursors: open.collection, cursors: [open.id] }, { session });

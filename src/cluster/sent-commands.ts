@@ -1,5 +1,6 @@
 /** Tells whether a command has left this process, and on which of the server's connections. */
-import type { Binary, ClientSession, CommandStartedEvent, MongoClient } from 'mongodb';
+import type { Binary } from './bson.js';
+import type { DriverClient, DriverSession, SentCommand } from './driver.js';
 
 /** Where a command went: the server, and the connection by the server's own number. */
 export interface SentOn {
@@ -14,20 +15,20 @@ export interface Watch {
   stop(): void;
 }
 
-/** Follows the commands of a client that monitors them (`monitorCommands`), one at a time in a session. */
+/** Follows the commands of a client that tells of them (`tellsSent`), one at a time in a session. */
 export class SentCommands {
-  readonly #started = new Map<string, (event: CommandStartedEvent) => void>();
+  readonly #started = new Map<string, (sent: SentCommand) => void>();
 
-  constructor(client: MongoClient) {
-    client.on('commandStarted', (event) => this.#started.get(idOf(event.command['lsid']))?.(event));
+  constructor(client: Pick<DriverClient, 'onSent'>) {
+    client.onSent((sent) => this.#started.get(textOf(sent.session))?.(sent));
   }
 
   /** Follows a session's commands until it is stopped. */
-  watch(session: ClientSession): Watch {
-    const id = idOf(session.id);
+  watch(session: DriverSession): Watch {
+    const id = textOf(session.id);
     let sentOn: SentOn | undefined;
-    this.#started.set(id, ({ address, serverConnectionId }) => {
-      sentOn = { address, connectionId: Number(serverConnectionId) };
+    this.#started.set(id, ({ address, connectionId }) => {
+      sentOn = { address, connectionId };
     });
     return {
       get sentOn() {
@@ -38,7 +39,6 @@ export class SentCommands {
   }
 }
 
-function idOf(lsid: unknown): string {
-  const { id } = (lsid ?? {}) as { id?: Binary };
+function textOf(id: Binary | undefined): string {
   return id === undefined ? '' : id.toString('hex');
 }

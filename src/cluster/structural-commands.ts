@@ -2,9 +2,9 @@
  * Sends what changes the catalog or the write block so that a command whose answer was lost has either taken effect or
  * never will before anything of the kind is sent again.
  */
-import type { ClientSession, MongoClient } from 'mongodb';
 import { AppError } from '../errors.js';
 import type { Doc } from './bson.js';
+import type { DriverClient, DriverSession } from './driver.js';
 import { isMaybeSent } from './errors.js';
 import { SentCommands, type SentOn } from './sent-commands.js';
 
@@ -25,13 +25,13 @@ interface LostCommand extends SentOn {
  * Source: MongoDB manual, $currentOp (idleConnections); docs/02-lifecycle.md, "Writes that arrive late".
  */
 export class StructuralCommands {
-  readonly #client: MongoClient;
+  readonly #client: DriverClient;
   readonly #tag: string;
   readonly #sent: SentCommands;
   #lost: LostCommand[] = [];
 
-  /** `tag`: what servers know the client's connections by. The client must monitor its commands. */
-  constructor(client: MongoClient, tag: string) {
+  /** `tag`: what servers know the client's connections by. The client must tell of what it sends. */
+  constructor(client: DriverClient, tag: string) {
     this.#client = client;
     this.#tag = tag;
     this.#sent = new SentCommands(client);
@@ -43,7 +43,7 @@ export class StructuralCommands {
   }
 
   /** `send` sends one command in the session it is given. Errors: its own; ClusterUnreachable while a lost one may come. */
-  async send(name: string, send: (session: ClientSession) => Promise<Doc>): Promise<Doc> {
+  async send(name: string, send: (session: DriverSession) => Promise<Doc>): Promise<Doc> {
     await this.settle();
     const { reply, sentOn, error } = await this.#watch(send);
     if (reply !== undefined) return reply;
@@ -72,9 +72,11 @@ export class StructuralCommands {
       { $project: { connectionId: 1 } },
     ];
     const { reply, sentOn, error } = await this.#watch((session) =>
-      this.#client
-        .db('admin')
-        .command({ aggregate: 1, pipeline, cursor: {} }, { session, signal: AbortSignal.timeout(LOOK_MS) }),
+      this.#client.command(
+        'admin',
+        { aggregate: 1, pipeline, cursor: {} },
+        { session, signal: AbortSignal.timeout(LOOK_MS) },
+      ),
     );
     if (reply === undefined) throw error;
     if (sentOn?.address !== address) return 'elsewhere';
@@ -82,8 +84,8 @@ export class StructuralCommands {
   }
 
   /** What came of a command, and where it was sent; `sentOn` is undefined when it never was. */
-  async #watch(send: (session: ClientSession) => Promise<Doc>): Promise<Watched> {
-    const session = this.#client.startSession({ causalConsistency: false });
+  async #watch(send: (session: DriverSession) => Promise<Doc>): Promise<Watched> {
+    const session = this.#client.startSession();
     const watch = this.#sent.watch(session);
     try {
       return { reply: await send(session), sentOn: watch.sentOn, error: undefined };

@@ -1,4 +1,5 @@
 /** What this process has at hand for its one migration: clusters, session, state, and what ends it. */
+import type { ConnectOptions } from '../cluster/clients.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
@@ -34,6 +35,9 @@ export interface MigrationConfig {
   readonly processWarning?: () => string | undefined;
 }
 
+/** What tests may put in the way of a migration's work, or in the place of the driver. */
+export type ProcessHooks = Partial<RunHooks> & Pick<ConnectOptions, 'makeClient'>;
+
 const BLOCK_LIMIT_MS = 60_000;
 const READING = 'what an earlier process has left on the clusters is being read';
 
@@ -49,6 +53,7 @@ export class MigrationProcess implements SessionHost, Reported {
   readonly machine: StateMachine;
   readonly reporter: Reporter;
   readonly settings: RunSettings;
+  readonly hooks: ProcessHooks;
   /** Aborts when the process ends. */
   readonly signal: AbortSignal;
   /** Those connected so far. */
@@ -60,9 +65,10 @@ export class MigrationProcess implements SessionHost, Reported {
   #session: Session | undefined;
   #failure: FailureRecord | undefined;
 
-  constructor(config: MigrationConfig, logger: Logger, hooks: Partial<RunHooks>) {
+  constructor(config: MigrationConfig, logger: Logger, hooks: ProcessHooks) {
     this.config = config;
     this.logger = logger;
+    this.hooks = hooks;
     this.db = metadataDatabase(config.migrationName);
     this.signal = this.#end.signal;
     this.reporter = new Reporter(config.instanceId, logger, this);

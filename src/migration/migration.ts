@@ -4,7 +4,6 @@ import { clusterError } from '../cluster/errors.js';
 import { AppError, type FieldViolation } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { aborted, settlesWithin } from '../lib/signals.js';
-import type { RunHooks } from '../phases/run-context.js';
 import type { Finding } from '../preflight/finding.js';
 import type { MigrationControl, Mismatch, NamespaceSnapshot, RepairOutcome, Snapshot } from '../progress/control.js';
 import { readLeftMismatches } from '../progress/mismatch-list.js';
@@ -14,7 +13,7 @@ import { connectClusters } from '../start/connect.js';
 import type { StartOptions } from '../start/options.js';
 import { findMigration } from '../start/recover.js';
 import { Calls } from './calls.js';
-import { type MigrationConfig, MigrationProcess } from './migration-process.js';
+import { type MigrationConfig, MigrationProcess, type ProcessHooks } from './migration-process.js';
 import { goOn } from './startup.js';
 
 /** A migration that can be run. In INITIALIZING from the moment it is made, so the front doors can open at once. */
@@ -27,7 +26,7 @@ export interface Migration extends MigrationControl {
 }
 
 /** What tests may put in the way of a migration's work. */
-export type MigrationHooks = Partial<RunHooks>;
+export type MigrationHooks = ProcessHooks;
 
 /** Makes a migration; nothing is connected before `run`. */
 export function createMigration(config: MigrationConfig, logger: Logger, hooks: MigrationHooks = {}): Migration {
@@ -130,7 +129,7 @@ class LiveMigration implements Migration {
     else signal.addEventListener('abort', stop, { once: true });
     try {
       const clusters = await connectClusters(
-        process.config,
+        { ...process.config, makeClient: process.hooks.makeClient },
         process.logger,
         {
           onConnected: (cluster) => process.clusters.push(cluster),

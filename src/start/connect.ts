@@ -1,4 +1,4 @@
-import { processTag } from '../cluster/clients.js';
+import { type ConnectOptions, processTag } from '../cluster/clients.js';
 import { Cluster } from '../cluster/cluster.js';
 import { isTransient, safeText } from '../cluster/errors.js';
 import { retry } from '../lib/backoff.js';
@@ -15,6 +15,8 @@ export interface ConnectConfig {
   readonly retryLimitMs?: number;
   /** For how long connecting is, in milliseconds. Default as long as other work. */
   readonly connectLimitMs?: number;
+  /** Makes the clients. Default the driver's. */
+  readonly makeClient?: ConnectOptions['makeClient'];
 }
 
 /** What is told while the clusters are being connected. */
@@ -36,8 +38,8 @@ export async function connectClusters(
   signal: AbortSignal,
 ): Promise<readonly [Cluster, Cluster]> {
   const { connections } = loadOf(config.loadLevel);
-  const { retryLimitMs, connectLimitMs = retryLimitMs } = config;
-  const limit = retryLimitMs === undefined ? {} : { retryLimitMs };
+  const { retryLimitMs, connectLimitMs = retryLimitMs, makeClient } = config;
+  const limit = { makeClient, ...(retryLimitMs === undefined ? {} : { retryLimitMs }) };
   const tag = processTag();
   const link = linkAbort(signal);
   const connect = async (name: 'cluster0' | 'cluster1'): Promise<Cluster> => {
