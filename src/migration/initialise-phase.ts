@@ -15,7 +15,7 @@ export async function initialisePhase({ context, filter }: RunParts, signal: Abo
   if (blocksDestination) await setBlock(destination, true, signal);
   if (!hasStartTime && !scope.sharesDestination) await mustBeEmpty(context, signal);
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
-    probeRawDeltas(source, destination, record.store.db),
+    probeRawDeltas({ source, destination, db: record.store.db }, signal),
   );
   if (!rawDeltas)
     context.onWarning(

@@ -1,5 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { describeError, isWorthAnotherRun } from '../cluster/errors.js';
+import { clusterError, describeError, isWorthAnotherRun } from '../cluster/errors.js';
 import { loweredFcv } from '../cluster/feature-version.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
@@ -88,7 +88,7 @@ export class Interruption {
       return undefined;
     } catch (reason) {
       signal.throwIfAborted();
-      const error = AppError.from(reason);
+      const error = clusterError(reason, 'migrating');
       if (!isWorthAnotherRun(error)) throw error;
       return error;
     } finally {

@@ -233,7 +233,7 @@ class LiveMigration implements Migration {
       await this.#recover(clusters, link.signal);
       await Promise.race([aborted(link.signal), this.#fatal.promise]);
     } catch (error) {
-      if (!signal.aborted) throw clusterError(error, 'a cluster', 'running the migration');
+      if (!signal.aborted) throw clusterError(error, 'running the migration');
     } finally {
       await this.#end(() => link.abort(new AppError('ShuttingDown', 'the process is stopping')));
       link.dispose();

@@ -160,7 +160,7 @@ export async function prepareDestination(
   await holdBack(destination, run.collections, (spec) => isBuilt(run.buildIndexes, spec), signal);
   await putBack(context, signal);
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
-    probeRawDeltas(source, destination, record.store.db),
+    probeRawDeltas({ source, destination, db: record.store.db }, signal),
   );
   return { rawDeltas, copyEndTime: await writeNote(source, 'reversed', signal) };
 }
@@ -174,7 +174,7 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
   const byUuid = new Map<string, MigratedCollection>();
   for (const each of run.collections.live())
     if (each.destinationUuid !== undefined) byUuid.set(Buffer.from(each.destinationUuid.buffer).toString('hex'), each);
-  const raw = await RawWriter.create(destination, record.store.db);
+  const raw = await RawWriter.create(destination, record.store.db, signal);
   const indexes = new IndexBuilder({
     destination,
     collections: run.collections,

@@ -62,16 +62,11 @@ export class MigrationRun {
 
   /** Rejects with the AppError that ended it; resolves when the commit is complete. */
   async run(signal: AbortSignal): Promise<void> {
-    const { source, destination } = this.#context;
     try {
       await this.#phases(signal);
     } catch (error) {
       signal.throwIfAborted();
-      throw clusterError(
-        error,
-        `${source.name}/${destination.name}`,
-        `migrating in phase ${this.#context.record.value.phase}`,
-      );
+      throw clusterError(error, `migrating in phase ${this.#context.record.value.phase}`);
     }
   }
 
@@ -118,7 +113,7 @@ export class MigrationRun {
   async #makeWriter(signal: AbortSignal): Promise<DocumentWriter> {
     const { destination, record, onWarning } = this.#context;
     const raw = await destination.attempt('probing the raw pass-through', signal, () =>
-      RawWriter.create(destination, record.store.db),
+      RawWriter.create(destination, record.store.db, signal),
     );
     if (!raw.passesThrough)
       onWarning('the driver has no raw pass-through here; documents are decoded and encoded, which is slower');
