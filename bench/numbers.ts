@@ -9,6 +9,7 @@ import { ReplicaSet } from '../test/support/replica-set.js';
 import { silentLogger } from '../test/support/silent-logger.js';
 import { progress, type Row } from './report.js';
 
+const { signal } = new AbortController();
 const DB = 'numbers';
 const REPETITIONS = 5;
 const BATCH = 2000;
@@ -36,7 +37,7 @@ export async function numberRows(documents: number): Promise<Row[]> {
   const [plain, numbered] = [await connect(), await connect()];
   try {
     numbered.guardWrites(ALONE, DB);
-    const writers = [await RawWriter.create(plain, DB), await RawWriter.create(numbered, DB)] as const;
+    const writers = [await RawWriter.create(plain, DB, signal), await RawWriter.create(numbered, DB, signal)] as const;
     const pid = set.members[0]?.pid ?? 0;
     const seconds: Record<Kind, [number[], number[]]> = { insert: [[], []], update: [[], []], delete: [[], []] };
     for (let repetition = 0; repetition < REPETITIONS; repetition++) {
@@ -69,7 +70,7 @@ async function writeAll(writer: RawWriter, kind: Kind, documents: number): Promi
   for (let from = 0; from < documents; from += BATCH) {
     const ids = Array.from({ length: Math.min(BATCH, documents - from) }, (_, n) => from + n);
     const statements = ids.map((id) => STATEMENT[kind](id));
-    await writer.write({ db: DB, coll: 'items', kind, statements, ordered: false, uuid: undefined });
+    await writer.write({ db: DB, coll: 'items', kind, statements, ordered: false, uuid: undefined }, signal);
   }
 }
 

@@ -2,11 +2,19 @@ import { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
 
+/** Clusters whose deltas are tried out. */
+export interface DeltaProbe {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  /** The metadata database, on the destination. */
+  readonly db: string;
+}
+
 /** Whether both sides know the server's own update deltas. Undocumented, so it is tried rather than read off a version. */
-export async function probeRawDeltas(source: Cluster, destination: Cluster, metadataDb: string): Promise<boolean> {
+export async function probeRawDeltas({ source, destination, db }: DeltaProbe, signal: AbortSignal): Promise<boolean> {
   const stage = { $_internalApplyOplogUpdate: { oplogUpdate: { $v: 2, diff: { u: { probe: true } } } } };
   try {
-    const reply = await source.command('admin', {
+    const open = {
       aggregate: 1,
       pipeline: [
         {
@@ -18,13 +26,12 @@ export async function probeRawDeltas(source: Cluster, destination: Cluster, meta
         },
       ],
       cursor: { batchSize: 0 },
-    });
+    };
+    const reply = await source.command('admin', open, { signal });
     const cursor = reply['cursor'] as { id: unknown };
-    await source.command('admin', { killCursors: '$cmd.aggregate', cursors: [cursor.id] });
-    const update = await destination.write(metadataDb, {
-      update: 'probe',
-      updates: [{ q: { _id: 'probe' }, u: [stage] }],
-    });
+    await source.command('admin', { killCursors: '$cmd.aggregate', cursors: [cursor.id] }, { signal });
+    const probe = { update: 'probe', updates: [{ q: { _id: 'probe' }, u: [stage] }] };
+    const update = await destination.write(db, probe, { signal });
     return update['writeErrors'] === undefined;
   } catch (error) {
     if (isDeltaRefusal(error)) return false;

@@ -136,7 +136,7 @@ async function readAll(
     const session = cluster.startSession();
     try {
       const documents: Buffer[] = [];
-      let reply = await cluster.command(db, command, { session, control: false, raw: { firstBatch: true } });
+      let reply = await cluster.command(db, command, { session, signal, raw: { firstBatch: true } });
       for (;;) {
         const cursor = reply['cursor'] as {
           id: { isZero(): boolean };
@@ -147,7 +147,8 @@ async function readAll(
         documents.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
         if (cursor.id.isZero()) return documents;
         const collection = cursor.ns.slice(cursor.ns.indexOf('.') + 1);
-        reply = await cluster.command(db, { getMore: cursor.id, collection }, { session, raw: { nextBatch: true } });
+        const more = { getMore: cursor.id, collection };
+        reply = await cluster.command(db, more, { session, signal, raw: { nextBatch: true } });
       }
     } finally {
       await session.endSession();

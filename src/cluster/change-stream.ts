@@ -120,7 +120,7 @@ class Interruptions {
 
   /** Resolves when the stream is to be opened again; rejects when that is of no use. */
   async met(error: unknown, start: StreamStart, signal: AbortSignal): Promise<void> {
-    const hasHungUp = error instanceof MongoNetworkError && (await answers(this.#cluster));
+    const hasHungUp = error instanceof MongoNetworkError && (await answers(this.#cluster, signal));
     if (hasHungUp) this.#hangUps++;
     const isTold = codeOf(error) === Code.BSONObjectTooLarge;
     if (isTold || (hasHungUp && this.#hangUps >= MAX_HANG_UPS)) {
@@ -164,9 +164,9 @@ function timeOf(start: StreamStart): Timestamp {
   return 'token' in start ? tokenTime(start.token) : start.time;
 }
 
-async function answers(cluster: Cluster): Promise<boolean> {
+async function answers(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
   try {
-    await cluster.ping();
+    await cluster.ping(signal);
     return true;
   } catch (error) {
     if (isTransient(error)) return false;

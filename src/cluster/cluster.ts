@@ -3,11 +3,11 @@ import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
 import type { Binary, Doc, Timestamp } from './bson.js';
 import { type Clients, type ConnectOptions, closeClients, makeClients, openClients } from './clients.js';
-import { type CommandOptions, Commands, nameOf } from './commands.js';
+import { Commands, nameOf, type ReadOptions, type WriteOptions } from './commands.js';
 import { connectError } from './connect-errors.js';
 import { Deadlines } from './deadlines.js';
 import type { DriverSession } from './driver.js';
-import { describeError, isTransient, noteExhausted } from './errors.js';
+import { describeError, isTransient, noteExhausted, noteOrigin, originOf } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { GuardedWrites, type WriteGuard } from './guarded-writes.js';
 import { Waiting } from './waiting.js';
@@ -123,8 +123,8 @@ export class Cluster {
     return a !== major ? a > major : b !== minor ? b > minor : c >= patch;
   }
 
-  /** Runs one command on the primary, once. */
-  command(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+  /** Runs one command that changes nothing of the data, on the primary, once. */
+  command(db: string, command: Doc, options: ReadOptions): Promise<Doc> {
     const { record, control, data } = this.#clients;
     const client = options.record === true ? record : options.control === true ? control : data;
     const short = SHORT_READS.has(nameOf(command)) ? { limitMs: READ_LIMIT_MS } : {};
@@ -146,9 +146,9 @@ export class Cluster {
 
   /**
    * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. If its
-   * answer is lost, it takes effect before the next write or never. Errors: also LeaseLost and ClusterUnreachable.
+   * answer is lost, it takes effect before the next write or never. Errors: also LeaseLost, and TransientError.
    */
-  write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+  write(db: string, command: Doc, options: WriteOptions): Promise<Doc> {
     return this.#writes.write(db, command, options);
   }
 
@@ -158,8 +158,8 @@ export class Cluster {
   }
 
   /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
-  structure(db: string, command: Doc): Promise<Doc> {
-    return this.#writes.structure(db, command);
+  structure(db: string, command: Doc, options: WriteOptions): Promise<Doc> {
+    return this.#writes.structure(db, command, options);
   }
 
   /** Resolves once no write whose answer was lost can take effect any more. */
@@ -196,14 +196,15 @@ export class Cluster {
    * Runs `work` until it succeeds, waiting after errors that tell of the cluster's condition (network, elections, write
    * concern, passwords being changed) for up to 30 minutes in a row; other errors come at once. `what` names the work in
    * logs and in the error. Long work that goes on where it stopped tells of each step with `progressed`: hours without
-   * an error count for nothing, and what was an outage is over.
+   * an error count for nothing, and what was an outage is over. Where the work reaches for the other cluster, too, an
+   * outage of that one is told as its own.
    */
   async attempt<T>(what: string, signal: AbortSignal, work: (progressed: () => void) => Promise<T>): Promise<T> {
-    const task = {};
+    const outage = new Outage(this.#waiting);
     const tryOnce = (_: number, progressed: () => void): Promise<T> =>
       work(() => {
         progressed();
-        this.#waiting.tell(task, undefined);
+        outage.over();
       });
     try {
       return await retry(tryOnce, {
@@ -211,29 +212,31 @@ export class Cluster {
         signal,
         maxElapsedMs: this.#retryLimitMs,
         onExhausted: noteExhausted,
-        onRetry: (notice) => this.#tellRetry(task, what, notice),
+        onRetry: (notice) => this.#tellRetry(outage, what, notice),
       });
     } catch (error) {
       signal.throwIfAborted();
+      noteOrigin(error, { text: `${what} on ${this.name}`, waiting: this.#waiting });
       throw error;
     } finally {
-      this.#waiting.tell(task, undefined);
+      outage.over();
     }
   }
 
-  #tellRetry(task: object, what: string, { error, attempt, delayMs, elapsedMs, level }: RetryNotice): void {
+  #tellRetry(outage: Outage, what: string, { error, attempt, delayMs, elapsedMs, level }: RetryNotice): void {
     this.#retries++;
     metrics.retries.add(1, { operation: kindOf(what) });
-    const text = `${what} on ${this.name}: ${describeError(error)}`;
+    const waiting = originOf(error)?.waiting ?? this.#waiting;
+    const text = `${what}${waiting === this.#waiting ? ` on ${this.name}` : ''}: ${describeError(error)}`;
     // By the end of the wait it is one; nothing could tell so then.
     if (elapsedMs + delayMs > OUTAGE_MS)
-      this.#waiting.tell(task, `${text}; trying again for ${Math.round(elapsedMs / 1000)} s`);
+      outage.tell(waiting, `${text}; trying again for ${Math.round(elapsedMs / 1000)} s`);
     this.#logger[level](`Trying again after a transient error: ${text}`, { attempt, delayMs: Math.round(delayMs) });
   }
 
   /** `attempt` around one `command` over the control connections. */
   read(what: string, db: string, command: Doc, signal: AbortSignal, raw?: Record<string, boolean>): Promise<Doc> {
-    const options: CommandOptions = { control: true, signal, ...(raw === undefined ? {} : { raw }) };
+    const options: ReadOptions = { control: true, signal, ...(raw === undefined ? {} : { raw }) };
     return this.attempt(what, signal, () => this.command(db, command, options));
   }
 
@@ -242,23 +245,42 @@ export class Cluster {
   }
 
   /** The answers to `hello` of the primary that each of the clients reads the catalog from, or changes it on. */
-  helloOfAll(): Promise<Doc[]> {
+  helloOfAll(signal: AbortSignal): Promise<Doc[]> {
     const { data, control, structure } = this.#clients;
-    const limits = { limitMs: READ_LIMIT_MS };
+    const limits = { limitMs: READ_LIMIT_MS, signal };
     return Promise.all(
       [data, control, structure].map((each) => this.#commands.run(each, 'admin', { hello: 1 }, limits)),
     );
   }
 
   /** Milliseconds of a ping over the control connections. */
-  async ping(): Promise<number> {
+  async ping(signal: AbortSignal): Promise<number> {
     const started = performance.now();
-    await this.command('admin', { ping: 1 }, { control: true });
+    await this.command('admin', { ping: 1 }, { control: true, signal });
     return performance.now() - started;
   }
 
   async close(): Promise<void> {
     await closeClients(this.#clients);
+  }
+}
+
+/** What one piece of work waits for: told of the cluster that it waits for now, and of no other. */
+class Outage {
+  #waiting: Waiting;
+
+  constructor(waiting: Waiting) {
+    this.#waiting = waiting;
+  }
+
+  tell(waiting: Waiting, text: string): void {
+    if (waiting !== this.#waiting) this.over();
+    this.#waiting = waiting;
+    waiting.tell(this, text);
+  }
+
+  over(): void {
+    this.#waiting.tell(this, undefined);
   }
 }
 

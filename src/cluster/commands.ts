@@ -20,6 +20,23 @@ export interface CommandOptions extends CommandLimits {
   readonly statements?: number;
 }
 
+/** Of a command that changes something. */
+export interface WriteOptions extends CommandOptions {
+  /**
+   * Keeps it from being sent. One that has been sent is waited for: given up, it would have to be made void on the server
+   * (documents) or its connection be waited for (everything else) before the next one, and no pause or end of the process
+   * could be stored any sooner, since that needs the same server. Only those of the record are given up midway, by calls
+   * that are answered within seconds.
+   */
+  readonly signal: AbortSignal;
+}
+
+/** Of a command that changes nothing. */
+export interface ReadOptions extends CommandOptions {
+  /** Ends it at once. Midway the driver closes its connection, so that the server ends it, too. */
+  readonly signal: AbortSignal;
+}
+
 /** What commands are sent with. */
 export interface CommandsParts {
   /** The cluster's name. */
@@ -67,7 +84,7 @@ export class Commands {
     } catch (error) {
       const hasLeft = watch === undefined || watch.sentOn !== undefined;
       if (hasLeft && mayHaveBeenSent(error)) noteMaybeSent(error);
-      noteOrigin(error, `${name} of ${db}.${String(Object.values(command)[0])} on ${cluster}`);
+      noteOrigin(error, { text: `${name} of ${db}.${String(Object.values(command)[0])} on ${cluster}`, waiting });
       throw error;
     } finally {
       answered();

@@ -39,7 +39,12 @@ export function connectError(name: string, cause: unknown): AppError {
   // Names that do not resolve are no errors of a server's; they may the next time.
   return codeOf(cause) === undefined && !(cause instanceof AppError)
     ? new AppError('ClusterUnreachable', `connecting: ${name}: ${safeText(cause)}`, { cause })
-    : clusterError(cause, name, 'connecting', 'ClusterUnreachable');
+    : clusterError(cause, `connecting: ${name}`, 'ClusterUnreachable');
+}
+
+/** Whether connecting that was refused with this error may succeed later. */
+export function mayConnectLater(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'ClusterUnreachable';
 }
 
 function lastingReason(error: unknown): string | undefined {

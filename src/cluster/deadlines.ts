@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { AppError } from '../errors.js';
 import { linkAbort } from '../lib/signals.js';
 import type { DriverClient } from './driver.js';
+import { TransientError } from './errors.js';
 
 /** How long a command may take. */
 export interface CommandLimits {
@@ -26,12 +27,11 @@ export class Deadlines {
   }
 
   /**
-   * Runs a command, which takes the signal. Errors: its own; ClusterUnreachable when it is given up, and it may be carried
+   * Runs a command, which takes the signal. Errors: its own; TransientError when it is given up, and it may be carried
    * out all the same; the reason of the limits' signal.
    */
   async within<T>(name: string, limits: CommandLimits, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { limitMs, signal } = limits;
-    if (limitMs === undefined && signal === undefined) return run(this.#term.signal);
     using link = linkAbort(this.#term.signal);
     using own = signal === undefined ? undefined : linkAbort(signal);
     own?.signal.addEventListener('abort', () => link.abort(own.signal.reason), { once: true });
@@ -42,6 +42,8 @@ export class Deadlines {
         : setTimeout(() => link.abort(givenUp(`${name} was not answered within ${limitMs / 1000} s`)), limitMs);
     try {
       return await run(link.signal);
+    } catch (error) {
+      throw link.signal.aborted && error === link.signal.reason ? ownError(error) : error;
     } finally {
       clearTimeout(timer);
     }
@@ -58,6 +60,16 @@ export class Deadlines {
   }
 }
 
+/** One reason may end any number of commands, and what is remembered of the error of one is not true of the others. */
+function ownError(reason: unknown): unknown {
+  if (!(reason instanceof Error)) return reason;
+  const { message } = reason;
+  if (reason instanceof AppError) return new AppError(reason.code, message, { cause: reason });
+  return reason instanceof TransientError
+    ? new TransientError(message, { cause: reason })
+    : new Error(message, { cause: reason });
+}
+
 /** Any number of commands listen to it at the same time. */
 function newTerm(): AbortController {
   const term = new AbortController();
@@ -65,6 +77,6 @@ function newTerm(): AbortController {
   return term;
 }
 
-function givenUp(text: string): AppError {
-  return new AppError('ClusterUnreachable', text);
+function givenUp(text: string): TransientError {
+  return new TransientError(text);
 }

@@ -4,7 +4,7 @@ import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
 import type { Cluster } from './cluster.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
 import { freeingName } from './empty-database.js';
-import { Code, codeOf, safeText, statementError } from './errors.js';
+import { Code, codeOf, safeText, statementError, TransientError } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 import { settled } from './settled.js';
 
@@ -26,7 +26,7 @@ export async function changeCatalog(
   const change = (): Promise<boolean> =>
     cluster.attempt(what, signal, async () => {
       try {
-        await cluster.write(db, command);
+        await cluster.write(db, command, { signal });
         return true;
       } catch (error) {
         const code = codeOf(error);
@@ -40,7 +40,7 @@ export async function changeCatalog(
 /** An index build of an earlier process goes on on the server: what it stands in the way of is tried again. */
 function whileBuilding(error: unknown, what: string): unknown {
   if (codeOf(error) !== Code.BackgroundOperationInProgress) return error;
-  return new AppError('ClusterUnreachable', `${what} waits for an index build on the server`, { cause: error });
+  return new TransientError(`${what} waits for an index build on the server`, { cause: error });
 }
 
 /** A collection or view to create. */
@@ -145,7 +145,7 @@ export async function renameCollection(
   const what = `renaming ${nsText(from)}`;
   await cluster.attempt(what, signal, async () => {
     try {
-      await cluster.write('admin', command);
+      await cluster.write('admin', command, { signal });
     } catch (error) {
       if (codeOf(error) !== Code.NamespaceNotFound) throw whileBuilding(error, what);
       if (!sameUuid((await settled(cluster, signal, look)).value.atTarget?.uuid, uuid)) throw error;
@@ -162,13 +162,13 @@ export async function emptyCollection(
 ): Promise<void> {
   const command = { delete: ns.coll, deletes: [{ q: {}, limit: 0 }], collectionUUID: uuid };
   await cluster.attempt(`emptying ${nsText(ns)}`, signal, async () => {
-    const reply = await cluster.write(ns.db, command);
+    const reply = await cluster.write(ns.db, command, { signal });
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
     if (error !== undefined) throw refusedDelete(ns, error);
   });
 }
 
-function refusedDelete(ns: Namespace, error: Doc): AppError {
+function refusedDelete(ns: Namespace, error: Doc): Error {
   const [code, text] = [Number(error['code']), safeText(String(error['errmsg']))];
   if (code === Code.CollectionUUIDMismatch) return modified(ns, 'was dropped, renamed or created anew by someone else');
   return statementError(`the destination refuses to empty ${nsText(ns)}`, { code, text });

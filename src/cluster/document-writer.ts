@@ -73,14 +73,8 @@ export class DocumentWriter {
     let offset = 0;
     for (const batch of batches(statements)) {
       const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, async () => {
-        const refusals = await this.#raw.write({
-          ...target.ns,
-          coll: target.ns.coll,
-          kind,
-          statements: batch,
-          ordered,
-          uuid: target.uuid,
-        });
+        const write = { ...target.ns, kind, statements: batch, ordered, uuid: target.uuid };
+        const refusals = await this.#raw.write(write, signal);
         // What says nothing of its statement is sent again, and the others, which are idempotent, with it.
         const passing = refusals.find(({ code }) => isTransientCode(code));
         if (passing !== undefined) throw refusedError(target, passing);
@@ -247,7 +241,7 @@ function keyOf(doc: Buffer): Buffer {
 }
 
 /** The error for a refused statement: WriteRefused only where the destination will never take it. */
-export function refusedError(target: WriteTarget, error: WriteError): AppError {
+export function refusedError(target: WriteTarget, error: WriteError): Error {
   return statementError(`the destination refuses a document of ${nsText(target.ns)}`, error);
 }
 

@@ -1,8 +1,7 @@
-import { AppError } from '../errors.js';
 import type { Doc } from './bson.js';
 import { listNames } from './catalog.js';
 import type { Cluster } from './cluster.js';
-import { Code, codeOf } from './errors.js';
+import { Code, codeOf, TransientError } from './errors.js';
 import type { Namespace } from './namespace.js';
 import { settled } from './settled.js';
 
@@ -23,7 +22,7 @@ export async function dropEmptyDatabase(cluster: Cluster, db: string, signal: Ab
   const command: Doc = { dropDatabase: 1 };
   return cluster.attempt(`dropping the empty database ${db}`, signal, async () => {
     try {
-      await cluster.write(db, command, { control: true });
+      await cluster.write(db, command, { control: true, signal });
       return 'dropped';
     } catch (error) {
       if (codeOf(error) !== Code.Unauthorized) throw error;
@@ -62,13 +61,12 @@ function nameInTheWay(error: unknown, db: string): string | undefined {
 }
 
 /** To be tried again: somebody can free the name. */
-function inTheWay(db: string, other: string, outcome: DropOutcome, cause: unknown): AppError {
+function inTheWay(db: string, other: string, outcome: DropOutcome, cause: unknown): TransientError {
   const remedy =
     outcome === 'notPermitted'
       ? `it is empty, but this user may not drop it. Grant the action dropDatabase, or drop it there with db.getSiblingDB("${other}").dropDatabase()`
       : `mongoferry does not drop it, since it may hold data of others. Drop or move what it holds, then the database itself, with db.getSiblingDB("${other}").dropDatabase()`;
-  return new AppError(
-    'ClusterUnreachable',
+  return new TransientError(
     `the destination does not take the database ${db} while it has ${other}, whose name differs in case only; ${remedy}`,
     { cause },
   );

@@ -1,6 +1,15 @@
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
 import { AppError, type ErrorName } from '../errors.js';
 import { redactDocuments } from '../lib/redact.js';
+import type { Waiting } from './waiting.js';
+
+/**
+ * Something stands in the way that may be gone at the next try: `Cluster.attempt` waits and tries again. It never
+ * reaches users as it is: `clusterError` makes ClusterUnreachable of it once the trying is over.
+ */
+export class TransientError extends Error {
+  override readonly name = 'TransientError';
+}
 
 /** Server error codes the engine reads, by the names of the server's error_codes.yml. */
 export const Code = {
@@ -106,12 +115,13 @@ export interface StatementRefusal {
 
 /**
  * The error of a refused statement. `what` says what was refused. WriteRefused, a dead end, only where the document is
- * at fault; ClusterUnreachable, which `Cluster.attempt` tries again, where the code tells of the server's condition;
- * else CommandRefused, with which the run begins again.
+ * at fault; a TransientError where the code tells of the server's condition; else CommandRefused, with which the run
+ * begins again.
  */
-export function statementError(what: string, { code, text }: StatementRefusal): AppError {
-  const name = isTransientCode(code) ? 'ClusterUnreachable' : isDocumentFault(code) ? 'WriteRefused' : 'CommandRefused';
-  return new AppError(name, `${what}: ${text} (code ${code})`);
+export function statementError(what: string, { code, text }: StatementRefusal): AppError | TransientError {
+  const message = `${what}: ${text} (code ${code})`;
+  if (isTransientCode(code)) return new TransientError(message);
+  return new AppError(isDocumentFault(code) ? 'WriteRefused' : 'CommandRefused', message);
 }
 
 /** The error of a write that a write block holds back, one that somebody else has set or that we may not pass. */
@@ -122,9 +132,13 @@ export function writesBlocked(label: string): AppError {
   );
 }
 
-/** Whether the same command may succeed when it is tried again. */
+/**
+ * Whether the same command may succeed when it is tried again. Of errors with a name only WritesBlocked, which somebody
+ * can lift at any time: ClusterUnreachable says that the trying is over.
+ */
 export function isTransient(error: unknown): boolean {
-  if (error instanceof AppError) return error.code === 'ClusterUnreachable' || error.code === 'WritesBlocked';
+  if (error instanceof TransientError) return true;
+  if (error instanceof AppError) return error.code === 'WritesBlocked';
   if (error instanceof MongoNetworkError || error instanceof MongoServerSelectionError) return true;
   if (!(error instanceof MongoError)) return false;
   const code = codeOf(error);
@@ -190,12 +204,20 @@ export function safeText(error: unknown): string {
 /** `safeText` with the server's code, for warnings of what is tried again. */
 export function describeError(error: unknown): string {
   const code = codeOf(error);
-  const origin = error instanceof Error ? origins.get(error) : undefined;
-  const text = origin === undefined ? safeText(error) : `${origin}: ${safeText(error)}`;
+  const origin = originOf(error);
+  const text = origin === undefined ? safeText(error) : `${origin.text}: ${safeText(error)}`;
   return code === undefined ? text : `${text} (code ${code})`;
 }
 
-const origins = new WeakMap<Error, string>();
+/** Where an error came from. */
+export interface Origin {
+  /** E.g. "find of a.b on cluster0". */
+  readonly text: string;
+  /** What that cluster is being waited for. */
+  readonly waiting: Waiting;
+}
+
+const origins = new WeakMap<Error, Origin>();
 const exhausted = new WeakSet<Error>();
 
 /** Remembers that an error has been waited for as long as anything is: whoever meets it does not begin once more. */
@@ -219,25 +241,25 @@ export function isWorthAnotherRun(error: AppError): boolean {
   return PASSING.has(error.code) && !exhausted.has(error);
 }
 
-/** Remembers which command an error came from, for the text of the error that is made of it. */
-export function noteOrigin(error: unknown, origin: string): void {
+/** Remembers which command and cluster an error came from; the first one told counts. */
+export function noteOrigin(error: unknown, origin: Origin): void {
   if (error instanceof Error && !origins.has(error)) origins.set(error, origin);
+}
+
+/** Where an error came from, if it was a cluster. */
+export function originOf(error: unknown): Origin | undefined {
+  return error instanceof Error ? origins.get(error) : undefined;
 }
 
 /**
  * An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders", `otherwise` is the
- * name of what a server refuses. What neither a server nor the connection to it has brought about is a bug of ours.
+ * name of what a server refuses. The cluster is the one that the error came from (`noteOrigin`), never the caller's guess.
+ * What neither a server nor the connection to it has brought about is a bug of ours.
  */
-export function clusterError(
-  error: unknown,
-  cluster: string,
-  what: string,
-  otherwise: ErrorName = 'CommandRefused',
-): AppError {
+export function clusterError(error: unknown, what: string, otherwise: ErrorName = 'CommandRefused'): AppError {
   if (error instanceof AppError) return error;
-  const origin = error instanceof Error ? origins.get(error) : undefined;
+  const text = `${what}: ${describeError(error)}`;
   const code = codeOf(error);
-  const text = `${what}: ${origin ?? cluster}: ${safeText(error)}${code === undefined ? '' : ` (code ${code})`}`;
   const isOurs = !(error instanceof MongoServerError);
   const name: ErrorName = isTransient(error)
     ? 'ClusterUnreachable'

@@ -1,7 +1,7 @@
 /** Writes to one cluster: only while it may be written to, past a write block, and never too late. */
 import type { Binary, Doc } from './bson.js';
 import { type Clients, MAJORITY_WRITE, RECORD_POOL } from './clients.js';
-import { type CommandOptions, type Commands, nameOf } from './commands.js';
+import { type Commands, nameOf, type WriteOptions } from './commands.js';
 import type { DriverClient } from './driver.js';
 import { Code, codeOf, isTransient, writesBlocked } from './errors.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
@@ -83,7 +83,7 @@ export class GuardedWrites {
     await closeSessions(record, ids, this.#storeNumber(record, numbersDb));
   }
 
-  /** Resolves once no write whose answer was lost can take effect any more. Errors: ClusterUnreachable while one can. */
+  /** Resolves once no write whose answer was lost can take effect any more. Errors: TransientError while one can. */
   async settle(): Promise<void> {
     await this.#structural.settle();
     await this.#numbered?.data.settle();
@@ -93,26 +93,28 @@ export class GuardedWrites {
   /**
    * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. If its
    * answer is lost, it takes effect before the next write or never: documents by their number, which the server checks,
-   * everything else by waiting for its connection to end. Errors: also LeaseLost and ClusterUnreachable.
+   * everything else by waiting for its connection to end. Errors: also LeaseLost, and TransientError.
    */
-  async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
+  async write(db: string, command: Doc, options: WriteOptions): Promise<Doc> {
+    options.signal.throwIfAborted();
     this.assertMayWrite();
     const full = { ...command, writeConcern: MAJORITY_WRITE };
     const field = FIELDS.get(nameOf(command));
-    if (field === undefined || isMulti(command)) return this.structure(db, full);
+    if (field === undefined || isMulti(command)) return this.structure(db, full, options);
     const sessions = options.record === true ? this.#numbered?.record : this.#numbered?.data;
     const { data, record } = this.#parts.clients;
-    const [client, limit] = options.record === true ? [record, { limitMs: WRITE_LIMIT_MS }] : [data, {}];
+    const { signal, ...others } = options;
+    const [client, sending] =
+      options.record === true ? [record, { ...options, limitMs: WRITE_LIMIT_MS }] : [data, others];
     if (sessions === undefined)
-      return this.#writeUnblocked(full, (ready) =>
-        this.#parts.commands.run(client, db, ready, { ...options, ...limit }),
-      );
+      return this.#writeUnblocked(full, (ready) => this.#parts.commands.run(client, db, ready, sending));
     const statements = options.statements ?? (command[field] as readonly unknown[]).length;
     return this.#writeUnblocked(full, (ready) =>
-      sessions.send(statements, ({ session, fields }) => {
+      sessions.send(statements, signal, ({ session, fields }) => {
         // A free session may have been waited for.
+        signal.throwIfAborted();
         this.assertMayWrite();
-        return this.#parts.commands.run(client, db, { ...ready, ...fields }, { ...options, ...limit, session });
+        return this.#parts.commands.run(client, db, { ...ready, ...fields }, { ...sending, session });
       }),
     );
   }
@@ -126,11 +128,13 @@ export class GuardedWrites {
   }
 
   /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
-  async structure(db: string, command: Doc): Promise<Doc> {
+  async structure(db: string, command: Doc, { signal }: WriteOptions): Promise<Doc> {
+    signal.throwIfAborted();
     this.assertMayWrite();
     const send = (): Promise<Doc> =>
       this.#writeUnblocked(command, (ready) =>
-        this.#structural.send(nameOf(command), (session) => {
+        this.#structural.send(nameOf(command), signal, (session) => {
+          signal.throwIfAborted();
           this.assertMayWrite();
           return this.#parts.commands.run(this.#parts.clients.structure, db, ready, { session });
         }),

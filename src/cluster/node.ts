@@ -10,8 +10,8 @@ export interface Node {
 }
 
 /** The primary that commands reach now. Source: MongoDB manual, "hello": topologyVersion, electionId (4.4 and later). */
-export async function currentNode(cluster: Cluster): Promise<Node> {
-  const reply = await cluster.command('admin', { hello: 1 });
+export async function currentNode(cluster: Cluster, signal: AbortSignal): Promise<Node> {
+  const reply = await cluster.command('admin', { hello: 1 }, { signal });
   const { processId } = (reply['topologyVersion'] ?? {}) as { processId?: unknown };
   return { process: hex(processId), election: hex(reply['electionId']) };
 }

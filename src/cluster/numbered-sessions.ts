@@ -3,6 +3,7 @@
  * proxy or a stalled host delivers after its retry, after another process has taken over, or after the handover.
  */
 import { AppError } from '../errors.js';
+import { unlessAborted } from '../lib/signals.js';
 import { type Deferred, deferred, settleAll } from '../lib/tasks.js';
 import { type Binary, type Doc, Long } from './bson.js';
 import type { DriverClient, DriverSession } from './driver.js';
@@ -76,13 +77,14 @@ export class NumberedSessions {
   }
 
   /**
-   * Sends a write of so many statements with a number of its own. Errors: LeaseLost when another process has closed the
-   * session; else those of `send`, and of bringing the server beyond writes that were lost before.
+   * Sends a write of so many statements with a number of its own. `signal` ends the waiting before it, not the write. Errors:
+   * LeaseLost when another process has closed the session; else those of `send`, and of bringing the server beyond writes
+   * that were lost before.
    */
-  async send(statements: number, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
+  async send(statements: number, signal: AbortSignal, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
     const own = await this.#acquire();
     try {
-      await this.settle();
+      await unlessAborted(this.settle(), signal);
       return await this.#sendIn(own, statements, send);
     } finally {
       this.#release(own);

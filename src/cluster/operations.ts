@@ -50,7 +50,7 @@ export async function endWrites(cluster: Cluster, ended: Ended, signal: AbortSig
     const writes = operations.filter((each) => each['active'] === true && isWrite(each));
     const unread = operations.filter((each) => each['active'] !== true && isAwaited(each, ended));
     if (writes.length + unread.length === 0) return;
-    for (const { opid } of writes) await endOperation(cluster, opid);
+    for (const { opid } of writes) await endOperation(cluster, opid, signal);
     if (!told && performance.now() - started > TELL_AFTER_MS) {
       told = true;
       onWaiting?.(
@@ -90,9 +90,9 @@ async function operationsOf(cluster: Cluster, clientTags: readonly string[], sig
   }
 }
 
-async function endOperation(cluster: Cluster, opid: unknown): Promise<void> {
+async function endOperation(cluster: Cluster, opid: unknown, signal: AbortSignal): Promise<void> {
   try {
-    await cluster.command('admin', { killOp: 1, op: opid }, { control: true });
+    await cluster.command('admin', { killOp: 1, op: opid }, { control: true, signal });
   } catch (error) {
     // Another user's: it is waited for.
     if (codeOf(error) === undefined) throw error;

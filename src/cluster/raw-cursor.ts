@@ -2,6 +2,7 @@ import { MongoError } from 'mongodb';
 import type { Doc, Long } from './bson.js';
 import type { Cluster } from './cluster.js';
 import type { DriverSession } from './driver.js';
+import { TransientError } from './errors.js';
 import { type Token, toToken } from './position.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
@@ -30,7 +31,8 @@ export interface RawCursorOptions {
  * Reads a cursor in raw batches over `db.command`, the one public way that keeps both documents raw and the resume
  * token readable. The next getMore is on its way while a batch is being used: at most two batches are in memory.
  *
- * Errors are the driver's. The cursor is killed and its session ended however the iteration ends.
+ * Errors are the driver's, or the signal's reason, which also ends the reply that is under way. The cursor is killed and
+ * its session ended however the iteration ends.
  */
 export async function* rawBatches(
   cluster: Cluster,
@@ -43,14 +45,14 @@ export async function* rawBatches(
   try {
     signal.throwIfAborted();
     let asked = performance.now();
-    const first = await cluster.command(options.db, options.command, { session, raw: { firstBatch: true } });
+    const first = await cluster.command(options.db, options.command, { session, signal, raw: { firstBatch: true } });
     let cursor = first['cursor'] as CursorReply;
     for (;;) {
       open = cursor.id.isZero()
         ? undefined
         : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
-        ahead = getMore(cluster, options, open, session);
+        ahead = getMore(cluster, options, { ...open, session }, signal);
         // The rejection is read at the await below; without a handler it would count as unhandled until then.
         ahead.catch(() => undefined);
       }
@@ -68,7 +70,7 @@ export async function* rawBatches(
     }
   } finally {
     await Promise.allSettled([ahead]);
-    if (open !== undefined) await killCursor(cluster, options.db, open, session);
+    if (open !== undefined) await killCursor(cluster, options.db, { ...open, session });
     await session.endSession();
   }
 }
@@ -76,6 +78,15 @@ export async function* rawBatches(
 function sizeOf(documents: readonly Buffer[]): number {
   return documents.reduce((sum, each) => sum + each.length, 0);
 }
+
+interface OpenCursor {
+  readonly id: Long;
+  readonly collection: string;
+  readonly session: DriverSession;
+}
+
+/** For the server's answer that a cursor is closed; one that is not drops it by itself after ten minutes. */
+const KILL_MS = 2000;
 
 interface CursorReply {
   readonly id: Long;
@@ -85,12 +96,7 @@ interface CursorReply {
   readonly postBatchResumeToken?: Doc;
 }
 
-function getMore(
-  cluster: Cluster,
-  options: RawCursorOptions,
-  open: { id: Long; collection: string },
-  session: DriverSession,
-): Promise<Doc> {
+function getMore(cluster: Cluster, options: RawCursorOptions, open: OpenCursor, signal: AbortSignal): Promise<Doc> {
   return cluster.command(
     options.db,
     {
@@ -99,20 +105,17 @@ function getMore(
       ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
       ...(options.awaitMs === undefined || options.awaitMs === 0 ? {} : { maxTimeMS: options.awaitMs }),
     },
-    { session, raw: { nextBatch: true } },
+    { session: open.session, signal, raw: { nextBatch: true } },
   );
 }
 
-async function killCursor(
-  cluster: Cluster,
-  db: string,
-  open: { id: Long; collection: string },
-  session: DriverSession,
-): Promise<void> {
+async function killCursor(cluster: Cluster, db: string, { id, collection, session }: OpenCursor): Promise<void> {
   try {
-    await cluster.command(db, { killCursors: open.collection, cursors: [open.id] }, { session });
+    // Also after the iteration's own signal has aborted.
+    const signal = AbortSignal.timeout(KILL_MS);
+    await cluster.command(db, { killCursors: collection, cursors: [id] }, { session, signal });
   } catch (error) {
     // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
-    if (!(error instanceof MongoError)) throw error;
+    if (!(error instanceof MongoError || error instanceof TransientError)) throw error;
   }
 }

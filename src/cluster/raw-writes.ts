@@ -64,20 +64,14 @@ export class RawWriter {
    * A writer with the pass-through if the probe finds it working: a delete of nothing, whose statement goes as a raw
    * sequence. `passThrough: false` forces the ordinary path.
    */
-  static async create(cluster: Cluster, probeDb: string, passThrough = true): Promise<RawWriter> {
+  static async create(cluster: Cluster, probeDb: string, signal: AbortSignal, passThrough = true): Promise<RawWriter> {
     const sequence = passThrough ? await loadSequence() : undefined;
     const writer = new RawWriter(cluster, sequence);
     if (sequence === undefined) return writer;
     try {
       const nothing = encode({ q: { _id: 'probe' }, limit: 1 });
-      await writer.write({
-        db: probeDb,
-        coll: 'probe',
-        kind: 'delete',
-        statements: [nothing],
-        ordered: true,
-        uuid: undefined,
-      });
+      const probe = { db: probeDb, coll: 'probe', kind: 'delete', statements: [nothing], ordered: true } as const;
+      await writer.write({ ...probe, uuid: undefined }, signal);
       return writer;
     } catch (error) {
       // An outage says nothing about the driver.
@@ -95,7 +89,7 @@ export class RawWriter {
    * One command, once. Resolves with the refused statements; rejects with the driver's error when the command as a
    * whole failed or a majority did not confirm it.
    */
-  async write(write: RawWrite): Promise<WriteError[]> {
+  async write(write: RawWrite, signal: AbortSignal): Promise<WriteError[]> {
     const command: Doc = {
       [write.kind]: write.coll,
       ordered: write.ordered,
@@ -103,7 +97,7 @@ export class RawWriter {
       ...(write.uuid === undefined ? {} : { collectionUUID: write.uuid }),
       [FIELD[write.kind]]: this.#payload(write),
     };
-    const reply = await this.#cluster.write(write.db, command, { statements: write.statements.length });
+    const reply = await this.#cluster.write(write.db, command, { signal, statements: write.statements.length });
     return ((reply['writeErrors'] as Doc[] | undefined) ?? []).map(toWriteError);
   }
 

@@ -38,7 +38,7 @@ interface Primary {
 
 /** The server that answers, with its election, which no other server and no later term of the same has. */
 async function primaryOf(cluster: Cluster, signal: AbortSignal): Promise<Primary> {
-  const hellos = await cluster.attempt('asking for the primary', signal, () => cluster.helloOfAll());
+  const hellos = await cluster.attempt('asking for the primary', signal, () => cluster.helloOfAll(signal));
   const [name = '', ...others] = hellos.map(nameOf);
   return { name, isOne: others.every((each) => each === name) };
 }

@@ -2,10 +2,10 @@
  * Sends what changes the catalog or the write block so that a command whose answer was lost has either taken effect or
  * never will before anything of the kind is sent again.
  */
-import { AppError } from '../errors.js';
+import { unlessAborted } from '../lib/signals.js';
 import type { Doc } from './bson.js';
 import type { DriverClient, DriverSession } from './driver.js';
-import { isMaybeSent } from './errors.js';
+import { isMaybeSent, TransientError } from './errors.js';
 import { SentCommands, type SentOn } from './sent-commands.js';
 
 interface LostCommand extends SentOn {
@@ -42,9 +42,12 @@ export class StructuralCommands {
     return this.#lost.length > 0;
   }
 
-  /** `send` sends one command in the session it is given. Errors: its own; ClusterUnreachable while a lost one may come. */
-  async send(name: string, send: (session: DriverSession) => Promise<Doc>): Promise<Doc> {
-    await this.settle();
+  /**
+   * `send` sends one command in the session it is given. `signal` ends the looking for lost ones before
+   * it, not the command. Errors: its own; TransientError while a lost one may come.
+   */
+  async send(name: string, signal: AbortSignal, send: (session: DriverSession) => Promise<Doc>): Promise<Doc> {
+    await unlessAborted(this.settle(), signal);
     const { reply, sentOn, error } = await this.#watch(send);
     if (reply !== undefined) return reply;
     if (sentOn !== undefined && isMaybeSent(error)) this.#lost.push({ ...sentOn, name });
@@ -52,8 +55,8 @@ export class StructuralCommands {
   }
 
   /**
-   * Resolves once no lost command can take effect on the present primary any more. Errors: ClusterUnreachable while one
-   * can, to be tried again; the driver's.
+   * Resolves once no lost command can take effect on the present primary any more. Errors: TransientError while one can;
+   * the driver's.
    */
   async settle(): Promise<void> {
     for (const lost of [...this.#lost]) {
@@ -106,9 +109,8 @@ interface Watched {
   readonly error: unknown;
 }
 
-function mayStillCome({ name, address, connectionId }: LostCommand): AppError {
-  return new AppError(
-    'ClusterUnreachable',
+function mayStillCome({ name, address, connectionId }: LostCommand): TransientError {
+  return new TransientError(
     `the answer to a ${name} command was lost, and ${address} may still carry it out: waiting for the server's connection ${connectionId} to end. If a proxy or a load balancer keeps it open, close it there`,
   );
 }

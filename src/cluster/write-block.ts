@@ -35,7 +35,7 @@ export async function setBlock(
       if ((await isBlocked(cluster, signal)) === block) return;
       cluster.assertMayWrite();
       onSending();
-      await cluster.structure('admin', { setUserWriteBlockMode: 1, global: block });
+      await cluster.structure('admin', { setUserWriteBlockMode: 1, global: block }, { signal });
     });
   // That it is so already says nothing of a majority.
   await settled(cluster, signal, change);
@@ -51,7 +51,7 @@ export async function tryBlock(cluster: Cluster, signal: AbortSignal): Promise<b
     cluster.attempt('blocking writes', signal, async () => {
       if (await isBlocked(cluster, signal)) return true;
       try {
-        await cluster.structure('admin', command);
+        await cluster.structure('admin', command, { signal });
         return true;
       } catch (error) {
         const code = codeOf(error);

@@ -1,9 +1,8 @@
 import { type Doc, decodeOrdered, encode } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
+import { Code, codeOf, isTransient, safeText, TransientError } from '../cluster/errors.js';
 import { type Namespace, nsText } from '../cluster/namespace.js';
 import { currentNode, type Node, sameNode } from '../cluster/node.js';
-import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { NaturalMark } from '../metadata/records.js';
 
@@ -41,9 +40,9 @@ export class NaturalScan {
   }
 
   /** Call before each opening; resolves with what is copied already where the scan goes on. */
-  async begin(ns: Namespace): Promise<Counts | undefined> {
+  async begin(ns: Namespace, signal: AbortSignal): Promise<Counts | undefined> {
     this.#isOpen = false;
-    const node = await currentNode(this.#source);
+    const node = await currentNode(this.#source, signal);
     if (this.#marks.some((each) => each.process !== node.process)) {
       this.#logger.info(`${nsText(ns)}: the node that its copy was read from is gone; reading it from the beginning`);
       this.#marks = [];
@@ -64,13 +63,13 @@ export class NaturalScan {
     };
   }
 
-  /** Call once the cursor is open. Errors: ClusterUnreachable, to be tried again, when another node may have opened it. */
-  async opened(): Promise<void> {
+  /** Call once the cursor is open. Errors: TransientError when another node may have opened it. */
+  async opened(signal: AbortSignal): Promise<void> {
     // Without a process to tell there are no marks, and nothing depends on the node.
     if (this.#isOpen || this.#node?.process === '') return;
-    const node = await currentNode(this.#source);
+    const node = await currentNode(this.#source, signal);
     if (this.#node === undefined || !sameNode(node, this.#node)) {
-      throw new AppError('ClusterUnreachable', `the primary of ${this.#source.name} changed while a scan was opened`);
+      throw new TransientError(`the primary of ${this.#source.name} changed while a scan was opened`);
     }
     this.#isOpen = true;
   }

@@ -77,7 +77,7 @@ export class RangeCopy {
     return source.attempt(`copying ${nsText(ns)}`, signal, async (onProgress) => {
       this.#progressed = onProgress;
       for (;;) {
-        if (this.#isNatural) this.#countFrom((await this.#scan?.begin(this.#ns)) ?? NOTHING);
+        if (this.#isNatural) this.#countFrom((await this.#scan?.begin(this.#ns, signal)) ?? NOTHING);
         try {
           await assertInPlace(source, this.#ns, uuid, signal);
           await this.#read(signal);
@@ -140,7 +140,7 @@ export class RangeCopy {
     const from = this.#isNatural ? undefined : this.#lower;
     try {
       for await (const { documents: all, resumeAfter } of rawBatches(source, cursor, signal)) {
-        await this.#scan?.opened();
+        await this.#scan?.opened(signal);
         const documents = this.#withoutWritten(all, from);
         const last = documents.at(-1);
         if (last === undefined) continue;

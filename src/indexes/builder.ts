@@ -272,7 +272,7 @@ export class IndexBuilder {
   #waitOrGiveUp({ id, name }: MigratedCollection, error: unknown): void {
     const { destination, logger } = this.#context;
     const text = `building the indexes of ${name}`;
-    const failure = clusterError(error, destination.name, text);
+    const failure = clusterError(error, text);
     if (failure.code === 'Internal' || failure.row.exit !== ExitCode.retryable) throw failure;
     const task = this.#heldUp.get(id) ?? { sinceMs: performance.now() };
     this.#heldUp.set(id, task);

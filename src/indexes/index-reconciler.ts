@@ -80,7 +80,7 @@ export class IndexReconciler {
     const options = { collectionUUID: destinationUuid, commitQuorum: 'majority' };
     const command = { createIndexes: ns.coll, indexes: missing, ...options };
     await builds.run(collection, missing.map(indexName), () =>
-      unlessAborted(destination.write(ns.db, command), signal),
+      unlessAborted(destination.write(ns.db, command, { signal }), signal),
     );
     metrics.createIndexesDuration.record(performance.now() - started);
     metrics.indexesCreated.add(missing.length);

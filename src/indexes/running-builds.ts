@@ -77,7 +77,7 @@ export class RunningBuilds {
     const command = { dropIndexes: ns.coll, index: names, collectionUUID: uuid };
     await destination.attempt(`ending an index build of ${nsText(ns)}`, signal, async () => {
       try {
-        await destination.write(ns.db, command);
+        await destination.write(ns.db, command, { signal });
       } catch (error) {
         // Not begun yet, or finished or dropped in the same moment: whoever holds it looks again.
         if (codeOf(error) === undefined || isTransient(error)) throw error;

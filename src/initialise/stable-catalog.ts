@@ -2,12 +2,12 @@ import { canonicalText, decodePlain, type OrderedDoc, type Timestamp } from '../
 import { type CatalogEntry, findCollection, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { TransientError } from '../cluster/errors.js';
 import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
 import { tokenTime } from '../cluster/position.js';
 import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
-import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 
@@ -100,9 +100,8 @@ function textOf(namespaces: readonly ListedNamespace[]): string {
     .join();
 }
 
-function neverStable(): AppError {
-  return new AppError(
-    'ClusterUnreachable',
+function neverStable(): TransientError {
+  return new TransientError(
     `the catalog of the source changed during each of ${MAX_ROUNDS} listings in a row; start the migration when fewer collections are created and dropped`,
   );
 }

@@ -1,6 +1,14 @@
 import { type Doc, sizeOf } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf, isMaybeSent, noteMaybeSent, safeText, statementError } from '../cluster/errors.js';
+import {
+  Code,
+  codeOf,
+  isMaybeSent,
+  noteMaybeSent,
+  safeText,
+  statementError,
+  TransientError,
+} from '../cluster/errors.js';
 import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
@@ -51,12 +59,13 @@ export class FencedDocuments {
         const readConcern = { level: 'majority', ...(now === undefined ? {} : { afterClusterTime: now }) };
         const find = { find: coll, filter, ...more, batchSize: 10_000, readConcern };
         const docs: Doc[] = [];
-        let reply = await this.#cluster.command(this.#db, find, { session });
+        let reply = await this.#cluster.command(this.#db, find, { session, signal });
         for (;;) {
           const cursor = reply['cursor'] as { id: { isZero(): boolean }; firstBatch?: Doc[]; nextBatch?: Doc[] };
           docs.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
           if (cursor.id.isZero()) return docs;
-          reply = await this.#cluster.command(this.#db, { getMore: cursor.id, collection: coll }, { session });
+          const more = { getMore: cursor.id, collection: coll };
+          reply = await this.#cluster.command(this.#db, more, { session, signal });
         }
       } finally {
         await session.endSession();
@@ -119,7 +128,7 @@ export class FencedDocuments {
     const tryOnce = async (): Promise<void> => {
       try {
         const reply = await this.#cluster.write(this.#db, command, { record: true, signal });
-        await this.#mustNotBeFenced(command, reply);
+        await this.#mustNotBeFenced(command, reply, signal);
         mustBeStored(reply);
       } catch (error) {
         maybeSent ||= isMaybeSent(error);
@@ -136,7 +145,7 @@ export class FencedDocuments {
   }
 
   /** Errors: LeaseLost when a document of a higher term stands where one was to be put. */
-  async #mustNotBeFenced(command: Doc, reply: Doc): Promise<void> {
+  async #mustNotBeFenced(command: Doc, reply: Doc, signal: AbortSignal): Promise<void> {
     const term = this.#term();
     const [first, ...others] = (command['updates'] as Doc[] | undefined) ?? [];
     if (term === undefined || first === undefined) return;
@@ -146,10 +155,10 @@ export class FencedDocuments {
     if (!isMet && !isPassedOver) return;
     const { q } = (isMet ? ([first, ...others][Number(error?.['index'])] ?? first) : first) as { q: Doc };
     const find = { find: command['update'], filter: { _id: q['_id'], term: { $gt: term } }, limit: 1 };
-    const found = await this.#cluster.command(this.#db, find, { record: true });
+    const found = await this.#cluster.command(this.#db, find, { record: true, signal });
     if ((found['cursor'] as { firstBatch: Doc[] }).firstBatch.length > 0)
       throw new AppError('LeaseLost', 'another process has taken over this migration');
-    if (isMet) throw new AppError('ClusterUnreachable', 'two of our own writes of one document have met');
+    if (isMet) throw new TransientError('two of our own writes of one document have met');
   }
 }
 

@@ -1,6 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Doc } from '../cluster/bson.js';
-import { clusterError, describeError, isTransient, isWorthAnotherRun, safeText } from '../cluster/errors.js';
+import {
+  clusterError,
+  describeError,
+  isTransient,
+  isWorthAnotherRun,
+  safeText,
+  TransientError,
+} from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
@@ -109,14 +116,14 @@ export class Lease {
 
   /**
    * For how many milliseconds the right to write is certain. Throws when it is not: LeaseLost when another process has
-   * it; ClusterUnreachable, which is tried again, while the destination is away and nobody can have taken it.
+   * it; TransientError while the destination is away and nobody can have taken it.
    */
   assertHeld(): number {
     if (this.#lost) throw lost();
     const leftMs = this.#deadlineMs - this.#now();
     if (leftMs > 0) return leftMs;
     const cause = this.#refused === undefined ? '' : `: ${this.#refused}`;
-    throw new AppError('ClusterUnreachable', `the lease of the migration could not be renewed in time${cause}`);
+    throw new TransientError(`the lease of the migration could not be renewed in time${cause}`);
   }
 
   /**
@@ -314,7 +321,7 @@ export class Lease {
 
 /** Whether a renewal may succeed later: whatever code the server gave, but not for an error of this program's. */
 function mayPass(error: unknown): boolean {
-  return isWorthAnotherRun(clusterError(error, 'the destination', 'renewing the lease'));
+  return isWorthAnotherRun(clusterError(error, 'renewing the lease'));
 }
 
 /** For how long its holder may count on it from a renewal on. */

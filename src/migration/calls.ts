@@ -260,7 +260,7 @@ export class Calls {
     try {
       return await call(link.signal);
     } catch (error) {
-      throw clusterError(error, 'a cluster', 'carrying out the call');
+      throw clusterError(error, 'carrying out the call');
     } finally {
       clearInterval(timer);
       link.dispose();

@@ -1,6 +1,6 @@
 /** Does a piece of work in spite of what interrupts it. */
 import type { Cluster } from '../cluster/cluster.js';
-import { describeError, isWorthAnotherRun } from '../cluster/errors.js';
+import { clusterError, describeError, isWorthAnotherRun } from '../cluster/errors.js';
 import { loweredFcv } from '../cluster/feature-version.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
@@ -89,7 +89,7 @@ export class Interruption {
       return undefined;
     } catch (reason) {
       signal.throwIfAborted();
-      const error = AppError.from(reason);
+      const error = clusterError(reason, 'migrating');
       if (!isWorthAnotherRun(error)) throw error;
       return error;
     } finally {

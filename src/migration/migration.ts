@@ -140,7 +140,7 @@ class LiveMigration implements Migration {
       await this.#recover(clusters);
       await Promise.race([aborted(process.signal), process.died]);
     } catch (error) {
-      if (!signal.aborted) throw clusterError(error, 'a cluster', 'running the migration');
+      if (!signal.aborted) throw clusterError(error, 'running the migration');
     } finally {
       signal.removeEventListener('abort', stop);
       await this.#end();

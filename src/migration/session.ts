@@ -128,7 +128,7 @@ export class Session {
         await (isMoved ? this.#arrive(signal) : this.#move(signal));
       } catch (error) {
         signal.throwIfAborted();
-        throw clusterError(error, 'a cluster', 'reversing the migration');
+        throw clusterError(error, 'reversing the migration');
       }
     });
   }

@@ -34,7 +34,7 @@ export class InitialisePhase implements Phase {
     if (context.blocksDestination) await setBlock(destination, true, signal);
     if (!hasStartTime && !scope.sharesDestination) await mustBeEmpty(context, signal);
     const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
-      probeRawDeltas(source, destination, held.store.db),
+      probeRawDeltas({ source, destination, db: held.store.db }, signal),
     );
     if (!rawDeltas)
       listener.warn(

@@ -74,7 +74,7 @@ export class MigrationRun {
 
   /** Rejects with the AppError that ended it; resolves when the commit is complete. */
   async run(signal: AbortSignal): Promise<void> {
-    const { source, destination, record } = this.#context;
+    const { record } = this.#context;
     try {
       await this.load(signal);
       let next: Phase | undefined = await this.#firstPhase(signal);
@@ -85,7 +85,7 @@ export class MigrationRun {
       }
     } catch (error) {
       signal.throwIfAborted();
-      throw clusterError(error, `${source.name}/${destination.name}`, `migrating in phase ${record.value.phase}`);
+      throw clusterError(error, `migrating in phase ${record.value.phase}`);
     } finally {
       this.#eventsApplied = this.eventsApplied;
       this.#last = { apply: undefined, verifier: this.#progress.verifier };
@@ -129,7 +129,7 @@ async function makeWriter(
   signal: AbortSignal,
 ): Promise<DocumentWriter> {
   const raw = await destination.attempt('probing the raw pass-through', signal, () =>
-    RawWriter.create(destination, held.store.db),
+    RawWriter.create(destination, held.store.db, signal),
   );
   if (!raw.passesThrough)
     listener.warn('the driver has no raw pass-through here; documents are decoded and encoded, which is slower');

@@ -54,11 +54,11 @@ export async function monitor(
     if (clusters !== undefined && now >= nextPing) {
       nextPing = now + PING_MS;
       background.run(`ping ${clusters.source.name}`, async () => {
-        const ms = await ping(clusters.source, metrics.sourcePing, logger);
+        const ms = await ping(clusters.source, metrics.sourcePing, logger, signal);
         if (isCurrent(clusters)) health.sourcePingMs = ms;
       });
       background.run(`ping ${clusters.destination.name}`, async () => {
-        const ms = await ping(clusters.destination, metrics.destinationPing, logger);
+        const ms = await ping(clusters.destination, metrics.destinationPing, logger, signal);
         if (isCurrent(clusters)) health.destinationPingMs = ms;
       });
     }
@@ -100,12 +100,13 @@ class Background {
   }
 }
 
-async function ping(cluster: Cluster, times: Histogram, logger: Logger): Promise<number> {
+async function ping(cluster: Cluster, times: Histogram, logger: Logger, signal: AbortSignal): Promise<number> {
   try {
-    const ms = await cluster.ping();
+    const ms = await cluster.ping(signal);
     times.record(ms);
     return ms;
   } catch (error) {
+    signal.throwIfAborted();
     logger.debug(`A ping of ${cluster.name} failed: ${safeText(error)}`);
     return -1;
   }

@@ -166,7 +166,7 @@ export async function arriveReversed(
   await holdBack(destination, collections, context.isBuilt, signal);
   await putBack(context, signal);
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
-    probeRawDeltas(source, destination, store.db),
+    probeRawDeltas({ source, destination, db: store.db }, signal),
   );
   return { rawDeltas, copyEndTime: await writeNote(source, 'reversed', signal) };
 }
@@ -186,7 +186,7 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
   const byUuid = new Map<string, MigratedCollection>();
   for (const each of collections.live())
     if (each.destinationUuid !== undefined) byUuid.set(Buffer.from(each.destinationUuid.buffer).toString('hex'), each);
-  const raw = await RawWriter.create(destination, store.db);
+  const raw = await RawWriter.create(destination, store.db, signal);
   const writer = new DocumentWriter(destination, raw, (target, inner) => indexes.remove(target.uuid, inner));
   const applier = new LocalLaneApplier(source, writer, logger, AS_IT_IS_NOW);
   let batch: Operation[] = [];

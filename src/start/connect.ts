@@ -1,6 +1,7 @@
 import { type ConnectOptions, processTag } from '../cluster/clients.js';
 import { Cluster } from '../cluster/cluster.js';
-import { isTransient, safeText } from '../cluster/errors.js';
+import { mayConnectLater } from '../cluster/connect-errors.js';
+import { safeText } from '../cluster/errors.js';
 import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
@@ -46,7 +47,7 @@ export async function connectClusters(
     const options = { name, uri: config[name], logger: logger.component('cluster'), maxPoolSize: connections, tag };
     try {
       const cluster = await retry(() => Cluster.connect({ ...options, ...limit }), {
-        isRetryable: isTransient,
+        isRetryable: mayConnectLater,
         signal: link.signal,
         ...(connectLimitMs === undefined ? {} : { maxElapsedMs: connectLimitMs }),
         onRetry: (notice) => {

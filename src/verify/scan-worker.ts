@@ -1,7 +1,8 @@
 /** Scans ranges for the verifier in a thread of its own. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { Cluster } from '../cluster/cluster.js';
-import { clusterError, isTransient, safeText } from '../cluster/errors.js';
+import { mayConnectLater } from '../cluster/connect-errors.js';
+import { clusterError, safeText } from '../cluster/errors.js';
 import { AppError, InvariantError } from '../errors.js';
 import { retry } from '../lib/backoff.js';
 import { createLogger } from '../lib/logger.js';
@@ -62,7 +63,7 @@ export async function runScanWorker(): Promise<void> {
   // As everywhere else, an election is waited for.
   const connect = async (side: { name: string; uri: string }): Promise<Cluster> => {
     const connected = await retry(() => Cluster.connect({ ...side, logger, maxPoolSize }), {
-      isRetryable: isTransient,
+      isRetryable: mayConnectLater,
       signal: closing.signal,
       onRetry: ({ error, level }) => logger[level](`Connecting to ${side.name} again: ${safeText(error)}`),
     });
@@ -73,7 +74,7 @@ export async function runScanWorker(): Promise<void> {
     scanner = new LocalRangeScanner({ source: await connect(source), destination: await connect(destination) });
     tell({ type: 'ready' });
   } catch (error) {
-    const { code, message } = clusterError(error, 'a cluster', 'connecting to compare documents');
+    const { code, message } = clusterError(error, 'connecting to compare documents');
     tell({ type: 'unconnected', code, message });
   }
 }
@@ -100,7 +101,7 @@ async function scanOne(
   try {
     tell({ type: 'done', id, outcome: await scanner.scan(scan, events, own.controller.signal) });
   } catch (error) {
-    const { code, message } = clusterError(error, 'a cluster', 'comparing documents');
+    const { code, message } = clusterError(error, 'comparing documents');
     tell({ type: 'failed', id, code, message });
   } finally {
     running.delete(id);

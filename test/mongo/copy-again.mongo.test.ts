@@ -144,7 +144,7 @@ for (const partitionBytes of [1e9, 2e6]) {
 /** Copies the whole collection as one range; with what `changes` says of it. */
 async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyListener> = {}): Promise<void> {
   const [original, target] = [await findCollection(from, NS, signal), await findCollection(to, NS, signal)];
-  const writer = new DocumentWriter(to, await RawWriter.create(to, 'probe'), async () => undefined);
+  const writer = new DocumentWriter(to, await RawWriter.create(to, 'probe', signal), async () => undefined);
   const budget = new ByteBudget(50_000_000);
   const copier = new LocalRangeCopier({ source: from, destination: to, writer, budget, logger: silentLogger });
   const task: RangeTask = {

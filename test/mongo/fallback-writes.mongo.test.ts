@@ -54,7 +54,7 @@ async function writeEach(coll: string, raw: RawWriter): Promise<{ changed: Buffe
 
 test('with the pass-through every document arrives byte for byte', async () => {
   const write = async () => {
-    const raw = await RawWriter.create(cluster, 'probes');
+    const raw = await RawWriter.create(cluster, 'probes', signal);
     assert.ok(raw.passesThrough, 'this driver has none any more');
     const { changed, refused } = await writeEach('raw', raw);
     assert.equal([changed.length, refused.length], [0, 0]);
@@ -64,7 +64,7 @@ test('with the pass-through every document arrives byte for byte', async () => {
 
 test('without the pass-through every document arrives byte for byte, or is refused as DocumentNotCarried', async () => {
   const write = async () => {
-    const raw = await RawWriter.create(cluster, 'probes', false);
+    const raw = await RawWriter.create(cluster, 'probes', signal, false);
     assert.not.ok(raw.passesThrough);
     const { changed, refused } = await writeEach('decoded', raw);
     assert.equal(
@@ -81,7 +81,7 @@ test('without the pass-through every document arrives byte for byte, or is refus
 
 test('one document that cannot be carried stops its whole batch before anything of it is written', async () => {
   const write = async () => {
-    const raw = await RawWriter.create(cluster, 'probes', false);
+    const raw = await RawWriter.create(cluster, 'probes', signal, false);
     const target = await makeTarget('batch');
     const bad = documents.find((each) => !survivesDecoding(each)) as Buffer;
     const good = documents.find((each) => survivesDecoding(each)) as Buffer;
@@ -92,7 +92,7 @@ test('one document that cannot be carried stops its whole batch before anything 
       ordered: true,
       uuid: target.uuid,
     } as const;
-    const error = await raw.write(command).then(() => undefined, AppError.from);
+    const error = await raw.write(command, signal).then(() => undefined, AppError.from);
     assert.is(error?.code, 'DocumentNotCarried');
     assert.is(await client.db('copies').collection('batch').countDocuments(), 0);
   };

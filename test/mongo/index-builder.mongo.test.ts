@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { type Binary, decodeOrdered, encode } from '../../src/cluster/bson.js';
 import { findCollection, listIndexBuilds } from '../../src/cluster/catalog.js';
 import type { Cluster } from '../../src/cluster/cluster.js';
+import type { WriteOptions } from '../../src/cluster/commands.js';
 import { changeCatalog, renameCollection } from '../../src/cluster/destination-catalog.js';
 import { IndexBuilder } from '../../src/indexes/builder.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';
@@ -33,7 +34,7 @@ function withSlowAnswers(cluster: Cluster, gate: Deferred<void>, built: Deferred
       const value: unknown = Reflect.get(target, name, target);
       if (typeof value !== 'function') return value;
       if (name !== 'write') return value.bind(target);
-      return async (db: string, command: Record<string, unknown>, options: object) => {
+      return async (db: string, command: Record<string, unknown>, options: WriteOptions) => {
         const reply = await target.write(db, command, options);
         if ('createIndexes' in command) {
           built.resolve();

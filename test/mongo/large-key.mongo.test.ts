@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import type { Doc } from '../../src/cluster/bson.js';
 import { readChanges } from '../../src/cluster/change-stream.js';
 import type { Cluster } from '../../src/cluster/cluster.js';
-import type { CommandOptions } from '../../src/cluster/commands.js';
+import type { ReadOptions } from '../../src/cluster/commands.js';
 import { writeNote } from '../../src/cluster/notes.js';
 import { AppError } from '../../src/errors.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
@@ -59,7 +59,7 @@ test('connections that are lost again and again prove no event too large: the st
         get(target, name) {
           const value: unknown = Reflect.get(target, name, target);
           if (name !== 'command') return typeof value === 'function' ? value.bind(target) : value;
-          return async (db: string, command: Doc, options: CommandOptions) => {
+          return async (db: string, command: Doc, options: ReadOptions) => {
             if ((!('getMore' in command) && !('aggregate' in command && command['aggregate'] === 1)) || lost >= 8)
               return target.command(db, command, options);
             lost++;

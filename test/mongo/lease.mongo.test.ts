@@ -37,7 +37,7 @@ async function operationsOf({ clientTag }: Cluster, name: string): Promise<Doc[]
 /** Sends an insert that the server holds, and resolves once it does. */
 async function insertHeld(coll: string): Promise<{ readonly answer: Promise<unknown> }> {
   await holdCommands(client, { commands: ['insert'], namespace: `t.${coll}` }, HELD_MS);
-  const answer = earlier.write('t', { insert: coll, documents: [{ _id: 'late' }] }).then(
+  const answer = earlier.write('t', { insert: coll, documents: [{ _id: 'late' }] }, { signal }).then(
     () => 'written',
     (error: unknown) => error,
   );
@@ -65,7 +65,11 @@ test('an index build of an earlier holder is not waited for', async () => {
     async () => {
       await client.db('t').collection('built').insertOne({ a: 1 });
       await client.db('admin').command({ configureFailPoint: 'hangAfterStartingIndexBuild', mode: 'alwaysOn' });
-      const build = earlier.write('t', { createIndexes: 'built', indexes: [{ key: { a: 1 }, name: 'a_1' }] });
+      const build = earlier.write(
+        't',
+        { createIndexes: 'built', indexes: [{ key: { a: 1 }, name: 'a_1' }] },
+        { signal },
+      );
       try {
         await eventually(10_000, async () => (await operationsOf(earlier, 'createIndexes')).length > 0, 'the build');
         await endWrites(later, { clientTags: [earlier.clientTag], awaits: 'none' }, signal);
@@ -112,7 +116,7 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
       const first = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
       try {
         first.guardWrites(guard, 'numbers_of_first');
-        const raw = await RawWriter.create(first, 'probes');
+        const raw = await RawWriter.create(first, 'probes', signal);
         const coll = client.db('t').collection<{ _id: number }>('closed');
         await coll.insertOne({ _id: 1 });
         await client.withSession(async (session) => {
@@ -120,7 +124,7 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
           session.startTransaction();
           await coll.updateOne({ _id: 1 }, { $set: { open: true } }, { session });
           const update = { update: 'closed', updates: [{ q: { _id: 1 }, u: { _id: 1, late: true } }] };
-          const answer = first.write('t', update).catch((reason) => reason);
+          const answer = first.write('t', update, { signal }).catch((reason) => reason);
           await eventually(10_000, async () => (await operationsOf(first, 'update')).length > 0, 'the update waiting');
           const closed = later.closeSessions(first.sessionIds, 'numbers_of_first');
           await endWrites(later, { clientTags: [first.clientTag], awaits: 'none' }, signal);
@@ -132,7 +136,7 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
         const write = { db: 't', coll: 'closed', kind: 'insert', statements, ordered: true, uuid: undefined } as const;
         const codes = await Promise.all(
           Array.from({ length: 20 }, () =>
-            raw.write(write).then(
+            raw.write(write, signal).then(
               () => 'written',
               (reason) => reason.code,
             ),
@@ -220,16 +224,19 @@ test('a write that a majority did not confirm is tried again, also when statemen
   await within(
     TEST_MS,
     async () => {
-      const raw = await RawWriter.create(later, 'probes');
+      const raw = await RawWriter.create(later, 'probes', signal);
       const write = (ids: readonly number[]) =>
-        raw.write({
-          db: 't',
-          coll: 'confirmed',
-          kind: 'insert',
-          statements: ids.map((_id) => Buffer.from(BSON.serialize({ _id }))),
-          ordered: false,
-          uuid: undefined,
-        });
+        raw.write(
+          {
+            db: 't',
+            coll: 'confirmed',
+            kind: 'insert',
+            statements: ids.map((_id) => Buffer.from(BSON.serialize({ _id }))),
+            ordered: false,
+            uuid: undefined,
+          },
+          signal,
+        );
       for (const ids of [[1], [1, 2]]) {
         const data = { failCommands: ['insert'], writeConcernError: { code: 64, errmsg: 'waiting timed out' } };
         await client.db('admin').command({ configureFailPoint: 'failCommand', mode: { times: 1 }, data });

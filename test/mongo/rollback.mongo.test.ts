@@ -45,7 +45,7 @@ async function uuidOf(cluster: typeof source): Promise<Binary> {
 }
 
 async function writerHere(): Promise<DocumentWriter> {
-  return new DocumentWriter(destination, await RawWriter.create(destination, 'probe'), async () => undefined);
+  return new DocumentWriter(destination, await RawWriter.create(destination, 'probe', signal), async () => undefined);
 }
 
 /** Copies the collection, by ranges of `_id`s or in natural order. */

@@ -14,6 +14,7 @@ import { eventually, within } from '../support/within.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 300_000;
+const { signal } = new AbortController();
 const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 
 const { pair, source, destination } = await sharedPair(test);
@@ -135,8 +136,11 @@ test('a document whose _id is no UTF-8 is followed and repaired as any other', a
   };
   const write = async (uri: string, kind: 'insert' | 'delete', statement: Buffer) => {
     const cluster = await Cluster.connect({ name: 'test', uri, logger, maxPoolSize: 2 });
-    const raw = await RawWriter.create(cluster, 'probe');
-    await raw.write({ db: 'shop', coll: 'items', kind, statements: [statement], ordered: true, uuid: undefined });
+    const raw = await RawWriter.create(cluster, 'probe', signal);
+    await raw.write(
+      { db: 'shop', coll: 'items', kind, statements: [statement], ordered: true, uuid: undefined },
+      signal,
+    );
     await cluster.close();
   };
   const work = async () => {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Deadlines } from '../../../src/cluster/deadlines.js';
-import { AppError } from '../../../src/errors.js';
+import { clusterError, TransientError } from '../../../src/cluster/errors.js';
 import { within } from '../../support/within.js';
 
 /** A client that tells of its set's primary. */
@@ -47,14 +47,17 @@ test('a command is given up when another server becomes primary, and not before'
   await new Promise(setImmediate);
   assert.is(isOver, false, 'an election that the same server wins ends nothing');
   client.primaryIs('b:1');
-  for (const each of [long, short]) assert.match(AppError.from(await each).message, 'a:1 is no longer primary; b:1 is');
+  const [ofLong, ofShort] = await Promise.all([long, short]);
+  for (const each of [ofLong, ofShort]) assert.match((each as Error).message, 'a:1 is no longer primary; b:1 is');
+  assert.is.not(ofLong, ofShort, 'each has an error of its own');
   assert.is(await subject.within('ping', {}, async () => 'pong'), 'pong', 'the next one is sent');
 });
 
 test('a short command is given up after its time, and one of a caller that has gone at once', async () => {
   const [, subject] = deadlines();
   const late = await within(10_000, unanswered(subject, { limitMs: 20 }), 'the limit');
-  assert.is(AppError.from(late).code, 'ClusterUnreachable');
+  assert.instance(late, TransientError);
+  assert.is(clusterError(late, 'asking').code, 'ClusterUnreachable');
   const caller = new AbortController();
   const left = unanswered(subject, { signal: caller.signal });
   caller.abort(new Error('gone'));

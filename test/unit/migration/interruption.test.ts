@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Cluster } from '../../../src/cluster/cluster.js';
+import { TransientError } from '../../../src/cluster/errors.js';
 import { AppError, type ErrorName, ExitCode } from '../../../src/errors.js';
 import { Interruption } from '../../../src/migration/interruption.js';
 import type { HeldMigration } from '../../../src/start/held-migration.js';
@@ -61,6 +62,17 @@ test('what does not pass ends the process with 1, under a name that is not store
     assert.equal([error?.code, error?.row.exit], ['CommandRefused', ExitCode.retryable]);
     assert.match(error?.message ?? '', /insert of a\.b.*code 4711.*0 minutes/);
   }
+});
+
+test('an error that is no named one yet has the work begin again, too', async () => {
+  const { interruption, told } = interruptionOf(60_000);
+  let tries = 0;
+  const work = async () => {
+    if (++tries < 2) throw new TransientError('the lease could not be renewed in time');
+  };
+  await within(20_000, interruption.outlast(work, signal), 'the work');
+  assert.is(tries, 2);
+  assert.match(told[0] ?? '', 'migrating: the lease could not be renewed in time');
 });
 
 test('work that comes further each time is never given up', async () => {
