@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { BSON } from 'mongodb';
 import { Cluster } from '../src/cluster/cluster.js';
-import type { WriteGuard } from '../src/cluster/guarded-writes.js';
 import { deleteStatement } from '../src/cluster/raw-statements.js';
 import { RawWriter } from '../src/cluster/raw-writes.js';
+import { writeSessions } from '../src/cluster/write-sessions.js';
 import { ReplicaSet } from '../test/support/replica-set.js';
 import { silentLogger } from '../test/support/silent-logger.js';
+import { writableAlone } from '../test/support/writable.js';
 import { progress, type Row } from './report.js';
 
 const { signal } = new AbortController();
@@ -23,9 +24,6 @@ const KINDS: readonly { readonly kind: Kind; readonly bar: number }[] = [
   { kind: 'delete', bar: 1.1 },
 ];
 
-/** Nobody else writes here. */
-const ALONE: WriteGuard = { assertHeld: () => undefined, changing: (work) => work() };
-
 /**
  * The same small documents are inserted, updated and deleted by plain commands and by numbered ones, in turn; the CPU
  * time of the server is what counts, in the median of the repetitions.
@@ -34,9 +32,10 @@ export async function numberRows(documents: number): Promise<Row[]> {
   await using set = await ReplicaSet.start();
   const client = await set.connect();
   const connect = () => Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 8 });
-  const [plain, numbered] = [await connect(), await connect()];
+  const [first, second] = [await connect(), await connect()];
+  const plain = writableAlone(first);
+  const numbered = writableAlone(second, { sessions: writeSessions(second, DB) });
   try {
-    numbered.guardWrites(ALONE, DB);
     const writers = [await RawWriter.create(plain, DB, signal), await RawWriter.create(numbered, DB, signal)] as const;
     const pid = set.members[0]?.pid ?? 0;
     const seconds: Record<Kind, [number[], number[]]> = { insert: [[], []], update: [[], []], delete: [[], []] };

@@ -8,12 +8,13 @@ import { type Namespace, sameNs } from '../cluster/namespace.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 /** What taking up a collection works with. */
 export interface AdoptContext {
   readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly scope: Scope;
   readonly collections: CollectionMap;
   readonly indexes: { changed(id: string): void };

@@ -2,6 +2,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import type { Scope } from '../cluster/scope.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -18,7 +19,7 @@ export interface IndexQueue {
 /** What DDL works with. */
 export interface DdlContext {
   readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly scope: Scope;
   readonly store: MetadataStore;
   readonly collections: CollectionMap;

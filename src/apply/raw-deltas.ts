@@ -1,11 +1,12 @@
 import { Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 
 /** Clusters whose deltas are tried out. */
 export interface DeltaProbe {
   readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   /** The metadata database, on the destination. */
   readonly db: string;
 }

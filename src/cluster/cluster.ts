@@ -1,24 +1,76 @@
+/** A connection to one deployment: its facts, commands that read, and the policy of trying again. */
 import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
-import type { Binary, Doc, Timestamp } from './bson.js';
-import { type Clients, type ConnectOptions, closeClients, makeClients, openClients } from './clients.js';
-import { Commands, nameOf, type ReadOptions, type WriteOptions } from './commands.js';
+import type { Doc, Timestamp } from './bson.js';
+import {
+  type Clients,
+  type ConnectOptions,
+  closeClients,
+  MAJORITY_WRITE,
+  makeClients,
+  openClients,
+} from './clients.js';
+import { Commands, nameOf, type ReadOptions } from './commands.js';
 import { connectError } from './connect-errors.js';
 import { Deadlines } from './deadlines.js';
 import type { DriverSession } from './driver.js';
 import { describeError, isTransient, noteExhausted, noteOrigin, originOf } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
-import { GuardedWrites, type WriteGuard } from './guarded-writes.js';
+import { StructuralCommands } from './structural-commands.js';
+import { UnblockedWrites } from './unblocked-writes.js';
 import { Waiting } from './waiting.js';
 
+/** For short writes, which wait for a majority that may be far behind; in milliseconds. */
+export const WRITE_LIMIT_MS = 600_000;
 /** From how long on failed tries are told of: a shorter interruption is not worth a line. */
 const OUTAGE_MS = 2000;
 
-interface Connected {
-  readonly clients: Clients;
-  readonly deadlines: Deadlines;
+/** One connected deployment: what all views of it share. Only for this folder. */
+export interface ClusterCore {
+  /** "cluster0" or "cluster1". */
+  readonly name: string;
+  readonly uri: string;
+  readonly logger: Logger;
   readonly facts: ClusterFacts;
+  readonly clients: Clients;
+  readonly commands: Commands;
+  readonly waiting: Waiting;
+  readonly retryLimitMs: number;
+  readonly unblocked: UnblockedWrites;
+  /** Whether the server knows write blocks, and writes are numbered: 6.0 and later. */
+  readonly knowsBlocks: boolean;
+  readonly structural: StructuralCommands;
+  /** Commands tried again so far. */
+  retries: number;
+}
+
+function coreOf(
+  { name, uri, logger, retryLimitMs = DEFAULT_MAX_ELAPSED_MS }: ConnectOptions,
+  {
+    clients,
+    deadlines,
+    facts,
+  }: { readonly clients: Clients; readonly deadlines: Deadlines; readonly facts: ClusterFacts },
+): ClusterCore {
+  const waiting = new Waiting(name);
+  const commands = new Commands({ name, deadlines, waiting, watched: clients.record });
+  const knowsBlocks = facts.version[0] >= 6;
+  const label = `${name}: ${facts.address}`;
+  return {
+    name,
+    uri,
+    logger,
+    facts,
+    clients,
+    commands,
+    waiting,
+    retryLimitMs,
+    unblocked: new UnblockedWrites({ control: clients.control, commands, label, knowsBlocks }),
+    knowsBlocks,
+    structural: new StructuralCommands(clients.structure, clients.tag),
+    retries: 0,
+  };
 }
 
 /** For short reads. */
@@ -31,31 +83,11 @@ const SHORT_READS = new Set(['ping', 'hello', 'connectionStatus', 'serverStatus'
  * clients. Errors of `command` are the driver's (read them with cluster/errors.ts); `attempt` rejects with AppError.
  */
 export class Cluster {
-  readonly name: string;
-  readonly facts: ClusterFacts;
-  /** What the server knows these connections by, besides the name that all of mongoferry's have. */
-  readonly clientTag: string;
-  readonly #clients: Clients;
-  readonly #uri: string;
-  readonly #logger: Logger;
-  #retries = 0;
-  readonly #waiting: Waiting;
-  readonly #retryLimitMs: number;
-  readonly #commands: Commands;
-  readonly #writes: GuardedWrites;
+  /** Only for this folder. */
+  readonly core: ClusterCore;
 
-  private constructor({ name, uri, logger, retryLimitMs }: ConnectOptions, { clients, deadlines, facts }: Connected) {
-    this.name = name;
-    this.clientTag = clients.tag;
-    this.#uri = uri;
-    this.#clients = clients;
-    this.facts = facts;
-    this.#logger = logger;
-    this.#waiting = new Waiting(name);
-    this.#commands = new Commands({ name, deadlines, waiting: this.#waiting, watched: clients.record });
-    const supportsNumbers = this.isAtLeast(6);
-    this.#writes = new GuardedWrites({ clients, commands: this.#commands, label: this.label, supportsNumbers });
-    this.#retryLimitMs = retryLimitMs ?? DEFAULT_MAX_ELAPSED_MS;
+  constructor(core: ClusterCore) {
+    this.core = core;
   }
 
   /**
@@ -69,18 +101,32 @@ export class Cluster {
     try {
       await openClients(clients);
       const facts = await readFacts(clients.control);
-      const cluster = new Cluster(options, { clients, deadlines, facts });
-      await cluster.#writes.probeBypass();
-      return cluster;
+      const core = coreOf(options, { clients, deadlines, facts });
+      await core.unblocked.probe();
+      return new Cluster(core);
     } catch (error) {
       await closeClients(clients);
       throw connectError(options.name, error);
     }
   }
 
+  /** "cluster0" or "cluster1". */
+  get name(): string {
+    return this.core.name;
+  }
+
+  get facts(): ClusterFacts {
+    return this.core.facts;
+  }
+
+  /** What the server knows these connections by, besides the name that all of mongoferry's have. */
+  get clientTag(): string {
+    return this.core.clients.tag;
+  }
+
   /** For a thread of this process that needs clients of its own. Holds the password: for nothing else. */
   get access(): { readonly name: string; readonly uri: string } {
-    return { name: this.name, uri: this.#uri };
+    return { name: this.name, uri: this.core.uri };
   }
 
   /** "cluster0: host:port", for progress and logs. */
@@ -90,32 +136,32 @@ export class Cluster {
 
   /** Commands tried again so far. */
   get retries(): number {
-    return this.#retries;
+    return this.core.retries;
   }
 
   /** For how long work that does not go on is tried again, in milliseconds. */
   get retryLimitMs(): number {
-    return this.#retryLimitMs;
+    return this.core.retryLimitMs;
   }
 
   /** What is being retried for longer than a few seconds, for readiness and calls; undefined when all is well. */
   get outage(): string | undefined {
-    return this.#waiting.outage;
+    return this.core.waiting.outage;
   }
 
   /** One line for each piece of work that is held up here, for `warnings`: outages, and commands without an answer. */
   get waitsFor(): readonly string[] {
-    return this.#waiting.lines;
+    return this.core.waiting.lines;
   }
 
   /** For what retries by itself: what is being waited for, or that it goes on. `task` stands for the work. */
   tellOutage(task: object, text: string | undefined): void {
-    this.#waiting.tell(task, text);
+    this.core.waiting.tell(task, text);
   }
 
   /** The newest cluster time seen in any reply. */
   get now(): Timestamp | undefined {
-    return this.#commands.now;
+    return this.core.commands.now;
   }
 
   isAtLeast(major: number, minor = 0, patch = 0): boolean {
@@ -125,71 +171,28 @@ export class Cluster {
 
   /** Runs one command that changes nothing of the data, on the primary, once. */
   command(db: string, command: Doc, options: ReadOptions): Promise<Doc> {
-    const { record, control, data } = this.#clients;
+    const { record, control, data } = this.core.clients;
     const client = options.record === true ? record : options.control === true ? control : data;
     const short = SHORT_READS.has(nameOf(command)) ? { limitMs: READ_LIMIT_MS } : {};
-    return this.#commands.run(client, db, command, { ...short, ...options });
+    return this.core.commands.run(client, db, command, { ...short, ...options });
   }
 
-  /**
-   * From now on every write asks `guard`: the lease of the migration that writes here. `numbersDb`: the metadata
-   * database, where it is on this cluster; writes of documents are numbered then, so that the server refuses late ones.
-   */
-  guardWrites(guard: WriteGuard, numbersDb?: string): void {
-    this.#writes.guard(guard, numbersDb);
-  }
-
-  /** Throws when this process may not write here now; `write` asks it by itself. */
-  assertMayWrite(): void {
-    this.#writes.assertMayWrite();
-  }
-
-  /**
-   * As `command`, with majority write concern and, where it is needed and allowed, the bypass of a write block. If its
-   * answer is lost, it takes effect before the next write or never. Errors: also LeaseLost, and TransientError.
-   */
-  write(db: string, command: Doc, options: WriteOptions): Promise<Doc> {
-    return this.#writes.write(db, command, options);
-  }
-
-  /** A write to the lease itself, which is what the guard asks; it states by itself what it may change. */
+  /** A write to the lease itself, which is what gives the right to others; it states by itself what it may change. */
   writeUnguarded(db: string, command: Doc): Promise<Doc> {
-    return this.#writes.writeUnguarded(db, command);
-  }
-
-  /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
-  structure(db: string, command: Doc, options: WriteOptions): Promise<Doc> {
-    return this.#writes.structure(db, command, options);
-  }
-
-  /** Resolves once no write whose answer was lost can take effect any more. */
-  async settleWrites(signal: AbortSignal): Promise<void> {
-    await this.attempt('making sure of writes whose answer was lost', signal, () => this.#writes.settle());
-  }
-
-  /** The sessions that this process's numbered writes are sent in; empty where none are. */
-  get sessionIds(): readonly Binary[] {
-    return this.#writes.sessionIds;
-  }
-
-  /** Lets the server refuse whatever an earlier process has sent in these sessions, stored in `numbersDb`. */
-  closeSessions(ids: readonly Binary[], numbersDb: string): Promise<void> {
-    return this.#writes.closeSessions(ids, numbersDb);
+    const { unblocked, commands, clients } = this.core;
+    return unblocked.send({ ...command, writeConcern: MAJORITY_WRITE }, (ready) =>
+      commands.run(clients.record, db, ready, { limitMs: WRITE_LIMIT_MS }),
+    );
   }
 
   /** Whether a structural command whose answer was lost may still be carried out. */
   get mayStillChange(): boolean {
-    return this.#writes.mayStillChange;
-  }
-
-  /** Whether anything whose answer was lost may still be carried out. */
-  get hasLost(): boolean {
-    return this.#writes.hasLost;
+    return this.core.structural.holdsLost;
   }
 
   /** `{mayBypassWriteBlocking: true}` where the server takes it (access control off, 6.0 and later), else `{}`. */
   bypassField(): Doc {
-    return this.#writes.bypassField();
+    return this.core.unblocked.field;
   }
 
   /**
@@ -200,7 +203,7 @@ export class Cluster {
    * outage of that one is told as its own.
    */
   async attempt<T>(what: string, signal: AbortSignal, work: (progressed: () => void) => Promise<T>): Promise<T> {
-    const outage = new Outage(this.#waiting);
+    const outage = new Outage(this.core.waiting);
     const tryOnce = (_: number, progressed: () => void): Promise<T> =>
       work(() => {
         progressed();
@@ -210,13 +213,13 @@ export class Cluster {
       return await retry(tryOnce, {
         isRetryable: isTransient,
         signal,
-        maxElapsedMs: this.#retryLimitMs,
+        maxElapsedMs: this.core.retryLimitMs,
         onExhausted: noteExhausted,
         onRetry: (notice) => this.#tellRetry(outage, what, notice),
       });
     } catch (error) {
       signal.throwIfAborted();
-      noteOrigin(error, { text: `${what} on ${this.name}`, waiting: this.#waiting });
+      noteOrigin(error, { text: `${what} on ${this.name}`, waiting: this.core.waiting });
       throw error;
     } finally {
       outage.over();
@@ -224,14 +227,14 @@ export class Cluster {
   }
 
   #tellRetry(outage: Outage, what: string, { error, attempt, delayMs, elapsedMs, level }: RetryNotice): void {
-    this.#retries++;
+    this.core.retries++;
     metrics.retries.add(1, { operation: kindOf(what) });
-    const waiting = originOf(error)?.waiting ?? this.#waiting;
-    const text = `${what}${waiting === this.#waiting ? ` on ${this.name}` : ''}: ${describeError(error)}`;
+    const waiting = originOf(error)?.waiting ?? this.core.waiting;
+    const text = `${what}${waiting === this.core.waiting ? ` on ${this.name}` : ''}: ${describeError(error)}`;
     // By the end of the wait it is one; nothing could tell so then.
     if (elapsedMs + delayMs > OUTAGE_MS)
       outage.tell(waiting, `${text}; trying again for ${Math.round(elapsedMs / 1000)} s`);
-    this.#logger[level](`Trying again after a transient error: ${text}`, { attempt, delayMs: Math.round(delayMs) });
+    this.core.logger[level](`Trying again after a transient error: ${text}`, { attempt, delayMs: Math.round(delayMs) });
   }
 
   /** `attempt` around one `command` over the control connections. */
@@ -241,15 +244,15 @@ export class Cluster {
   }
 
   startSession(): DriverSession {
-    return this.#clients.data.startSession();
+    return this.core.clients.data.startSession();
   }
 
   /** The answers to `hello` of the primary that each of the clients reads the catalog from, or changes it on. */
   helloOfAll(signal: AbortSignal): Promise<Doc[]> {
-    const { data, control, structure } = this.#clients;
+    const { data, control, structure } = this.core.clients;
     const limits = { limitMs: READ_LIMIT_MS, signal };
     return Promise.all(
-      [data, control, structure].map((each) => this.#commands.run(each, 'admin', { hello: 1 }, limits)),
+      [data, control, structure].map((each) => this.core.commands.run(each, 'admin', { hello: 1 }, limits)),
     );
   }
 
@@ -261,7 +264,7 @@ export class Cluster {
   }
 
   async close(): Promise<void> {
-    await closeClients(this.#clients);
+    await closeClients(this.core.clients);
   }
 }
 

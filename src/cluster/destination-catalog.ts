@@ -1,12 +1,12 @@
 import { AppError } from '../errors.js';
 import type { Binary, Doc, OrderedDoc } from './bson.js';
 import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
-import type { Cluster } from './cluster.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
 import { freeingName } from './empty-database.js';
 import { Code, codeOf, safeText, statementError, TransientError } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 import { settled } from './settled.js';
+import type { WritableCluster } from './writable-cluster.js';
 
 const INCOMPATIBLE_COLLATION_VERSION = 161;
 
@@ -16,7 +16,7 @@ const INCOMPATIBLE_COLLATION_VERSION = 161;
  * come from a primary whose state no majority has, and says nothing of that: so it is taken only once a majority has it.
  */
 export async function changeCatalog(
-  cluster: Cluster,
+  cluster: WritableCluster,
   db: string,
   command: Doc,
   signal: AbortSignal,
@@ -55,7 +55,11 @@ export interface NewNamespace {
  * Sends `create`; false when the name is taken. A collation version of other server libraries is left out. An empty
  * database whose name differs in case only is dropped for it.
  */
-export async function sendCreate(cluster: Cluster, wanted: NewNamespace, signal: AbortSignal): Promise<boolean> {
+export async function sendCreate(
+  cluster: WritableCluster,
+  wanted: NewNamespace,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { ns, options } = wanted;
   if (isCapped(options) && options.has('clusteredIndex')) return createClusteredCapped(cluster, wanted, signal);
   const create = (full: OrderedDoc): Promise<boolean> =>
@@ -75,7 +79,11 @@ export async function sendCreate(cluster: Cluster, wanted: NewNamespace, signal:
  * convertToCapped leaves a clustered collection that is capped, too, which `create` refuses (6127800, tried on 6.0.5):
  * it is made the same way here. Only an empty collection is converted, so one of somebody else's stays as it is.
  */
-async function createClusteredCapped(cluster: Cluster, wanted: NewNamespace, signal: AbortSignal): Promise<boolean> {
+async function createClusteredCapped(
+  cluster: WritableCluster,
+  wanted: NewNamespace,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { ns, options } = wanted;
   const uncapped = new Map([...options].filter(([name]) => name !== 'capped' && name !== 'size' && name !== 'max'));
   const created = await sendCreate(cluster, { ...wanted, options: uncapped }, signal);
@@ -92,7 +100,11 @@ async function createClusteredCapped(cluster: Cluster, wanted: NewNamespace, sig
  * a create leaves it, empty and without indexes (a create whose answer was lost); otherwise rejects with
  * DestinationModified.
  */
-export async function createCollection(cluster: Cluster, wanted: NewNamespace, signal: AbortSignal): Promise<Binary> {
+export async function createCollection(
+  cluster: WritableCluster,
+  wanted: NewNamespace,
+  signal: AbortSignal,
+): Promise<Binary> {
   const { ns, options } = wanted;
   const created = await sendCreate(cluster, wanted, signal);
   const look = (): Promise<CatalogEntry | undefined> => findCollection(cluster, ns, signal);
@@ -105,7 +117,7 @@ export async function createCollection(cluster: Cluster, wanted: NewNamespace, s
 
 /** Drops the collection of that UUID, if it is still there. */
 export async function dropCollection(
-  cluster: Cluster,
+  cluster: WritableCluster,
   ns: Namespace,
   uuid: Binary,
   signal: AbortSignal,
@@ -117,7 +129,7 @@ export async function dropCollection(
 }
 
 /** Drops a view, if it is still there. */
-export async function dropView(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<void> {
+export async function dropView(cluster: WritableCluster, ns: Namespace, signal: AbortSignal): Promise<void> {
   await changeCatalog(cluster, ns.db, { drop: ns.coll }, signal, [Code.NamespaceNotFound]);
 }
 
@@ -126,7 +138,7 @@ export async function dropView(cluster: Cluster, ns: Namespace, signal: AbortSig
  * dropped by it, if any. Errors: DestinationModified when neither name holds it, or the target is another collection.
  */
 export async function renameCollection(
-  cluster: Cluster,
+  cluster: WritableCluster,
   rename: { from: Namespace; to: Namespace; uuid: Binary; target: Binary | undefined },
   signal: AbortSignal,
 ): Promise<void> {
@@ -155,7 +167,7 @@ export async function renameCollection(
 
 /** Removes every document of a collection, capped ones too (6.0 and later). */
 export async function emptyCollection(
-  cluster: Cluster,
+  cluster: WritableCluster,
   ns: Namespace,
   uuid: Binary,
   signal: AbortSignal,
@@ -175,7 +187,7 @@ function refusedDelete(ns: Namespace, error: Doc): Error {
 }
 
 async function isUntouched(
-  cluster: Cluster,
+  cluster: WritableCluster,
   entry: CatalogEntry,
   options: OrderedDoc,
   signal: AbortSignal,
@@ -184,7 +196,7 @@ async function isUntouched(
   return (await isEmpty(cluster, entry.ns, signal)) && (await listIndexes(cluster, entry.ns, signal)).length === 0;
 }
 
-async function isEmpty(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<boolean> {
+async function isEmpty(cluster: WritableCluster, ns: Namespace, signal: AbortSignal): Promise<boolean> {
   const reply = await cluster.read(
     `looking into ${nsText(ns)}`,
     ns.db,

@@ -1,13 +1,13 @@
 import { AppError } from '../errors.js';
 import { metrics } from '../metrics.js';
 import type { Binary } from './bson.js';
-import type { Cluster } from './cluster.js';
 import { Code, isDocumentFault, isTransientCode, statementError } from './errors.js';
 import { type Namespace, nsText } from './namespace.js';
 import { holdsEmptyTimestamp, idDocument } from './raw-document.js';
 import { deleteStatement, literalReplaceStatement } from './raw-statements.js';
 import { isDuplicateId, type RawWriter, type WriteError } from './raw-writes.js';
 import { findStored } from './stored-documents.js';
+import type { WritableCluster } from './writable-cluster.js';
 
 /** A collection on the destination, by name and UUID. */
 export interface WriteTarget {
@@ -47,12 +47,12 @@ export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
 
 /** Writes whole documents to the destination, retried while errors are transient. All methods are idempotent by `_id`. */
 export class DocumentWriter {
-  readonly #cluster: Cluster;
+  readonly #cluster: WritableCluster;
   readonly #raw: RawWriter;
   readonly #removeIndexes: RemoveIndexes;
 
   /** `removeIndexes` drops the secondary indexes of a target and sees to it that they are built again. */
-  constructor(cluster: Cluster, raw: RawWriter, removeIndexes: RemoveIndexes) {
+  constructor(cluster: WritableCluster, raw: RawWriter, removeIndexes: RemoveIndexes) {
     this.#cluster = cluster;
     this.#raw = raw;
     this.#removeIndexes = removeIndexes;

@@ -1,9 +1,9 @@
 import type { Doc } from './bson.js';
 import { listNames } from './catalog.js';
-import type { Cluster } from './cluster.js';
 import { Code, codeOf, TransientError } from './errors.js';
 import type { Namespace } from './namespace.js';
 import { settled } from './settled.js';
+import type { WritableCluster } from './writable-cluster.js';
 
 /** What became of a database that was to be dropped: all others stay as they are. */
 export type DropOutcome = 'dropped' | 'inUse' | 'notPermitted';
@@ -16,7 +16,11 @@ const LEFT_OF_VIEWS = 'system.views';
  * differs in case only. One that holds anything stays as it is, also what only a server puts there, as a profile. For
  * destinations on which nobody else may create collections: the command would take what comes in the meantime.
  */
-export async function dropEmptyDatabase(cluster: Cluster, db: string, signal: AbortSignal): Promise<DropOutcome> {
+export async function dropEmptyDatabase(
+  cluster: WritableCluster,
+  db: string,
+  signal: AbortSignal,
+): Promise<DropOutcome> {
   const { value: names } = await settled(cluster, signal, () => listNames(cluster, db, signal));
   if (names.some((name) => name !== LEFT_OF_VIEWS)) return 'inUse';
   const command: Doc = { dropDatabase: 1 };
@@ -33,7 +37,7 @@ export async function dropEmptyDatabase(cluster: Cluster, db: string, signal: Ab
 
 /** Runs `create`; where an empty database stands in its way, it is dropped first, and one that holds something waited for. */
 export async function freeingName<T>(
-  cluster: Cluster,
+  cluster: WritableCluster,
   wanted: { readonly ns: Namespace; readonly sharesDestination: boolean },
   signal: AbortSignal,
   create: () => Promise<T>,

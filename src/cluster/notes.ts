@@ -1,6 +1,5 @@
 import type { Timestamp } from './bson.js';
-import type { Cluster } from './cluster.js';
-import { WRITE_LIMIT_MS } from './guarded-writes.js';
+import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 
 /**
  * Writes a no-op to the oplog with majority write concern and returns its cluster time: everything acknowledged before

@@ -1,7 +1,7 @@
 import { AppError } from '../errors.js';
 import { Binary, type Doc, decodeOrdered, encode, survivesDecoding } from './bson.js';
-import type { Cluster } from './cluster.js';
 import { Code, isTransient, safeText } from './errors.js';
+import type { WritableCluster } from './writable-cluster.js';
 
 /** A statement the server refused; the others of an unordered command were carried out. */
 export interface WriteError {
@@ -52,10 +52,10 @@ async function loadSequence(): Promise<SequenceClass | undefined> {
 
 /** Sends raw BSON to a cluster as insert, update and delete commands. */
 export class RawWriter {
-  readonly #cluster: Cluster;
+  readonly #cluster: WritableCluster;
   readonly #sequence: SequenceClass | undefined;
 
-  private constructor(cluster: Cluster, sequence: SequenceClass | undefined) {
+  private constructor(cluster: WritableCluster, sequence: SequenceClass | undefined) {
     this.#cluster = cluster;
     this.#sequence = sequence;
   }
@@ -64,7 +64,12 @@ export class RawWriter {
    * A writer with the pass-through if the probe finds it working: a delete of nothing, whose statement goes as a raw
    * sequence. `passThrough: false` forces the ordinary path.
    */
-  static async create(cluster: Cluster, probeDb: string, signal: AbortSignal, passThrough = true): Promise<RawWriter> {
+  static async create(
+    cluster: WritableCluster,
+    probeDb: string,
+    signal: AbortSignal,
+    passThrough = true,
+  ): Promise<RawWriter> {
     const sequence = passThrough ? await loadSequence() : undefined;
     const writer = new RawWriter(cluster, sequence);
     if (sequence === undefined) return writer;

@@ -2,6 +2,7 @@ import type { Doc } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 import { settled } from './settled.js';
+import type { WritableCluster } from './writable-cluster.js';
 
 const BLOCKING = 2;
 const MAX_TIME_MS = 2000;
@@ -24,7 +25,7 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
  * doing. Source: MongoDB manual, setUserWriteBlockMode; docs/07-cutover.md.
  */
 export async function setBlock(
-  cluster: Cluster,
+  cluster: WritableCluster,
   block: boolean,
   signal: AbortSignal,
   onSending: () => void = () => undefined,
@@ -45,7 +46,7 @@ export async function setBlock(
  * As `setBlock(true)`, for a cluster in use: the server waits for open transactions, and holds up every write
  * meanwhile, so it is given two seconds. False when transactions were in the way; nothing is blocked then.
  */
-export async function tryBlock(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
+export async function tryBlock(cluster: WritableCluster, signal: AbortSignal): Promise<boolean> {
   const command = { setUserWriteBlockMode: 1, global: true, maxTimeMS: MAX_TIME_MS };
   const block = (): Promise<boolean> =>
     cluster.attempt('blocking writes', signal, async () => {

@@ -4,6 +4,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { emptyCollection } from '../cluster/destination-catalog.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -20,7 +21,7 @@ import type { CopyListener, RangeCopier, RangeTask } from './range-copier.js';
 /** What the copy works with. */
 export interface CopyContext {
   readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   readonly ranges: RangeCopier;

@@ -2,6 +2,7 @@ import type { Binary, OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentWriter, WriteTarget } from '../cluster/document-writer.js';
 import type { Namespace } from '../cluster/namespace.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import type { NaturalMark, PartitionRecord, RangeMark } from '../metadata/records.js';
@@ -55,7 +56,7 @@ export interface RangeCopier {
 /** What ranges are copied with. */
 export interface RangeCopierParts {
   readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly writer: DocumentWriter;
   /** Of documents between reader and writer. */
   readonly budget: ByteBudget;

@@ -1,6 +1,7 @@
 /** Blocks users' writes on the source for a commit. */
-import type { Cluster } from '../cluster/cluster.js';
+
 import { codeOf, isTransient, safeText } from '../cluster/errors.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { isBlocked, openTransactions, setBlock, tryBlock } from '../cluster/write-block.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
@@ -25,7 +26,11 @@ const PAUSE_MS = 1000;
  * Resolves with whether the block was set now. Errors: SourceNotBlocked, with the transactions in the way; nothing is
  * blocked then. Source: docs/07-cutover.md.
  */
-export async function blockSource(context: BlockContext, source: Cluster, signal: AbortSignal): Promise<boolean> {
+export async function blockSource(
+  context: BlockContext,
+  source: WritableCluster,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { record, listener, logger } = context;
   if (await isBlocked(source, signal)) {
     listener.heldUp(undefined);
@@ -41,7 +46,7 @@ export async function blockSource(context: BlockContext, source: Cluster, signal
 
 /** Lifts the source's block if it is ours. */
 export async function unblockSource(
-  { source, record }: { readonly source: Cluster; readonly record: StoredRecord },
+  { source, record }: { readonly source: WritableCluster; readonly record: StoredRecord },
   signal: AbortSignal,
 ): Promise<void> {
   if (record.value.blockedSource !== true) return;
@@ -49,7 +54,7 @@ export async function unblockSource(
   await record.update({ blockedSource: undefined }, signal);
 }
 
-async function keepTrying(context: BlockContext, source: Cluster, signal: AbortSignal): Promise<void> {
+async function keepTrying(context: BlockContext, source: WritableCluster, signal: AbortSignal): Promise<void> {
   const startedMs = performance.now();
   for (;;) {
     if (await tryOnce(source, signal)) return;
@@ -68,7 +73,7 @@ async function keepTrying(context: BlockContext, source: Cluster, signal: AbortS
   }
 }
 
-async function tryOnce(source: Cluster, signal: AbortSignal): Promise<boolean> {
+async function tryOnce(source: WritableCluster, signal: AbortSignal): Promise<boolean> {
   try {
     return await tryBlock(source, signal);
   } catch (error) {

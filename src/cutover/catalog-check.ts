@@ -8,6 +8,7 @@ import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap } from '../metadata/collections.js';
@@ -43,7 +44,7 @@ export async function checkCatalog(
  * source has. For sources whose other changes are told by events.
  */
 export async function dropLostViews(
-  { source, destination, collections }: { source: Cluster; destination: Cluster; collections: CollectionMap },
+  { source, destination, collections }: { source: Cluster; destination: WritableCluster; collections: CollectionMap },
   signal: AbortSignal,
 ): Promise<void> {
   if (!source.isAtLeast(6)) return;

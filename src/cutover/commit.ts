@@ -2,6 +2,7 @@ import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
 import type { Scope } from '../cluster/scope.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { setBlock } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
@@ -19,7 +20,7 @@ export interface CommitStream {
 
 /** What the end of a commit works with, from the point of no return on. */
 export interface HandoverContext {
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly record: StoredRecord;
   readonly collections: CollectionMap;
   /** Whether the migration builds an index at all. */

@@ -1,11 +1,11 @@
 import type { Doc, OrderedDoc } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
-import type { Cluster } from '../cluster/cluster.js';
 import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import { type IndexRestoration, indexName, restoration, splitTwins, wholeIndex } from '../cluster/index-spec.js';
 import { type Namespace, sameNs } from '../cluster/namespace.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -25,7 +25,7 @@ const GONE: readonly number[] = [
  * violate an index that is unique there, which only damaged data does; DestinationModified.
  */
 export async function restoreBeforeHandover(
-  destination: Cluster,
+  destination: WritableCluster,
   collections: CollectionMap,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
@@ -48,7 +48,7 @@ export async function restoreBeforeHandover(
 }
 
 async function restoreOne(
-  destination: Cluster,
+  destination: WritableCluster,
   collection: MigratedCollection,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
@@ -65,7 +65,7 @@ async function restoreOne(
 }
 
 async function checkUnique(
-  destination: Cluster,
+  destination: WritableCluster,
   collection: MigratedCollection,
   index: IndexRestoration,
   signal: AbortSignal,
@@ -89,7 +89,7 @@ async function checkUnique(
  * migration either, since the data is its owner's by now: resolves with one line for each.
  */
 export async function restoreAfterHandover(
-  destination: Cluster,
+  destination: WritableCluster,
   collections: CollectionMap,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
@@ -122,7 +122,7 @@ export async function restoreAfterHandover(
 
 /** Resolves with what the server had against it, if it refused. */
 function tryCollMod(
-  destination: Cluster,
+  destination: WritableCluster,
   collection: MigratedCollection,
   fields: Doc,
   signal: AbortSignal,
@@ -132,7 +132,7 @@ function tryCollMod(
 
 /** Builds the twin of a unique index. Resolves as `tryCollMod`. */
 function tryBuild(
-  destination: Cluster,
+  destination: WritableCluster,
   collection: MigratedCollection,
   spec: OrderedDoc,
   signal: AbortSignal,
@@ -156,7 +156,7 @@ async function refusalOf(change: () => Promise<void>): Promise<string | undefine
 
 /** Changes the collection wherever it is by now; nothing when it, or the index, is gone. */
 async function changeByUuid(
-  destination: Cluster,
+  destination: WritableCluster,
   collection: MigratedCollection,
   commandAt: (ns: Namespace) => Doc,
   signal: AbortSignal,
@@ -173,7 +173,7 @@ async function changeByUuid(
 }
 
 async function collMod(
-  destination: Cluster,
+  destination: WritableCluster,
   { ns, destinationUuid }: MigratedCollection,
   fields: Doc,
   signal: AbortSignal,

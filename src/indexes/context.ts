@@ -1,11 +1,11 @@
 import type { OrderedDoc } from '../cluster/bson.js';
-import type { Cluster } from '../cluster/cluster.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 
 /** What the index builder works with. */
 export interface IndexContext {
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly collections: CollectionMap;
   readonly logger: Logger;
   /** Whether the migration builds an index at all; by its `buildIndexes` option. */

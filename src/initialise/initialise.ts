@@ -8,6 +8,7 @@ import { codeOf, describeError } from '../cluster/errors.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -21,7 +22,7 @@ const PARALLEL_CREATES = 8;
 /** What the initialisation works with. */
 export interface InitialiseContext {
   readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly destination: WritableCluster;
   readonly scope: Scope;
   /** Judges the catalog before anything of it is created; rejects when the destination cannot take it. */
   readonly mustFit: (namespaces: readonly ListedNamespace[], signal: AbortSignal) => Promise<void>;

@@ -1,6 +1,7 @@
 /** Makes void what earlier holders of a migration's lease have sent and the servers have not carried out. */
 import type { Cluster } from '../cluster/cluster.js';
 import { endWrites } from '../cluster/operations.js';
+import { closeWriteSessions } from '../cluster/write-sessions.js';
 import type { Logger } from '../lib/logger.js';
 import { settleAll } from '../lib/tasks.js';
 import type { EarlierHolder } from './lease-record.js';
@@ -29,7 +30,7 @@ export async function endEarlier(
   const isOurs = ({ user }: EarlierHolder): boolean => user === destination.facts.user;
   const sessions = earlier.filter(isOurs).flatMap((each) => each.sessions);
   const closing = destination.attempt('closing the sessions of an earlier process', signal, () =>
-    destination.closeSessions(sessions, metadataDb),
+    closeWriteSessions(destination, sessions, metadataDb),
   );
   const ending = [destination, source].flatMap((cluster) =>
     earlier.map((each) => {

@@ -1,5 +1,5 @@
+/** Writes the documents of a metadata database, so that no earlier holder's late write replaces them. */
 import { type Doc, sizeOf } from '../cluster/bson.js';
-import type { Cluster } from '../cluster/cluster.js';
 import {
   Code,
   codeOf,
@@ -10,10 +10,11 @@ import {
   TransientError,
 } from '../cluster/errors.js';
 import { settled } from '../cluster/settled.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
+import { IDS_PER_COMMAND, StoredDocuments } from './stored-documents.js';
 
-const IDS_PER_COMMAND = 10_000;
 const STATEMENTS_PER_COMMAND = 1000;
 /** Well below what a command may hold, which is some 48 MB; a document alone may be larger. */
 const BYTES_PER_COMMAND = 16 * 1024 * 1024;
@@ -23,62 +24,16 @@ const BYTES_PER_COMMAND = 16 * 1024 * 1024;
  * higher one: a write of an earlier holder's, however late it comes, changes nothing. Knows of no record's form.
  * Source: docs/02-lifecycle.md.
  */
-export class FencedDocuments {
-  readonly #cluster: Cluster;
-  readonly #db: string;
-  #term: () => number | undefined = () => undefined;
+export class FencedDocuments extends StoredDocuments {
+  readonly #cluster: WritableCluster;
 
-  constructor(cluster: Cluster, db: string) {
+  constructor(cluster: WritableCluster, db: string) {
+    super(cluster, db);
     this.#cluster = cluster;
-    this.#db = db;
   }
 
-  /** From now on what is stored carries the lease's term, and replaces nothing of a higher one. */
-  fence(term: () => number | undefined): void {
-    this.#term = term;
-  }
-
-  /** The collections there are. */
-  async collectionNames(signal: AbortSignal): Promise<Set<string>> {
-    const reply = await this.#cluster.read(
-      'reading metadata',
-      this.#db,
-      { listCollections: 1, nameOnly: true },
-      signal,
-    );
-    return new Set((reply['cursor'] as { firstBatch: { name: string }[] }).firstBatch.map((each) => each.name));
-  }
-
-  /** Documents of a collection, read from a majority. */
-  async find(coll: string, filter: Doc, signal: AbortSignal, more: Doc = {}): Promise<Doc[]> {
-    return this.#cluster.attempt('reading metadata', signal, async () => {
-      const session = this.#cluster.startSession();
-      try {
-        // Not older than what this process has seen, also right after an election.
-        const { now } = this.#cluster;
-        const readConcern = { level: 'majority', ...(now === undefined ? {} : { afterClusterTime: now }) };
-        const find = { find: coll, filter, ...more, batchSize: 10_000, readConcern };
-        const docs: Doc[] = [];
-        let reply = await this.#cluster.command(this.#db, find, { session, signal });
-        for (;;) {
-          const cursor = reply['cursor'] as { id: { isZero(): boolean }; firstBatch?: Doc[]; nextBatch?: Doc[] };
-          docs.push(...(cursor.firstBatch ?? cursor.nextBatch ?? []));
-          if (cursor.id.isZero()) return docs;
-          const more = { getMore: cursor.id, collection: coll };
-          reply = await this.#cluster.command(this.#db, more, { session, signal });
-        }
-      } finally {
-        await session.endSession();
-      }
-    });
-  }
-
-  /** Documents by their `_id`, those that are there. */
-  async findByIds(coll: string, ids: readonly string[], signal: AbortSignal): Promise<Doc[]> {
-    const found: Doc[] = [];
-    for (let from = 0; from < ids.length; from += IDS_PER_COMMAND)
-      found.push(...(await this.find(coll, { _id: { $in: ids.slice(from, from + IDS_PER_COMMAND) } }, signal)));
-    return found;
+  get #term(): number | undefined {
+    return this.#cluster.right.term;
   }
 
   /** Puts documents by their `_id`. */
@@ -100,7 +55,7 @@ export class FencedDocuments {
   }
 
   async deleteByIds(coll: string, ids: readonly string[], signal: AbortSignal): Promise<void> {
-    const term = this.#term();
+    const term = this.#term;
     const fence = term === undefined ? {} : { term: notAbove(term) };
     for (let from = 0; from < ids.length; from += IDS_PER_COMMAND) {
       const deletes = ids.slice(from, from + IDS_PER_COMMAND).map((id) => ({ q: { _id: id, ...fence }, limit: 1 }));
@@ -117,7 +72,7 @@ export class FencedDocuments {
   }
 
   async #update(coll: string, updates: readonly Doc[], signal: AbortSignal): Promise<void> {
-    const term = this.#term();
+    const term = this.#term;
     const fenced = term === undefined ? updates : updates.map((each) => withTerm(each, term));
     await this.#write('writing metadata', { update: coll, updates: fenced }, signal);
   }
@@ -127,7 +82,7 @@ export class FencedDocuments {
     let maybeSent = false;
     const tryOnce = async (): Promise<void> => {
       try {
-        const reply = await this.#cluster.write(this.#db, command, { record: true, signal });
+        const reply = await this.#cluster.write(this.db, command, { record: true, signal });
         await this.#mustNotBeFenced(command, reply, signal);
         mustBeStored(reply);
       } catch (error) {
@@ -146,7 +101,7 @@ export class FencedDocuments {
 
   /** Errors: LeaseLost when a document of a higher term stands where one was to be put. */
   async #mustNotBeFenced(command: Doc, reply: Doc, signal: AbortSignal): Promise<void> {
-    const term = this.#term();
+    const term = this.#term;
     const [first, ...others] = (command['updates'] as Doc[] | undefined) ?? [];
     if (term === undefined || first === undefined) return;
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
@@ -155,7 +110,7 @@ export class FencedDocuments {
     if (!isMet && !isPassedOver) return;
     const { q } = (isMet ? ([first, ...others][Number(error?.['index'])] ?? first) : first) as { q: Doc };
     const find = { find: command['update'], filter: { _id: q['_id'], term: { $gt: term } }, limit: 1 };
-    const found = await this.#cluster.command(this.#db, find, { record: true, signal });
+    const found = await this.#cluster.command(this.db, find, { record: true, signal });
     if ((found['cursor'] as { firstBatch: Doc[] }).firstBatch.length > 0)
       throw new AppError('LeaseLost', 'another process has taken over this migration');
     if (isMet) throw new TransientError('two of our own writes of one document have met');

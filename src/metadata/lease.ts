@@ -8,6 +8,7 @@ import {
   safeText,
   TransientError,
 } from '../cluster/errors.js';
+import type { WriteRight } from '../cluster/write-right.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
@@ -68,11 +69,11 @@ export interface LeaseSurroundings {
  * whether it may be changing the catalog: `begun` counts the bursts of structural commands, `ended` those that are over.
  * Both only grow, so a change of them that arrives late does no harm.
  */
-export class Lease {
+export class Lease implements WriteRight {
   readonly #owner = randomUUID();
   readonly #logger: Logger;
   readonly #surroundings: LeaseSurroundings;
-  #store: LeaseStore | undefined;
+  readonly #store: LeaseStore;
   #deadlineMs = Number.NEGATIVE_INFINITY;
   #term: number | undefined;
   #seen: { readonly text: string; readonly sinceMs: number } | undefined;
@@ -89,14 +90,10 @@ export class Lease {
   /** When each renewal was sent that has no answer yet. */
   readonly #underWay = new Set<{ readonly sentMs: number }>();
 
-  constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
+  constructor(store: LeaseStore, logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
+    this.#store = store;
     this.#logger = logger;
     this.#surroundings = { clock: systemClock, wait: sleep, bootId, isAlive, ...surroundings };
-  }
-
-  /** The store the lease lives in; set once, since the store asks the lease before it writes. */
-  bind(store: LeaseStore): void {
-    this.#store = store;
   }
 
   get held(): boolean {
@@ -145,7 +142,7 @@ export class Lease {
     if (this.#begun > this.#ended) return;
     const begun = this.#begun + 1;
     const set = { begun: { $max: ['$begun', begun] } };
-    if (!(await this.#bound().changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+    if (!(await this.#store.changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
     this.#begun = begun;
   }
 
@@ -187,17 +184,17 @@ export class Lease {
   async release(): Promise<void> {
     if (!this.held) return;
     this.#deadlineMs = Number.NEGATIVE_INFINITY;
-    const isAnswered = this.#changing === 0 && !this.#bound().hasLost();
+    const isAnswered = this.#changing === 0 && !this.#store.hasLost();
     const nothing = isAnswered ? { client: null, sessions: [], ended: this.#begun } : {};
     const set = literals({ expiresAt: new Date(0), pid: 0, ...nothing });
-    await this.#bound().changeLease(this.#mine(), [{ $set: set }], false);
+    await this.#store.changeLease(this.#mine(), [{ $set: set }], false);
   }
 
   /** Looks at it once, and takes it if it may. */
   async #look(signal: AbortSignal): Promise<{ readonly taken: boolean; readonly holderLives: boolean }> {
     if (this.held) return { taken: true, holderLives: false };
     const askedMs = this.#now();
-    const current = await this.#bound().readLease(signal);
+    const current = await this.#store.readLease(signal);
     const host = await this.#surroundings.bootId();
     const isHere = current?.['bootId'] === host;
     const pid = Number(current?.['pid']);
@@ -221,7 +218,7 @@ export class Lease {
   }
 
   async #takeFrom(current: Doc | undefined, host: string, signal: AbortSignal): Promise<boolean> {
-    const store = this.#bound();
+    const store = this.#store;
     const sentMs = this.#now();
     const term = Number(current?.['term'] ?? 0) + 1;
     const ending = unended(current).filter((each) => each.client !== store.marks.client);
@@ -255,13 +252,11 @@ export class Lease {
 
   /** Stored as done only then: the next holder ends them if this process dies before. */
   async #endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void> {
-    await this.#bound().endEarlier(earlier, signal);
-    await this.#bound()
-      .changeLease(this.#mine(), [{ $set: { ending: [] } }], false)
-      .catch((error: unknown) => {
-        // Then they are looked for once more by the next holder.
-        if (!mayPass(error)) throw error;
-      });
+    await this.#store.endEarlier(earlier, signal);
+    await this.#store.changeLease(this.#mine(), [{ $set: { ending: [] } }], false).catch((error: unknown) => {
+      // Then they are looked for once more by the next holder.
+      if (!mayPass(error)) throw error;
+    });
   }
 
   async #renew(): Promise<void> {
@@ -275,7 +270,7 @@ export class Lease {
         leaseMs,
         ended: { $max: ['$ended', this.#endedBurst()] },
       };
-      if (!(await this.#bound().changeLease(this.#mine(), [{ $set: change }], false))) {
+      if (!(await this.#store.changeLease(this.#mine(), [{ $set: change }], false))) {
         this.#lost = true;
         this.#deadlineMs = Number.NEGATIVE_INFINITY;
         throw lost();
@@ -301,7 +296,7 @@ export class Lease {
    */
   #endedBurst(): number {
     const isOver = this.#changing === 0 && this.#now() - this.#changedMs > BURST_MS;
-    if (isOver && !this.#bound().mayStillChange()) this.#ended = this.#begun;
+    if (isOver && !this.#store.mayStillChange()) this.#ended = this.#begun;
     return this.#ended;
   }
 
@@ -311,11 +306,6 @@ export class Lease {
 
   #now(): number {
     return this.#surroundings.clock.monotonicMs();
-  }
-
-  #bound(): LeaseStore {
-    if (this.#store === undefined) throw new AppError('Internal', 'the lease has no store');
-    return this.#store;
   }
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Doc, Timestamp } from '../cluster/bson.js';
 import type { Token } from '../cluster/position.js';
+import type { MetadataReader } from './reader.js';
 import { bytes, optionalBytes } from './record-codec.js';
 import type { MetadataStore } from './store.js';
 
@@ -102,6 +103,16 @@ export interface VerificationState {
 /** All that is stored, the position first: without it a process begins anew. */
 const COLLECTIONS = ['verification', 'verifyRanges', 'verifyRecheck', 'verifyBacklog', 'mismatches'] as const;
 
+/** Stored mismatches in the order of their keys, from after `after` on ('' for the first), at most `limit`. */
+export async function readMismatchPage(
+  reader: MetadataReader,
+  after: string,
+  limit: number,
+  signal: AbortSignal,
+): Promise<StoredMismatch[]> {
+  return (await reader.readPage('mismatches', after, limit, signal)).map(toMismatch);
+}
+
 /** Keeps it in the metadata database, beside the migration's own records and under the same lease. */
 export class VerificationStore implements VerificationState {
   readonly #store: MetadataStore;
@@ -159,7 +170,7 @@ export class VerificationStore implements VerificationState {
   }
 
   async mismatches(after: string, limit: number, signal: AbortSignal): Promise<StoredMismatch[]> {
-    return (await this.#store.readPage('mismatches', after, limit, signal)).map(toMismatch);
+    return readMismatchPage(this.#store, after, limit, signal);
   }
 
   async putMismatches(records: readonly MismatchRecord[], signal: AbortSignal): Promise<void> {

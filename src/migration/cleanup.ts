@@ -65,7 +65,7 @@ async function dropCommitted(
   const stopKeeping = keepLease(roles.lease, () => undefined, signal);
   try {
     // A reversal leaves a record behind on what is the source now.
-    const left = await leftBehind(new MetadataStore(source, db), signal);
+    const left = await leftBehind(new MetadataStore(roles.source, db), signal);
     const what = [`${db} on ${destination.label}`, ...(left === undefined ? [] : [`${db} on ${source.label}`])];
     if (!(await confirm(what.join(' and ')))) {
       await roles.lease.release();

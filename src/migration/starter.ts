@@ -2,8 +2,9 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
+import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
-import { MetadataStore, type RecordChanges } from '../metadata/store.js';
+import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
 import { NOT_CARRIED } from '../preflight/left-out.js';
 import { heldMigration, keepLease, type Roles, rolesOf } from '../start/held-migration.js';
@@ -94,7 +95,7 @@ export class Starter {
   /** What a start that could not be completed has left, also in this process. */
   async #undoEarlier(signal: AbortSignal): Promise<void> {
     const { db } = this.#process;
-    const left = await new MetadataStore(this.#wanted.destination, db).loadMigration(signal).catch(ignoreUnreadable);
+    const left = await new MetadataReader(this.#wanted.destination, db).loadMigration(signal).catch(ignoreUnreadable);
     if (left?.starting !== true) return;
     const roles = await this.#take(signal);
     const stopKeeping = keepLease(roles.lease, () => undefined, signal);

@@ -1,9 +1,9 @@
 /** What one run of a migration's phases works with: by its stored options and the settings of its process. */
 import type { LaneApplier } from '../apply/lane-applier.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
-import type { Cluster } from '../cluster/cluster.js';
 import { DocumentFilter } from '../cluster/document-filter.js';
 import { Scope } from '../cluster/scope.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { PARTITION_BYTES } from '../copy/planner.js';
@@ -54,8 +54,8 @@ export interface RunSettings {
 
 /** What the phases of one run share, all of it made when the run is. */
 export interface RunContext extends RunHooks {
-  readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly source: WritableCluster;
+  readonly destination: WritableCluster;
   readonly held: HeldMigration;
   readonly scope: Scope;
   readonly options: MigrationOptions;

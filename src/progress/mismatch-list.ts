@@ -1,9 +1,9 @@
 import { idText } from '../cluster/bson.js';
 import { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';
+import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
-import { MetadataStore } from '../metadata/store.js';
-import { VerificationStore } from '../metadata/verification-store.js';
+import { readMismatchPage } from '../metadata/verification-store.js';
 import type { ConnectConfig } from '../start/connect.js';
 import { generationOf } from '../start/recover.js';
 import { MISMATCH_PAGE_BYTES, type Mismatch } from './control.js';
@@ -13,21 +13,20 @@ import { MISMATCH_PAGE_BYTES, type Mismatch } from './control.js';
  * there is room for in an answer.
  */
 export async function readMismatches(
-  store: MetadataStore,
+  store: MetadataReader,
   after: string,
   limit: number,
   signal: AbortSignal,
 ): Promise<readonly Mismatch[]> {
-  const stored = new VerificationStore(store);
   const found: Mismatch[] = [];
   let bytes = 0;
-  for (let page = await stored.mismatches(after, limit, signal); page.length > 0; ) {
+  for (let page = await readMismatchPage(store, after, limit, signal); page.length > 0; ) {
     for (const { key, namespace, id, kind, field, foundAt } of page) {
       found.push({ id: key, namespace, documentId: idText(id), kind, field, foundAt });
       bytes += found.at(-1)?.documentId.length ?? 0;
       if (found.length === limit || bytes > MISMATCH_PAGE_BYTES) return found;
     }
-    page = await stored.mismatches(found.at(-1)?.id ?? after, limit - found.length, signal);
+    page = await readMismatchPage(store, found.at(-1)?.id ?? after, limit - found.length, signal);
   }
   return found;
 }
@@ -46,7 +45,7 @@ export async function readLeftMismatches(
       (['cluster1', 'cluster0'] as const).map(async (name) => {
         const cluster = await Cluster.connect({ name, uri: config[name], logger, maxPoolSize: 2 });
         clusters.push(cluster);
-        const store = new MetadataStore(cluster, db);
+        const store = new MetadataReader(cluster, db);
         return { store, record: await store.loadMigration(signal) };
       }),
     );

@@ -1,10 +1,10 @@
 import type { Doc, OrderedDoc } from '../cluster/bson.js';
 import { findCollection, listIndexes } from '../cluster/catalog.js';
-import type { Cluster } from '../cluster/cluster.js';
 import { holdBackCommand } from '../cluster/collection-spec.js';
 import { changeCatalog } from '../cluster/destination-catalog.js';
 import { heldBackChanges } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -17,7 +17,7 @@ const PARALLEL = 8;
  * Errors: DestinationModified.
  */
 export async function holdBack(
-  destination: Cluster,
+  destination: WritableCluster,
   collections: CollectionMap,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
@@ -26,7 +26,7 @@ export async function holdBack(
 }
 
 async function holdBackOne(
-  destination: Cluster,
+  destination: WritableCluster,
   { ns, destinationUuid }: MigratedCollection,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,

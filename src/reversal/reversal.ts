@@ -15,12 +15,13 @@ import { AppError, type ErrorName, InvariantError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
 import { CollectionMap, type MigratedCollection } from '../metadata/collections.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
+import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord, RecordFields } from '../metadata/records.js';
 import { MetadataStore } from '../metadata/store.js';
 import { StoredRecord } from '../metadata/stored-record.js';
 import { type VerificationRecord, VerificationStore } from '../metadata/verification-store.js';
 import { checkPrivileges } from '../preflight/privileges.js';
-import { guard, type HeldMigration, heldMigration, keepLease, rolesOf } from '../start/held-migration.js';
+import { type HeldMigration, heldMigration, keepLease, rolesOf } from '../start/held-migration.js';
 import { checkOtherMigrations } from '../start/other-migrations.js';
 import { generationOf } from '../start/recover.js';
 import { preflightError } from '../start/starting.js';
@@ -80,7 +81,7 @@ export async function checkReverse(context: ReversalContext, signal: AbortSignal
   const blockers = findings.filter((each) => each.severity === 'blocker');
   blockers.push(...(await checkOtherMigrations(options, reversedRoles, store.db, signal)));
   if (blockers.length > 0) throw preflightError(blockers);
-  await refuseOccupied(new MetadataStore(source, store.db), generationOf(record.value), signal);
+  await refuseOccupied(new MetadataReader(source, store.db), generationOf(record.value), signal);
   await checkReversal(committed(context), signal);
 }
 
@@ -106,8 +107,6 @@ export async function leaveForReversal(
     throw error;
   }
   const roles = rolesOf(held.destination, held.source, held.store.db, logger);
-  // The record that is left behind is written by the old lease.
-  held.destination.guardWrites(held.lease);
   await roles.lease.take(signal);
   const stopKeeping = keepLease(roles.lease, onLeaseLost, signal);
   try {
@@ -132,7 +131,7 @@ export async function leaveForReversal(
  * Nothing that counts may be where the metadata goes: a process that waited for the lease must not undo what the one
  * before it has done, nor a reversal forget another migration.
  */
-async function refuseOccupied(store: MetadataStore, generation: number, signal: AbortSignal): Promise<void> {
+async function refuseOccupied(store: MetadataReader, generation: number, signal: AbortSignal): Promise<void> {
   const there = await store.loadMigration(signal);
   if (there === undefined || there.moved === true) return;
   if (generationOf(there) > generation)
@@ -158,7 +157,6 @@ export async function arriveReversed(
 ): Promise<Required<Pick<RecordFields, 'rawDeltas' | 'copyEndTime'>>> {
   const { held, collections } = context;
   const { source, destination, store } = held;
-  guard(held);
   // Again, should the process have ended before it was done.
   await leaveBehind(new MetadataStore(source, store.db), signal);
   await collections.load(signal);

@@ -1,17 +1,19 @@
 /** Which cluster is which in a migration, and the right of this process to work on it. */
 import type { Cluster } from '../cluster/cluster.js';
+import { WritableCluster } from '../cluster/writable-cluster.js';
+import { writeSessions } from '../cluster/write-sessions.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import { endEarlier } from '../metadata/earlier-holders.js';
-import { Lease, type LeaseStore } from '../metadata/lease.js';
+import { Lease } from '../metadata/lease.js';
+import { StoredLease } from '../metadata/lease-store.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { MetadataStore } from '../metadata/store.js';
 import { StoredRecord } from '../metadata/stored-record.js';
 
-/** Which cluster is which, and the right to write for the migration. A reversal moves it to another one. */
+/** Which cluster is which, both with the right to write that the lease gives. A reversal makes others. */
 export interface Roles {
-  readonly source: Cluster;
-  readonly destination: Cluster;
+  readonly source: WritableCluster;
+  readonly destination: WritableCluster;
   readonly store: MetadataStore;
   readonly lease: Lease;
 }
@@ -21,32 +23,16 @@ export interface HeldMigration extends Roles {
   readonly record: StoredRecord;
 }
 
-/** Roles whose lease is still to be taken. From now on every write to either cluster asks for it. */
+/** Roles whose lease is still to be taken: until it is, every write by them is refused. `db`: the metadata database. */
 export function rolesOf(source: Cluster, destination: Cluster, db: string, logger: Logger): Roles {
-  const lease = new Lease(logger.component('lease'));
-  const store = new MetadataStore(destination, db);
-  store.fence(() => lease.term);
-  const roles = { source, destination, store, lease };
-  guard(roles);
-  lease.bind(leaseStore(roles, logger));
-  return roles;
-}
-
-/** Every write to either cluster asks the lease of these roles. */
-export function guard({ source, destination, store, lease }: Roles): void {
-  source.guardWrites(lease);
-  destination.guardWrites(lease, store.db);
-}
-
-function leaseStore({ source, destination, store }: Roles, logger: Logger): LeaseStore {
-  const { clientTag: client, facts, sessionIds: sessions } = destination;
+  const sessions = writeSessions(destination, db);
+  const lease = new Lease(new StoredLease({ source, destination, db, sessions, logger }), logger.component('lease'));
+  const writable = new WritableCluster(destination, lease, sessions);
   return {
-    marks: { client, sessions, user: facts.user },
-    mayStillChange: () => destination.mayStillChange || source.mayStillChange,
-    hasLost: () => destination.hasLost || source.hasLost,
-    readLease: (signal) => store.readLease(signal),
-    changeLease: (filter, pipeline, upsert) => store.changeLease(filter, pipeline, upsert),
-    endEarlier: (earlier, signal) => endEarlier({ destination, source, metadataDb: store.db, logger }, earlier, signal),
+    source: new WritableCluster(source, lease, undefined),
+    destination: writable,
+    store: new MetadataStore(writable, db),
+    lease,
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { metadataDatabases } from '../metadata/databases.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
-import { MetadataStore } from '../metadata/store.js';
+import { MetadataReader } from '../metadata/reader.js';
 import { blocker, type Finding } from '../preflight/finding.js';
 import { isLive, isUnreadable } from './recover.js';
 
@@ -68,7 +68,7 @@ async function liveMigrations(cluster: Cluster, ownDb: string, signal: AbortSign
   for (const db of await metadataDatabases(cluster, signal)) {
     if (db === ownDb) continue;
     try {
-      const record = await new MetadataStore(cluster, db).loadMigration(signal);
+      const record = await new MetadataReader(cluster, db).loadMigration(signal);
       if (record !== undefined && isLive(record))
         found.push({
           db,

@@ -1,7 +1,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
+import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
-import { MetadataStore } from '../metadata/store.js';
 
 /** A migration that an earlier process began, and which cluster is which in it. */
 export interface Found {
@@ -32,7 +32,7 @@ export async function findMigration(
     [cluster1, cluster0],
     [cluster0, cluster1],
   ] as const) {
-    const record = await loadReadable(new MetadataStore(destination, db), onUnreadable, signal);
+    const record = await loadReadable(new MetadataReader(destination, db), onUnreadable, signal);
     if (record !== undefined) found.push({ record, source, destination });
   }
   const [ours] = found
@@ -47,7 +47,7 @@ export async function findMigration(
 }
 
 async function loadReadable(
-  store: MetadataStore,
+  store: MetadataReader,
   onUnreadable: (error: AppError) => void,
   signal: AbortSignal,
 ): Promise<MigrationRecord | undefined> {

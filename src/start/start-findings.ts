@@ -3,8 +3,8 @@ import type { Cluster } from '../cluster/cluster.js';
 import { Scope } from '../cluster/scope.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
+import { MetadataReader } from '../metadata/reader.js';
 import type { State } from '../metadata/state.js';
-import { MetadataStore } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
 import { preflight } from '../preflight/preflight.js';
 import { checkOtherMigrations } from './other-migrations.js';
@@ -37,12 +37,12 @@ export async function findingsOf(question: StartQuestion, signal: AbortSignal): 
   const { wanted, source, destination, db } = question;
   const findings = await runPreflight(question, signal);
   const { state } = question.machine;
-  const store = new MetadataStore(destination, db);
+  const store = new MetadataReader(destination, db);
   const existing = state === 'IDLE' ? await checkMetadata(store, signal) : migrationExists(state, db);
   if (existing !== undefined)
     return [existing, ...findings.filter((each) => existing.name !== 'MigrationExists' || !OUR_DOING.has(each.name))];
   const others = await checkOtherMigrations(wanted, { source, destination }, db, signal);
-  const left = wanted.reversible ? await checkMetadata(new MetadataStore(source, db), signal) : undefined;
+  const left = wanted.reversible ? await checkMetadata(new MetadataReader(source, db), signal) : undefined;
   return [...others, ...(left === undefined ? [] : [onReversal(left, source, db)]), ...findings];
 }
 

@@ -1,11 +1,12 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Scope } from '../cluster/scope.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { isBlocked, setBlock } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName } from '../errors.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
+import type { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';
-import type { MetadataStore } from '../metadata/store.js';
 import type { StoredRecord } from '../metadata/stored-record.js';
 import { blocker, type Finding } from '../preflight/finding.js';
 import { checkEmpty, checkPlaces, listMigrated } from '../preflight/places.js';
@@ -42,7 +43,7 @@ export function blocksDestination(options: Pick<MigrationOptions, 'writeBlocking
 }
 
 /** A migration on the destination, whichever process began it, or what another tool has left there. */
-export async function checkMetadata(store: MetadataStore, signal: AbortSignal): Promise<Finding | undefined> {
+export async function checkMetadata(store: MetadataReader, signal: AbortSignal): Promise<Finding | undefined> {
   try {
     const record = await store.loadMigration(signal);
     if (record !== undefined && record.starting !== true) return migrationExists(record.state, store.db);
@@ -85,7 +86,7 @@ export async function prepareStart(
 }
 
 /** The record says so before it is done: whoever undoes the start lifts it. One that somebody else has set stays. */
-async function block(record: StoredRecord, destination: Cluster, signal: AbortSignal): Promise<void> {
+async function block(record: StoredRecord, destination: WritableCluster, signal: AbortSignal): Promise<void> {
   if (await isBlocked(destination, signal)) throw preflightError([blockedAlready(destination)]);
   await record.update({ blockedDestination: true }, signal);
   let isOurs = false;

@@ -2,9 +2,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { listCollections } from '../../src/cluster/catalog.js';
-import type { Cluster } from '../../src/cluster/cluster.js';
 import { clusterError, isMaybeSent } from '../../src/cluster/errors.js';
 import { rawBatches } from '../../src/cluster/raw-cursor.js';
+import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { sharedCluster, sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
@@ -51,7 +51,7 @@ for (const [what, read] of Object.entries(READS)) {
 }
 
 /** Inserts a document; resolves with the error, if there is one. */
-async function insert(cluster: Cluster, id: string, signal: AbortSignal): Promise<unknown> {
+async function insert(cluster: WritableCluster, id: string, signal: AbortSignal): Promise<unknown> {
   return cluster.write('shop', { insert: 'items', documents: [{ _id: id }] }, { signal }).then(
     () => undefined,
     (error: unknown) => error,

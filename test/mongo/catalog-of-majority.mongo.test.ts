@@ -5,6 +5,7 @@ import { findCollection, listIndexes } from '../../src/cluster/catalog.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { dropView, sendCreate } from '../../src/cluster/destination-catalog.js';
 import { Scope } from '../../src/cluster/scope.js';
+import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { isBlocked, setBlock } from '../../src/cluster/write-block.js';
 import { readStableCatalog } from '../../src/initialise/stable-catalog.js';
 import { cutReplication } from '../support/cut-replication.js';
@@ -14,6 +15,7 @@ import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
+import { writableAlone } from '../support/writable.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 3000;
@@ -78,9 +80,11 @@ test('a name that turns from a collection to a view between two commands is look
 });
 
 /** A set of three, with the program's door to it. */
-async function inThree(work: (three: ReplicaSet, cluster: Cluster, client: MongoClient) => Promise<void>) {
+async function inThree(work: (three: ReplicaSet, cluster: WritableCluster, client: MongoClient) => Promise<void>) {
   await using three = await ReplicaSet.start({ members: 3, setParameters: FAIL_POINTS });
-  const opened = await Cluster.connect({ name: 'cluster0', uri: three.uri, logger: silentLogger, maxPoolSize: 4 });
+  const opened = writableAlone(
+    await Cluster.connect({ name: 'cluster0', uri: three.uri, logger: silentLogger, maxPoolSize: 4 }),
+  );
   try {
     await work(three, opened, await three.connect());
   } finally {
@@ -110,14 +114,14 @@ for (const [what, before, command, change] of [
     'create',
     async () => undefined,
     'create',
-    async (at: Cluster, signal: AbortSignal) =>
+    async (at: WritableCluster, signal: AbortSignal) =>
       sendCreate(at, { ns: NS, options: new Map(), sharesDestination: false }, signal),
   ],
   [
     'drop',
     (root: MongoClient) => root.db('shop').createCollection('c', { viewOn: 'a', pipeline: [] }),
     'drop',
-    async (at: Cluster, signal: AbortSignal) => dropView(at, NS, signal),
+    async (at: WritableCluster, signal: AbortSignal) => dropView(at, NS, signal),
   ],
 ] as const) {
   test(`a ${what} that is answered as done already, with a write concern error, is done again after a rollback`, async () => {

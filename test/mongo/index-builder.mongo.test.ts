@@ -2,9 +2,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Binary, decodeOrdered, encode } from '../../src/cluster/bson.js';
 import { findCollection, listIndexBuilds } from '../../src/cluster/catalog.js';
-import type { Cluster } from '../../src/cluster/cluster.js';
 import type { WriteOptions } from '../../src/cluster/commands.js';
 import { changeCatalog, renameCollection } from '../../src/cluster/destination-catalog.js';
+import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../src/indexes/builder.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';
 import type { CollectionMap, MigratedCollection } from '../../src/metadata/collections.js';
@@ -28,7 +28,7 @@ test.before.each(async () => {
 const DROPPING = { $match: { 'command.dropIndexes': 'c' } };
 
 /** A cluster whose answers to createIndexes come only once `gate` opens: what they did has happened before. */
-function withSlowAnswers(cluster: Cluster, gate: Deferred<void>, built: Deferred<void>): Cluster {
+function withSlowAnswers(cluster: WritableCluster, gate: Deferred<void>, built: Deferred<void>): WritableCluster {
   return new Proxy(cluster, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name, target);
@@ -47,7 +47,11 @@ function withSlowAnswers(cluster: Cluster, gate: Deferred<void>, built: Deferred
 }
 
 /** A builder of the collection's indexes on these fields, none of which is there yet. */
-async function builderOf(fields: readonly string[], destination: Cluster, signal: AbortSignal): Promise<IndexBuilder> {
+async function builderOf(
+  fields: readonly string[],
+  destination: WritableCluster,
+  signal: AbortSignal,
+): Promise<IndexBuilder> {
   const found = await findCollection(cluster, NS, signal);
   const collection = {
     id: 'c',

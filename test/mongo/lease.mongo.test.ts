@@ -6,13 +6,16 @@ import { Cluster } from '../../src/cluster/cluster.js';
 import { isTransient } from '../../src/cluster/errors.js';
 import { endWrites } from '../../src/cluster/operations.js';
 import { RawWriter } from '../../src/cluster/raw-writes.js';
+import { closeWriteSessions, writeSessions } from '../../src/cluster/write-sessions.js';
 import type { AppError } from '../../src/errors.js';
-import type { MigrationRecord } from '../../src/metadata/records.js';
+import { StoredLease } from '../../src/metadata/lease-store.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
+import { APPLYING } from '../support/observed-work.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
 import { eventually, within } from '../support/within.js';
+import { writableAlone } from '../support/writable.js';
 
 const TEST_MS = 60_000;
 const HELD_MS = 20_000;
@@ -112,10 +115,11 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
   await within(
     TEST_MS,
     async () => {
-      const guard = { assertHeld: () => undefined, changing: <T>(work: () => Promise<T>): Promise<T> => work() };
-      const first = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
+      const opened = await Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 4 });
+      const sessions = writeSessions(opened, 'numbers_of_first');
+      const first = writableAlone(opened, { sessions });
+      const ids = sessions?.ids ?? [];
       try {
-        first.guardWrites(guard, 'numbers_of_first');
         const raw = await RawWriter.create(first, 'probes', signal);
         const coll = client.db('t').collection<{ _id: number }>('closed');
         await coll.insertOne({ _id: 1 });
@@ -126,7 +130,7 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
           const update = { update: 'closed', updates: [{ q: { _id: 1 }, u: { _id: 1, late: true } }] };
           const answer = first.write('t', update, { signal }).catch((reason) => reason);
           await eventually(10_000, async () => (await operationsOf(first, 'update')).length > 0, 'the update waiting');
-          const closed = later.closeSessions(first.sessionIds, 'numbers_of_first');
+          const closed = closeWriteSessions(later, ids, 'numbers_of_first');
           await endWrites(later, { clientTags: [first.clientTag], awaits: 'none' }, signal);
           await closed;
           assert.ok((await answer) instanceof Error, 'the update under way was not ended');
@@ -145,7 +149,7 @@ test('a server refuses what an earlier holder sends, or has sent, once its sessi
         assert.equal([...new Set(codes)], ['LeaseLost']);
         assert.equal(await coll.find().toArray(), [{ _id: 1 }]);
         // A taker that died before it could say so.
-        await later.closeSessions(first.sessionIds, 'numbers_of_first');
+        await closeWriteSessions(later, ids, 'numbers_of_first');
       } finally {
         await first.close();
       }
@@ -158,11 +162,9 @@ test('what an earlier holder stores too late replaces and deletes nothing of the
   await within(
     TEST_MS,
     async () => {
-      const [first, second] = [new MetadataStore(earlier, 'fenced'), new MetadataStore(later, 'fenced')];
-      first.fence(() => 1);
-      second.fence(() => 2);
-      const record = { state: 'RUNNING', options: {}, eventsApplied: 0 } as unknown as MigrationRecord;
-      await first.createMigration(record, signal);
+      const first = new MetadataStore(writableAlone(earlier, { term: 1 }), 'fenced');
+      const second = new MetadataStore(writableAlone(later, { term: 2 }), 'fenced');
+      await first.createMigration(APPLYING, signal);
       await first.saveCheckpoint({ token: '82A', eventsApplied: 1 }, signal);
       await first.putDocuments('things', [{ _id: 'a', by: 'first' }], signal);
       await second.saveCheckpoint({ token: '82B', eventsApplied: 2 }, signal);
@@ -196,8 +198,7 @@ test('what an earlier holder stores too late replaces and deletes nothing of the
 });
 
 test('two writes of one new record at the same time are no change of hands', async () => {
-  const store = new MetadataStore(later, 'fenced');
-  store.fence(() => 2);
+  const store = new MetadataStore(writableAlone(later, { term: 2 }), 'fenced');
   const writes = Array.from({ length: 40 }, () => store.putDocuments('things', [{ _id: 'same' }], signal));
   await within(TEST_MS, Promise.all(writes), 'the writes');
   const things = client.db('fenced').collection<{ _id: string }>('things');
@@ -210,7 +211,14 @@ test('a write block that refuses the lease or the record is waited for, and is n
     async () => {
       const store = new MetadataStore(later, 'fenced');
       await refuseCommands(client, { commands: ['update'], times: 1 }, 371);
-      const error = await store.changeLease({ _id: 'lease' }, [{ $set: { a: 1 } }], true).catch((reason) => reason);
+      const lease = new StoredLease({
+        source: later,
+        destination: later,
+        db: 'fenced',
+        sessions: undefined,
+        logger: silentLogger,
+      });
+      const error = await lease.changeLease({ _id: 'lease' }, [{ $set: { a: 1 } }], true).catch((reason) => reason);
       assert.ok(isTransient(error), String(error));
       await refuseCommands(client, { commands: ['update'], times: 2 }, 371);
       await store.saveCheckpoint({ token: '82C', eventsApplied: 3 }, signal);

@@ -11,6 +11,7 @@ import { startPair } from '../support/replica-set.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { METADATA_DB } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
+import { writableAlone } from '../support/writable.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 300_000;
@@ -136,7 +137,7 @@ test('a document whose _id is no UTF-8 is followed and repaired as any other', a
   };
   const write = async (uri: string, kind: 'insert' | 'delete', statement: Buffer) => {
     const cluster = await Cluster.connect({ name: 'test', uri, logger, maxPoolSize: 2 });
-    const raw = await RawWriter.create(cluster, 'probe', signal);
+    const raw = await RawWriter.create(writableAlone(cluster), 'probe', signal);
     await raw.write(
       { db: 'shop', coll: 'items', kind, statements: [statement], ordered: true, uuid: undefined },
       signal,

@@ -1,10 +1,12 @@
 import type { MongoClient } from 'mongodb';
 import type { Test } from 'uvu';
 import { Cluster } from '../../src/cluster/cluster.js';
+import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { type PairOptions, ReplicaSet, type ReplicaSetPair, startPair } from './replica-set.js';
 import type { ReplicaSetOptions } from './replica-set-options.js';
 import { silentLogger } from './silent-logger.js';
 import { resetClusters } from './stored-migration.js';
+import { writableAlone } from './writable.js';
 
 // Servers that all tests of a file share. They are awaited at the top of the file and not in `test.before`: that makes
 // them constants, and a start that fails is told. uvu swallows what a before hook throws.
@@ -43,8 +45,8 @@ export async function sharedSet(test: Test, options: ReplicaSetOptions = {}): Pr
 }
 
 /** Opens the program's own door to a set, closed after the file's last test. Errors: as {@link Cluster.connect}. */
-export async function sharedCluster(test: Test, name: string, { uri }: ReplicaSet): Promise<Cluster> {
-  const cluster = await Cluster.connect({ name, uri, logger: silentLogger, maxPoolSize: 4 });
+export async function sharedCluster(test: Test, name: string, { uri }: ReplicaSet): Promise<WritableCluster> {
+  const cluster = writableAlone(await Cluster.connect({ name, uri, logger: silentLogger, maxPoolSize: 4 }));
   atEnd(test, () => cluster.close());
   return cluster;
 }

@@ -1,9 +1,9 @@
 import { type Binary, BSON } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Cluster } from '../../../src/cluster/cluster.js';
 import { DocumentWriter, type WriteTarget } from '../../../src/cluster/document-writer.js';
 import type { RawWrite, RawWriter, WriteError } from '../../../src/cluster/raw-writes.js';
+import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { AppError } from '../../../src/errors.js';
 
 const { signal } = new AbortController();
@@ -15,7 +15,7 @@ function writerOf(answer: (write: RawWrite) => readonly WriteError[]): { writer:
   const removals: number[] = [];
   const cluster = { attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work() };
   const raw = { write: async (write: RawWrite) => answer(write) };
-  const writer = new DocumentWriter(cluster as unknown as Cluster, raw as unknown as RawWriter, async () => {
+  const writer = new DocumentWriter(cluster as unknown as WritableCluster, raw as unknown as RawWriter, async () => {
     removals.push(1);
   });
   return { writer, removals };

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeOrdered, encode } from '../../../src/cluster/bson.js';
-import type { Cluster } from '../../../src/cluster/cluster.js';
+import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../../src/indexes/builder.js';
 import type { CollectionMap, MigratedCollection } from '../../../src/metadata/collections.js';
 import { silentLogger } from '../../support/silent-logger.js';
@@ -10,7 +10,7 @@ import { eventually } from '../../support/within.js';
 const COLLECTIONS = 3000;
 
 /** A server whose collections have their one index, and which counts what it is asked. */
-function servedCluster(): { cluster: Cluster; listed: string[] } {
+function servedCluster(): { cluster: WritableCluster; listed: string[] } {
   const listed: string[] = [];
   const index = encode({ v: 2, key: { a: 1 }, name: 'a_1' });
   const cluster = {
@@ -21,7 +21,7 @@ function servedCluster(): { cluster: Cluster; listed: string[] } {
       listed.push(command.listIndexes);
       return { cursor: { id: { isZero: () => true }, ns: '', firstBatch: [index] } };
     },
-  } as unknown as Cluster;
+  } as unknown as WritableCluster;
   return { cluster, listed };
 }
 

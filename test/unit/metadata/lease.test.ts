@@ -93,14 +93,12 @@ class FakeTime {
   }
 }
 
-function newLease({ clock, wait }: FakeTime, isAlive: boolean): Lease {
-  return new Lease(silentLogger, { clock, wait, bootId: async () => 'this host', isAlive: () => isAlive });
+function newLease(store: LeaseStore, { clock, wait }: FakeTime, isAlive: boolean): Lease {
+  return new Lease(store, silentLogger, { clock, wait, bootId: async () => 'this host', isAlive: () => isAlive });
 }
 
 function leaseOf(store: FakeStore, tag: string, time: FakeTime, isAlive = true): Lease {
-  const lease = newLease(time, isAlive);
-  lease.bind(store.as(tag));
-  return lease;
+  return newLease(store.as(tag), time, isAlive);
 }
 
 function codeOfThrown(work: () => unknown): string {
@@ -182,8 +180,7 @@ test('what a taker did not live to end, the next one ends', async () => {
   const [store, time] = [new FakeStore(), new FakeTime()];
   await leaseOf(store, 'client-1', time).take(forever);
   const second = store.as('client-2');
-  const dying = newLease(time, false);
-  dying.bind({ ...second, endEarlier: () => Promise.reject(new Error('killed')) });
+  const dying = newLease({ ...second, endEarlier: () => Promise.reject(new Error('killed')) }, time, false);
   assert.is(await dying.take(forever).catch((error: Error) => error.message), 'killed');
   await leaseOf(store, 'client-3', time, false).take(forever);
   assert.equal(store.ended, [['client-1', 'client-2']]);

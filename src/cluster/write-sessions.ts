@@ -1,0 +1,44 @@
+/** The sessions in which one holder of the right to write sends its document writes, so that late ones are refused. */
+import type { Binary } from './bson.js';
+import { MAJORITY_WRITE, RECORD_POOL } from './clients.js';
+import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
+import type { DriverClient } from './driver.js';
+import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
+
+/** The collection of a metadata database in which the numbers of lost writes are stored. */
+const NUMBERS = 'numbers';
+
+/** Sessions for data, and others for the lease's holder's records, which data must not hold up. */
+export interface WriteSessions {
+  readonly data: NumberedSessions;
+  readonly record: NumberedSessions;
+  /** All of them, for whoever must close them after this holder. */
+  readonly ids: readonly Binary[];
+}
+
+/**
+ * New sessions; their numbers are stored in the metadata database `db`, which is on this cluster. Undefined before 6.0,
+ * whose write blocks and collection UUIDs the numbers would need.
+ */
+export function writeSessions({ core }: Cluster, db: string): WriteSessions | undefined {
+  if (!core.knowsBlocks) return undefined;
+  const { data: dataClient, record: recordClient } = core.clients;
+  const data = new NumberedSessions(dataClient, dataClient.maxPoolSize, storeNumber(core, dataClient, db));
+  const record = new NumberedSessions(recordClient, RECORD_POOL, storeNumber(core, recordClient, db));
+  return { data, record, ids: [...data.ids, ...record.ids] };
+}
+
+/** Lets the server refuse whatever an earlier holder has sent in these sessions, whose numbers are stored in `db`. */
+export async function closeWriteSessions({ core }: Cluster, ids: readonly Binary[], db: string): Promise<void> {
+  const { record } = core.clients;
+  await closeSessions(record, ids, storeNumber(core, record, db));
+}
+
+/** One real retryable write: the server stores the number with it, and a majority has both. */
+function storeNumber({ unblocked, commands }: Cluster['core'], client: DriverClient, db: string): StoreNumber {
+  return async (session, id, txnNumber) => {
+    const update = { q: { _id: id }, u: { $set: { number: txnNumber } }, upsert: true };
+    const command = { update: NUMBERS, updates: [update], writeConcern: MAJORITY_WRITE, txnNumber };
+    await unblocked.send(command, (ready) => commands.run(client, db, ready, { session, limitMs: WRITE_LIMIT_MS }));
+  };
+}

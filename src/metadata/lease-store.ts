@@ -1,0 +1,68 @@
+/** Where the lease of a migration is kept: on the destination, beside the migration's record. */
+import type { Doc } from '../cluster/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { Code } from '../cluster/errors.js';
+import type { WriteSessions } from '../cluster/write-sessions.js';
+import type { Logger } from '../lib/logger.js';
+import { endEarlier } from './earlier-holders.js';
+import { mustBeStored } from './fenced-documents.js';
+import type { LeaseStore } from './lease.js';
+import type { EarlierHolder, HolderMarks } from './lease-record.js';
+import { MetadataReader } from './reader.js';
+
+/** What the lease is kept with. */
+export interface LeaseStoreParts {
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  /** The metadata database. */
+  readonly db: string;
+  /** Those that the holder will send its document writes in; undefined where none are numbered. */
+  readonly sessions: WriteSessions | undefined;
+  readonly logger: Logger;
+}
+
+/** The lease's record in the metadata database. Needs no right to write: its changes say by themselves what they may change. */
+export class StoredLease implements LeaseStore {
+  readonly #parts: LeaseStoreParts;
+  readonly #reader: MetadataReader;
+
+  constructor(parts: LeaseStoreParts) {
+    this.#parts = parts;
+    this.#reader = new MetadataReader(parts.destination, parts.db);
+  }
+
+  get marks(): HolderMarks {
+    const { destination, sessions } = this.#parts;
+    return { client: destination.clientTag, sessions: sessions?.ids ?? [], user: destination.facts.user };
+  }
+
+  mayStillChange(): boolean {
+    const { source, destination } = this.#parts;
+    return destination.mayStillChange || source.mayStillChange;
+  }
+
+  hasLost(): boolean {
+    const { sessions } = this.#parts;
+    return this.mayStillChange() || sessions?.data.holdsLost === true || sessions?.record.holdsLost === true;
+  }
+
+  readLease(signal: AbortSignal): Promise<Doc | undefined> {
+    return this.#reader.readLease(signal);
+  }
+
+  async changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
+    const { destination, db } = this.#parts;
+    const command = { update: 'lease', updates: [{ q: filter, u: pipeline, upsert }] };
+    const reply = await destination.writeUnguarded(db, command);
+    const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+    // An upsert that meets the document of another holder.
+    if (error !== undefined && Number(error['code']) === Code.DuplicateKey) return false;
+    mustBeStored(reply);
+    return Number(reply['n']) > 0;
+  }
+
+  endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void> {
+    const { source, destination, db, logger } = this.#parts;
+    return endEarlier({ destination, source, metadataDb: db, logger }, earlier, signal);
+  }
+}
