@@ -5,6 +5,7 @@
 
 /** gRPC status codes by name; numbers from the gRPC specification, so that this file needs no gRPC library. */
 export const GrpcCode = {
+  CANCELLED: 1,
   INVALID_ARGUMENT: 3,
   NOT_FOUND: 5,
   RESOURCE_EXHAUSTED: 8,
@@ -48,6 +49,7 @@ export const ERRORS = {
   NotFound: transport(404, GrpcCode.NOT_FOUND),
   MethodNotAllowed: transport(405, GrpcCode.INVALID_ARGUMENT),
   ForbiddenOrigin: transport(403, GrpcCode.INVALID_ARGUMENT),
+  Cancelled: { grpc: GrpcCode.CANCELLED, http: 499, exit: ExitCode.retryable, retryable: true },
   ServerBusy: { grpc: GrpcCode.RESOURCE_EXHAUSTED, http: 503, exit: ExitCode.retryable, retryable: true },
 
   // A commit or a reversal that is given up; the migration stays usable.

@@ -8,6 +8,7 @@ import { TLSSocket } from 'node:tls';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { linkAbort } from '../lib/signals.js';
 import type { MigrationControl } from '../progress/control.js';
 import { RefusalLog } from './auth.js';
 import { Connections } from './connections.js';
@@ -23,7 +24,7 @@ import { costlyWork, HANDSHAKE_TIMEOUT_MS } from './limits.js';
 import { buildOpenApi } from './openapi.js';
 import { publicError } from './public-error.js';
 import { type RpcRoute, rpcRoutes } from './routes.js';
-import { type Caller, runStream, runUnary } from './run-rpc.js';
+import { type Caller, callerGone, runStream, runUnary } from './run-rpc.js';
 
 /** What the HTTP gateway needs. */
 export interface GatewayOptions {
@@ -250,14 +251,14 @@ function serveRpc(route: RpcRoute, context: Context): Serve {
   const { rpc } = route;
   if (rpc.kind === 'stream') return (exchange) => serveStream(route, rpc.handler, exchange, context);
   return async ({ request, response, query }) => {
+    using link = linkAbort(context.shutdown);
+    response.once('close', () => link.abort(callerGone()));
     try {
       const caller = toCaller(route, request, context);
       const encoded = await readRpcRequest(route, { request, query, held: context.held });
-      const bytes = await runUnary(
-        rpc.handler,
-        { control: context.control, request: encoded, signal: context.shutdown },
-        caller,
-      );
+      const call = { control: context.control, request: encoded, signal: link.signal };
+      const bytes = await runUnary(rpc.handler, call, caller);
+      if (response.destroyed) return;
       if (!context.held.fits(bytes.byteLength)) throw serverBusy();
       const holder = context.held.open();
       response.once('close', () => holder[Symbol.dispose]());

@@ -29,7 +29,7 @@ import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { RPCS } from './handlers/table.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
 import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
-import { type Caller, runStream, runUnary } from './run-rpc.js';
+import { type Caller, callerGone, runStream, runUnary } from './run-rpc.js';
 
 /** What the gRPC server needs. */
 export interface GrpcServerOptions {
@@ -174,21 +174,26 @@ function serveUnary(
   context: ServiceContext,
 ): handleUnaryCall<Buffer, Buffer> {
   return (call, callback) => {
+    const link = linkAbort(context.shutdown);
+    // Said of every call when it has ended, and of one that is broken off or whose deadline passes.
+    call.on('cancelled', () => link.abort(callerGone()));
     const answer = async (): Promise<Uint8Array> => {
       const caller = callerOf(call.metadata, method, context);
       if (call.request.byteLength > LARGE_REQUEST_BYTES) await costlyWork.next();
-      const bytes = await runUnary(handler, toCall(call.request, context.shutdown, context), caller);
+      const bytes = await runUnary(handler, toCall(call.request, link.signal, context), caller);
       if (!context.held.fits(bytes.byteLength)) throw serverBusy();
+      if (link.signal.aborted) return bytes;
       const holder = context.held.open();
       holder.add(bytes.byteLength);
-      // Said of every call when it has ended.
       call.on('cancelled', () => holder[Symbol.dispose]());
       return bytes;
     };
-    answer().then(
-      (bytes) => callback(null, Buffer.from(bytes)),
-      (reason: unknown) => callback(toGrpcStatus(AppError.from(reason))),
-    );
+    answer()
+      .then(
+        (bytes) => callback(null, Buffer.from(bytes)),
+        (reason: unknown) => callback(toGrpcStatus(AppError.from(reason))),
+      )
+      .finally(() => link.dispose());
   };
 }
 

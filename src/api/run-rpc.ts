@@ -18,6 +18,11 @@ export interface Caller {
   readonly headers: Readonly<Record<string, string>>;
 }
 
+/** Why a call's signal aborts when nobody waits for its answer. */
+export function callerGone(): AppError {
+  return new AppError('Cancelled', 'the caller has gone, or its deadline has passed, before the call was carried out');
+}
+
 /** Runs a unary handler in a span. Errors: an AppError that is fit for callers. */
 export async function runUnary(handler: UnaryHandler, call: Call, caller: Caller): Promise<Uint8Array> {
   const { span, within } = openSpan(caller);

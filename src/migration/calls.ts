@@ -1,12 +1,9 @@
 /** Carries out what operators call: start, pause, resume, commit, reverse, check, repair. */
 import type { Cluster } from '../cluster/cluster.js';
-import { clusterError } from '../cluster/errors.js';
 import { Scope } from '../cluster/scope.js';
 import { AppError, type FieldViolation } from '../errors.js';
-import { linkAbort } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
-import type { FailureRecord } from '../metadata/records.js';
 import type { MigrationEvent } from '../metadata/state.js';
 import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
@@ -17,8 +14,10 @@ import { checkReverse } from '../reversal/reversal.js';
 import { completeOptions, resolveStartOptions, type StartOptions } from '../start/options.js';
 import { findingsOf } from '../start/start-findings.js';
 import { refuseOtherOptions } from '../start/starting.js';
+import { CallGate, type CallNeeds, migrationFailed } from './call-gate.js';
 import type { MigrationProcess } from './migration-process.js';
 import { type Move, Moves } from './moves.js';
+import { Pausing } from './pausing.js';
 import type { Session } from './session.js';
 import { Starter } from './starter.js';
 
@@ -27,29 +26,34 @@ interface CallEffects extends Pick<Move, 'begin' | 'undo'> {
   readonly changes?: RecordChanges;
 }
 
-/** How long a call goes on trying while a cluster does not answer. */
-const PATIENCE_MS = 8000;
-/** How long a call that comes too early waits for the process to be ready for it, and how often it looks. */
-const EARLY_MS = 30_000;
-const LOOK_MS = 50;
-
-/** Carries out the operator's calls, one after the other but for `check`. Each is stored before it is answered. */
+/**
+ * Carries out the operator's calls, each of which is stored before it is answered. `caller` aborts when nobody waits for
+ * the answer any more: see CallGate.
+ */
 export class Calls {
   readonly #process: MigrationProcess;
   readonly #turns = new Turns();
   readonly #moves: Moves;
+  readonly #pausing: Pausing;
+  readonly #gate: CallGate;
 
   constructor(process: MigrationProcess) {
     this.#process = process;
     this.#moves = new Moves(process, this.#turns);
+    this.#pausing = new Pausing(this.#moves, process.logger);
+    this.#gate = new CallGate(process, this.#turns, this.#moves);
   }
 
-  async regexViolations(options: StartOptions): Promise<readonly FieldViolation[]> {
+  async regexViolations(options: StartOptions, caller?: AbortSignal): Promise<readonly FieldViolation[]> {
     const source = this.#process.clusters.find((each) => each.name === options.source);
     if (source === undefined) return [];
     const scope = new Scope(source, { ...options, preExistingDestinationData: false });
     try {
-      await this.#carryOut((signal) => scope.validate(signal));
+      await this.#gate.reading(
+        () => true,
+        { caller },
+        (signal) => scope.validate(signal),
+      );
       return [];
     } catch (error) {
       // What else is wrong is told all the same; a start that is right in form asks again.
@@ -58,10 +62,10 @@ export class Calls {
     }
   }
 
-  async start(options: StartOptions): Promise<void> {
+  async start(options: StartOptions, caller?: AbortSignal): Promise<void> {
     // What is wrong with the request itself is told at once.
     resolveStartOptions(options);
-    await this.#exclusive(async (signal) => {
+    await this.#gate.exclusive({ caller }, async (signal) => {
       const { machine } = this.#process;
       const wanted = this.#resolve(options);
       if (machine.state !== 'IDLE') return this.#startAgain(wanted);
@@ -72,25 +76,26 @@ export class Calls {
     });
   }
 
-  pause(): Promise<void> {
-    return this.#exclusive(async (signal) => {
+  async pause(caller?: AbortSignal): Promise<void> {
+    if (this.#pausing.isUnfinished) return this.#pausing.waitAgain();
+    await this.#gate.exclusive(this.#ofDestination(caller), async (signal) => {
       const { machine } = this.#process;
       machine.check('pause');
       const session = this.#session();
-      await session.stop();
-      if (this.#process.failure !== undefined) throw failed(this.#process.failure);
-      const eventsApplied = session.lastRun?.eventsApplied ?? 0;
-      const reopen = async (): Promise<void> => session.open();
-      await this.#move('pause', { changes: { eventsApplied }, begin: () => undefined, undo: reopen }, signal);
+      const waits = (): readonly string[] => this.#process.waits;
+      const store = (inner: AbortSignal): Promise<void> => this.#storePause(session, inner);
+      await this.#pausing.pause({ stop: () => session.stop(), store, waits }, signal);
     });
   }
 
-  resume(): Promise<void> {
-    return this.#exclusive((signal) => this.#move('resume', { begin: () => this.#session().open() }, signal));
+  resume(caller?: AbortSignal): Promise<void> {
+    return this.#gate.exclusive(this.#ofDestination(caller), (signal) =>
+      this.#move('resume', { begin: () => this.#session().open() }, signal),
+    );
   }
 
-  commit(): Promise<void> {
-    return this.#exclusive(async (signal) => {
+  commit(caller?: AbortSignal): Promise<void> {
+    return this.#gate.exclusive(this.#ofDestination(caller), async (signal) => {
       const { machine, reporter, logger } = this.#process;
       machine.check('commit');
       const obstacle = commitObstacle(reporter.sources);
@@ -104,13 +109,37 @@ export class Calls {
     });
   }
 
-  reverse(): Promise<void> {
-    return this.#exclusive(async (signal) => {
+  reverse(caller?: AbortSignal): Promise<void> {
+    return this.#gate.exclusive({ caller }, async (signal) => {
       this.#process.machine.check('reverse');
       const session = this.#session();
       await checkReverse(session.context, signal);
       await this.#move('reverse', { begin: () => session.reverse() }, signal);
     });
+  }
+
+  /** Nothing runs any more. */
+  async #storePause(session: Session, signal: AbortSignal): Promise<void> {
+    if (this.#process.failure !== undefined) throw migrationFailed(this.#process.failure);
+    const eventsApplied = session.lastRun?.eventsApplied ?? 0;
+    const reopen = async (): Promise<void> => session.open();
+    try {
+      // What was lost on its way must not arrive while nobody looks.
+      await session.held.destination.settleWrites(signal);
+    } catch (error) {
+      await reopen();
+      throw error;
+    }
+    await this.#move('pause', { changes: { eventsApplied }, begin: () => undefined, undo: reopen }, signal);
+  }
+
+  /** Of a call that only stores something in the record. */
+  #ofDestination(caller: AbortSignal | undefined): CallNeeds {
+    const clusters = (): Cluster[] => {
+      const { session } = this.#process;
+      return session === undefined ? [] : [session.held.destination];
+    };
+    return { caller, clusters };
   }
 
   /** Moves the migration that is at hand to the state that a call leads to. */
@@ -130,16 +159,19 @@ export class Calls {
     );
   }
 
-  async mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
-    await this.#until(() => this.#isInitialised);
-    return await this.#carryOut(async (signal) => {
-      const { session } = this.#process;
-      return session === undefined ? [] : readMismatches(session.held.store, after, limit, signal);
-    });
+  mismatches(after: string, limit: number, caller?: AbortSignal): Promise<readonly Mismatch[]> {
+    return this.#gate.reading(
+      () => this.#gate.isInitialised,
+      { caller },
+      async (signal) => {
+        const { session } = this.#process;
+        return session === undefined ? [] : readMismatches(session.held.store, after, limit, signal);
+      },
+    );
   }
 
-  repair(ids: readonly string[]): Promise<RepairOutcome> {
-    return this.#exclusive(async (signal) => {
+  repair(ids: readonly string[], caller?: AbortSignal): Promise<RepairOutcome> {
+    return this.#gate.exclusive({ caller }, async (signal) => {
       const { session, machine } = this.#process;
       const run = session?.lastRun;
       if (machine.state !== 'RUNNING' || run === undefined) {
@@ -154,11 +186,12 @@ export class Calls {
   }
 
   /** Changes nothing, so it waits for no other call, and for the clusters alone. */
-  async check(options: StartOptions): Promise<readonly Finding[]> {
+  async check(options: StartOptions, caller?: AbortSignal): Promise<readonly Finding[]> {
     resolveStartOptions(options);
-    await this.#until(() => this.#process.clusters.length === 2);
-    return await this.#carryOut((signal) =>
-      this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
+    return this.#gate.reading(
+      () => this.#process.clusters.length === 2,
+      { caller },
+      (signal) => this.#findings(this.#resolve(options), options.skipDiskSpaceCheck === true, signal),
     );
   }
 
@@ -207,73 +240,9 @@ export class Calls {
     return [find(options.source), find(options.destination)];
   }
 
-  get #isInitialised(): boolean {
-    return this.#process.machine.state !== 'INITIALIZING';
-  }
-
-  /** Scripts start the process and call at once: what is asked of it too early waits a while instead of being refused. */
-  async #until(isReady: () => boolean, called = performance.now()): Promise<void> {
-    const isOver = (): boolean =>
-      isReady() ||
-      this.#process.failure !== undefined ||
-      this.#process.signal.aborted ||
-      performance.now() - called > EARLY_MS;
-    // A process that cannot run at all must not be kept up by who waits for it.
-    while (!isOver()) await new Promise<void>((resolve) => setTimeout(resolve, LOOK_MS).unref());
-  }
-
-  /** One call after the other, also those that come too early. */
-  async #exclusive<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const called = performance.now();
-    // Not in its turn: that may be long in coming.
-    this.#moves.assertSettled();
-    return this.#turns.take(async () => {
-      await this.#until(() => this.#isInitialised, called);
-      this.#refuseTooEarly();
-      return this.#carryOut(call);
-    });
-  }
-
-  #refuseTooEarly(): void {
-    const { machine, failure, signal, initialWaits: waits } = this.#process;
-    if (this.#isInitialised || failure !== undefined || signal.aborted) return;
-    const why = waits.length === 0 ? '' : `: ${waits.join('; ')}`;
-    const text = `the process is still INITIALIZING after ${EARLY_MS / 1000} s${why}. Call again when it is ready`;
-    throw new AppError('InvalidStateTransition', text, { metadata: { state: machine.state } });
-  }
-
-  /**
-   * Rejected while the process cannot serve it. Driver errors become ours. A call is not tried for as long as the
-   * migration's own work: whoever waits for its answer is told after some seconds that a cluster is away.
-   */
-  async #carryOut<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { failure, signal } = this.#process;
-    if (failure !== undefined) throw failed(failure);
-    if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
-    const link = linkAbort(signal);
-    const started = performance.now();
-    const timer = setInterval(() => {
-      const outage = this.#process.clusters.find((each) => each.outage !== undefined)?.outage;
-      if (outage !== undefined && performance.now() - started > PATIENCE_MS)
-        link.abort(new AppError('ClusterUnreachable', outage));
-    }, 500);
-    try {
-      return await call(link.signal);
-    } catch (error) {
-      throw clusterError(error, 'carrying out the call');
-    } finally {
-      clearInterval(timer);
-      link.dispose();
-    }
-  }
-
   #session(): Session {
     const { session, machine } = this.#process;
     if (session === undefined) throw new AppError('Internal', `no migration is at hand in state ${machine.state}`);
     return session;
   }
-}
-
-function failed(failure: FailureRecord): AppError {
-  return new AppError('MigrationFailed', `${failure.error}: ${failure.description}`);
 }

@@ -101,13 +101,13 @@ export class MigrationProcess implements SessionHost, Reported {
     return this.#session?.observed;
   }
 
-  get waits(): readonly string[] {
-    const ofProcess = [this.config.processWarning?.()].filter((text) => text !== undefined);
-    return [...this.initialWaits, ...ofProcess];
+  /** What the process that it runs in has to warn of at the moment. */
+  get processWarning(): string | undefined {
+    return this.config.processWarning?.();
   }
 
   /** What each cluster is being waited for, and what cannot be connected to. */
-  get initialWaits(): readonly string[] {
+  get waits(): readonly string[] {
     const known = [...this.#waitedFor.values(), ...this.clusters.flatMap((each) => each.waitsFor)];
     if (known.length > 0 || this.state !== 'INITIALIZING') return known;
     const missing = ['cluster0', 'cluster1'].filter((name) => this.clusters.every((each) => each.name !== name));

@@ -83,43 +83,43 @@ class LiveMigration implements Migration {
     return this.#process.reporter.onChange(listener);
   }
 
-  regexViolations(options: StartOptions): Promise<readonly FieldViolation[]> {
-    return this.#calls.regexViolations(options);
+  regexViolations(options: StartOptions, caller?: AbortSignal): Promise<readonly FieldViolation[]> {
+    return this.#calls.regexViolations(options, caller);
   }
 
-  start(options: StartOptions): Promise<void> {
-    return this.#calls.start(options);
+  start(options: StartOptions, caller?: AbortSignal): Promise<void> {
+    return this.#calls.start(options, caller);
   }
 
-  pause(): Promise<void> {
-    return this.#calls.pause();
+  pause(caller?: AbortSignal): Promise<void> {
+    return this.#calls.pause(caller);
   }
 
-  resume(): Promise<void> {
-    return this.#calls.resume();
+  resume(caller?: AbortSignal): Promise<void> {
+    return this.#calls.resume(caller);
   }
 
-  commit(): Promise<void> {
-    return this.#calls.commit();
+  commit(caller?: AbortSignal): Promise<void> {
+    return this.#calls.commit(caller);
   }
 
-  reverse(): Promise<void> {
-    return this.#calls.reverse();
+  reverse(caller?: AbortSignal): Promise<void> {
+    return this.#calls.reverse(caller);
   }
 
-  check(options: StartOptions): Promise<readonly Finding[]> {
-    return this.#calls.check(options);
+  check(options: StartOptions, caller?: AbortSignal): Promise<readonly Finding[]> {
+    return this.#calls.check(options, caller);
   }
 
-  mismatches(after: string, limit: number): Promise<readonly Mismatch[]> {
+  mismatches(after: string, limit: number, caller?: AbortSignal): Promise<readonly Mismatch[]> {
     const { config, db, failure, logger } = this.#process;
     return failure === undefined
-      ? this.#calls.mismatches(after, limit)
+      ? this.#calls.mismatches(after, limit, caller)
       : readLeftMismatches(config, db, logger, { after, limit });
   }
 
-  repair(ids: readonly string[]): Promise<RepairOutcome> {
-    return this.#calls.repair(ids);
+  repair(ids: readonly string[], caller?: AbortSignal): Promise<RepairOutcome> {
+    return this.#calls.repair(ids, caller);
   }
 
   async run(signal: AbortSignal): Promise<void> {

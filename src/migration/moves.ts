@@ -49,7 +49,7 @@ export class Moves {
   readonly #host: MoveHost;
   /** The turns of all calls: what is still to be settled comes before the next one. */
   readonly #turns: Turns;
-  #unsettled: string | undefined;
+  readonly #unsettled = new Set<{ readonly text: string }>();
 
   constructor(host: MoveHost, turns: Turns) {
     this.#host = host;
@@ -58,7 +58,8 @@ export class Moves {
 
   /** Errors: OutcomeUnknown while it is not known what became of an earlier call. */
   assertSettled(): void {
-    if (this.#unsettled !== undefined) throw new AppError('OutcomeUnknown', this.#unsettled);
+    const [first] = this.#unsettled;
+    if (first !== undefined) throw new AppError('OutcomeUnknown', first.text);
   }
 
   /** Errors: InvalidStateTransition; OutcomeUnknown; what kept it from being stored, and then it never will be. */
@@ -89,7 +90,8 @@ export class Moves {
    */
   later(text: string, work: (signal: AbortSignal) => Promise<void>): void {
     const { reporter, signal } = this.#host;
-    this.#unsettled = text;
+    const own = { text };
+    this.#unsettled.add(own);
     reporter.unsettled(text);
     void this.#turns.take(async () => {
       try {
@@ -97,8 +99,9 @@ export class Moves {
       } catch (error) {
         if (!signal.aborted) this.#host.die(error);
       } finally {
-        this.#unsettled = undefined;
-        reporter.unsettled(undefined);
+        this.#unsettled.delete(own);
+        const [next] = this.#unsettled;
+        reporter.unsettled(next?.text);
       }
     });
   }

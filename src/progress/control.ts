@@ -117,6 +117,9 @@ export interface RepairOutcome {
 /**
  * What the front doors may do with a migration. Calls reject with an AppError whose name is a row of the error
  * table; a call that resolves has been recorded on the destination.
+ *
+ * `caller` aborts when nobody waits for the answer any more: calls that only read end then, with its reason. Those that
+ * change the migration are not begun any more; once they have begun they go on, since half a start helps nobody.
  */
 export interface MigrationControl {
   /** In memory and cheap: safe to call per message of every progress stream. */
@@ -129,20 +132,24 @@ export interface MigrationControl {
    * What the source has against the regular expressions of a start, so that it can be told with what else is wrong with
    * it; nothing while the source does not answer. Never rejects.
    */
-  regexViolations(options: StartOptions): Promise<readonly FieldViolation[]>;
-  start(options: StartOptions): Promise<void>;
-  pause(): Promise<void>;
-  resume(): Promise<void>;
-  commit(): Promise<void>;
-  reverse(): Promise<void>;
+  regexViolations(options: StartOptions, caller?: AbortSignal): Promise<readonly FieldViolation[]>;
+  start(options: StartOptions, caller?: AbortSignal): Promise<void>;
+  /**
+   * Resolves once nothing reads or writes any more. Errors: OutcomeUnknown when that takes longer than ten seconds; the
+   * pause goes on, and a repeated call waits for it.
+   */
+  pause(caller?: AbortSignal): Promise<void>;
+  resume(caller?: AbortSignal): Promise<void>;
+  commit(caller?: AbortSignal): Promise<void>;
+  reverse(caller?: AbortSignal): Promise<void>;
   /**
    * Mismatches in the order of their ids, from after `after` ('' for the first); also of a failed migration. As many as
    * `limit`, or so many that they exceed MISMATCH_PAGE_BYTES.
    */
-  mismatches(after: string, limit: number): Promise<readonly Mismatch[]>;
+  mismatches(after: string, limit: number, caller?: AbortSignal): Promise<readonly Mismatch[]>;
   /** Copies mismatches again, all of them when `ids` is empty. */
-  repair(ids: readonly string[]): Promise<RepairOutcome>;
-  check(options: StartOptions): Promise<readonly Finding[]>;
+  repair(ids: readonly string[], caller?: AbortSignal): Promise<RepairOutcome>;
+  check(options: StartOptions, caller?: AbortSignal): Promise<readonly Finding[]>;
   /** Whether both clusters were reachable and the lease was held when last looked at; for /readyz and gRPC health. */
   readonly ready: boolean;
   /** Why it is not ready, where that is known and no failure. */

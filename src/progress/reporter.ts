@@ -16,6 +16,8 @@ export interface Reported {
   readonly work: ObservedWork | undefined;
   /** What each cluster is being waited for, and what cannot be connected to. */
   readonly waits: readonly string[];
+  /** What the process has to warn of. */
+  readonly processWarning: string | undefined;
 }
 
 /** Each is logged; so many are shown and kept. */
@@ -48,7 +50,7 @@ export class Reporter {
   }
 
   get sources(): SnapshotSources {
-    const { state, failure, work, waits } = this.#reported;
+    const { state, failure, work, waits, processWarning } = this.#reported;
     return {
       state,
       failure,
@@ -61,6 +63,7 @@ export class Reporter {
         ...this.#more,
         ...texts(this.#heldUp, this.#unsettled, work?.interruption, slowMajority(work), sourceBlock(work?.migration)),
         ...waits,
+        ...texts(processWarning),
       ],
       instanceId: this.#instanceId,
     };

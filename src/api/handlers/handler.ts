@@ -6,8 +6,7 @@ export interface Call {
   readonly control: MigrationControl;
   readonly request: EncodedRequest;
   /**
-   * Aborts when the caller has gone or the server stops. For streams only: a call that changes the migration goes on
-   * when its caller goes away, since half a start helps nobody.
+   * Aborts when the caller has gone, its deadline has passed or the server stops. What that ends: see MigrationControl.
    */
   readonly signal: AbortSignal;
 }

@@ -5,10 +5,10 @@ import { encodeListMismatchesResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';
 
 /** A page of the documents that differ, in the order of their ids. */
-export async function listMismatches({ control, request }: Call): Promise<Uint8Array> {
+export async function listMismatches({ control, request, signal }: Call): Promise<Uint8Array> {
   const { pageSize, after } = readListMismatchesRequest(request);
   // One more than asked for tells whether there is another page.
-  const found = await control.mismatches(after ?? '', pageSize + 1);
+  const found = await control.mismatches(after ?? '', pageSize + 1, signal);
   const [page = []] = inPortions(found, pageSize, MISMATCH_PAGE_BYTES, ({ documentId }) => documentId.length);
   const last = page.at(-1);
   return encodeListMismatchesResponse(

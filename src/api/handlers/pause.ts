@@ -3,8 +3,8 @@ import { EMPTY_RESPONSE } from '../wire/responses.js';
 import type { Call } from './handler.js';
 
 /** Stops reading and writing, keeping all progress. Answers once PAUSED is recorded. */
-export async function pause({ control, request }: Call): Promise<Uint8Array> {
+export async function pause({ control, request, signal }: Call): Promise<Uint8Array> {
   refuseAnyField('mongoferry.v1.PauseRequest', request);
-  await control.pause();
+  await control.pause(signal);
   return EMPTY_RESPONSE;
 }

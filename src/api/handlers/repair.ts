@@ -3,6 +3,6 @@ import { encodeRepairResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';
 
 /** Copies documents that differ again. Answers once they have been compared. */
-export async function repair({ control, request }: Call): Promise<Uint8Array> {
-  return encodeRepairResponse(await control.repair(readRepairRequest(request)));
+export async function repair({ control, request, signal }: Call): Promise<Uint8Array> {
+  return encodeRepairResponse(await control.repair(readRepairRequest(request), signal));
 }

@@ -3,8 +3,8 @@ import { EMPTY_RESPONSE } from '../wire/responses.js';
 import type { Call } from './handler.js';
 
 /** Turns a committed, reversible migration around. Answers once REVERSING is recorded. */
-export async function reverse({ control, request }: Call): Promise<Uint8Array> {
+export async function reverse({ control, request, signal }: Call): Promise<Uint8Array> {
   refuseAnyField('mongoferry.v1.ReverseRequest', request);
-  await control.reverse();
+  await control.reverse(signal);
   return EMPTY_RESPONSE;
 }

@@ -3,7 +3,8 @@ import { EMPTY_RESPONSE } from '../wire/responses.js';
 import type { Call } from './handler.js';
 
 /** Begins a migration. Answers once it is recorded and running. */
-export async function start({ control, request }: Call): Promise<Uint8Array> {
-  await control.start(await readStartRequest(request, (options) => control.regexViolations(options)));
+export async function start({ control, request, signal }: Call): Promise<Uint8Array> {
+  const options = await readStartRequest(request, (given) => control.regexViolations(given, signal));
+  await control.start(options, signal);
   return EMPTY_RESPONSE;
 }
