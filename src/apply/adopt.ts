@@ -11,7 +11,7 @@ import { settled } from '../cluster/settled.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 /** What taking up a collection works with. */
-export interface AdoptContext {
+export interface NewcomerContext {
   readonly source: Cluster;
   readonly destination: Cluster;
   readonly scope: Scope;
@@ -27,8 +27,8 @@ export interface AdoptContext {
  *
  * One that is gone by now is made empty: the events that follow drop it.
  */
-export async function adopt(
-  context: AdoptContext,
+export async function adoptNewcomer(
+  context: NewcomerContext,
   id: string,
   sourceNs: Namespace,
   signal: AbortSignal,

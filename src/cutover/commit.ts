@@ -2,7 +2,7 @@ import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
 import type { Scope } from '../cluster/scope.js';
-import { setBlock } from '../cluster/write-block.js';
+import { unblockWrites } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { MigrationRecord } from '../metadata/records.js';
@@ -102,7 +102,7 @@ export async function commitFromHandover(
   const { destination, store, collections, logger } = context;
   // From here on the data is the applications': nothing of ours may still be on its way to it.
   await destination.settleWrites(signal);
-  if (record.blockedDestination) await setBlock(destination, false, signal);
+  if (record.blockedDestination) await unblockWrites(destination, signal);
   await store.updateMigration({ canWrite: true, blockedDestination: false }, signal);
   await context.onHandover(signal);
   logger.info('The destination accepts writes');

@@ -6,7 +6,7 @@ import type { Logger } from '../lib/logger.js';
 import { Turns } from '../lib/turns.js';
 import type { RecordChanges } from '../metadata/store.js';
 import type { Finding } from '../preflight/finding.js';
-import { CallGate, type CallNeeds, migrationFailed } from './call-gate.js';
+import { CallGate, type CallNeeds, failureError } from './call-gate.js';
 import type { FailureRecord, Mismatch, RepairOutcome } from './control.js';
 import type { StateMachine } from './machine.js';
 import { readMismatches } from './mismatch-list.js';
@@ -155,7 +155,7 @@ export class Calls {
 
   /** Nothing runs any more. */
   async #storePause(session: Session, signal: AbortSignal): Promise<void> {
-    if (this.#context.failure !== undefined) throw migrationFailed(this.#context.failure);
+    if (this.#context.failure !== undefined) throw failureError(this.#context.failure);
     const eventsApplied = session.lastRun?.eventsApplied ?? 0;
     const reopen = async (): Promise<void> => session.open();
     try {

@@ -1,7 +1,7 @@
 import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { CatalogEntry } from '../cluster/catalog.js';
 import { refuseCollated } from '../cluster/document-filter.js';
-import { setBlock } from '../cluster/write-block.js';
+import { blockWrites } from '../cluster/write-block.js';
 import { AppError } from '../errors.js';
 import { initialise } from '../initialise/initialise.js';
 import { checkEmpty, checkPlaces } from '../preflight/places.js';
@@ -12,7 +12,7 @@ import type { RunParts } from './run-parts.js';
 export async function initialisePhase({ context, filter }: RunParts, signal: AbortSignal): Promise<void> {
   const { source, destination, scope, record, collections, logger, blocksDestination } = context;
   const hasStartTime = record.value.startTime !== undefined;
-  if (blocksDestination) await setBlock(destination, true, signal);
+  if (blocksDestination) await blockWrites(destination, signal);
   if (!hasStartTime && !scope.sharesDestination) await mustBeEmpty(context, signal);
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
     probeRawDeltas({ source, destination, db: record.store.db }, signal),

@@ -17,7 +17,7 @@ export const BUILD_INDEXES = [
 ] as const;
 export type BuildIndexes = (typeof BUILD_INDEXES)[number];
 
-export const WRITE_BLOCKING = ['destinationOnly', 'sourceAndDestination', 'none'] as const;
+const WRITE_BLOCKING = ['destinationOnly', 'sourceAndDestination', 'none'] as const;
 export type WriteBlocking = (typeof WRITE_BLOCKING)[number];
 
 /** A field of a shard key; order is the key's. */
@@ -39,7 +39,7 @@ export interface DatabaseRemap {
 }
 
 /** Only documents whose top-level field equals one of the values are migrated. */
-export interface DocumentFilter {
+export interface DocumentFilterOption {
   readonly field: string;
   /** Extended JSON. */
   readonly matchValues: readonly unknown[];
@@ -70,7 +70,7 @@ export interface StartOptions {
   };
   readonly verification?: { readonly enabled?: boolean };
   readonly namespaceRemap: readonly DatabaseRemap[];
-  readonly documentFilter?: DocumentFilter;
+  readonly documentFilter?: DocumentFilterOption;
   readonly skipDiskSpaceCheck?: boolean;
 }
 
@@ -89,7 +89,7 @@ export interface MigrationOptions {
   readonly verification: boolean;
   readonly namespaceRemap: readonly DatabaseRemap[];
   /** null: none. */
-  readonly documentFilter: DocumentFilter | null;
+  readonly documentFilter: DocumentFilterOption | null;
 }
 
 /** Options whose defaults do not depend on the clusters, before `completeOptions` fills in the others. */

@@ -7,7 +7,7 @@ import type { Timestamp } from '../cluster/bson.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
 import { RawWriter } from '../cluster/raw-writes.js';
-import { setBlock } from '../cluster/write-block.js';
+import { blockWrites, unblockWrites } from '../cluster/write-block.js';
 import { holdBack } from '../cutover/hold-back.js';
 import { type CommittedContext, checkReversal, deletesBetween, reversedCollections } from '../cutover/reverse.js';
 import { AppError, type ErrorName, InvariantError } from '../errors.js';
@@ -93,7 +93,7 @@ export async function moveMigration(context: ReversalContext, signal: AbortSigna
   try {
     until = await checkReversal(committed(run), signal);
   } catch (error) {
-    if (wasSet && isGivenUp(error)) await setBlock(place.source, false, signal);
+    if (wasSet && isGivenUp(error)) await unblockWrites(place.source, signal);
     throw error;
   }
   const roles = rolesOf(place.destination, place.source, place.store.db, logger);
@@ -156,7 +156,7 @@ export async function prepareDestination(
   // Again, should the process have ended before it was done.
   await new MetadataStore(source, place.store.db).updateMigration({ moved: true }, signal);
   await run.collections.load(signal);
-  await setBlock(destination, true, signal);
+  await blockWrites(destination, signal);
   await holdBack(destination, run.collections, (spec) => isBuilt(run.buildIndexes, spec), signal);
   await putBack(context, signal);
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>

@@ -16,8 +16,10 @@ import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
 import { ByteBudget } from '../lib/limit.js';
+import { PushBack } from '../lib/push-back.js';
 import { sleep } from '../lib/signals.js';
 import { VerificationStore } from '../metadata/verification-store.js';
+import { queueMeters } from '../metrics-queues.js';
 import { storeForLater } from '../verify/initial-hashing.js';
 import type { Verifier } from '../verify/verifier.js';
 import type { Checkpoints } from './checkpoints.js';
@@ -85,7 +87,7 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
     source,
     destination,
     writer,
-    budget: new ByteBudget(load.copyBytes),
+    budget: new ByteBudget(load.copyBytes, new PushBack({ ...queueMeters('copied documents'), logger: log })),
     logger: log,
   });
   const { copyInNaturalOrder, detectRandomId } = storedOptions(record.value);

@@ -1,5 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
-import { setBlock } from '../cluster/write-block.js';
+import { unblockWrites } from '../cluster/write-block.js';
 import { blockSource } from '../cutover/block-source.js';
 import type { Place } from './place.js';
 import type { RunContext } from './run-context.js';
@@ -29,6 +29,6 @@ export async function blockOf(
 /** Lifts the source's block if it is ours. */
 export async function unblockSource({ source, record }: Place, signal: AbortSignal): Promise<void> {
   if (record.value.blockedSource !== true) return;
-  await setBlock(source, false, signal);
+  await unblockWrites(source, signal);
   await record.update({ blockedSource: undefined }, signal);
 }

@@ -1,6 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Scope } from '../cluster/scope.js';
-import { isBlocked, setBlock } from '../cluster/write-block.js';
+import { blockWrites, isBlocked, unblockWrites } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName } from '../errors.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -89,7 +89,7 @@ async function block(record: StoredRecord, destination: Cluster, signal: AbortSi
   if (await isBlocked(destination, signal)) throw preflightError([blockedAlready(destination)]);
   await record.update({ blockedDestination: true }, signal);
   let isOurs = false;
-  await setBlock(destination, true, signal, () => {
+  await blockWrites(destination, signal, () => {
     isOurs = true;
   });
   if (isOurs) return;
@@ -102,7 +102,7 @@ export async function undoStart({ store, destination }: Roles, signal: AbortSign
   await destination.settleWrites(signal);
   const record = await store.loadMigration(signal);
   if (record !== undefined && record.starting !== true) return;
-  if (record?.blockedDestination === true) await setBlock(destination, false, signal);
+  if (record?.blockedDestination === true) await unblockWrites(destination, signal);
   await store.dropAll(signal);
 }
 
