@@ -18,7 +18,7 @@ const FLOORS = [
   ['metadata'],
   ['cluster'],
   ['lib'],
-  ['errors.ts', 'metrics.ts', 'version.ts'],
+  ['errors.ts', 'metrics.ts', 'metrics-queues.ts', 'version.ts'],
 ];
 /** The only rooms that may use the driver and BSON. */
 const MONGODB = new Set(['cluster', 'metadata']);

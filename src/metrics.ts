@@ -185,6 +185,17 @@ export const metrics = {
     'Index builds by how they ended.',
   ),
 
+  queueWait: counter<OneOf<'queue'>>(
+    'mongoferry_queue_wait',
+    'ms',
+    'Time for which a bounded queue without room has kept waiting what fills it, of all its writers together.',
+  ),
+  queueFull: counter<OneOf<'queue'>>(
+    'mongoferry_queue_full',
+    '{time}',
+    'How often a bounded queue has been without room for five seconds or more.',
+  ),
+
   // The front doors.
   requestDuration: histogram<OneOf<'door' | 'method' | 'code'>>(
     'mongoferry_request_duration',

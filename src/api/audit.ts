@@ -8,7 +8,7 @@ import { decodeToJson } from './json/json-out.js';
 
 /** Larger requests are not decoded for the log; longer texts are cut. */
 const MAX_DECODED_BYTES = 64 * 1024;
-const MAX_TEXT = 4000;
+const MAX_NAME_CHARACTERS = 4000;
 /** Progress is asked for all the time: so often is an answer logged. */
 const PROGRESS_EVERY_MS = 10_000;
 
@@ -90,6 +90,6 @@ function withoutContents(value: JsonValue): JsonValue {
 /** Always JSON, as readers expect. */
 function bounded(value: JsonValue): string {
   const text = JSON.stringify(value);
-  if (text.length <= MAX_TEXT) return text;
-  return JSON.stringify({ tooLong: `${text.length} characters`, beginning: text.slice(0, MAX_TEXT / 4) });
+  if (text.length <= MAX_NAME_CHARACTERS) return text;
+  return JSON.stringify({ tooLong: `${text.length} characters`, beginning: text.slice(0, MAX_NAME_CHARACTERS / 4) });
 }

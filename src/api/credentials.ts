@@ -25,7 +25,7 @@ export interface DoorKeys {
 }
 
 /** What a call brings to be let in. */
-export interface Caller {
+export interface DoorCaller {
   /** The `authorization` header. */
   readonly authorization: string | undefined;
   /** Whether its connection has a client certificate that the authorities vouch for. */
@@ -83,13 +83,13 @@ export class DoorCredentials {
   }
 
   /** Whether a call may come in. Takes the same time for every wrong token. */
-  admits({ authorization, hasCertificate }: Caller): boolean {
+  admits({ authorization, hasCertificate }: DoorCaller): boolean {
     const isKnown = hasToken(this.#keys.authToken, authorization);
     return isKnown && (hasCertificate || !this.requiresClientCertificate);
   }
 
   /** Lets a call in. Errors: Unauthenticated, which says what is needed and never what was wrong. */
-  admit(caller: Caller): void {
+  admit(caller: DoorCaller): void {
     if (!this.admits(caller)) throw unauthenticated(this.requiresToken, this.requiresClientCertificate);
   }
 

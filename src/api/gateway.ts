@@ -12,7 +12,7 @@ import { linkAbort } from '../lib/signals.js';
 import type { MigrationControl } from '../progress/control.js';
 import { RefusalLog } from './auth.js';
 import { Connections } from './connections.js';
-import { type Caller as DoorCaller, type DoorCredentials, openToAll } from './credentials.js';
+import { type DoorCaller, type DoorCredentials, openToAll } from './credentials.js';
 import { sendEvents } from './event-stream.js';
 import type { StreamHandler } from './handlers/handler.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
@@ -24,7 +24,7 @@ import { costlyWork, HANDSHAKE_TIMEOUT_MS } from './limits.js';
 import { buildOpenApi } from './openapi.js';
 import { publicError } from './public-error.js';
 import { type RpcRoute, rpcRoutes } from './routes.js';
-import { type Caller, callerGone, runStream, runUnary } from './run-rpc.js';
+import { callerGone, type RpcCaller, runStream, runUnary } from './run-rpc.js';
 
 /** What the HTTP gateway needs. */
 export interface GatewayOptions {
@@ -285,7 +285,7 @@ async function serveStream(
   await sendEvents({ request, response, shutdown: context.shutdown, open, held: context.held });
 }
 
-function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Context): Caller {
+function toCaller({ method }: RpcRoute, request: IncomingMessage, { logger }: Context): RpcCaller {
   const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, String(value)]));
   return { door: 'http', method, logger, headers };
 }

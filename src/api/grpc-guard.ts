@@ -9,7 +9,7 @@ import type { Connections } from './connections.js';
 import type { HeldBytes } from './held-bytes.js';
 
 /** Calls under way at one time, streams included. */
-export const MAX_CALLS = 1000;
+const MAX_CALLS = 1000;
 /** How long a request may take to arrive, in milliseconds. */
 const RECEIVE_MS = 60_000;
 

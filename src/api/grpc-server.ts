@@ -29,7 +29,7 @@ import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
 import { RPCS } from './handlers/table.js';
 import { HeldBytes, serverBusy } from './held-bytes.js';
 import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
-import { type Caller, callerGone, runStream, runUnary } from './run-rpc.js';
+import { callerGone, type RpcCaller, runStream, runUnary } from './run-rpc.js';
 
 /** What the gRPC server needs. */
 export interface GrpcServerOptions {
@@ -244,7 +244,7 @@ function toCall(bytes: Uint8Array, signal: AbortSignal, { control }: ServiceCont
   return { control, signal, request: { bytes } };
 }
 
-function callerOf(metadata: Metadata, method: DescMethod, { logger }: ServiceContext): Caller {
+function callerOf(metadata: Metadata, method: DescMethod, { logger }: ServiceContext): RpcCaller {
   const headers = Object.fromEntries(
     Object.entries(metadata.getMap()).map(([name, value]) => [name, value.toString()]),
   );

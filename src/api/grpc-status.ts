@@ -4,7 +4,7 @@ import { Status } from '../../gen/google/rpc/status.js';
 import type { AppError, FieldViolation } from '../errors.js';
 
 /** ErrorInfo's domain of every error name of ours. */
-export const ERROR_DOMAIN = 'mongoferry';
+const ERROR_DOMAIN = 'mongoferry';
 
 /**
  * gRPC's C core, which Python's client is made of, may refuse trailers of more than 8 KiB with an error of its own, and

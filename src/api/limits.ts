@@ -22,7 +22,7 @@ export const costlyWork = new LoopTurns();
 export const MAX_REGEXES = 100;
 
 /** Characters of a name or another text of a request, where nothing else is said. */
-export const MAX_TEXT = 1024;
+export const MAX_NAME_CHARACTERS = 1024;
 
 /** Bytes of a pattern; servers take no longer ones. */
 export const MAX_PATTERN_BYTES = 32_764;

@@ -10,7 +10,7 @@ import { publicError } from './public-error.js';
 const tracer = trace.getTracer('mongoferry');
 
 /** Who calls, and where the call is noted. */
-export interface Caller {
+export interface RpcCaller {
   readonly door: 'grpc' | 'http';
   readonly method: DescMethod;
   readonly logger: Logger;
@@ -24,7 +24,7 @@ export function callerGone(): AppError {
 }
 
 /** Runs a unary handler in a span. Errors: an AppError that is fit for callers. */
-export async function runUnary(handler: UnaryHandler, call: Call, caller: Caller): Promise<Uint8Array> {
+export async function runUnary(handler: UnaryHandler, call: Call, caller: RpcCaller): Promise<Uint8Array> {
   const { span, within } = openSpan(caller);
   const started = performance.now();
   const audit = auditCall({ ...caller, control: call.control, bytes: call.request.bytes });
@@ -46,7 +46,7 @@ export async function runUnary(handler: UnaryHandler, call: Call, caller: Caller
 }
 
 /** Runs a stream handler in a span that lasts as long. Ends without an error when the caller has gone away. */
-export async function* runStream(handler: StreamHandler, call: Call, caller: Caller): ReturnType<StreamHandler> {
+export async function* runStream(handler: StreamHandler, call: Call, caller: RpcCaller): ReturnType<StreamHandler> {
   const { span } = openSpan(caller);
   try {
     yield* handler(call);
@@ -58,7 +58,7 @@ export async function* runStream(handler: StreamHandler, call: Call, caller: Cal
   }
 }
 
-function openSpan({ method, door, headers }: Caller): { span: Span; within: ReturnType<typeof trace.setSpan> } {
+function openSpan({ method, door, headers }: RpcCaller): { span: Span; within: ReturnType<typeof trace.setSpan> } {
   const parent = propagation.extract(ROOT_CONTEXT, headers);
   const service = method.parent.typeName;
   const attributes = {
@@ -71,7 +71,7 @@ function openSpan({ method, door, headers }: Caller): { span: Span; within: Retu
   return { span, within: trace.setSpan(parent, span) };
 }
 
-function fail(span: Span, reason: unknown, { method, door, logger }: Caller): AppError {
+function fail(span: Span, reason: unknown, { method, door, logger }: RpcCaller): AppError {
   const error = publicError(reason, logger, { method: method.name, door });
   span.setAttribute('error.type', error.code);
   span.setStatus({ code: SpanStatusCode.ERROR, message: error.message });

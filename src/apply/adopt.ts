@@ -12,7 +12,7 @@ import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 /** What taking up a collection works with. */
-export interface AdoptContext {
+export interface NewcomerContext {
   readonly source: Cluster;
   readonly destination: WritableCluster;
   readonly scope: Scope;
@@ -28,8 +28,8 @@ export interface AdoptContext {
  *
  * One that is gone by now is made empty: the events that follow drop it.
  */
-export async function adopt(
-  context: AdoptContext,
+export async function adoptNewcomer(
+  context: NewcomerContext,
   id: string,
   sourceNs: Namespace,
   signal: AbortSignal,

@@ -1,5 +1,6 @@
 import { EventEmitter, once } from 'node:events';
 import { InvariantError } from '../errors.js';
+import type { PushBack } from '../lib/push-back.js';
 
 /** Marks one entry applied; returns the new safe position if it moved. Call once. */
 export type Settle<P> = () => P | undefined;
@@ -18,10 +19,12 @@ export class ApplyWindow<P> {
   readonly #limitBytes: number;
   readonly #order: { readonly position: P; readonly bytes: number; applied: boolean }[] = [];
   readonly #room = new EventEmitter();
+  readonly #pushBack: PushBack | undefined;
   #heldBytes = 0;
 
-  constructor(options: { readonly limitBytes: number }) {
+  constructor(options: { readonly limitBytes: number; readonly pushBack?: PushBack }) {
     this.#limitBytes = options.limitBytes;
+    this.#pushBack = options.pushBack;
   }
 
   /** Bytes admitted whose position is not safe yet. */
@@ -33,7 +36,8 @@ export class ApplyWindow<P> {
   async admit(position: P, bytes: number, signal: AbortSignal): Promise<Settle<P>> {
     signal.throwIfAborted();
     while (this.#heldBytes > 0 && this.#heldBytes + bytes > this.#limitBytes) {
-      await once(this.#room, 'room', { signal });
+      const room = once(this.#room, 'room', { signal });
+      await (this.#pushBack?.during(room) ?? room);
     }
     const entry = { position, bytes, applied: false };
     this.#order.push(entry);

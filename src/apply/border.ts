@@ -5,6 +5,7 @@ import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap } from '../metadata/collections.js';
+import type { Attempt } from './ddl-context.js';
 
 /**
  * What DDL may not do where names meet a border: of the filter, of two databases that are one on the destination, or of
@@ -23,7 +24,7 @@ interface BorderContext {
 export async function mustBeFree(
   context: BorderContext,
   sourceNs: Namespace,
-  isReplay: boolean,
+  { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
   mustNotClash(context, sourceNs);

@@ -7,7 +7,7 @@ import { isConvertToCappedTemporary } from '../cluster/namespace.js';
 import { InvariantError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';
-import type { DdlContext } from './ddl-context.js';
+import type { Attempt, DdlContext } from './ddl-context.js';
 import { type CollectionEvent, descriptionOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
@@ -16,7 +16,7 @@ import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
 export async function addCollection(
   context: DdlContext,
   event: CollectionEvent,
-  isReplay: boolean,
+  { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
   const { destination, collections, scope } = context;
@@ -25,7 +25,7 @@ export async function addCollection(
   const known = collections.get(event.collection);
   if (known?.destinationUuid !== undefined) return fillCapped(context, known, signal);
   await removeLostView(context, sourceNs, signal);
-  await mustBeFree(context, sourceNs, isReplay, signal);
+  await mustBeFree(context, sourceNs, { isReplay }, signal);
   const options = carriedOptions(descriptionOf(event));
   refuseCollated(context.filter, ns, options);
   const { sharesDestination } = scope;

@@ -16,6 +16,12 @@ export interface IndexQueue {
   changed(id: string): void;
 }
 
+/** Which try of a DDL event it is. */
+export interface Attempt {
+  /** An earlier run has begun it: any part of it may have been carried out. */
+  readonly isReplay: boolean;
+}
+
 /** What DDL works with. */
 export interface DdlContext {
   readonly source: Cluster;

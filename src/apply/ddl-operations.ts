@@ -1,7 +1,7 @@
 import { dropEmptyDatabase } from '../cluster/empty-database.js';
 import { AppError } from '../errors.js';
 import { addCollection, changeIndexes, modifyCollection, removeCollection } from './ddl-collections.js';
-import type { DdlContext } from './ddl-context.js';
+import type { Attempt, DdlContext } from './ddl-context.js';
 import { isOfCollection, sameDatabase } from './ddl-event.js';
 import { followRename } from './ddl-renames.js';
 import { addView, modifyView, removeView } from './ddl-views.js';
@@ -24,18 +24,18 @@ const SHARDING_EVENTS = new Set([
 export async function carryOut(
   context: DdlContext,
   event: ChangeEvent,
-  isReplay: boolean,
+  { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
   switch (event.operation) {
     case 'create':
       return isOfCollection(event)
-        ? addCollection(context, event, isReplay, signal)
-        : addView(context, event, isReplay, signal);
+        ? addCollection(context, event, { isReplay }, signal)
+        : addView(context, event, { isReplay }, signal);
     case 'drop':
       return drop(context, event, signal);
     case 'rename':
-      return followRename(context, event, isReplay, signal);
+      return followRename(context, event, { isReplay }, signal);
     case 'dropDatabase':
       return dropDatabase(context, event, signal);
     case 'modify':

@@ -1,10 +1,10 @@
 import { renameCollection } from '../cluster/destination-catalog.js';
 import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../cluster/namespace.js';
 import { InvariantError } from '../errors.js';
-import { adopt } from './adopt.js';
+import { adoptNewcomer } from './adopt.js';
 import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.js';
 import { removeCollection } from './ddl-collections.js';
-import type { DdlContext } from './ddl-context.js';
+import type { Attempt, DdlContext } from './ddl-context.js';
 import { dropTargetOf, targetOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
@@ -13,7 +13,7 @@ import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
 export async function followRename(
   context: DdlContext,
   event: ChangeEvent,
-  isReplay: boolean,
+  { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
   const { collections, destination, indexes, scope } = context;
@@ -21,7 +21,7 @@ export async function followRename(
   const sourceNs = targetOf(event);
   const to = scope.target(sourceNs);
   if (!(await scope.follows(from, signal)) || !(await scope.follows(sourceNs, signal)))
-    return renameAcrossFilter(context, event, isReplay, signal);
+    return renameAcrossFilter(context, event, { isReplay }, signal);
   const collection = event.collection === undefined ? undefined : collections.get(event.collection);
   if (collection === undefined) throw new InvariantError(`a rename of the unknown collection ${nsText(from)}`);
   if (collection.destinationUuid === undefined)
@@ -53,7 +53,7 @@ export async function followRename(
 async function renameAcrossFilter(
   context: DdlContext,
   event: ChangeEvent,
-  isReplay: boolean,
+  { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
   const { collections, scope } = context;
@@ -66,6 +66,6 @@ async function renameAcrossFilter(
   const target = targetId === undefined ? undefined : collections.get(targetId);
   if (target !== undefined && !target.dropped) await removeCollection(context, event, target, signal);
   await removeLostView(context, to, signal);
-  if (collections.get(event.collection) === undefined) await mustBeFree(context, to, isReplay, signal);
-  await adopt(context, event.collection, to, signal);
+  if (collections.get(event.collection) === undefined) await mustBeFree(context, to, { isReplay }, signal);
+  await adoptNewcomer(context, event.collection, to, signal);
 }

@@ -4,7 +4,7 @@ import { type Namespace, nsText } from '../cluster/namespace.js';
 import { AppError } from '../errors.js';
 import type { MigratedView } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';
-import type { DdlContext } from './ddl-context.js';
+import type { Attempt, DdlContext } from './ddl-context.js';
 import { descriptionOf, isTimeSeries } from './ddl-event.js';
 import { type ChangeEvent, namespaceOf } from './event.js';
 
@@ -12,7 +12,7 @@ import { type ChangeEvent, namespaceOf } from './event.js';
 export async function addView(
   context: DdlContext,
   event: ChangeEvent,
-  isReplay: boolean,
+  { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
   const { collections, destination, scope } = context;
@@ -30,7 +30,7 @@ export async function addView(
     return context.onWarning(text);
   }
   await removeLostView(context, sourceNs, signal);
-  await mustBeFree(context, sourceNs, isReplay, signal);
+  await mustBeFree(context, sourceNs, { isReplay }, signal);
   await collections.putView({ ns, sourceNs, options }, signal);
   await sendCreate(destination, { ns, options, sharesDestination: scope.sharesDestination }, signal);
 }

@@ -32,7 +32,7 @@ export class DdlApplier {
     const { intent } = this.#record;
     if (intent?.event === undefined) return;
     this.#context.logger.info('Completing the DDL event that an earlier run had begun');
-    await carryOut(this.#context, parseEvent(intent.event), true, signal);
+    await carryOut(this.#context, parseEvent(intent.event), { isReplay: true }, signal);
     await this.#store({ done: intent.token, intent: undefined }, signal);
   }
 
@@ -75,7 +75,9 @@ export class DdlApplier {
     const isReplay = intent?.token === token;
     const stored = event.raw.length <= MAX_STORED_EVENT_BYTES ? event.raw : undefined;
     if (!isReplay) await this.#store({ done, intent: { token, event: stored } }, signal);
-    await traced('apply DDL', { operation: event.operation }, () => carryOut(this.#context, event, isReplay, signal));
+    await traced('apply DDL', { operation: event.operation }, () =>
+      carryOut(this.#context, event, { isReplay }, signal),
+    );
     await this.#store({ done: token, intent: undefined }, signal);
     this.#context.logger.debug(`Applied ${event.operation} of ${event.db}.${event.coll}`);
     return true;

@@ -138,7 +138,7 @@ export class LocalLaneApplier implements LaneApplier {
     signal: AbortSignal,
   ): Promise<readonly Operation[]> {
     try {
-      const refused = await this.#writer.send(target, 'update', operations.map(updateOf), false, signal);
+      const refused = await this.#writer.send(target, { kind: 'update', statements: operations.map(updateOf) }, signal);
       return refused.map((error) => operations[error.index] as Operation);
     } catch (error) {
       const code = codeOf(error);
@@ -149,13 +149,8 @@ export class LocalLaneApplier implements LaneApplier {
 
   async #delete(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (operations.length === 0) return;
-    const [error] = await this.#writer.send(
-      target,
-      'delete',
-      operations.map((each) => deleteStatement(each.id)),
-      false,
-      signal,
-    );
+    const statements = operations.map((each) => deleteStatement(each.id));
+    const [error] = await this.#writer.send(target, { kind: 'delete', statements }, signal);
     if (error !== undefined) throw refusedError(target, error);
   }
 

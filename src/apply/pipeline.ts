@@ -1,4 +1,5 @@
 /** Follows the source: reads its change stream and applies it to the destination. */
+
 import type { Timestamp } from '../cluster/bson.js';
 import { type ChangeBatch, readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -7,9 +8,11 @@ import { catalogChanged } from '../cluster/old-source.js';
 import { type StreamStart, tokenTime } from '../cluster/position.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import { PushBack } from '../lib/push-back.js';
 import { linkAbort } from '../lib/signals.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
+import { queueMeters } from '../metrics-queues.js';
 import { ApplyWindow } from './apply-window.js';
 import type { CommitFence } from './commit-fence.js';
 import { DdlApplier } from './ddl.js';
@@ -94,7 +97,10 @@ export class ApplyPipeline {
 
   constructor(context: ApplyContext, fence: CommitFence) {
     this.#context = context;
-    this.#window = new ApplyWindow({ limitBytes: context.windowBytes });
+    this.#window = new ApplyWindow({
+      limitBytes: context.windowBytes,
+      pushBack: new PushBack({ ...queueMeters('change events'), logger: context.logger }),
+    });
     this.#rawDeltas = context.rawDeltas;
     this.#fence = fence;
   }

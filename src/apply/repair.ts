@@ -41,7 +41,7 @@ export async function repairDocuments(
   const at = { ns: collection.sourceNs, uuid, filter };
   await source.attempt(`reading ${nsText(collection.sourceNs)} again`, signal, async () => {
     // Deleted first: a document under an _id that is only equal must not stay.
-    const [refused] = await writer.send(target, 'delete', ids.map(deleteStatement), false, signal);
+    const [refused] = await writer.send(target, { kind: 'delete', statements: ids.map(deleteStatement) }, signal);
     if (refused !== undefined) throw refusedError(target, refused);
     for await (const documents of readByIds(source, at, ids, signal)) {
       if (documents === 'gone') return;

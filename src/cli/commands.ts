@@ -4,14 +4,14 @@ import { CliExit } from './exit-codes.js';
 import { findingsTable } from './findings-table.js';
 import type { Io } from './io.js';
 import { mismatchLine, toJsonLine } from './json-line.js';
-import { readStartRequest } from './start-request.js';
+import { startRequestOf } from './start-request.js';
 import { type WaitedStates, waitForState, waitUntilReady } from './watch.js';
 
 type Values = Readonly<Record<string, unknown>>;
 
 /** `check`: prints the findings; exit code 1 when one of them would stop the start. */
 export async function runCheck(options: ClientOptions, values: Values, io: Io): Promise<number> {
-  const request = await readStartRequest(values, io);
+  const request = await startRequestOf(values, io);
   const response = await withConnection(options, (connection) =>
     connection.unary<CheckResponse>((client, done) => client.check({ options: request }, done)),
   );
@@ -21,7 +21,7 @@ export async function runCheck(options: ClientOptions, values: Values, io: Io): 
 
 /** `start`: begins the migration. */
 export async function runStart(options: ClientOptions, values: Values, io: Io): Promise<number> {
-  const request = await readStartRequest(values, io);
+  const request = await startRequestOf(values, io);
   const exitCode = await act(options, io, 'started', (client, done) => client.start(request, done));
   // For people; a script knows what it does next.
   if (options.output === 'text' && io.terminalColumns !== undefined) io.out(NEXT);

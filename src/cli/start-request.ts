@@ -12,7 +12,7 @@ import { START_FLAGS, type StartFlag } from './start-flags.js';
  * are cluster0 to cluster1. Errors: InvalidRequest with everything that is wrong in form; the rest is the server's to
  * judge.
  */
-export async function readStartRequest(values: Readonly<Record<string, unknown>>, io: Io): Promise<StartRequest> {
+export async function startRequestOf(values: Readonly<Record<string, unknown>>, io: Io): Promise<StartRequest> {
   const violations: FieldViolation[] = [];
   const body = withOwnNames(await readFileBody(values['file'], io, violations));
   for (const flag of START_FLAGS) {

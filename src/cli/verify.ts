@@ -8,7 +8,7 @@ import { type ResolvedOptions, resolveStartOptions } from '../start/options.js';
 import { CliExit } from './exit-codes.js';
 import type { Io } from './io.js';
 import { START_FLAGS } from './start-flags.js';
-import { readStartRequest } from './start-request.js';
+import { startRequestOf } from './start-request.js';
 
 /**
  * `verify`: compares two clusters without a migration, e.g. after another tool's; the options of `start` tell which part
@@ -77,7 +77,7 @@ function split(values: Readonly<Record<string, unknown>>): [Record<string, unkno
 /** What the destination is to hold. Errors: InvalidRequest. */
 async function readWanted(values: Readonly<Record<string, unknown>>, io: Io): Promise<ResolvedOptions> {
   const violations = new Violations();
-  const options = readStartOptions(await readStartRequest(values, io), '', violations);
+  const options = readStartOptions(await startRequestOf(values, io), '', violations);
   violations.throwIfAny();
   return resolveStartOptions(options);
 }

@@ -24,7 +24,7 @@ export async function runProgress(
 ): Promise<number> {
   if (values['watch'] !== true) return await withConnection(options, (connection) => showOnce(connection, options, io));
   const show = painter(options, io);
-  for await (const snapshot of snapshots(options, false, io)) show(snapshot);
+  for await (const snapshot of snapshots(options, { follow: false }, io)) show(snapshot);
   return CliExit.ok;
 }
 
@@ -56,7 +56,7 @@ export interface WaitedStates {
  */
 export async function waitForState({ goal, givenUp }: WaitedStates, options: ClientOptions, io: Io): Promise<number> {
   const show = painter(options, io);
-  for await (const snapshot of snapshots(options, true, io)) {
+  for await (const snapshot of snapshots(options, { follow: true }, io)) {
     show(snapshot);
     if (snapshot.state === goal) return CliExit.ok;
     const reason = snapshot.warnings.find((text) => text.includes(GIVEN_UP));
@@ -72,7 +72,7 @@ export async function waitForState({ goal, givenUp }: WaitedStates, options: Cli
 /** Shows the progress until a commit is permitted; fails in a state from which it never will be. */
 export async function waitUntilReady(options: ClientOptions, io: Io): Promise<number> {
   const show = painter(options, io);
-  for await (const snapshot of snapshots(options, true, io)) {
+  for await (const snapshot of snapshots(options, { follow: true }, io)) {
     show(snapshot);
     if (snapshot.canCommit) return CliExit.ok;
     if (!BEFORE_COMMIT.has(snapshot.state)) {
@@ -84,6 +84,12 @@ export async function waitUntilReady(options: ClientOptions, io: Io): Promise<nu
   return CliExit.failed;
 }
 
+/** How a stream is watched. */
+interface Watching {
+  /** Also after COMMITTED. */
+  readonly follow: boolean;
+}
+
 const BEFORE_COMMIT = new Set(['INITIALIZING', 'RUNNING', 'PAUSED']);
 
 /**
@@ -91,14 +97,14 @@ const BEFORE_COMMIT = new Set(['INITIALIZING', 'RUNNING', 'PAUSED']);
  * it. Errors: CallError at once when there was no answer yet, when there is none for five minutes, and when a server that
  * is there breaks off again and again.
  */
-async function* snapshots(options: ClientOptions, follow: boolean, io: Io): AsyncGenerator<ProgressSnapshot> {
+async function* snapshots(options: ClientOptions, how: Watching, io: Io): AsyncGenerator<ProgressSnapshot> {
   let lastMs: number | undefined;
   let breaks = 0;
   for (;;) {
     const beganMs = performance.now();
     let isAnswered = false;
     try {
-      yield* withEach(options, follow, () => {
+      yield* withEach(options, how, () => {
         lastMs = performance.now();
         isAnswered = true;
       });
@@ -122,7 +128,7 @@ const MAX_BREAKS = 3;
 
 async function* withEach(
   options: ClientOptions,
-  follow: boolean,
+  { follow }: Watching,
   onSnapshot: () => void,
 ): AsyncGenerator<ProgressSnapshot> {
   const connection = new SyncConnection(options);

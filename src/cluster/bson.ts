@@ -107,7 +107,7 @@ function decodeField(field: Field): unknown {
 }
 
 /** `{v: <value>}` as raw BSON. */
-export function wrapValue(type: number, value: Uint8Array): Buffer {
+function wrapValue(type: number, value: Uint8Array): Buffer {
   const length = 4 + 3 + value.length + 1;
   const buffer = Buffer.allocUnsafe(length);
   buffer.writeInt32LE(length, 0);

@@ -1,8 +1,12 @@
+import { mapLimit } from '../lib/limit.js';
 import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
 import { settled } from './settled.js';
+
+/** Databases whose collections are listed at one time. */
+const PARALLEL = 8;
 
 /** A collection, view or time-series collection as the catalog has it. */
 export interface CatalogEntry {
@@ -35,6 +39,15 @@ export async function listCollections(cluster: Cluster, db: string, signal: Abor
     signal,
   );
   return documents.map((raw) => toEntry(db, decodeOrdered(raw))).filter((entry) => !isIgnoredCollection(entry.ns.coll));
+}
+
+/** Those of several databases. */
+export async function listCollectionsOf(
+  cluster: Cluster,
+  databases: readonly string[],
+  signal: AbortSignal,
+): Promise<CatalogEntry[]> {
+  return (await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal)).flat();
 }
 
 /** The names of all that a database has, the server's own collections among them. */

@@ -45,6 +45,14 @@ export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
   if (batch.length > 0) yield batch;
 }
 
+/** Statements of one kind, as raw BSON. */
+export interface Statements {
+  readonly kind: 'insert' | 'update' | 'delete';
+  readonly statements: readonly Buffer[];
+  /** One after the other, and none after one that is refused. Default: in any order, all of them. */
+  readonly ordered?: boolean;
+}
+
 /** Writes whole documents to the destination, retried while errors are transient. All methods are idempotent by `_id`. */
 export class DocumentWriter {
   readonly #cluster: WritableCluster;
@@ -64,9 +72,7 @@ export class DocumentWriter {
    */
   async send(
     target: WriteTarget,
-    kind: 'insert' | 'update' | 'delete',
-    statements: readonly Buffer[],
-    ordered: boolean,
+    { kind, statements, ordered = false }: Statements,
     signal: AbortSignal,
   ): Promise<WriteError[]> {
     const refused: WriteError[] = [];
@@ -101,7 +107,7 @@ export class DocumentWriter {
     for (const doc of documents) (holdsEmptyTimestamp(doc) ? special : plain).push(doc);
     const refusals: Refusal[] = [];
     if (plain.length > 0) {
-      const outcome = sortRefused(plain, await this.send(target, 'insert', plain, false, signal));
+      const outcome = sortRefused(plain, await this.send(target, { kind: 'insert', statements: plain }, signal));
       refusals.push(...outcome.refusals);
       if (outcome.duplicates.length > 0) refusals.push(...(await this.#replace(target, outcome.duplicates, signal)));
     }
@@ -143,7 +149,7 @@ export class DocumentWriter {
     let rest = documents;
     let withoutIndexes = false;
     for (let tries = 1; ; tries++) {
-      const [error] = await this.send(target, 'insert', rest, true, signal);
+      const [error] = await this.send(target, { kind: 'insert', statements: rest, ordered: true }, signal);
       if (error === undefined) return;
       if (error.index > 0) tries = 1;
       if (tries > MAX_REPLACE_TRIES) throw refusedError(target, error);
@@ -165,7 +171,7 @@ export class DocumentWriter {
     let rest = documents;
     for (let withoutIndexes = false; ; withoutIndexes = true) {
       const statements = rest.map((doc) => literalReplaceStatement(keyOf(doc), doc));
-      const [error] = await this.send(target, 'update', statements, true, signal);
+      const [error] = await this.send(target, { kind: 'update', statements, ordered: true }, signal);
       if (error === undefined) return;
       if (withoutIndexes) throw refusedError(target, error);
       await this.#makeWay(target, [{ error }], signal);
@@ -192,7 +198,7 @@ export class DocumentWriter {
       rest = (await findStored(this.#cluster, target, { documents: rest, isRun: false }, signal)).others;
       if (rest.length === 0) return refusals;
       await this.#delete(target, rest, signal);
-      const refused = await this.send(target, 'insert', rest, false, signal);
+      const refused = await this.send(target, { kind: 'insert', statements: rest }, signal);
       if (refused[0] !== undefined && tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
       const outcome = sortRefused(rest, refused);
       refusals.push(...outcome.refusals);
@@ -203,18 +209,13 @@ export class DocumentWriter {
   async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     await this.#delete(target, documents, signal);
     const statements = documents.map((doc) => literalReplaceStatement(keyOf(doc), doc));
-    const refused = await this.send(target, 'update', statements, false, signal);
+    const refused = await this.send(target, { kind: 'update', statements }, signal);
     return refused.map((error) => ({ document: documents[error.index] as Buffer, error }));
   }
 
   async #delete(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const refused = await this.send(
-      target,
-      'delete',
-      documents.map((doc) => deleteStatement(keyOf(doc))),
-      false,
-      signal,
-    );
+    const statements = documents.map((doc) => deleteStatement(keyOf(doc)));
+    const refused = await this.send(target, { kind: 'delete', statements }, signal);
     if (refused[0] !== undefined) throw refusedError(target, refused[0]);
   }
 }

@@ -20,30 +20,49 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
 }
 
 /**
- * Blocks or unblocks users' writes. Never sent when it is so already: the server aborts running index builds even when
- * the mode does not change. `onSending` is called before the command is: without that call the mode was somebody else's
+ * Blocks users' writes. Not sent when they are blocked already: the server aborts running index builds even when the mode
+ * does not change. `onSending` is called before the command is sent: without that call the mode was somebody else's
  * doing. Source: MongoDB manual, setUserWriteBlockMode; docs/07-cutover.md.
  */
-export async function setBlock(
+export async function blockWrites(
   cluster: WritableCluster,
-  block: boolean,
   signal: AbortSignal,
   onSending: () => void = () => undefined,
 ): Promise<void> {
+  await setMode(cluster, { global: true, what: 'blocking writes', onSending }, signal);
+}
+
+/** Lets users write again, if they are blocked. */
+export async function unblockWrites(cluster: WritableCluster, signal: AbortSignal): Promise<void> {
+  await setMode(cluster, { global: false, what: 'unblocking writes', onSending: () => undefined }, signal);
+}
+
+interface WantedMode {
+  /** Whether writes are to be blocked; the server's own name. */
+  readonly global: boolean;
+  readonly what: string;
+  readonly onSending: () => void;
+}
+
+async function setMode(
+  cluster: WritableCluster,
+  { global, what, onSending }: WantedMode,
+  signal: AbortSignal,
+): Promise<void> {
   const change = (): Promise<void> =>
-    cluster.attempt(block ? 'blocking writes' : 'unblocking writes', signal, async () => {
+    cluster.attempt(what, signal, async () => {
       // Each time anew: of a try whose answer was lost it is not known whether it took effect.
-      if ((await isBlocked(cluster, signal)) === block) return;
+      if ((await isBlocked(cluster, signal)) === global) return;
       cluster.assertMayWrite();
       onSending();
-      await cluster.structure('admin', { setUserWriteBlockMode: 1, global: block }, { signal });
+      await cluster.structure('admin', { setUserWriteBlockMode: 1, global }, { signal });
     });
   // That it is so already says nothing of a majority.
   await settled(cluster, signal, change);
 }
 
 /**
- * As `setBlock(true)`, for a cluster in use: the server waits for open transactions, and holds up every write
+ * As `blockWrites`, for a cluster in use: the server waits for open transactions, and holds up every write
  * meanwhile, so it is given two seconds. False when transactions were in the way; nothing is blocked then.
  */
 export async function tryBlock(cluster: WritableCluster, signal: AbortSignal): Promise<boolean> {

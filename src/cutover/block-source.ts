@@ -2,7 +2,7 @@
 
 import { codeOf, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
-import { isBlocked, openTransactions, setBlock, tryBlock } from '../cluster/write-block.js';
+import { isBlocked, openTransactions, tryBlock, unblockWrites } from '../cluster/write-block.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
@@ -50,7 +50,7 @@ export async function unblockSource(
   signal: AbortSignal,
 ): Promise<void> {
   if (record.value.blockedSource !== true) return;
-  await setBlock(source, false, signal);
+  await unblockWrites(source, signal);
   await record.update({ blockedSource: undefined }, signal);
 }
 

@@ -1,9 +1,10 @@
 import type { Binary, OrderedDoc } from '../cluster/bson.js';
-import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
+import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions, sameUuid } from '../cluster/collection-spec.js';
 import { dropView } from '../cluster/destination-catalog.js';
-import { comparableIndex, indexName } from '../cluster/index-spec.js';
+import { indexDifferences } from '../cluster/index-comparison.js';
+import { comparableIndex } from '../cluster/index-spec.js';
 import { nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
@@ -49,7 +50,7 @@ export async function dropLostViews(
 ): Promise<void> {
   if (!source.isAtLeast(6)) return;
   const databases = [...new Set(collections.views().map(({ sourceNs }) => sourceNs.db))];
-  const { value: entries } = await settled(source, signal, () => listAll(source, databases, signal));
+  const { value: entries } = await settled(source, signal, () => listCollectionsOf(source, databases, signal));
   const there = new Set(entries.filter(({ type }) => type === 'view').map(({ ns }) => nsText(ns)));
   for (const { ns, sourceNs } of collections.views().filter((view) => !there.has(nsText(view.sourceNs)))) {
     await dropView(destination, ns, signal);
@@ -64,7 +65,7 @@ async function sourceDifferences(
   signal: AbortSignal,
 ): Promise<string[]> {
   const databases = await scope.databases(await listDatabases(source, signal), signal);
-  const listed = await scope.select(await listAll(source, databases, signal), signal);
+  const listed = await scope.select(await listCollectionsOf(source, databases, signal), signal);
   const entries = scope.migratesViews ? listed : listed.filter((entry) => entry.type !== 'view');
   const found = await mapLimit(
     entries,
@@ -105,7 +106,7 @@ async function destinationDifferences(
   scope: Scope,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const entries = await listAll(destination, await listDatabases(destination, signal), signal);
+  const entries = await listCollectionsOf(destination, await listDatabases(destination, signal), signal);
   const expected = new Map<string, Binary | undefined>();
   for (const each of collections.live()) expected.set(nsText(each.ns), each.destinationUuid);
   for (const each of collections.views()) expected.set(nsText(each.ns), undefined);
@@ -121,10 +122,6 @@ async function destinationDifferences(
   ];
 }
 
-async function listAll(cluster: Cluster, databases: readonly string[], signal: AbortSignal): Promise<CatalogEntry[]> {
-  return (await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal)).flat();
-}
-
 /**
  * Compares the destination's collection options, expiry apart, with what the source has: after everything else was
  * given back. Errors: CatalogDiffers.
@@ -135,7 +132,7 @@ export async function checkRestored(
   signal: AbortSignal,
 ): Promise<void> {
   const databases = [...new Set(collections.live().map((each) => each.ns.db))];
-  const { value: listed } = await settled(destination, signal, () => listAll(destination, databases, signal));
+  const { value: listed } = await settled(destination, signal, () => listCollectionsOf(destination, databases, signal));
   const entries = new Map(listed.map((entry) => [nsText(entry.ns), entry]));
   const differing = collections.live().filter((each) => {
     const entry = entries.get(nsText(each.ns));
@@ -181,17 +178,9 @@ async function differencesOf(
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))
     differences.push(`${ns} has other options`);
-  const names = differingIndexes(collection.indexes, await listIndexes(source, entry.ns, signal));
+  const actual = await listIndexes(source, entry.ns, signal);
+  const indexes = indexDifferences(collection.indexes, actual, { textOf: comparableIndex });
+  const names = indexes.map(({ name }) => name);
   if (names.length > 0) differences.push(`${ns} has other indexes (${names.join(', ')})`);
   return differences;
-}
-
-function differingIndexes(recorded: readonly OrderedDoc[], actual: readonly OrderedDoc[]): string[] {
-  const inRecord = new Set(recorded.map(comparableIndex));
-  const onSource = new Set(actual.map(comparableIndex));
-  const differing = [
-    ...actual.filter((spec) => !inRecord.has(comparableIndex(spec))),
-    ...recorded.filter((spec) => !onSource.has(comparableIndex(spec))),
-  ];
-  return [...new Set(differing.map(indexName))];
 }

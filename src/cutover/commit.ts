@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
 import type { Scope } from '../cluster/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
-import { setBlock } from '../cluster/write-block.js';
+import { unblockWrites } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { MigrationRecord } from '../metadata/records.js';
@@ -102,7 +102,7 @@ export async function commitFromHandover(context: HandoverContext, signal: Abort
   const { destination, record, collections, logger } = context;
   // From here on the data is the applications': nothing of ours may still be on its way to it.
   await destination.settleWrites(signal);
-  if (record.value.blockedDestination) await setBlock(destination, false, signal);
+  if (record.value.blockedDestination) await unblockWrites(destination, signal);
   await record.update({ canWrite: true, blockedDestination: false }, signal);
   context.onHandover();
   logger.info('The destination accepts writes');

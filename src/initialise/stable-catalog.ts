@@ -1,5 +1,11 @@
 import { canonicalText, decodePlain, type OrderedDoc, type Timestamp } from '../cluster/bson.js';
-import { type CatalogEntry, findCollection, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
+import {
+  type CatalogEntry,
+  findCollection,
+  listCollectionsOf,
+  listDatabases,
+  listIndexes,
+} from '../cluster/catalog.js';
 import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { TransientError } from '../cluster/errors.js';
@@ -117,8 +123,7 @@ async function listAllOf(
   signal: AbortSignal,
 ): Promise<ListedNamespace[]> {
   const databases = await scope.databases(names, signal);
-  const all = await mapLimit(databases, PARALLEL_LISTINGS, (db, inner) => listCollections(source, db, inner), signal);
-  const entries = await scope.select(all.flat(), signal);
+  const entries = await scope.select(await listCollectionsOf(source, databases, signal), signal);
   return mapLimit(entries, PARALLEL_LISTINGS, (entry, inner) => withIndexes(source, entry, inner), signal);
 }
 

@@ -1,3 +1,4 @@
+import type { PushBack } from './push-back.js';
 import { linkAbort } from './signals.js';
 import { Turns } from './turns.js';
 
@@ -83,12 +84,14 @@ interface Waiter {
 export class ByteBudget {
   readonly #limitBytes: number;
   readonly #waiters: Waiter[] = [];
+  readonly #pushBack: PushBack | undefined;
   #heldBytes = 0;
 
   /** Precondition: `limitBytes` is positive. */
-  constructor(limitBytes: number) {
+  constructor(limitBytes: number, pushBack?: PushBack) {
     if (!(limitBytes > 0)) throw new RangeError(`a byte budget must be positive, not ${limitBytes}`);
     this.#limitBytes = limitBytes;
+    this.#pushBack = pushBack;
   }
 
   /** Bytes acquired and not yet released. */
@@ -103,7 +106,8 @@ export class ByteBudget {
       this.#heldBytes += bytes;
       return;
     }
-    await this.#wait(bytes, signal);
+    const room = this.#wait(bytes, signal);
+    await (this.#pushBack?.during(room) ?? room);
   }
 
   /** Gives back what `acquire` took. Errors: RangeError when more is released than is held. */

@@ -49,9 +49,9 @@ export function toCollection(doc: Doc): CollectionRecord {
     coll: String(doc['coll']),
     sourceDb: String(doc['sourceDb']),
     destinationUuid: doc['destinationUuid'] instanceof Binary ? doc['destinationUuid'] : undefined,
-    options: bytes(doc['options']),
-    indexes: (doc['indexes'] as unknown[]).map(bytes),
-    kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytes),
+    options: bytesOf(doc['options']),
+    indexes: (doc['indexes'] as unknown[]).map(bytesOf),
+    kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytesOf),
     dropped: doc['dropped'] === true,
     ...(typeof doc['droppedBy'] === 'string' ? { droppedBy: doc['droppedBy'] } : {}),
     copy: {
@@ -77,7 +77,7 @@ export function toView(doc: Doc): ViewRecord {
     db: String(doc['db']),
     coll: String(doc['coll']),
     sourceDb: String(doc['sourceDb']),
-    options: bytes(doc['options']),
+    options: bytesOf(doc['options']),
   };
 }
 
@@ -111,7 +111,7 @@ export function toDdl(doc: Doc | undefined): DdlRecord {
 
 function toMark(doc: Doc): NaturalMark {
   return {
-    resumeAfter: bytes(doc['resumeAfter']),
+    resumeAfter: bytesOf(doc['resumeAfter']),
     process: String(doc['process']),
     documents: Number(doc['documents']),
     bytes: Number(doc['bytes']),
@@ -121,7 +121,7 @@ function toMark(doc: Doc): NaturalMark {
 function toPosition(value: unknown): Pick<PartitionRecord, 'position'> {
   if (value === undefined || value === null) return {};
   const doc = value as Doc;
-  return { position: { id: bytes(doc['id']), documents: Number(doc['documents']), bytes: Number(doc['bytes']) } };
+  return { position: { id: bytesOf(doc['id']), documents: Number(doc['documents']), bytes: Number(doc['bytes']) } };
 }
 
 function toIntent(value: unknown): DdlRecord['intent'] {
@@ -131,12 +131,12 @@ function toIntent(value: unknown): DdlRecord['intent'] {
 }
 
 /** A copy of a record's bytes. Errors: MetadataUnreadable when they are none. */
-export function bytes(value: unknown): Buffer {
+export function bytesOf(value: unknown): Buffer {
   if (!(value instanceof Binary))
     throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
   return Buffer.from(value.buffer.subarray(0, value.position));
 }
 
 export function optionalBytes(value: unknown): Buffer | undefined {
-  return value instanceof Binary ? bytes(value) : undefined;
+  return value instanceof Binary ? bytesOf(value) : undefined;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Doc, Timestamp } from '../cluster/bson.js';
 import type { Token } from '../cluster/position.js';
 import type { MetadataReader } from './reader.js';
-import { bytes, optionalBytes } from './record-codec.js';
+import { bytesOf, optionalBytes } from './record-codec.js';
 import type { MetadataStore } from './store.js';
 
 /** Where the verifier is. Everything at or before the tokens is compared, or waits in the recheck queue that is stored. */
@@ -195,7 +195,7 @@ export class VerificationStore implements VerificationState {
     return {
       number: Number(doc['_id']),
       time: doc['time'] as Timestamp,
-      ids: (doc['ids'] as Doc[]).map((each) => ({ name: String(each['name']), ids: bytes(each['ids']) })),
+      ids: (doc['ids'] as Doc[]).map((each) => ({ name: String(each['name']), ids: bytesOf(each['ids']) })),
       sourceTime: optionalTime(doc['sourceTime']),
       destinationTime: optionalTime(doc['destinationTime']),
     };
@@ -264,5 +264,5 @@ function toRange(doc: Doc): VerifyRange {
 }
 
 function toRecheck(doc: Doc): RecheckRecord {
-  return { collection: String(doc['collection']), id: bytes(doc['id']) };
+  return { collection: String(doc['collection']), id: bytesOf(doc['id']) };
 }

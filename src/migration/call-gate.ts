@@ -114,7 +114,7 @@ export class CallGate {
    */
   async #carryOut<T>(needs: Pick<CallNeeds, 'clusters'>, call: Task<T>, caller?: AbortSignal): Promise<T> {
     const { failure, signal } = this.#context;
-    if (failure !== undefined) throw migrationFailed(failure);
+    if (failure !== undefined) throw failureError(failure);
     if (signal.aborted) throw new AppError('ShuttingDown', 'the process is stopping');
     using link = linkAbort(signal);
     const leave = (): void => link.abort(caller?.reason);
@@ -138,6 +138,6 @@ export class CallGate {
 }
 
 /** What callers are told of a migration that has failed. */
-export function migrationFailed(failure: FailureRecord): AppError {
+export function failureError(failure: FailureRecord): AppError {
   return new AppError('MigrationFailed', `${failure.error}: ${failure.description}`);
 }

@@ -14,7 +14,7 @@ import { checkReverse } from '../reversal/reversal.js';
 import { completeOptions, resolveStartOptions, type StartOptions } from '../start/options.js';
 import { findingsOf } from '../start/start-findings.js';
 import { refuseOtherOptions } from '../start/starting.js';
-import { CallGate, type CallNeeds, migrationFailed } from './call-gate.js';
+import { CallGate, type CallNeeds, failureError } from './call-gate.js';
 import type { MigrationProcess } from './migration-process.js';
 import { type Move, Moves } from './moves.js';
 import { Pausing } from './pausing.js';
@@ -120,7 +120,7 @@ export class Calls {
 
   /** Nothing runs any more. */
   async #storePause(session: Session, signal: AbortSignal): Promise<void> {
-    if (this.#process.failure !== undefined) throw migrationFailed(this.#process.failure);
+    if (this.#process.failure !== undefined) throw failureError(this.#process.failure);
     const eventsApplied = session.lastRun?.eventsApplied ?? 0;
     const reopen = async (): Promise<void> => session.open();
     try {

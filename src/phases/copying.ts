@@ -3,7 +3,9 @@ import type { DocumentWriter } from '../cluster/document-writer.js';
 import type { CopyContext } from '../copy/copier.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
 import { ByteBudget } from '../lib/limit.js';
+import { PushBack } from '../lib/push-back.js';
 import type { MigratedCollection } from '../metadata/collections.js';
+import { queueMeters } from '../metrics-queues.js';
 import type { RunContext } from './run-context.js';
 
 /** Copies a collection again as it is on the source now, while nothing is applied to it. */
@@ -13,7 +15,7 @@ export type Recopy = (collection: MigratedCollection, signal: AbortSignal) => Pr
 export function copyContextOf(context: RunContext, writer: DocumentWriter): CopyContext {
   const { source, destination, options, held, collections, load, filter, copy } = context;
   const logger = context.logger.component('copy');
-  const budget = new ByteBudget(load.copyBytes);
+  const budget = new ByteBudget(load.copyBytes, new PushBack({ ...queueMeters('copied documents'), logger }));
   return {
     source,
     destination,

@@ -3,7 +3,7 @@ import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { CatalogEntry } from '../cluster/catalog.js';
 import { refuseCollated } from '../cluster/document-filter.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
-import { setBlock } from '../cluster/write-block.js';
+import { blockWrites } from '../cluster/write-block.js';
 import { AppError } from '../errors.js';
 import { initialise } from '../initialise/initialise.js';
 import { checkEmpty, checkPlaces } from '../preflight/places.js';
@@ -31,7 +31,7 @@ export class InitialisePhase implements Phase {
     const { source, destination, scope, held, record, collections, logger, listener, filter } = context;
     logger.info('Starting initializing collections and indexes phase');
     const hasStartTime = record.value.startTime !== undefined;
-    if (context.blocksDestination) await setBlock(destination, true, signal);
+    if (context.blocksDestination) await blockWrites(destination, signal);
     if (!hasStartTime && !scope.sharesDestination) await mustBeEmpty(context, signal);
     const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
       probeRawDeltas({ source, destination, db: held.store.db }, signal),

@@ -9,7 +9,7 @@ import { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
 import { RawWriter } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
-import { setBlock } from '../cluster/write-block.js';
+import { blockWrites, unblockWrites } from '../cluster/write-block.js';
 import { type BlockContext, blockSource } from '../cutover/block-source.js';
 import { AppError, type ErrorName, InvariantError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
@@ -103,7 +103,7 @@ export async function leaveForReversal(
   try {
     until = await checkReversal(committed(context), signal);
   } catch (error) {
-    if (wasSet && isGivenUp(error)) await setBlock(held.source, false, signal);
+    if (wasSet && isGivenUp(error)) await unblockWrites(held.source, signal);
     throw error;
   }
   const roles = rolesOf(held.destination, held.source, held.store.db, logger);
@@ -160,7 +160,7 @@ export async function arriveReversed(
   // Again, should the process have ended before it was done.
   await leaveBehind(new MetadataStore(source, store.db), signal);
   await collections.load(signal);
-  await setBlock(destination, true, signal);
+  await blockWrites(destination, signal);
   await holdBack(destination, collections, context.isBuilt, signal);
   await putBack(context, signal);
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>

@@ -1,7 +1,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { Scope } from '../cluster/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
-import { isBlocked, setBlock } from '../cluster/write-block.js';
+import { blockWrites, isBlocked, unblockWrites } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName } from '../errors.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import type { MetadataReader } from '../metadata/reader.js';
@@ -90,7 +90,7 @@ async function block(record: StoredRecord, destination: WritableCluster, signal:
   if (await isBlocked(destination, signal)) throw preflightError([blockedAlready(destination)]);
   await record.update({ blockedDestination: true }, signal);
   let isOurs = false;
-  await setBlock(destination, true, signal, () => {
+  await blockWrites(destination, signal, () => {
     isOurs = true;
   });
   if (isOurs) return;
@@ -103,7 +103,7 @@ export async function undoStart({ store, destination }: Roles, signal: AbortSign
   await destination.settleWrites(signal);
   const record = await store.loadMigration(signal);
   if (record !== undefined && record.starting !== true) return;
-  if (record?.blockedDestination === true) await setBlock(destination, false, signal);
+  if (record?.blockedDestination === true) await unblockWrites(destination, signal);
   await store.dropAll(signal);
 }
 

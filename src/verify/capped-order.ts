@@ -42,8 +42,8 @@ export async function inRelativeOrder(
   source: AsyncIterator<Buffer>,
   destination: AsyncIterator<Buffer>,
 ): Promise<boolean> {
-  const a = new Side(source);
-  const b = new Side(destination);
+  const a = new OrderedSide(source);
+  const b = new OrderedSide(destination);
   for (;;) {
     const [idA, idB] = await Promise.all([a.next(), b.next()]);
     if (idA === undefined && idB === undefined) return true;
@@ -57,7 +57,7 @@ export async function inRelativeOrder(
 }
 
 /** Pairs a document just read with its counterpart if that was read earlier. False: they stand in another order. */
-function pairs(from: Side, id: string | undefined, other: Side): boolean {
+function pairs(from: OrderedSide, id: string | undefined, other: OrderedSide): boolean {
   if (id === undefined) return true;
   const position = other.takeWaiting(id);
   if (position === undefined) {
@@ -69,7 +69,7 @@ function pairs(from: Side, id: string | undefined, other: Side): boolean {
 }
 
 /** One of the two streams: how far it was read, what waits for its counterpart, and the last place that was paired. */
-class Side {
+class OrderedSide {
   read = 0;
   readonly #documents: AsyncIterator<Buffer>;
   readonly #waiting = new Map<string, number>();

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { PushBack } from '../lib/push-back.js';
 
 /** Documents to be compared, by collection; each once, under its `idKey`. Ids are raw `{_id: …}`. */
 export type DirtyIds = Map<string, Map<string, Buffer>>;
@@ -24,13 +25,15 @@ export interface IdLimits {
  */
 export class DirtySet {
   readonly #limits: IdLimits;
+  readonly #pushBack: PushBack | undefined;
   #ids: DirtyIds = new Map();
   #size = 0;
   #bytes = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(limits: IdLimits) {
+  constructor(limits: IdLimits, pushBack?: PushBack) {
     this.#limits = limits;
+    this.#pushBack = pushBack;
   }
 
   get size(): number {
@@ -56,7 +59,7 @@ export class DirtySet {
   async room(signal: AbortSignal): Promise<void> {
     while (this.isFull) {
       signal.throwIfAborted();
-      await new Promise<void>((resolve) => {
+      const room = new Promise<void>((resolve) => {
         const wake = (): void => {
           signal.removeEventListener('abort', wake);
           resolve();
@@ -64,6 +67,7 @@ export class DirtySet {
         signal.addEventListener('abort', wake, { once: true });
         this.#waiting.push(wake);
       });
+      await (this.#pushBack?.during(room) ?? room);
     }
     signal.throwIfAborted();
   }

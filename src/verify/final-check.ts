@@ -8,7 +8,7 @@ import { sameOrder } from './capped-order.js';
 import type { Pair } from './compare-ids.js';
 import type { VerifiedCollections } from './context.js';
 import { sameCount } from './counts.js';
-import { compareCatalog } from './destination-catalog.js';
+import { compareWithRecord } from './recorded-catalog.js';
 import type { Verifier } from './verifier.js';
 
 const PARALLEL = 8;
@@ -50,7 +50,7 @@ export async function proveEqual(check: FinalCheck, ends: Ends, signal: AbortSig
   const problems = [
     ...orders.flat(),
     ...numbers.flat(),
-    ...(await compareCatalog(pair.destination, collections, check.isBuilt, signal)),
+    ...(await compareWithRecord(pair.destination, collections, check.isBuilt, signal)),
   ];
   await refuse(verifier, problems, signal);
 }
@@ -64,7 +64,7 @@ export async function proveUntouched(check: FinalCheck, ends: Ends, signal: Abor
   // Their order, and all of those that change events do not tell of, is what single documents do not show.
   const capped = collections.live().filter((each) => each.capped && verifier.mayHaveCappedWrites(each.id));
   const orders = await mapLimit(capped, PARALLEL, (each, inner) => order(pair, each, inner), signal);
-  const catalog = await compareCatalog(pair.destination, collections, check.isBuilt, signal);
+  const catalog = await compareWithRecord(pair.destination, collections, check.isBuilt, signal);
   await refuse(verifier, [...orders.flat(), ...catalog], signal);
 }
 

@@ -27,8 +27,8 @@ export async function matchDocuments(
   destination: DocumentBatches,
   events: MatchEvents,
 ): Promise<void> {
-  const a = new Side(source);
-  const b = new Side(destination);
+  const a = new MatchedSide(source);
+  const b = new MatchedSide(destination);
   const differing: Buffer[] = [];
   for (;;) {
     const [hasA, hasB] = await Promise.all([a.fill(), b.fill()]);
@@ -44,7 +44,7 @@ export async function matchDocuments(
   if (differing.length > 0) await events.onDiffering(differing);
 }
 
-function pairHeads(a: Side, b: Side, differing: Buffer[]): void {
+function pairHeads(a: MatchedSide, b: MatchedSide, differing: Buffer[]): void {
   if (a.head.equals(b.head)) {
     a.skip();
     b.skip();
@@ -57,7 +57,7 @@ function pairHeads(a: Side, b: Side, differing: Buffer[]): void {
   if (waitsForB || (!waitsForA && b.isFilled)) take(b, a, differing);
 }
 
-function take(from: Side, other: Side, differing: Buffer[]): void {
+function take(from: MatchedSide, other: MatchedSide, differing: Buffer[]): void {
   const { head, headId: id, headKey: key } = from;
   from.skip();
   const counterpart = other.unmatched.take(key);
@@ -65,7 +65,7 @@ function take(from: Side, other: Side, differing: Buffer[]): void {
   else if (!counterpart.print.equals(fingerprint(head))) differing.push(counterpart.id);
 }
 
-function giveUp(a: Side, b: Side, differing: Buffer[]): void {
+function giveUp(a: MatchedSide, b: MatchedSide, differing: Buffer[]): void {
   for (const side of [a, b]) {
     differing.push(...side.unmatched.takeAll());
   }
@@ -106,7 +106,7 @@ class Unmatched {
 }
 
 /** One of the two streams: the batch at hand, and what still waits for the other stream. */
-class Side {
+class MatchedSide {
   readonly unmatched = new Unmatched();
   readonly #batches: DocumentBatches;
   #batch: Buffer[] = [];

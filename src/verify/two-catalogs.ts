@@ -1,8 +1,9 @@
 import type { OrderedDoc } from '../cluster/bson.js';
-import { type CatalogEntry, listCollections, listDatabases, listIndexes } from '../cluster/catalog.js';
+import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { carriedOptions, comparableOptions, isCapped, isCollated } from '../cluster/collection-spec.js';
-import { comparableIndex, indexName } from '../cluster/index-spec.js';
+import { indexDifferences } from '../cluster/index-comparison.js';
+import { comparableIndex } from '../cluster/index-spec.js';
 import { describeNs, nsText } from '../cluster/namespace.js';
 import { uuidText } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
@@ -70,16 +71,15 @@ async function compareAsTheyAre(pair: Pair, part: CopiedPart, signal: AbortSigna
 
 async function listSource(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<CatalogEntry[]> {
   const databases = await scope.databases(await listDatabases(cluster, signal), signal);
-  const entries = await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal);
-  return (await scope.select(entries.flat(), signal)).filter((entry) => isCopied(entry, scope));
+  const entries = await listCollectionsOf(cluster, databases, signal);
+  return (await scope.select(entries, signal)).filter((entry) => isCopied(entry, scope));
 }
 
 /** What the destination has in the places of what is, or could be, copied. */
 async function listCopies(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<Map<string, CatalogEntry>> {
-  const databases = await listDatabases(cluster, signal);
-  const entries = await mapLimit(databases, PARALLEL, (db, inner) => listCollections(cluster, db, inner), signal);
+  const entries = await listCollectionsOf(cluster, await listDatabases(cluster, signal), signal);
   const found: [string, CatalogEntry][] = [];
-  for (const entry of entries.flat()) {
+  for (const entry of entries) {
     if (isCopied(entry, scope) && (await scope.isTarget(entry.ns, signal))) found.push([nsText(entry.ns), entry]);
   }
   return new Map(found);
@@ -115,7 +115,7 @@ async function compareOne(
     listIndexes(pair.source, source.ns, signal),
     listIndexes(pair.destination, destination.ns, signal),
   ]);
-  for (const name of differingIndexes(indexes, others, isBuilt))
+  for (const { name } of indexDifferences(indexes, others, { textOf: comparableIndex, isRequired: isBuilt }))
     differences.push({ namespace, kind: 'index', detail: name });
   return [
     {
@@ -131,21 +131,5 @@ async function compareOne(
       capped: isCapped(options),
       collated: isCollated(options),
     },
-  ];
-}
-
-/** The names of indexes that one of them lacks; those that are not built may be there or not. */
-function differingIndexes(
-  source: readonly OrderedDoc[],
-  destination: readonly OrderedDoc[],
-  isBuilt: (spec: OrderedDoc) => boolean,
-): string[] {
-  const a = new Set(source.map(comparableIndex));
-  const b = new Set(destination.map(comparableIndex));
-  return [
-    ...new Set([
-      ...source.filter((spec) => isBuilt(spec) && !b.has(comparableIndex(spec))).map(indexName),
-      ...destination.filter((spec) => !a.has(comparableIndex(spec))).map(indexName),
-    ]),
   ];
 }

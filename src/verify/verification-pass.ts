@@ -1,11 +1,13 @@
 import type { Timestamp } from '../cluster/bson.js';
 import { type StreamStart, secondsOf, type Token } from '../cluster/position.js';
 import { InvariantError } from '../errors.js';
+import { PushBack } from '../lib/push-back.js';
 import { linkAbort, settlesWithin, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import { Turns } from '../lib/turns.js';
 import type { VerificationRecord } from '../metadata/verification-store.js';
+import { queueMeters } from '../metrics-queues.js';
 import { Backlog, type ReadUpTo } from './backlog.js';
 import { ChangeReader } from './change-reader.js';
 import type { VerifyContext } from './context.js';
@@ -36,7 +38,7 @@ export class VerificationPass {
   readonly comparison: DocumentComparison;
   readonly hashing: InitialHashing;
   readonly #context: VerifyContext;
-  readonly #dirty = new DirtySet(DIRTY_LIMITS);
+  readonly #dirty: DirtySet;
   readonly #backlog: Backlog;
   readonly #readers: Readonly<Record<SideName, ChangeReader>>;
   readonly #rounds = new Turns();
@@ -54,6 +56,8 @@ export class VerificationPass {
     this.hashing = new InitialHashing(context, this.comparison.queue);
     this.#backlog = new Backlog(context.store);
     const { source, destination, narrowing, logger } = context;
+    const pushBack = new PushBack({ ...queueMeters('documents to verify'), logger });
+    this.#dirty = new DirtySet(DIRTY_LIMITS, pushBack);
     const common = { dirty: this.#dirty, narrowing, logger };
     this.#readers = {
       source: new ChangeReader(source, 'source', startOf(record.sourceToken, record.sourceStart), common),

@@ -87,7 +87,7 @@ export class ScannerWithSpare implements RangeScanner {
 }
 
 /** Compares ranges in a thread with clients of its own, so that the one that answers calls stays free. */
-export class WorkerRangeScanner implements RangeScanner {
+class WorkerRangeScanner implements RangeScanner {
   readonly #worker: Worker;
   readonly #logger: Logger;
   readonly #pending = new Map<number, Pending>();

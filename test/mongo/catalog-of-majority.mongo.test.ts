@@ -6,7 +6,7 @@ import { Cluster } from '../../src/cluster/cluster.js';
 import { dropView, sendCreate } from '../../src/cluster/destination-catalog.js';
 import { Scope } from '../../src/cluster/scope.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
-import { isBlocked, setBlock } from '../../src/cluster/write-block.js';
+import { blockWrites, isBlocked } from '../../src/cluster/write-block.js';
 import { readStableCatalog } from '../../src/initialise/stable-catalog.js';
 import { cutReplication } from '../support/cut-replication.js';
 import { FAIL_POINTS, failWriteConcern, holdCommands, touchedCommands } from '../support/fail-points.js';
@@ -159,7 +159,7 @@ test('a write block that only the primary has is set again after a rollback', as
     const inVain = assertRejects(root.db('admin').command({ setUserWriteBlockMode: 1, global: true }));
     await eventually(20_000, () => isBlocked(opened, signal), 'the primary being blocked');
     let isAnswered = false;
-    const blocking = setBlock(opened, true, signal).finally(() => {
+    const blocking = blockWrites(opened, signal).finally(() => {
       isAnswered = true;
     });
     const waited = async () => {

@@ -23,7 +23,7 @@ export async function* progress({ control, request, signal }: Call): AsyncGenera
     const snapshot = control.snapshot();
     yield encodeProgressResponse({ snapshot, namespaces: control.namespaces(), details: options.details });
     signal.throwIfAborted();
-    if (snapshot.failure !== undefined) throw migrationFailed(snapshot.failure);
+    if (snapshot.failure !== undefined) throw failureError(snapshot.failure);
     if (isLast(snapshot, options)) return;
     await changes.wait(options.intervalMs);
   }
@@ -33,7 +33,7 @@ function isLast(snapshot: Snapshot, options: ProgressStreamOptions): boolean {
   return snapshot.state === 'COMMITTED' && !snapshot.reversible && !options.follow;
 }
 
-function migrationFailed(failure: FailureRecord): AppError {
+function failureError(failure: FailureRecord): AppError {
   return new AppError('MigrationFailed', `${failure.error}: ${failure.description}`, {
     metadata: { cause: failure.error, failedAt: failure.at.toISOString() },
   });

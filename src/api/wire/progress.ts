@@ -9,7 +9,7 @@ import type { NamespaceSnapshot, Snapshot, VerificationSnapshot } from '../../pr
 import type { Violations } from '../violations.js';
 
 /** How many namespaces `BUSIEST` means. */
-export const BUSIEST_COUNT = 50;
+const BUSIEST_COUNT = 50;
 
 /** Which namespaces a snapshot's details are to hold. */
 export type DetailsChoice = 'none' | 'busiest' | 'all';

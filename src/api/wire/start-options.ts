@@ -12,7 +12,7 @@ import type { NamespaceFilterEntry } from '../../cluster/namespace-filter.js';
 import type { RegexPattern as RegexOption } from '../../cluster/regex-judge.js';
 import { AppError } from '../../errors.js';
 import { resolveStartOptions, type ShardKeyField, type StartOptions } from '../../start/options.js';
-import { MAX_PATTERN_BYTES, MAX_REGEXES, MAX_TEXT } from '../limits.js';
+import { MAX_NAME_CHARACTERS, MAX_PATTERN_BYTES, MAX_REGEXES } from '../limits.js';
 import { memberPath, type Violations } from '../violations.js';
 import { checkMatchValues } from './match-values.js';
 
@@ -131,8 +131,8 @@ function checkNames(names: readonly string[], path: string, violations: Violatio
 /** A name that is given. */
 function checkText(text: string | undefined, path: string, violations: Violations): void {
   if (text === '') violations.add(path, 'must not be empty');
-  if (text !== undefined && text.length > MAX_TEXT)
-    violations.add(path, `must not be longer than ${MAX_TEXT} characters`);
+  if (text !== undefined && text.length > MAX_NAME_CHARACTERS)
+    violations.add(path, `must not be longer than ${MAX_NAME_CHARACTERS} characters`);
 }
 
 function readRemapEntry(

@@ -14,7 +14,7 @@ const { signal } = new AbortController();
 test('deltas of one document are joined, but never into a statement that the server would refuse', async () => {
   const sent: number[] = [];
   const writer = {
-    send: async (_target: unknown, _kind: string, statements: readonly Buffer[]) => {
+    send: async (_target: unknown, { statements }: { readonly statements: readonly Buffer[] }) => {
       sent.push(...statements.map((each) => each.length));
       return [];
     },

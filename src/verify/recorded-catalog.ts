@@ -2,7 +2,8 @@ import type { OrderedDoc } from '../cluster/bson.js';
 import { findCollection, listIndexes } from '../cluster/catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { comparableOptions } from '../cluster/collection-spec.js';
-import { builtText, indexName, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
+import { indexDifferences } from '../cluster/index-comparison.js';
+import { builtText, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
 import { describeNs } from '../cluster/namespace.js';
 import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
@@ -16,7 +17,7 @@ const PARALLEL = 8;
  * additional or otherwise. What is held back until the commit (uniqueness, expiry, hidden) does not count. Resolves with
  * one line for each difference. Collections and their options are compared by the commit.
  */
-export async function compareCatalog(
+export async function compareWithRecord(
   destination: Cluster,
   collections: VerifiedCollections,
   isBuilt: (spec: OrderedDoc) => boolean,
@@ -35,7 +36,7 @@ async function differencesOf(
   const indexes = await mapLimit(
     collections.live(),
     PARALLEL,
-    (each, inner) => compareIndexes(destination, each, isBuilt, inner),
+    (each, inner) => compareRecordedIndexes(destination, each, isBuilt, inner),
     signal,
   );
   const views = await mapLimit(
@@ -47,29 +48,21 @@ async function differencesOf(
   return [...indexes.flat(), ...views.flat()];
 }
 
-async function compareIndexes(
+async function compareRecordedIndexes(
   destination: Cluster,
   collection: MigratedCollection,
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const wanted = new Map(
-    [...splitTwins(collection.indexes.filter(isBuilt)).built, ...(collection.kept ?? [])].map(
-      (spec) => [indexName(spec), builtText(relaxedIndex(spec, collection.options).spec)] as const,
-    ),
-  );
+  const wanted = [...splitTwins(collection.indexes.filter(isBuilt)).built, ...(collection.kept ?? [])];
   const actual = await listIndexes(destination, collection.ns, signal);
-  const ns = collection.name;
-  const differences: string[] = [];
-  for (const spec of actual) {
-    const name = indexName(spec);
-    const text = wanted.get(name);
-    wanted.delete(name);
-    if (text === undefined) differences.push(`${ns} has an index ${name} that the source has not`);
-    else if (text !== builtText(relaxedIndex(spec, collection.options).spec))
-      differences.push(`${ns} has another index ${name}`);
-  }
-  return [...differences, ...[...wanted.keys()].map((name) => `${ns} lacks the index ${name}`)];
+  const textOf = (spec: OrderedDoc): string => builtText(relaxedIndex(spec, collection.options).spec);
+  return indexDifferences(wanted, actual, { textOf }).map(({ name, kind }) => {
+    if (kind === 'missing') return `${collection.name} lacks the index ${name}`;
+    return kind === 'extra'
+      ? `${collection.name} has an index ${name} that the source has not`
+      : `${collection.name} has another index ${name}`;
+  });
 }
 
 async function compareView(destination: Cluster, view: MigratedView, signal: AbortSignal): Promise<string[]> {
