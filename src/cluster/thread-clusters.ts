@@ -1,0 +1,104 @@
+/** A thread's side of its life: connects clients of its own, serves what it is for, and ends when it is told to. */
+import { AppError } from '../errors.js';
+import { retry } from '../lib/backoff.js';
+import type { Logger } from '../lib/logger.js';
+import { SharedDeadline } from '../lib/shared-deadline.js';
+import type { ThreadChannel } from '../lib/thread-channel.js';
+import { Cluster } from './cluster.js';
+import { isTransient, safeText } from './errors.js';
+import { CLOSE, type ClusterAccess, OPEN, SETTLE, type ThreadData, type ThreadOpened, WAITS } from './thread-calls.js';
+import { ThreadGuard } from './thread-guard.js';
+import { ThreadLogger } from './thread-logger.js';
+
+const LOOK_MS = 1000;
+
+/** What the uses of a thread work with. */
+export interface ThreadParts {
+  readonly channel: ThreadChannel;
+  readonly data: ThreadData;
+  readonly source: Cluster;
+  readonly destination: Cluster;
+  readonly logger: Logger;
+  /** Aborts when the thread is to end. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Serves OPEN, SETTLE and CLOSE. `prepare` is called once connected, and serves the rest before OPEN is answered; `end`
+ * lets go of the port, which ends the thread.
+ */
+export function serveThread(
+  channel: ThreadChannel,
+  data: ThreadData,
+  prepare: (parts: ThreadParts) => Promise<void>,
+  end: () => void,
+): void {
+  const ending = new AbortController();
+  const logger = new ThreadLogger(channel, ending.signal);
+  let clusters: readonly Cluster[] = [];
+  let telling: NodeJS.Timeout | undefined;
+  channel.serve(OPEN, async (_task, { signal }): Promise<ThreadOpened> => {
+    const [source, destination] = await connectBoth(data, logger, signal);
+    clusters = [source, destination];
+    if (signal.aborted) {
+      // Nobody waits for it any more.
+      await Promise.all(clusters.map((each) => each.close()));
+      signal.throwIfAborted();
+    }
+    const { writing } = data;
+    if (writing !== undefined) {
+      const guard = new ThreadGuard(new SharedDeadline(writing.right));
+      source.guardWrites(guard);
+      destination.guardWrites(guard, writing.numbersDb);
+    }
+    await prepare({ channel, data, source, destination, logger, signal: ending.signal });
+    telling = tellWaits(channel, source, destination, ending.signal);
+    return { sessions: destination.sessionIds.map((id) => Uint8Array.from(id.buffer.subarray(0, id.position))) };
+  });
+  channel.serve(SETTLE, async (_task, { signal }) => {
+    for (const each of clusters) await each.settleWrites(signal);
+  });
+  channel.serve(CLOSE, async () => {
+    clearInterval(telling);
+    ending.abort(new AppError('ShuttingDown', 'the thread is closed'));
+    await Promise.all(clusters.map((each) => each.close()));
+    // Not before the answer has left.
+    setImmediate(end);
+  });
+}
+
+/** As everywhere else, an election is waited for. Closes what it has opened when it fails. */
+async function connectBoth(data: ThreadData, logger: Logger, signal: AbortSignal): Promise<[Cluster, Cluster]> {
+  const { maxPoolSize, writing } = data;
+  const tag = writing === undefined ? {} : { tag: writing.tag };
+  const connect = ({ name, uri, retryLimitMs }: ClusterAccess): Promise<Cluster> => {
+    const limit = retryLimitMs === undefined ? {} : { retryLimitMs };
+    return retry(() => Cluster.connect({ name, uri, logger, maxPoolSize, ...tag, ...limit }), {
+      isRetryable: isTransient,
+      signal,
+      onRetry: ({ error, level }) => logger[level](`Connecting to ${name} again: ${safeText(error)}`),
+    });
+  };
+  const source = await connect(data.source);
+  try {
+    return [source, await connect(data.destination)];
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+/** Tells what is waited for whenever that changes; the callers' warnings and readiness are another thread's to give. */
+function tellWaits(channel: ThreadChannel, source: Cluster, destination: Cluster, signal: AbortSignal): NodeJS.Timeout {
+  let told = '';
+  return setInterval(() => {
+    const waits = { source: source.waitsFor, destination: destination.waitsFor };
+    const text = JSON.stringify(waits);
+    if (text === told || signal.aborted) return;
+    told = text;
+    channel.call(WAITS, waits, { signal, onAbort: 'leave' }).catch((error: unknown) => {
+      // The other end is going away; nobody is left to tell.
+      if (!(error instanceof Error)) throw error;
+    });
+  }, LOOK_MS).unref();
+}
