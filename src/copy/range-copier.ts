@@ -1,39 +1,67 @@
-import type { Binary, OrderedDoc, Timestamp } from '../cluster/bson.js';
+/** Copies one range of a collection: what is to be copied, who copies it, and what is told meanwhile. */
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentWriter, WriteTarget } from '../cluster/document-writer.js';
+import type { DocumentWriter } from '../cluster/document-writer.js';
 import type { Namespace } from '../cluster/namespace.js';
 import type { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
-import type { NaturalMark, PartitionRecord, RangeMark } from '../metadata/records.js';
 import { RangeCopy } from './range-copy.js';
 
-/** One range to copy: plain data, so that it can be handed to a worker with clients of its own. */
+/** A collection of the destination, by name and the 16 bytes of its UUID. */
+export interface PlainTarget {
+  readonly ns: Namespace;
+  readonly uuid: Uint8Array;
+}
+
+/** A point of a range in `_id` order: RangeMark as plain data. */
+export interface PlainRangeMark {
+  /** `{_id: …}` raw. */
+  readonly id: Uint8Array;
+  /** What was written by then; bytes. */
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** A point of a scan in natural order: NaturalMark as plain data. */
+export interface PlainNaturalMark {
+  readonly resumeAfter: Uint8Array;
+  readonly process: string;
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** One range to copy. Plain data, which survives structured clone: it may be handed to a thread with clients of its own. */
 export interface RangeTask {
   readonly ns: Namespace;
-  readonly uuid: Binary;
-  readonly target: WriteTarget;
+  /** Of the collection on the source, 16 bytes. */
+  readonly uuid: Uint8Array;
+  readonly target: PlainTarget;
   /** `{_id: …}` raw, inclusive and exclusive. */
-  readonly lower: Buffer | undefined;
-  readonly upper: Buffer | undefined;
+  readonly lower: Uint8Array | undefined;
+  readonly upper: Uint8Array | undefined;
   /** In natural order, without bounds. */
   readonly natural: boolean;
   /** Of natural order: taken up where it stopped, as far as the server can. */
   readonly resumable: boolean;
   /** Of a resumable one: where to go on, oldest first. */
-  readonly marks: readonly NaturalMark[];
+  readonly marks: readonly PlainNaturalMark[];
   /** Of one in `_id` order: where to go on. */
-  readonly position: RangeMark | undefined;
+  readonly position: PlainRangeMark | undefined;
   /** An earlier process may have written some of it: what is there already is found by reading it. */
   readonly isAgain: boolean;
-  /** Which documents; empty: all. */
-  readonly filter: OrderedDoc;
+  /** Which documents, as a query in raw BSON; undefined: all. */
+  readonly filter: Uint8Array | undefined;
   /** Order is data: one writer, in the order read. */
   readonly ordered: boolean;
   /** Documents per read. */
   readonly batchDocuments: number;
-  /** Reads are at or after it. */
-  readonly afterTime: Timestamp;
+  /** Reads are at or after it: seconds and increment. */
+  readonly afterTime: readonly [seconds: number, increment: number];
 }
+
+/** Where a copy may go on. Plain data. */
+export type CopyPlace =
+  | { readonly position: PlainRangeMark | undefined }
+  | { readonly marks: readonly PlainNaturalMark[] };
 
 /** How a range ended: copied, or its collection was dropped on the source meanwhile. */
 export type RangeOutcome = 'copied' | 'gone' | 'restart';
@@ -43,7 +71,7 @@ export interface CopyListener {
   /** Documents and bytes, as they are written; negative where some will be read again. */
   written(documents: number, bytes: number): void;
   /** Stores where the copy may go on; about once a second. */
-  marked(place: Pick<PartitionRecord, 'position'> | Pick<PartitionRecord, 'marks'>, signal: AbortSignal): Promise<void>;
+  marked(place: CopyPlace, signal: AbortSignal): Promise<void>;
 }
 
 /** Copies one range of one collection. */
