@@ -62,6 +62,12 @@ export class ClusterThread {
     }
   }
 
+  /** Ends it at once, whatever is under way, as running out of memory would. */
+  async endAtOnce(): Promise<void> {
+    await this.#worker.terminate();
+    await this.ended;
+  }
+
   /** Whether it ended by itself, in order; otherwise what it was doing is cut off. */
   async close(): Promise<boolean> {
     const limit = new AbortController();
@@ -70,7 +76,7 @@ export class ClusterThread {
     closing.catch(() => undefined);
     const isOrderly = await settlesWithin(this.ended, CLOSE_MS);
     limit.abort(new ThreadEnded('it did not close in time'));
-    if (!isOrderly) await this.#worker.terminate();
+    if (!isOrderly) await this.endAtOnce();
     return isOrderly;
   }
 }

@@ -10,6 +10,7 @@ import { Deadlines } from './deadlines.js';
 import { describeError, isTransient, noteExhausted } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { GuardedWrites, type WriteGuard } from './guarded-writes.js';
+import type { OtherWriters } from './other-writers.js';
 import { Waiting } from './waiting.js';
 
 /** From how long on failed tries are told of: a shorter interruption is not worth a line. */
@@ -79,8 +80,13 @@ export class Cluster {
   }
 
   /** For a thread of this process that needs clients of its own. Holds the password: for nothing else. */
-  get access(): { readonly name: string; readonly uri: string } {
-    return { name: this.name, uri: this.#uri };
+  get access(): { readonly name: string; readonly uri: string; readonly retryLimitMs: number } {
+    return { name: this.name, uri: this.#uri, retryLimitMs: this.#retryLimitMs };
+  }
+
+  /** The threads of this process that write here, too. */
+  get otherWriters(): OtherWriters {
+    return this.#writes.others;
   }
 
   /** "cluster0: host:port", for progress and logs. */
@@ -116,6 +122,11 @@ export class Cluster {
   /** The newest cluster time seen in any reply. */
   get now(): Timestamp | undefined {
     return this.#commands.now;
+  }
+
+  /** A thread of this process, or the one that has started this thread, has seen this time in a reply of the cluster. */
+  saw(time: Timestamp): void {
+    this.#commands.saw(time);
   }
 
   isAtLeast(major: number, minor = 0, patch = 0): boolean {

@@ -5,6 +5,7 @@ import { type Clients, MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type CommandOptions, type Commands, nameOf } from './commands.js';
 import { Code, codeOf, isTransient, writesBlocked } from './errors.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
+import { OtherWriters } from './other-writers.js';
 import { StructuralCommands } from './structural-commands.js';
 
 /** The right to write to a cluster, as the lease of a migration gives it. */
@@ -41,6 +42,8 @@ export interface WriteParts {
  * answer is lost takes effect before the next one or never: see NumberedSessions and StructuralCommands.
  */
 export class GuardedWrites {
+  /** Threads of this process that write here, too. */
+  readonly others = new OtherWriters((ids) => this.#closeOwn(ids));
   readonly #parts: WriteParts;
   readonly #structural: StructuralCommands;
   #guard: WriteGuard | undefined;
@@ -72,6 +75,13 @@ export class GuardedWrites {
     this.#guard?.assertHeld();
   }
 
+  /** As `assertMayWrite`, and nothing may come any more of threads that have ended. */
+  async #assertMayWriteNow(): Promise<void> {
+    this.assertMayWrite();
+    await this.others.settleLeft();
+    this.assertMayWrite();
+  }
+
   /** The sessions that this process's numbered writes are sent in; empty where none are. */
   get sessionIds(): readonly Binary[] {
     return this.#numbered === undefined ? [] : [...this.#numbered.data.ids, ...this.#numbered.record.ids];
@@ -88,6 +98,12 @@ export class GuardedWrites {
     await this.#structural.settle();
     await this.#numbered?.data.settle();
     await this.#numbered?.record.settle();
+    await this.others.settle();
+  }
+
+  /** Closes sessions of this process's own threads. */
+  async #closeOwn(ids: readonly Binary[]): Promise<void> {
+    if (this.#numbered !== undefined) await this.closeSessions(ids, this.#numbered.db);
   }
 
   /**
@@ -96,7 +112,7 @@ export class GuardedWrites {
    * everything else by waiting for its connection to end. Errors: also LeaseLost and ClusterUnreachable.
    */
   async write(db: string, command: Doc, options: CommandOptions = {}): Promise<Doc> {
-    this.assertMayWrite();
+    await this.#assertMayWriteNow();
     const full = { ...command, writeConcern: MAJORITY_WRITE };
     const field = FIELDS.get(nameOf(command));
     if (field === undefined || isMulti(command)) return this.structure(db, full);
@@ -127,7 +143,7 @@ export class GuardedWrites {
 
   /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
   async structure(db: string, command: Doc): Promise<Doc> {
-    this.assertMayWrite();
+    await this.#assertMayWriteNow();
     const send = (): Promise<Doc> =>
       this.#writeUnblocked(command, (ready) =>
         this.#structural.send(nameOf(command), (session) => {
@@ -146,7 +162,8 @@ export class GuardedWrites {
   /** Whether anything whose answer was lost may still be carried out. */
   get hasLost(): boolean {
     const { data, record } = this.#numbered ?? {};
-    return this.mayStillChange || data?.holdsLost === true || record?.holdsLost === true;
+    const own = this.mayStillChange || data?.holdsLost === true || record?.holdsLost === true;
+    return own || this.others.hasLost;
   }
 
   /** One real retryable write: the server stores the number with it, and a majority has both. */

@@ -49,8 +49,26 @@ export interface ThreadOpened {
 export const OPEN = callKind<undefined, never, ThreadOpened>('open');
 /** Disconnects and ends, whatever is under way. The last one. */
 export const CLOSE = callKind<undefined>('close');
+/** A cluster time: seconds and increment. */
+export type PlainTime = readonly [seconds: number, increment: number];
+
+/** The newest cluster times that somebody has seen; undefined: none. */
+export interface SeenTimes {
+  readonly source: PlainTime | undefined;
+  readonly destination: PlainTime | undefined;
+}
+
+/**
+ * A task or an answer with what its sender has seen. Threads have clients of their own, and what one reads after another
+ * one's write, or after an event, must be no older: also where a stale primary answers.
+ */
+export interface Timed<Value> {
+  readonly value: Value;
+  readonly seen: SeenTimes;
+}
+
 /** Resolves once no write whose answer was lost can take effect any more. */
-export const SETTLE = callKind<undefined>('settle');
+export const SETTLE = callKind<undefined, never, Timed<undefined>>('settle');
 
 /** A log line of a thread's: by the thread, for the logger of whoever has started it. */
 export interface ThreadLogLine {

@@ -1,11 +1,12 @@
 /** A thread's side of its life: connects clients of its own, serves what it is for, and ends when it is told to. */
-import { AppError } from '../errors.js';
+import { AppError, InvariantError } from '../errors.js';
 import { retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { SharedDeadline } from '../lib/shared-deadline.js';
 import type { ThreadChannel } from '../lib/thread-channel.js';
 import { Cluster } from './cluster.js';
 import { isTransient, safeText } from './errors.js';
+import { seenBy } from './seen-times.js';
 import { CLOSE, type ClusterAccess, OPEN, SETTLE, type ThreadData, type ThreadOpened, WAITS } from './thread-calls.js';
 import { ThreadGuard } from './thread-guard.js';
 import { ThreadLogger } from './thread-logger.js';
@@ -57,6 +58,9 @@ export function serveThread(
   });
   channel.serve(SETTLE, async (_task, { signal }) => {
     for (const each of clusters) await each.settleWrites(signal);
+    const [source, destination] = clusters;
+    if (source === undefined || destination === undefined) throw new InvariantError('the thread is not connected');
+    return { value: undefined, seen: seenBy({ source, destination }) };
   });
   channel.serve(CLOSE, async () => {
     clearInterval(telling);

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import type { Doc } from '../cluster/bson.js';
+import type { Binary, Doc } from '../cluster/bson.js';
 import { clusterError, describeError, isTransient, isWorthAnotherRun, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
 import type { Logger } from '../lib/logger.js';
+import type { SharedDeadline } from '../lib/shared-deadline.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
 import { Turns } from '../lib/turns.js';
@@ -82,6 +83,11 @@ export class Lease {
   /** When each renewal was sent that has no answer yet. */
   readonly #underWay = new Set<{ readonly sentMs: number }>();
 
+  /** Deadlines of threads that write under this lease: each follows this one's. */
+  readonly #shared = new Set<SharedDeadline>();
+  /** Sessions that they write in, besides those of the marks. */
+  #threadSessions: readonly Binary[] = [];
+
   constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#logger = logger;
     this.#surroundings = { clock: systemClock, wait: sleep, bootId, isAlive, ...surroundings };
@@ -134,6 +140,35 @@ export class Lease {
     }
   }
 
+  /**
+   * Keeps `deadline` at the moment until which the right to write is certain. Ends it, for good, with the lease, and when
+   * the returned function is called. Before, the sessions that are written in must be stored: `addSessions`.
+   */
+  share(deadline: SharedDeadline): () => void {
+    this.#shared.add(deadline);
+    this.#publish();
+    return () => {
+      this.#shared.delete(deadline);
+      deadline.end();
+    };
+  }
+
+  /** Stores sessions in which a thread will write, so that whoever takes over closes them. Errors: LeaseLost; the driver's. */
+  async addSessions(ids: readonly Binary[]): Promise<void> {
+    // Before it is sent: it may be stored without an answer.
+    this.#threadSessions = [...new Set([...this.#threadSessions, ...ids])];
+    const set = { sessions: { $setUnion: ['$sessions', { $literal: ids }] } };
+    if (!(await this.#bound().changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+  }
+
+  /** Takes out sessions in which nothing can take effect any more. Errors: the driver's. */
+  async removeSessions(ids: readonly Binary[]): Promise<void> {
+    const removed = new Set(ids);
+    const set = { sessions: { $setDifference: ['$sessions', { $literal: ids }] } };
+    await this.#bound().changeLease(this.#mine(), [{ $set: set }], false);
+    this.#threadSessions = this.#threadSessions.filter((each) => !removed.has(each));
+  }
+
   async #announce(): Promise<void> {
     if (this.#begun > this.#ended) return;
     const begun = this.#begun + 1;
@@ -179,7 +214,7 @@ export class Lease {
    */
   async release(): Promise<void> {
     if (!this.held) return;
-    this.#deadlineMs = Number.NEGATIVE_INFINITY;
+    this.#setDeadline(Number.NEGATIVE_INFINITY);
     const isAnswered = this.#changing === 0 && !this.#bound().hasLost();
     const nothing = isAnswered ? { client: null, sessions: [], ended: this.#begun } : {};
     const set = literals({ expiresAt: new Date(0), pid: 0, ...nothing });
@@ -218,7 +253,9 @@ export class Lease {
     const sentMs = this.#now();
     const term = Number(current?.['term'] ?? 0) + 1;
     const ending = unended(current).filter((each) => each.client !== store.marks.client);
-    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...store.marks, ending, begun: 0, ended: 0 };
+    const sessions = [...store.marks.sessions, ...this.#threadSessions];
+    const marks = { ...store.marks, sessions };
+    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...marks, ending, begun: 0, ended: 0 };
     // The first taker's upsert wins; another one's meets the same _id and is refused.
     const condition =
       current === undefined
@@ -237,7 +274,7 @@ export class Lease {
     }
     this.#term = term;
     [this.#begun, this.#ended] = [0, 0];
-    this.#deadlineMs = sentMs + LEASE_MS;
+    this.#setDeadline(sentMs + LEASE_MS);
     if (ending.length > 0) {
       await runWith((inner) => this.#endEarlier(ending, inner), [(inner) => this.keep(inner)], signal);
       this.assertHeld();
@@ -270,7 +307,7 @@ export class Lease {
       };
       if (!(await this.#bound().changeLease(this.#mine(), [{ $set: change }], false))) {
         this.#lost = true;
-        this.#deadlineMs = Number.NEGATIVE_INFINITY;
+        this.#setDeadline(Number.NEGATIVE_INFINITY);
         throw lost();
       }
       this.#majorityDelayMs = this.#now() - sent.sentMs;
@@ -285,7 +322,20 @@ export class Lease {
       this.#underWay.delete(sent);
     }
     if (this.#deadlineMs > Number.NEGATIVE_INFINITY)
-      this.#deadlineMs = Math.max(this.#deadlineMs, sent.sentMs + leaseMs);
+      this.#setDeadline(Math.max(this.#deadlineMs, sent.sentMs + leaseMs));
+  }
+
+  /** -Infinity: given back or lost, which ends it for the threads for good. */
+  #setDeadline(ms: number): void {
+    this.#deadlineMs = ms;
+    this.#publish();
+  }
+
+  #publish(): void {
+    for (const each of this.#shared) {
+      if (this.#deadlineMs === Number.NEGATIVE_INFINITY) each.end();
+      else each.set(() => this.#deadlineMs - this.#now());
+    }
   }
 
   /**
