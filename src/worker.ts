@@ -7,8 +7,10 @@ import { InvariantError } from './errors.js';
 import { ThreadChannel } from './lib/thread-channel.js';
 
 /** Each loads only its own modules. */
-const USES: Readonly<Partial<Record<ThreadUse, (parts: ThreadParts) => Promise<void>>>> = {
+const USES: Readonly<Record<ThreadUse, (parts: ThreadParts) => Promise<void>>> = {
   compare: async (parts) => (await import('./verify/scan-worker.js')).serveScans(parts),
+  copy: async (parts) => (await import('./copy/copy-worker.js')).serveCopies(parts),
+  apply: async (parts) => (await import('./apply/apply-worker.js')).serveApplications(parts),
 };
 
 /** The thread's whole life: it serves calls until it is told to close. */
@@ -18,7 +20,7 @@ export function runWorker(): void {
   const data = workerData as ThreadData;
   const channel = new ThreadChannel(port, threadErrors);
   const prepare = async (parts: ThreadParts): Promise<void> => {
-    for (const use of data.uses) await USES[use]?.(parts);
+    for (const use of data.uses) await USES[use](parts);
   };
   serveThread(channel, data, prepare, () => port.close());
 }

@@ -4,6 +4,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { emptyCollection } from '../cluster/destination-catalog.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import { uuidBytes } from '../cluster/raw-writes.js';
+import { plainTime } from '../cluster/seen-times.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -171,7 +172,7 @@ function rangeTask(
     filter: context.filter && plainBytes(encode(context.filter.query())),
     ordered: collection.capped,
     batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
-    afterTime: [afterTime.getHighBitsUnsigned(), afterTime.getLowBitsUnsigned()],
+    afterTime: plainTime(afterTime),
   };
 }
 

@@ -2,6 +2,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
 import type { Namespace } from '../cluster/namespace.js';
+import type { PlainTime } from '../cluster/thread-calls.js';
 import type { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { RangeCopy } from './range-copy.js';
@@ -55,7 +56,7 @@ export interface RangeTask {
   /** Documents per read. */
   readonly batchDocuments: number;
   /** Reads are at or after it: seconds and increment. */
-  readonly afterTime: readonly [seconds: number, increment: number];
+  readonly afterTime: PlainTime;
 }
 
 /** Where a copy may go on. Plain data. */

@@ -1,4 +1,4 @@
-import { type Binary, type Doc, decodeOrdered, survivesDecoding, Timestamp } from '../cluster/bson.js';
+import { type Binary, type Doc, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
 import type { WriteTarget } from '../cluster/document-writer.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
@@ -7,6 +7,7 @@ import { assertInPlace, catalogChanged } from '../cluster/old-source.js';
 import { rawBatches } from '../cluster/raw-cursor.js';
 import { idDocument } from '../cluster/raw-document.js';
 import { uuidFrom } from '../cluster/raw-writes.js';
+import { timeOf } from '../cluster/seen-times.js';
 import type { NaturalMark } from '../metadata/records.js';
 import { metrics } from '../metrics.js';
 import { BatchSize } from './batch-size.js';
@@ -227,7 +228,6 @@ export class RangeCopy {
   #find(): Doc {
     const { source } = this.#parts;
     const { filter, upper, afterTime } = this.#task;
-    const [t, i] = afterTime;
     const bounds = this.#isNatural
       ? { hint: { $natural: 1 } }
       : {
@@ -240,7 +240,7 @@ export class RangeCopy {
       filter: filter === undefined ? {} : decodeOrdered(filter),
       ...bounds,
       batchSize: this.#size.documents,
-      readConcern: { level: 'majority', afterClusterTime: new Timestamp({ t, i }) },
+      readConcern: { level: 'majority', afterClusterTime: timeOf(afterTime) },
       ...(source.isAtLeast(6) ? { collectionUUID: this.#uuid } : {}),
       ...this.#scan?.fields,
     };
