@@ -24,6 +24,8 @@ export interface Config extends DoorOptions {
   readonly loadLevel: number;
   /** Whether none was given. */
   readonly loadLevelIsDefault: boolean;
+  /** Threads that copy and apply; 0: the main thread does. */
+  readonly workerThreads: number;
   readonly disableVerification: boolean;
   /** 0 = any free port. */
   readonly httpPort: number;
@@ -83,6 +85,7 @@ function readAll(reader: Reader): Omit<Config, 'notices'> {
     ),
     loadLevel: reader.integer('loadLevel', 1, 4, 3),
     loadLevelIsDefault: !reader.isGiven('loadLevel'),
+    workerThreads: reader.integer('workerThreads', 0, 16, 0),
     disableVerification: reader.boolean('disableVerification'),
     ...doors,
     httpPort,

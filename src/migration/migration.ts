@@ -42,6 +42,8 @@ export interface MigrationConfig {
   readonly loadLevel: number;
   /** Whether the operator left it open. */
   readonly loadLevelIsDefault?: boolean;
+  /** Threads that copy and apply. Default 0: the main thread does. */
+  readonly workerThreads?: number;
   readonly disableVerification: boolean;
   /** How long a commit tries to block the source, in milliseconds. Default one minute. */
   readonly blockLimitMs?: number;
@@ -301,6 +303,7 @@ class LiveMigration implements Migration {
       logger: this.#logger,
       loadLevel: this.#config.loadLevel,
       loadLevelIsDefault: this.#config.loadLevelIsDefault === true,
+      workerThreads: this.#config.workerThreads ?? 0,
       disableVerification: this.#config.disableVerification,
       hooks: this.#hooks,
       blockLimitMs: this.#config.blockLimitMs ?? BLOCK_LIMIT_MS,

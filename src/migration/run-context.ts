@@ -18,6 +18,8 @@ export interface RunContext {
   readonly collections: CollectionMap;
   readonly lease: Lease;
   readonly load: Load;
+  /** Threads that copy and apply; 0: the main thread does. */
+  readonly workerThreads: number;
   readonly logger: Logger;
   readonly blocksDestination: boolean;
   /** Whether the commit blocks the source. */

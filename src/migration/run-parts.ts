@@ -3,13 +3,16 @@ import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline } from '../apply/pipeline.js';
 import type { Refetching } from '../apply/refetch.js';
 import type { RepairContext } from '../apply/repair.js';
+import { ThreadLaneApplier } from '../apply/thread-lane-applier.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import { DocumentFilter } from '../cluster/document-filter.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
+import type { WriterThreads } from '../cluster/writer-threads.js';
 import { type CopyContext, copyAgain } from '../copy/copier.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { LocalRangeCopier } from '../copy/range-copier.js';
+import { ThreadRangeCopier } from '../copy/thread-range-copier.js';
 import { concernsFilter } from '../cutover/filtered-late-events.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
 import { InvariantError } from '../errors.js';
@@ -24,6 +27,7 @@ import type { Checkpoints } from './checkpoints.js';
 import { storedOptions } from './options.js';
 import type { RunContext } from './run-context.js';
 import { type Applying, makeVerifier } from './verification.js';
+import { makeThreads } from './worker-threads.js';
 
 const POLL_MS = 100;
 
@@ -34,6 +38,8 @@ export interface RunParts {
   readonly filter: DocumentFilter | undefined;
   readonly copy: CopyProgress;
   readonly indexes: IndexBuilder;
+  /** Threads that copy and apply; undefined: the main thread does. */
+  readonly threads: WriterThreads | undefined;
   /** Undefined when the migration is not verified. */
   readonly verifier: Verifier | undefined;
   /** Of change event application; undefined before it. */
@@ -48,11 +54,13 @@ export interface RunParts {
 export function makeParts(context: RunContext): RunParts {
   const { documentFilter } = storedOptions(context.record.value);
   const filter = documentFilter === null ? undefined : new DocumentFilter(documentFilter);
+  const indexes = indexBuilder(context, (signal) => caughtUp(parts, signal));
   const parts: RunParts = {
     context,
     filter,
     copy: new CopyProgress(),
-    indexes: indexBuilder(context, (signal) => caughtUp(parts, signal)),
+    indexes,
+    threads: makeThreads(context, filter, (target, signal) => indexes.remove(target.uuid, signal)),
     verifier: context.verifies ? makeVerifier(context, filter, () => applyingOf(parts)) : undefined,
     pipeline: undefined,
     checkpoints: undefined,
@@ -78,10 +86,10 @@ export function startTimeOf({ record }: RunContext): Timestamp {
 }
 
 /** What the copy of collections works with, the first one and later ones. */
-export function copyContextOf({ context, filter, copy }: RunParts, writer: DocumentWriter): CopyContext {
+export function copyContextOf({ context, filter, copy, threads }: RunParts, writer: DocumentWriter): CopyContext {
   const { source, destination, record, collections, load, logger } = context;
   const log = logger.component('copy');
-  const ranges = new LocalRangeCopier({
+  const local = new LocalRangeCopier({
     source,
     destination,
     writer,
@@ -94,7 +102,7 @@ export function copyContextOf({ context, filter, copy }: RunParts, writer: Docum
     destination,
     store: record.store,
     collections,
-    ranges,
+    ranges: threads === undefined ? local : new ThreadRangeCopier(threads, local),
     progress: copy,
     logger: log,
     parallelRanges: load.parallelRanges,
@@ -126,7 +134,7 @@ export function copyAgainOf(parts: RunParts, writer: DocumentWriter): RepairCont
 
 /** The pipeline of change event application. */
 export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipeline {
-  const { context, filter, indexes } = parts;
+  const { context, filter, indexes, threads } = parts;
   const { source, destination, scope, record, collections, load, logger, wrapApplier } = context;
   const log = logger.component('apply');
   const readsPastCommit = (): boolean => record.value.readPastCommit === true;
@@ -136,9 +144,11 @@ export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipe
     readTime: () => (filter === undefined || readsPastCommit() ? undefined : parts.pipeline?.fence),
     onStateGone: (signal) => record.update({ readPastCommit: true }, signal),
   };
-  const appliers = Array.from({ length: load.lanes }, () =>
-    wrapApplier(new LocalLaneApplier(source, writer, log, refetching)),
-  );
+  const appliers = Array.from({ length: load.lanes }, (_, number) => {
+    const local = new LocalLaneApplier(source, writer, log, refetching);
+    const { readTime } = refetching;
+    return wrapApplier(threads === undefined ? local : new ThreadLaneApplier({ threads, number, local, readTime }));
+  });
   return new ApplyPipeline(
     {
       source,

@@ -18,6 +18,8 @@ export interface RunSettings {
   readonly loadLevel: number;
   /** Whether the operator left it open. */
   readonly loadLevelIsDefault: boolean;
+  /** Threads that copy and apply; 0: the main thread does. */
+  readonly workerThreads: number;
   readonly disableVerification: boolean;
   /** What tests put in the way. */
   readonly hooks: Partial<Pick<RunContext, 'wrapApplier' | 'detectAboveBytes' | 'partitionBytes'>>;
@@ -44,6 +46,7 @@ export function runContext(place: Place, settings: RunSettings): RunContext {
     collections: new CollectionMap(place.store),
     lease,
     load: loadOf(loadLevelOf(options, settings)),
+    workerThreads: settings.workerThreads,
     logger,
     blocksDestination: writeBlocking !== 'none',
     blocksSource: writeBlocking === 'sourceAndDestination',

@@ -93,7 +93,7 @@ export class MigrationRun {
   }
 
   async #phases(signal: AbortSignal): Promise<void> {
-    const { record, collections, logger } = this.#context;
+    const { record, collections } = this.#context;
     const parts = this.#parts;
     // A run that was stopped may have stored more than it lived to tell.
     await record.refresh(signal);
@@ -102,6 +102,15 @@ export class MigrationRun {
     const applied = (await record.store.loadCheckpoint(signal))?.eventsApplied ?? 0;
     this.#eventsApplied = Math.max(this.#eventsApplied, applied);
     if (!isPastHandover(record.value)) {
+      await this.#phasesUpToHandover(signal);
+    }
+    await traced('finalise', {}, () => finishCommit(parts, signal));
+  }
+
+  async #phasesUpToHandover(signal: AbortSignal): Promise<void> {
+    const { record, logger } = this.#context;
+    const parts = this.#parts;
+    try {
       const writer = await this.#makeWriter(signal);
       if (record.value.phase === 'initialise') {
         logger.info('Starting initializing collections and indexes phase');
@@ -111,8 +120,10 @@ export class MigrationRun {
       parts.copy.finish();
       logger.info('Starting change event application phase');
       await traced('change event application', {}, () => this.#apply(writer, signal));
+    } finally {
+      // Before anything else is done with the destination: nothing of theirs may come later.
+      await parts.threads?.close();
     }
-    await traced('finalise', {}, () => finishCommit(parts, signal));
   }
 
   async #makeWriter(signal: AbortSignal): Promise<DocumentWriter> {
