@@ -1,5 +1,6 @@
 /** Writes to one cluster: only while it may be written to, past a write block, and never too late. */
 import type { MongoClient } from 'mongodb';
+import { InvariantError } from '../errors.js';
 import type { Binary, Doc } from './bson.js';
 import { type Clients, MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type CommandOptions, type Commands, nameOf } from './commands.js';
@@ -103,7 +104,8 @@ export class GuardedWrites {
 
   /** Closes sessions of this process's own threads. */
   async #closeOwn(ids: readonly Binary[]): Promise<void> {
-    if (this.#numbered !== undefined) await this.closeSessions(ids, this.#numbered.db);
+    if (this.#numbered === undefined) throw new InvariantError('threads have written where no writes are numbered');
+    await this.closeSessions(ids, this.#numbered.db);
   }
 
   /**

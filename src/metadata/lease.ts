@@ -1,15 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import type { Binary, Doc } from '../cluster/bson.js';
+import type { Doc } from '../cluster/bson.js';
 import { clusterError, describeError, isTransient, isWorthAnotherRun, safeText } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
 import type { Logger } from '../lib/logger.js';
-import type { SharedDeadline } from '../lib/shared-deadline.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
 import { Turns } from '../lib/turns.js';
 import { type EarlierHolder, type HolderMarks, literals, unended } from './lease-record.js';
+import { ThreadRights } from './thread-rights.js';
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
@@ -63,6 +63,8 @@ export interface LeaseSurroundings {
  * Both only grow, so a change of them that arrives late does no harm.
  */
 export class Lease {
+  /** For threads of this process. */
+  readonly threads: ThreadRights;
   readonly #owner = randomUUID();
   readonly #logger: Logger;
   readonly #surroundings: LeaseSurroundings;
@@ -83,14 +85,15 @@ export class Lease {
   /** When each renewal was sent that has no answer yet. */
   readonly #underWay = new Set<{ readonly sentMs: number }>();
 
-  /** Deadlines of threads that write under this lease: each follows this one's. */
-  readonly #shared = new Set<SharedDeadline>();
-  /** Sessions that they write in, besides those of the marks. */
-  #threadSessions: readonly Binary[] = [];
-
   constructor(logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#logger = logger;
     this.#surroundings = { clock: systemClock, wait: sleep, bootId, isAlive, ...surroundings };
+    this.threads = new ThreadRights({
+      leftMs: () => this.#deadlineMs - this.#now(),
+      change: async (set) => {
+        if (!(await this.#bound().changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+      },
+    });
   }
 
   /** The store the lease lives in; set once, since the store asks the lease before it writes. */
@@ -138,35 +141,6 @@ export class Lease {
       this.#changing--;
       this.#changedMs = this.#now();
     }
-  }
-
-  /**
-   * Keeps `deadline` at the moment until which the right to write is certain. Ends it, for good, with the lease, and when
-   * the returned function is called. Before, the sessions that are written in must be stored: `addSessions`.
-   */
-  share(deadline: SharedDeadline): () => void {
-    this.#shared.add(deadline);
-    this.#publish();
-    return () => {
-      this.#shared.delete(deadline);
-      deadline.end();
-    };
-  }
-
-  /** Stores sessions in which a thread will write, so that whoever takes over closes them. Errors: LeaseLost; the driver's. */
-  async addSessions(ids: readonly Binary[]): Promise<void> {
-    // Before it is sent: it may be stored without an answer.
-    this.#threadSessions = [...new Set([...this.#threadSessions, ...ids])];
-    const set = { sessions: { $setUnion: ['$sessions', { $literal: ids }] } };
-    if (!(await this.#bound().changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
-  }
-
-  /** Takes out sessions in which nothing can take effect any more. Errors: the driver's. */
-  async removeSessions(ids: readonly Binary[]): Promise<void> {
-    const removed = new Set(ids);
-    const set = { sessions: { $setDifference: ['$sessions', { $literal: ids }] } };
-    await this.#bound().changeLease(this.#mine(), [{ $set: set }], false);
-    this.#threadSessions = this.#threadSessions.filter((each) => !removed.has(each));
   }
 
   async #announce(): Promise<void> {
@@ -253,7 +227,7 @@ export class Lease {
     const sentMs = this.#now();
     const term = Number(current?.['term'] ?? 0) + 1;
     const ending = unended(current).filter((each) => each.client !== store.marks.client);
-    const sessions = [...store.marks.sessions, ...this.#threadSessions];
+    const sessions = [...store.marks.sessions, ...this.threads.sessions];
     const marks = { ...store.marks, sessions };
     const self = { owner: this.#owner, bootId: host, pid: process.pid, ...marks, ending, begun: 0, ended: 0 };
     // The first taker's upsert wins; another one's meets the same _id and is refused.
@@ -328,14 +302,7 @@ export class Lease {
   /** -Infinity: given back or lost, which ends it for the threads for good. */
   #setDeadline(ms: number): void {
     this.#deadlineMs = ms;
-    this.#publish();
-  }
-
-  #publish(): void {
-    for (const each of this.#shared) {
-      if (this.#deadlineMs === Number.NEGATIVE_INFINITY) each.end();
-      else each.set(() => this.#deadlineMs - this.#now());
-    }
+    this.threads.publish();
   }
 
   /**

@@ -24,7 +24,7 @@ export function makeThreads(
     source,
     destination,
     numbersDb: record.store.db,
-    lease,
+    lease: lease.threads,
     logger: logger.component('worker'),
     filter: filter?.spec,
     removeIndexes,

@@ -410,10 +410,10 @@ test('sessions of threads are in the record while they are used, and when it cha
   const lease = leaseOf(store, 'client-1', time);
   await lease.take(forever);
   const [first, second] = [new Binary(Buffer.alloc(16, 1)), new Binary(Buffer.alloc(16, 2))];
-  await lease.addSessions([first]);
-  await lease.addSessions([second, first]);
+  await lease.threads.addSessions([first]);
+  await lease.threads.addSessions([second, first]);
   assert.equal(store.record?.['sessions'], [first, second]);
-  await lease.removeSessions([first]);
+  await lease.threads.removeSessions([first]);
   assert.equal(store.record?.['sessions'], [second]);
   store.mayStillChange = true;
   await lease.release();
@@ -425,11 +425,11 @@ test('the deadline of a thread follows the lease: renewed with it, uncertain onc
   const lease = leaseOf(store, 'client-1', time);
   await lease.take(forever);
   const [early, late] = [new SharedDeadline(), new SharedDeadline()];
-  const stop = lease.share(early);
+  const stop = lease.threads.share(early);
   const left = (deadline: SharedDeadline): number => Math.round(deadline.leftMs / 1000);
   assert.is(left(early), 30);
   await time.pass(20_000);
-  lease.share(late);
+  lease.threads.share(late);
   assert.equal([left(early), left(late)], [10, 10]);
   stop();
   assert.equal([early.isOver, late.isOver], [true, false]);
@@ -447,7 +447,7 @@ test('what is given back is over for the threads before anything else is done', 
   const lease = leaseOf(store, 'client-1', time);
   await lease.take(forever);
   const deadline = new SharedDeadline();
-  lease.share(deadline);
+  lease.threads.share(deadline);
   const releasing = lease.release();
   assert.ok(deadline.isOver);
   await releasing;
