@@ -2,7 +2,6 @@
 import { plainTime } from '../cluster/seen-times.js';
 import type { WriterThreads } from '../cluster/writer-threads.js';
 import { ThreadEnded } from '../lib/thread-channel.js';
-import { metrics } from '../metrics.js';
 import { APPLY } from './apply-worker.js';
 import type { LaneApplier } from './lane-applier.js';
 import type { Operation } from './operation.js';
@@ -29,7 +28,6 @@ export class ThreadLaneApplier implements LaneApplier {
 
   async apply(operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     const { threads, number, local, readTime } = this.#lane;
-    const started = performance.now();
     const batch = packOperations(operations);
     const time = readTime();
     const task = { batch, readTime: time && plainTime(time) };
@@ -38,9 +36,7 @@ export class ThreadLaneApplier implements LaneApplier {
     } catch (error) {
       if (!(error instanceof ThreadEnded)) throw error;
       // Some of it may be there: as after a crash, all of it is applied once more.
-      return await local.apply(operations, signal);
+      await local.apply(operations, signal);
     }
-    metrics.applyBatchDuration.record(performance.now() - started);
-    metrics.applyBatchEvents.record(operations.length);
   }
 }

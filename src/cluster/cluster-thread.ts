@@ -4,7 +4,8 @@ import type { Logger } from '../lib/logger.js';
 import { settlesWithin } from '../lib/signals.js';
 import { ThreadChannel, ThreadEnded } from '../lib/thread-channel.js';
 import { threadEntry } from '../lib/thread-entry.js';
-import { CLOSE, LOG, OPEN, type ThreadData, type ThreadWaits, WAITS } from './thread-calls.js';
+import { recordForwarded } from '../metrics.js';
+import { CLOSE, LOG, METRICS, OPEN, type ThreadData, type ThreadWaits, WAITS } from './thread-calls.js';
 import { threadErrors } from './thread-errors.js';
 
 const CLOSE_MS = 3000;
@@ -34,6 +35,9 @@ export class ClusterThread {
     this.channel = new ThreadChannel(this.#worker, threadErrors);
     this.channel.serve(LOG, async (lines) => {
       for (const { level, message, fields } of lines) logger[level](message, fields);
+    });
+    this.channel.serve(METRICS, async (records) => {
+      for (const each of records) recordForwarded(each);
     });
     this.channel.serve(WAITS, async (waits) => onWaits?.(waits));
     let cause: Error | undefined;

@@ -1,5 +1,6 @@
 /** What a thread of this program with clients of its own is started with, and the calls that all such threads know. */
 import { callKind } from '../lib/thread-channel.js';
+import type { MetricRecord } from '../metrics.js';
 import type { DocumentFilterSpec } from './document-filter.js';
 import type { Namespace } from './namespace.js';
 
@@ -80,6 +81,9 @@ export interface ThreadLogLine {
 
 /** Lines of the log; answered once they are written, and not sent before the last ones are. */
 export const LOG = callKind<readonly ThreadLogLine[]>('log');
+
+/** What the thread has added to the metrics since the last call. */
+export const METRICS = callKind<readonly MetricRecord[]>('metrics');
 
 /** What the thread's commands wait for, by cluster; none: all is well. */
 export interface ThreadWaits {

@@ -5,11 +5,12 @@ import type { Logger } from '../lib/logger.js';
 import { SharedDeadline } from '../lib/shared-deadline.js';
 import type { ThreadChannel } from '../lib/thread-channel.js';
 import { Cluster } from './cluster.js';
-import { isTransient, safeText } from './errors.js';
+import { isTransient, noteExhausted, safeText } from './errors.js';
 import { seenBy } from './seen-times.js';
 import { CLOSE, type ClusterAccess, OPEN, SETTLE, type ThreadData, type ThreadOpened, WAITS } from './thread-calls.js';
 import { ThreadGuard } from './thread-guard.js';
 import { ThreadLogger } from './thread-logger.js';
+import { ThreadMetrics } from './thread-metrics.js';
 
 const LOOK_MS = 1000;
 
@@ -36,6 +37,7 @@ export function serveThread(
 ): void {
   const ending = new AbortController();
   const logger = new ThreadLogger(channel, ending.signal);
+  const metrics = new ThreadMetrics(channel, ending.signal);
   let clusters: readonly Cluster[] = [];
   let telling: NodeJS.Timeout | undefined;
   channel.serve(OPEN, async (_task, { signal }): Promise<ThreadOpened> => {
@@ -64,6 +66,7 @@ export function serveThread(
   });
   channel.serve(CLOSE, async () => {
     clearInterval(telling);
+    await metrics.close();
     ending.abort(new AppError('ShuttingDown', 'the thread is closed'));
     await Promise.all(clusters.map((each) => each.close()));
     // Not before the answer has left.
@@ -77,9 +80,12 @@ async function connectBoth(data: ThreadData, logger: Logger, signal: AbortSignal
   const tag = writing === undefined ? {} : { tag: writing.tag };
   const connect = ({ name, uri, retryLimitMs }: ClusterAccess): Promise<Cluster> => {
     const limit = retryLimitMs === undefined ? {} : { retryLimitMs };
+    const trying = retryLimitMs === undefined ? {} : { maxElapsedMs: retryLimitMs };
     return retry(() => Cluster.connect({ name, uri, logger, maxPoolSize, ...tag, ...limit }), {
       isRetryable: isTransient,
       signal,
+      ...trying,
+      onExhausted: noteExhausted,
       onRetry: ({ error, level }) => logger[level](`Connecting to ${name} again: ${safeText(error)}`),
     });
   };
