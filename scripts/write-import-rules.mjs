@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 const FLOORS = [
   ['main.ts'],
   ['cli'],
-  ['service.ts', 'telemetry.ts', 'metrics-log.ts'],
+  ['service.ts', 'telemetry.ts', 'metrics-log.ts', 'worker.ts'],
   ['api', 'config'],
   ['migration'],
   ['progress', 'reversal', 'compare'],

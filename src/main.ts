@@ -7,8 +7,8 @@ if (isMainThread) holdSignals();
 /** The program, or, in a thread of a running server, what that thread is for. Each loads only its own modules. */
 async function main(): Promise<void> {
   if (!isMainThread) {
-    const { runScanWorker } = await import('./verify/scan-worker.js');
-    await runScanWorker();
+    const { runWorker } = await import('./worker.js');
+    runWorker();
     return;
   }
   const [{ processIo }, { runCli }] = await Promise.all([import('./cli/io.js'), import('./cli/program.js')]);

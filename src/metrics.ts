@@ -49,6 +49,29 @@ const BYTE_BUCKETS = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
 /** What the stages have taken since the last look. */
 const STAGES = new Map<Stage, { sumMs: number; maxMs: number; count: number }>();
 
+/** One value that was added or recorded, as plain data. */
+export interface MetricRecord {
+  readonly name: string;
+  readonly value: number;
+  readonly attributes: Readonly<Record<string, string>> | undefined;
+}
+
+type AddTo = (value: number, attributes?: Attributes) => void;
+
+/** What adds to each instrument of this thread, by its name. */
+const RECORDERS = new Map<string, AddTo>();
+let forward: ((record: MetricRecord) => void) | undefined;
+
+/** From now on this thread's values go to `to`: the instruments are the main thread's. */
+export function forwardMetrics(to: (record: MetricRecord) => void): void {
+  forward = to;
+}
+
+/** Adds what a thread has forwarded. */
+export function recordForwarded({ name, value, attributes }: MetricRecord): void {
+  RECORDERS.get(name)?.(value, attributes);
+}
+
 /** The instruments that code adds to where the thing happens. Cheap, and safe before telemetry is started. */
 export const metrics = {
   // The copy.
@@ -377,7 +400,7 @@ function counter<A extends Attributes = Record<never, never>>(
   description: string,
 ): Counter<A> {
   const get = lazily<OtelCounter>((meter) => meter.createCounter(name, { unit, description }));
-  return { add: (value, ...[attributes]) => get().add(value, attributes) };
+  return { add: recorder(name, (value, attributes) => get().add(value, attributes)) };
 }
 
 function histogram<A extends Attributes = Record<never, never>>(
@@ -388,7 +411,16 @@ function histogram<A extends Attributes = Record<never, never>>(
 ): Histogram<A> {
   const advice = { explicitBucketBoundaries: buckets };
   const get = lazily<OtelHistogram>((meter) => meter.createHistogram(name, { unit, description, advice }));
-  return { record: (value, ...[attributes]) => get().record(value, attributes) };
+  return { record: recorder(name, (value, attributes) => get().record(value, attributes)) };
+}
+
+/** Adds in this thread, or hands on what is added. */
+function recorder(name: string, own: AddTo): AddTo {
+  RECORDERS.set(name, own);
+  return (value, attributes) => {
+    if (forward === undefined) own(value, attributes);
+    else forward({ name, value, attributes: attributes as MetricRecord['attributes'] });
+  };
 }
 
 /** The four stages whose times mongosync logs. */
@@ -423,17 +455,17 @@ function round(ms: number): number {
 function stage(name: Stage, metric: string, description: string): Histogram {
   const { record } = histogram(metric, 'ms', description, MS_BUCKETS);
   STAGES.set(name, { sumMs: 0, maxMs: 0, count: 0 });
-  return {
-    record: (ms) => {
-      const stats = STAGES.get(name);
-      if (stats !== undefined) {
-        stats.sumMs += ms;
-        stats.maxMs = Math.max(stats.maxMs, ms);
-        stats.count++;
-      }
-      record(ms);
-    },
+  const counted = (ms: number): void => {
+    const stats = STAGES.get(name);
+    if (stats !== undefined) {
+      stats.sumMs += ms;
+      stats.maxMs = Math.max(stats.maxMs, ms);
+      stats.count++;
+    }
+    record(ms);
   };
+  RECORDERS.set(metric, counted);
+  return { record: counted };
 }
 
 /** mongosync counts the two kinds under two names, not under a label. */

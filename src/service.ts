@@ -128,12 +128,14 @@ function reportDelay(longestMs: number, logger: Logger): void {
 /** What readers of mongosync's logs show first. Names are those of the options. */
 function logSettings(config: Config, logger: Logger): void {
   const { instanceId: id, httpPort: port, logDirectory: logPath, metricsDirectory: metricsLoggingFilepath } = config;
-  const { notices, cluster0, cluster1, migrationName, loadLevel, grpcPort, bindIp, otlpEndpoint } = config;
+  const { notices, cluster0, cluster1, migrationName, loadLevel, workerThreads } = config;
+  const { grpcPort, bindIp, otlpEndpoint } = config;
   const { verbosity, disableVerification, stayUpOnFailure } = config;
   const system = { os: process.platform, arch: process.arch, node: process.version };
   logger.info('Version info', { version: VERSION, ...system });
   logger.info('Mongosync Options', {
     ...{ cluster0, cluster1, id, migrationName, loadLevel, port, grpcPort, bindIp, logPath, metricsLoggingFilepath },
+    workerThreads,
     ...{ verbosity, disableVerification, stayUpOnFailure, otlpEndpoint },
   });
   for (const { level, message } of notices) logger[level](message);

@@ -12,9 +12,8 @@ import {
 import { InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { settleAll } from '../lib/tasks.js';
-import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
-import { isSequential, type Operation } from './operation.js';
+import { type AppliedCollection, isSequential, type Operation } from './operation.js';
 import { type Refetching, refetch } from './refetch.js';
 
 /** Stages of one update; the server compiles each pipeline anew. */
@@ -234,7 +233,7 @@ function targetOf(operation: Operation): WriteTarget {
 }
 
 /** Where a collection's documents go. */
-export function targetOfCollection(collection: MigratedCollection): WriteTarget {
+export function targetOfCollection(collection: AppliedCollection): WriteTarget {
   if (collection.destinationUuid === undefined)
     throw new InvariantError(`${collection.name} has not been created on the destination`);
   return { ns: collection.ns, uuid: collection.destinationUuid };

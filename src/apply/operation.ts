@@ -1,12 +1,19 @@
+/** What a change event asks to be done to one document of the destination. */
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { type DocumentKey, documentKey } from './document-key.js';
 import type { ChangeEvent } from './event.js';
 
-/** What is to be done to one document of the destination. Plain data: a lane may run in a worker. */
+/** What of a collection an operation needs. */
+export type AppliedCollection = Pick<
+  MigratedCollection,
+  'id' | 'ns' | 'sourceNs' | 'name' | 'destinationUuid' | 'capped' | 'collated'
+>;
+
+/** What is to be done to one document of the destination. Crosses to a thread as part of an OperationBatch. */
 export interface Operation {
-  readonly collection: MigratedCollection;
+  readonly collection: AppliedCollection;
   /**
    * - put: the document as a whole (insert); - replace: likewise, of a replace event; - delta: the server's own delta;
    * - delete; - refetch: as the document is on the source now, since the event does not say.

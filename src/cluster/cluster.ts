@@ -125,8 +125,8 @@ export class Cluster {
   }
 
   /** For a thread of this process that needs clients of its own. Holds the password: for nothing else. */
-  get access(): { readonly name: string; readonly uri: string } {
-    return { name: this.name, uri: this.core.uri };
+  get access(): { readonly name: string; readonly uri: string; readonly retryLimitMs: number } {
+    return { name: this.name, uri: this.core.uri, retryLimitMs: this.core.retryLimitMs };
   }
 
   /** "cluster0: host:port", for progress and logs. */
@@ -162,6 +162,11 @@ export class Cluster {
   /** The newest cluster time seen in any reply. */
   get now(): Timestamp | undefined {
     return this.core.commands.now;
+  }
+
+  /** A thread of this process, or the one that has started this thread, has seen this time in a reply of the cluster. */
+  saw(time: Timestamp): void {
+    this.core.commands.saw(time);
   }
 
   isAtLeast(major: number, minor = 0, patch = 0): boolean {

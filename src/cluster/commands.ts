@@ -63,6 +63,11 @@ export class Commands {
     return this.#now;
   }
 
+  /** Another client of this process has seen this time in a reply of the same cluster. */
+  saw(time: Timestamp): void {
+    this.#seeTime(time);
+  }
+
   /** Sends one command over a client, once. The error tells, by `isMaybeSent`, whether it may be carried out all the same. */
   async run(client: DriverClient, db: string, command: Doc, options: CommandOptions): Promise<Doc> {
     const { name: cluster, deadlines, waiting, watched } = this.#parts;

@@ -1,8 +1,10 @@
 /** A cluster that may be written to: whoever is given one holds a right to write. */
-import type { Doc } from './bson.js';
+import { InvariantError } from '../errors.js';
+import type { Binary, Doc } from './bson.js';
 import { MAJORITY_WRITE } from './clients.js';
 import { Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import { nameOf, type WriteOptions } from './commands.js';
+import type { OtherWriters } from './other-writers.js';
 import type { WriteRight } from './write-right.js';
 import type { WriteSessions } from './write-sessions.js';
 
@@ -35,10 +37,28 @@ export class WritableCluster extends Cluster {
     this.right.assertHeld();
   }
 
+  /** As `assertMayWrite`, and nothing may come any more of threads that have ended. */
+  async #assertMayWriteNow(): Promise<void> {
+    this.assertMayWrite();
+    await this.#sessions?.others.settleLeft();
+    this.assertMayWrite();
+  }
+
+  /** The threads that write here for the same holder. Errors: Internal where documents are not written by number. */
+  get otherWriters(): OtherWriters {
+    if (this.#sessions === undefined) throw new InvariantError('threads were to write where no writes are numbered');
+    return this.#sessions.others;
+  }
+
+  /** The sessions that documents are written in; none where they are not written by number. */
+  get sessionIds(): readonly Binary[] {
+    return this.#sessions?.ids ?? [];
+  }
+
   /** As `command`, for what changes something. Errors: also LeaseLost, and TransientError. */
   async write(db: string, command: Doc, options: WriteOptions): Promise<Doc> {
     options.signal.throwIfAborted();
-    this.assertMayWrite();
+    await this.#assertMayWriteNow();
     const full = { ...command, writeConcern: MAJORITY_WRITE };
     const field = FIELDS.get(nameOf(command));
     if (field === undefined || isMulti(command)) return this.structure(db, full, options);
@@ -62,7 +82,7 @@ export class WritableCluster extends Cluster {
   /** Sends what changes the catalog or the write block, as it is. `write` adds the write concern. */
   async structure(db: string, command: Doc, { signal }: WriteOptions): Promise<Doc> {
     signal.throwIfAborted();
-    this.assertMayWrite();
+    await this.#assertMayWriteNow();
     const { unblocked, structural, commands, clients } = this.core;
     return this.right.changing(() =>
       unblocked.send(command, (ready) =>
@@ -81,6 +101,7 @@ export class WritableCluster extends Cluster {
       await this.core.structural.settle();
       await this.#sessions?.data.settle();
       await this.#sessions?.record.settle();
+      await this.#sessions?.others.settle();
     });
   }
 }

@@ -4,6 +4,7 @@ import { MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import type { DriverClient } from './driver.js';
 import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
+import { OtherWriters } from './other-writers.js';
 
 /** The collection of a metadata database in which the numbers of lost writes are stored. */
 const NUMBERS = 'numbers';
@@ -14,18 +15,22 @@ export interface WriteSessions {
   readonly record: NumberedSessions;
   /** All of them, for whoever must close them after this holder. */
   readonly ids: readonly Binary[];
+  /** Threads that write for the same holder, in sessions of their own. */
+  readonly others: OtherWriters;
 }
 
 /**
  * New sessions; their numbers are stored in the metadata database `db`, which is on this cluster. Undefined before 6.0,
  * whose write blocks and collection UUIDs the numbers would need.
  */
-export function writeSessions({ core }: Cluster, db: string): WriteSessions | undefined {
+export function writeSessions(cluster: Cluster, db: string): WriteSessions | undefined {
+  const { core } = cluster;
   if (!core.knowsBlocks) return undefined;
   const { data: dataClient, record: recordClient } = core.clients;
   const data = new NumberedSessions(dataClient, dataClient.maxPoolSize, storeNumber(core, dataClient, db));
   const record = new NumberedSessions(recordClient, RECORD_POOL, storeNumber(core, recordClient, db));
-  return { data, record, ids: [...data.ids, ...record.ids] };
+  const others = new OtherWriters((ids) => closeWriteSessions(cluster, ids, db));
+  return { data, record, ids: [...data.ids, ...record.ids], others };
 }
 
 /** Lets the server refuse whatever an earlier holder has sent in these sessions, whose numbers are stored in `db`. */

@@ -17,6 +17,8 @@ export interface Config extends DoorOptions {
   readonly loadLevel: number;
   /** Whether none was given. */
   readonly loadLevelIsDefault: boolean;
+  /** Threads that copy and apply; 0: the main thread does. */
+  readonly workerThreads: number;
   readonly disableVerification: boolean;
   /** 0 = any free port. */
   readonly httpPort: number;
@@ -76,6 +78,7 @@ function readAll(reader: Reader): Omit<Config, 'notices'> {
     ),
     loadLevel: reader.integer('loadLevel', 1, 4, 3),
     loadLevelIsDefault: !reader.isGiven('loadLevel'),
+    workerThreads: reader.integer('workerThreads', 0, 16, 0),
     disableVerification: reader.boolean('disableVerification'),
     ...doors,
     httpPort,

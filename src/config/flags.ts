@@ -36,6 +36,12 @@ export const FLAGS = [
     help: 'letters, digits and _, at most 44: for several migrations into one cluster',
   },
   { name: 'loadLevel', kind: 'integer', argument: 'LEVEL', help: 'load put on the clusters, 1 to 4 (default: 3)' },
+  {
+    name: 'workerThreads',
+    kind: 'integer',
+    argument: 'N',
+    help: 'threads that copy and apply, each with connections of its own, 0 to 16; 0 = the main thread does (default: 0)',
+  },
   { name: 'port', kind: 'integer', argument: 'PORT', help: 'HTTP port; 0 = any free one (default: 27182)' },
   {
     name: 'grpcPort',

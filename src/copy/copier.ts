@@ -1,22 +1,23 @@
 /** Copies the partitions of a migration, many at a time, and stores how far each has come. */
-import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import { type Binary, encode, type Timestamp } from '../cluster/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { emptyCollection } from '../cluster/destination-catalog.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
+import { uuidBytes } from '../cluster/raw-writes.js';
+import { plainTime } from '../cluster/seen-times.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
-import type { PartitionRecord } from '../metadata/records.js';
+import type { NaturalMark, PartitionRecord, RangeMark } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { metrics } from '../metrics.js';
 import type { CopyProgress } from './copy-progress.js';
 import type { NaturalOrder } from './natural-order.js';
 import { planCopy } from './planner.js';
-import type { CopyListener, RangeCopier, RangeTask } from './range-copier.js';
+import type { CopyListener, CopyPlace, RangeCopier, RangeTask } from './range-task.js';
 
 /** What the copy works with. */
 export interface CopyContext {
@@ -47,7 +48,6 @@ const READ_BYTES = 4 * 1024 * 1024;
 const MAX_READ_DOCUMENTS = 10_000;
 /** There may be very many partitions. */
 const TELL_MS = 1000;
-const EVERYTHING: OrderedDoc = new Map();
 
 /**
  * Copies all collections, largest first, many ranges at a time. A range is marked done only after a majority has its
@@ -101,7 +101,7 @@ export async function copyAgain(
     bytes: 0,
   };
   const task = rangeTask(context, collection, partition, { afterTime, isAgain: false });
-  do await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
+  do await emptyTarget(context, collection, signal);
   while ((await context.ranges.copy(task, UNOBSERVED, signal)) === 'restart');
 }
 
@@ -133,13 +133,13 @@ async function copyPartition(
   };
   const listener: CopyListener = {
     written: count,
-    marked: (place, inner) => store.savePartitions([{ ...partition, ...place }], inner),
+    marked: (place, inner) => store.savePartitions([{ ...partition, ...storedPlace(place) }], inner),
   };
   // An earlier process may have copied half of a capped collection: its order is only right from an empty start.
-  if (collection.capped) await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
+  if (collection.capped) await emptyTarget(context, collection, signal);
   while ((await context.ranges.copy(task, listener, signal)) === 'restart') {
     context.logger.info(`${collection.name} evicted documents faster than it was read; copying it again`);
-    await emptyCollection(context.destination, task.target.ns, task.target.uuid, signal);
+    await emptyTarget(context, collection, signal);
     count(-documents, -bytes);
   }
   await store.savePartitions([{ ...partition, marks: [], position: undefined, done: true, documents, bytes }], signal);
@@ -157,26 +157,49 @@ function rangeTask(
   partition: PartitionRecord,
   { afterTime, isAgain }: Reading,
 ): RangeTask {
-  if (collection.destinationUuid === undefined)
-    throw new InvariantError(`${collection.name} has not been created on the destination`);
   const { estimatedBytes, estimatedDocuments } = collection.copy;
   const average = estimatedDocuments > 0 ? estimatedBytes / estimatedDocuments : 0;
   return {
     ns: collection.sourceNs,
-    uuid: uuidFrom(Buffer.from(collection.id, 'hex')),
-    target: { ns: collection.ns, uuid: collection.destinationUuid },
-    lower: partition.lower,
-    upper: partition.upper,
+    uuid: plainBytes(Buffer.from(collection.id, 'hex')),
+    target: { ns: collection.ns, uuid: uuidBytes(createdUuid(collection)) },
+    lower: partition.lower && plainBytes(partition.lower),
+    upper: partition.upper && plainBytes(partition.upper),
     natural: partition.natural,
     resumable: partition.resumable,
-    marks: partition.marks,
-    position: partition.position,
+    marks: partition.marks.map((each) => ({ ...each, resumeAfter: plainBytes(each.resumeAfter) })),
+    position: partition.position && { ...partition.position, id: plainBytes(partition.position.id) },
     isAgain,
-    filter: context.filter?.query() ?? EVERYTHING,
+    filter: context.filter && plainBytes(encode(context.filter.query())),
     ordered: collection.capped,
     batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
-    afterTime,
+    afterTime: plainTime(afterTime),
   };
+}
+
+/** A copy of its own: a view crosses to a thread with all of the memory that it looks at. */
+function plainBytes(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from(bytes);
+}
+
+function storedPlace(place: CopyPlace): { position: RangeMark | undefined } | { marks: readonly NaturalMark[] } {
+  if ('marks' in place)
+    return { marks: place.marks.map((each) => ({ ...each, resumeAfter: Buffer.from(each.resumeAfter) })) };
+  const { position } = place;
+  return { position: position && { ...position, id: Buffer.from(position.id) } };
+}
+
+async function emptyTarget(
+  { destination }: CopyContext,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<void> {
+  await emptyCollection(destination, collection.ns, createdUuid(collection), signal);
+}
+
+function createdUuid({ destinationUuid, name }: MigratedCollection): Binary {
+  if (destinationUuid === undefined) throw new InvariantError(`${name} has not been created on the destination`);
+  return destinationUuid;
 }
 
 function bySize(collections: CollectionMap): (a: PartitionRecord, b: PartitionRecord) => number {

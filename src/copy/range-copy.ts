@@ -1,14 +1,18 @@
-import { type Doc, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { type Binary, type Doc, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
 import { findByUuid } from '../cluster/catalog.js';
+import type { WriteTarget } from '../cluster/document-writer.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import { type Namespace, nsText } from '../cluster/namespace.js';
 import { assertInPlace, catalogChanged } from '../cluster/old-source.js';
 import { rawBatches } from '../cluster/raw-cursor.js';
 import { idDocument } from '../cluster/raw-document.js';
+import { uuidFrom } from '../cluster/raw-writes.js';
+import { timeOf } from '../cluster/seen-times.js';
+import type { NaturalMark } from '../metadata/records.js';
 import { metrics } from '../metrics.js';
 import { BatchSize } from './batch-size.js';
 import { NaturalScan } from './natural-scan.js';
-import type { CopyListener, RangeCopierParts, RangeOutcome, RangeTask } from './range-copier.js';
+import type { CopyListener, RangeCopierParts, RangeOutcome, RangeTask } from './range-task.js';
 import { ResumedWrites } from './resumed-writes.js';
 
 const WRITES_IN_FLIGHT = 2;
@@ -41,11 +45,16 @@ export class RangeCopy {
   readonly #size: BatchSize;
   readonly #writes: ResumedWrites;
   readonly #inFlight: number;
+  /** Of the collection on the source. */
+  readonly #uuid: Binary;
+  readonly #target: WriteTarget;
   #ns: Namespace;
   /** Whether it is read in the order of its records. */
   #isNatural: boolean;
   /** Where to read on in `_id` order: the last one written, or the lower bound. */
   #lower: Buffer | undefined;
+  /** Whether that document is there: the lower bound's is not. */
+  #isLowerWritten: boolean;
   #done: Counts = NOTHING;
   #markedAt = performance.now();
   /** Of the destination, when they were last looked at. */
@@ -58,30 +67,33 @@ export class RangeCopy {
     this.#task = task;
     this.#listener = listener;
     this.#ns = task.ns;
+    this.#uuid = uuidFrom(task.uuid);
+    this.#target = { ns: task.target.ns, uuid: uuidFrom(task.target.uuid) };
     this.#inFlight = task.ordered ? 1 : task.resumable ? SCAN_WRITES_IN_FLIGHT : WRITES_IN_FLIGHT;
-    this.#scan = task.resumable ? new NaturalScan(source, task.marks, logger) : undefined;
+    this.#scan = task.resumable ? new NaturalScan(source, marksOf(task), logger) : undefined;
     this.#size = new BatchSize(task.batchDocuments);
     // One batch may be missing while those beside it were written.
     const enough = (this.#inFlight + 1) * task.batchDocuments;
-    this.#writes = new ResumedWrites({ destination, writer, target: task.target, enough });
+    this.#writes = new ResumedWrites({ destination, writer, target: this.#target, enough });
     this.#isNatural = task.natural && task.position === undefined;
-    this.#lower = task.position?.id ?? task.lower;
+    this.#lower = bufferOf(task.position?.id ?? task.lower);
+    this.#isLowerWritten = task.position !== undefined;
     this.#retries = destination.retries;
     if (task.isAgain) this.#resume();
   }
 
   async run(signal: AbortSignal): Promise<RangeOutcome> {
     const { source } = this.#parts;
-    const { ns, uuid, position } = this.#task;
+    const { ns, position } = this.#task;
     if (position !== undefined) this.#countFrom(position);
     return source.attempt(`copying ${nsText(ns)}`, signal, async (onProgress) => {
       this.#progressed = onProgress;
       for (;;) {
         if (this.#isNatural) this.#countFrom((await this.#scan?.begin(this.#ns, signal)) ?? NOTHING);
         try {
-          await assertInPlace(source, this.#ns, uuid, signal);
+          await assertInPlace(source, this.#ns, this.#uuid, signal);
           await this.#read(signal);
-          await assertInPlace(source, this.#ns, uuid, signal);
+          await assertInPlace(source, this.#ns, this.#uuid, signal);
           return 'copied';
         } catch (error) {
           const outcome = await this.#outcomeOf(error, signal);
@@ -94,14 +106,14 @@ export class RangeCopy {
   /** What follows from an error: an end of the range, or reading on. Rejects with it otherwise. */
   async #outcomeOf(error: unknown, signal: AbortSignal): Promise<RangeOutcome | 'goOn'> {
     const { source } = this.#parts;
-    const { ordered, uuid, ns } = this.#task;
+    const { ordered, ns } = this.#task;
     if (codeOf(error) === Code.CappedPositionLost && ordered) return 'restart';
     if (this.#scan?.stepsBack(error) === true) return 'goOn';
     this.#size.interrupted();
     this.#resume();
     if (!isMoved(error)) throw error;
     if (!source.isAtLeast(6)) throw catalogChanged(`${nsText(ns)} was dropped or renamed`);
-    const renamed = await findByUuid(source, uuid, ns.db, signal);
+    const renamed = await findByUuid(source, this.#uuid, ns.db, signal);
     if (renamed === undefined) return 'gone';
     // Under the new name from the beginning: what is written already would be out of order.
     if (ordered && this.#done.documents > 0) return 'restart';
@@ -137,7 +149,7 @@ export class RangeCopy {
       },
       onReply: countRead,
     };
-    const from = this.#isNatural ? undefined : this.#lower;
+    const from = this.#isNatural || !this.#isLowerWritten ? undefined : this.#lower;
     try {
       for await (const { documents: all, resumeAfter } of rawBatches(source, cursor, signal)) {
         await this.#scan?.opened(signal);
@@ -165,7 +177,7 @@ export class RangeCopy {
   /** The last document written is read again, to find the place; a majority has it. */
   #withoutWritten(documents: readonly Buffer[], from: Buffer | undefined): readonly Buffer[] {
     const first = documents[0];
-    if (first === undefined || from === undefined || from === this.#task.lower) return documents;
+    if (first === undefined || from === undefined) return documents;
     return idDocument(first)?.equals(from) === true ? documents.slice(1) : documents;
   }
 
@@ -175,8 +187,8 @@ export class RangeCopy {
    */
   async #write(documents: readonly Buffer[], previous: Promise<void>, signal: AbortSignal): Promise<void> {
     const started = performance.now();
-    const { ordered, target } = this.#task;
-    if (ordered) await this.#parts.writer.append(target, documents, signal);
+    const { ordered } = this.#task;
+    if (ordered) await this.#parts.writer.append(this.#target, documents, signal);
     else await this.#writes.put(documents, !this.#isNatural, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
@@ -198,6 +210,7 @@ export class RangeCopy {
     const id = idDocument(last);
     if (id === undefined || !survivesDecoding(id)) return;
     this.#lower = id;
+    this.#isLowerWritten = true;
     const now = performance.now();
     if (now - this.#markedAt < MARK_MS) return;
     this.#markedAt = now;
@@ -214,7 +227,7 @@ export class RangeCopy {
 
   #find(): Doc {
     const { source } = this.#parts;
-    const { filter, upper, uuid, afterTime } = this.#task;
+    const { filter, upper, afterTime } = this.#task;
     const bounds = this.#isNatural
       ? { hint: { $natural: 1 } }
       : {
@@ -224,14 +237,22 @@ export class RangeCopy {
         };
     return {
       find: this.#ns.coll,
-      filter,
+      filter: filter === undefined ? {} : decodeOrdered(filter),
       ...bounds,
       batchSize: this.#size.documents,
-      readConcern: { level: 'majority', afterClusterTime: afterTime },
-      ...(source.isAtLeast(6) ? { collectionUUID: uuid } : {}),
+      readConcern: { level: 'majority', afterClusterTime: timeOf(afterTime) },
+      ...(source.isAtLeast(6) ? { collectionUUID: this.#uuid } : {}),
       ...this.#scan?.fields,
     };
   }
+}
+
+function bufferOf(bytes: Uint8Array | undefined): Buffer | undefined {
+  return bytes && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function marksOf({ marks }: RangeTask): NaturalMark[] {
+  return marks.map((each) => ({ ...each, resumeAfter: Buffer.from(each.resumeAfter) }));
 }
 
 function countRead(ms: number): void {

@@ -43,7 +43,8 @@ export class StoredLease implements LeaseStore {
 
   hasLost(): boolean {
     const { sessions } = this.#parts;
-    return this.mayStillChange() || sessions?.data.holdsLost === true || sessions?.record.holdsLost === true;
+    if (this.mayStillChange() || sessions === undefined) return this.mayStillChange();
+    return sessions.data.holdsLost || sessions.record.holdsLost || sessions.others.hasLost;
   }
 
   readLease(signal: AbortSignal): Promise<Doc | undefined> {

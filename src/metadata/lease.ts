@@ -17,6 +17,7 @@ import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
 import { Turns } from '../lib/turns.js';
 import { type EarlierHolder, type HolderMarks, literals, unended } from './lease-record.js';
+import { ThreadRights } from './thread-rights.js';
 
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
@@ -70,6 +71,8 @@ export interface LeaseSurroundings {
  * Both only grow, so a change of them that arrives late does no harm.
  */
 export class Lease implements WriteRight {
+  /** For threads of this process. */
+  readonly threads: ThreadRights;
   readonly #owner = randomUUID();
   readonly #logger: Logger;
   readonly #surroundings: LeaseSurroundings;
@@ -94,6 +97,12 @@ export class Lease implements WriteRight {
     this.#store = store;
     this.#logger = logger;
     this.#surroundings = { clock: systemClock, wait: sleep, bootId, isAlive, ...surroundings };
+    this.threads = new ThreadRights({
+      leftMs: () => this.#deadlineMs - this.#now(),
+      change: async (set) => {
+        if (!(await this.#store.changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+      },
+    });
   }
 
   get held(): boolean {
@@ -183,7 +192,7 @@ export class Lease implements WriteRight {
    */
   async release(): Promise<void> {
     if (!this.held) return;
-    this.#deadlineMs = Number.NEGATIVE_INFINITY;
+    this.#setDeadline(Number.NEGATIVE_INFINITY);
     const isAnswered = this.#changing === 0 && !this.#store.hasLost();
     const nothing = isAnswered ? { client: null, sessions: [], ended: this.#begun } : {};
     const set = literals({ expiresAt: new Date(0), pid: 0, ...nothing });
@@ -222,7 +231,9 @@ export class Lease implements WriteRight {
     const sentMs = this.#now();
     const term = Number(current?.['term'] ?? 0) + 1;
     const ending = unended(current).filter((each) => each.client !== store.marks.client);
-    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...store.marks, ending, begun: 0, ended: 0 };
+    const sessions = [...store.marks.sessions, ...this.threads.sessions];
+    const marks = { ...store.marks, sessions };
+    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...marks, ending, begun: 0, ended: 0 };
     // The first taker's upsert wins; another one's meets the same _id and is refused.
     const condition =
       current === undefined
@@ -241,7 +252,7 @@ export class Lease implements WriteRight {
     }
     this.#term = term;
     [this.#begun, this.#ended] = [0, 0];
-    this.#deadlineMs = sentMs + LEASE_MS;
+    this.#setDeadline(sentMs + LEASE_MS);
     if (ending.length > 0) {
       await runWith((inner) => this.#endEarlier(ending, inner), [(inner) => this.keep(inner)], signal);
       this.assertHeld();
@@ -272,7 +283,7 @@ export class Lease implements WriteRight {
       };
       if (!(await this.#store.changeLease(this.#mine(), [{ $set: change }], false))) {
         this.#lost = true;
-        this.#deadlineMs = Number.NEGATIVE_INFINITY;
+        this.#setDeadline(Number.NEGATIVE_INFINITY);
         throw lost();
       }
       this.#majorityDelayMs = this.#now() - sent.sentMs;
@@ -287,7 +298,13 @@ export class Lease implements WriteRight {
       this.#underWay.delete(sent);
     }
     if (this.#deadlineMs > Number.NEGATIVE_INFINITY)
-      this.#deadlineMs = Math.max(this.#deadlineMs, sent.sentMs + leaseMs);
+      this.#setDeadline(Math.max(this.#deadlineMs, sent.sentMs + leaseMs));
+  }
+
+  /** -Infinity: given back or lost, which ends it for the threads for good. */
+  #setDeadline(ms: number): void {
+    this.#deadlineMs = ms;
+    this.threads.publish();
   }
 
   /**

@@ -26,6 +26,8 @@ export interface MigrationConfig {
   readonly loadLevel: number;
   /** Whether the operator left it open. */
   readonly loadLevelIsDefault?: boolean;
+  /** Threads that copy and apply. Default 0: the main thread does. */
+  readonly workerThreads?: number;
   readonly disableVerification: boolean;
   /** How long a commit tries to block the source, in milliseconds. Default one minute. */
   readonly blockLimitMs?: number;
@@ -78,6 +80,7 @@ export class MigrationProcess implements SessionHost, Reported {
       logger,
       loadLevel: config.loadLevel,
       loadLevelIsDefault: config.loadLevelIsDefault === true,
+      workerThreads: config.workerThreads ?? 0,
       disableVerification: config.disableVerification,
       hooks,
       blockLimitMs: config.blockLimitMs ?? BLOCK_LIMIT_MS,

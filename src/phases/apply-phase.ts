@@ -4,8 +4,8 @@ import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline } from '../apply/pipeline.js';
 import type { Refetching } from '../apply/refetch.js';
 import { repairDocuments } from '../apply/repair.js';
+import { ThreadLaneApplier } from '../apply/thread-lane-applier.js';
 import type { Timestamp } from '../cluster/bson.js';
-import type { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
 import type { StreamStart } from '../cluster/position.js';
 import { copyAgain } from '../copy/copier.js';
@@ -25,6 +25,7 @@ import type { Phase, PhaseProgress } from './phase.js';
 import { type RunContext, startTimeOf } from './run-context.js';
 import { makeVerifier, rememberRecopy } from './verification.js';
 import { keepNoting, watchCatalog } from './watchers.js';
+import type { Writers } from './writers.js';
 
 /**
  * Change event application, with index builds and verification beside it, until the commit that is called during it has
@@ -36,7 +37,7 @@ import { keepNoting, watchCatalog } from './watchers.js';
 export class ApplyPhase implements Phase {
   readonly name = 'change event application';
   readonly #context: RunContext;
-  readonly #writer: DocumentWriter;
+  readonly #writers: Writers;
   readonly #fence: CommitFence;
   readonly #pipeline: ApplyPipeline;
   /** Undefined when the migration is not verified. */
@@ -44,12 +45,12 @@ export class ApplyPhase implements Phase {
   readonly #copyAgain: Recopy;
   readonly #checkpoints: Checkpoints;
 
-  constructor(context: RunContext, writer: DocumentWriter) {
+  constructor(context: RunContext, writers: Writers) {
     this.#context = context;
-    this.#writer = writer;
+    this.#writers = writers;
     this.#fence = new CommitFence(context.record.value.commit?.time);
-    this.#pipeline = pipelineOf(context, writer, this.#fence);
-    const copy = recopyOf(context, writer, this.#fence);
+    this.#pipeline = pipelineOf(context, writers, this.#fence);
+    const copy = recopyOf(context, writers, this.#fence);
     this.#verifier = context.verifies
       ? makeVerifier(context, {
           applied: (time, signal) => this.#pipeline.reached(time, signal),
@@ -113,7 +114,7 @@ export class ApplyPhase implements Phase {
   /** `whole`: the collections that were copied as a whole by earlier calls, and need it no more. */
   async #repairPage(records: readonly MismatchRecord[], whole: Set<string>, signal: AbortSignal): Promise<number> {
     const { source, filter } = this.#context;
-    const repairing = { source, filter, writer: this.#writer, copyAgain: this.#copyAgain };
+    const repairing = { source, filter, writer: this.#writers.document, copyAgain: this.#copyAgain };
     let repaired = 0;
     for (const [id, documents] of byCollection(records)) {
       if (whole.has(id)) {
@@ -140,7 +141,7 @@ export class ApplyPhase implements Phase {
     const context = this.#context;
     await Promise.race([context.commitCalled.promise, abortion(signal)]);
     const committing = commitContextOf(context, {
-      writer: this.#writer,
+      writers: this.#writers,
       verifier: this.#verifier,
       checkpoints: this.#checkpoints,
     });
@@ -176,7 +177,7 @@ export class ApplyPhase implements Phase {
   }
 }
 
-function pipelineOf(context: RunContext, writer: DocumentWriter, fence: CommitFence): ApplyPipeline {
+function pipelineOf(context: RunContext, { document: writer, threads }: Writers, fence: CommitFence): ApplyPipeline {
   const { source, destination, scope, held, record, collections, indexes, load, filter, listener } = context;
   const logger = context.logger.component('apply');
   const refetching: Refetching = {
@@ -185,9 +186,13 @@ function pipelineOf(context: RunContext, writer: DocumentWriter, fence: CommitFe
     readTime: () => (filter === undefined || record.value.readPastCommit === true ? undefined : fence.time),
     onStateGone: (signal) => record.update({ readPastCommit: true }, signal),
   };
-  const appliers = Array.from({ length: load.lanes }, () =>
-    context.wrapApplier(new LocalLaneApplier(source, writer, logger, refetching)),
-  );
+  const { readTime } = refetching;
+  const appliers = Array.from({ length: load.lanes }, (_, number) => {
+    const local = new LocalLaneApplier(source, writer, logger, refetching);
+    return context.wrapApplier(
+      threads === undefined ? local : new ThreadLaneApplier({ threads, number, local, readTime }),
+    );
+  });
   return new ApplyPipeline(
     {
       source,
@@ -208,9 +213,9 @@ function pipelineOf(context: RunContext, writer: DocumentWriter, fence: CommitFe
 }
 
 /** Copies a collection anew: not before what the event that calls for it has seen. */
-function recopyOf(context: RunContext, writer: DocumentWriter, fence: CommitFence): Recopy {
+function recopyOf(context: RunContext, writers: Writers, fence: CommitFence): Recopy {
   const { source, record, filter } = context;
-  const copying = copyContextOf(context, writer);
+  const copying = copyContextOf(context, writers);
   return async (collection, signal) => {
     // A capped one is copied once more, and none of its late changes is let pass.
     const looksPastCommit = filter !== undefined && fence.time !== undefined && !collection.capped;

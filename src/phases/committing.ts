@@ -1,6 +1,5 @@
 /** What the commit of this run works with, up to its point of no return. */
 import type { Timestamp } from '../cluster/bson.js';
-import type { DocumentWriter } from '../cluster/document-writer.js';
 import { settled } from '../cluster/settled.js';
 import { copyAgain } from '../copy/copier.js';
 import { blockSource } from '../cutover/block-source.js';
@@ -11,12 +10,13 @@ import type { Checkpoints } from './checkpoints.js';
 import { copyContextOf } from './copying.js';
 import type { RunContext } from './run-context.js';
 import { proofsOf } from './verification.js';
+import type { Writers } from './writers.js';
 
 const POLL_MS = 100;
 
 /** What of the phase that applies a commit uses. */
 export interface CommitParts {
-  readonly writer: DocumentWriter;
+  readonly writers: Writers;
   /** Undefined when the migration is not verified. */
   readonly verifier: Verifier | undefined;
   readonly checkpoints: Checkpoints;
@@ -38,7 +38,7 @@ export function commitContextOf(context: RunContext, parts: CommitParts): Commit
     },
     indexesBuilt: (signal) => indexesBuilt(context, signal),
     ...proofsOf(context, parts.verifier),
-    settleCapped: (time, signal) => settleCapped(context, parts.writer, time, signal),
+    settleCapped: (time, signal) => settleCapped(context, parts.writers, time, signal),
     checkpoint: (signal) => parts.checkpoints.store(signal),
   };
 }
@@ -64,13 +64,13 @@ async function allBuilt(indexes: RunContext['indexes'], signal: AbortSignal): Pr
  */
 async function settleCapped(
   context: RunContext,
-  writer: DocumentWriter,
+  writers: Writers,
   time: Timestamp,
   signal: AbortSignal,
 ): Promise<void> {
   const { source, collections, filter, logger } = context;
   if (source.isAtLeast(5) && filter === undefined) return;
-  const copying = copyContextOf(context, writer);
+  const copying = copyContextOf(context, writers);
   for (const each of collections.live().filter(({ capped }) => capped)) {
     logger.info(`Copying the capped collection ${each.name} again, as of the commit`);
     await copyAgain(copying, each, time, signal);

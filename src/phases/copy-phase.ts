@@ -1,5 +1,4 @@
 /** The second phase: every document as it is at some time after the start time. */
-import type { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
 import { copyCollections } from '../copy/copier.js';
 import { buildsBeforeCopy } from '../indexes/build-mode.js';
@@ -10,6 +9,7 @@ import { copyContextOf } from './copying.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import { type RunContext, startTimeOf } from './run-context.js';
 import { watchCatalog, watchOplog } from './watchers.js';
+import type { Writers } from './writers.js';
 
 const POLL_MS = 100;
 
@@ -17,11 +17,11 @@ const POLL_MS = 100;
 export class CopyPhase implements Phase {
   readonly name = 'collection copy';
   readonly #context: RunContext;
-  readonly #writer: DocumentWriter;
+  readonly #writers: Writers;
 
-  constructor(context: RunContext, writer: DocumentWriter) {
+  constructor(context: RunContext, writers: Writers) {
     this.#context = context;
-    this.#writer = writer;
+    this.#writers = writers;
   }
 
   progress(): PhaseProgress {
@@ -31,7 +31,7 @@ export class CopyPhase implements Phase {
   async run(signal: AbortSignal): Promise<Phase> {
     const context = this.#context;
     const { source, record, indexes, listener } = context;
-    const copying = copyContextOf(context, this.#writer);
+    const copying = copyContextOf(context, this.#writers);
     await runWith(
       async (inner) => {
         if (buildsBeforeCopy(context.buildIndexes)) await this.#buildFirst(inner);
@@ -48,7 +48,7 @@ export class CopyPhase implements Phase {
     const copyEndTime = await writeNote(source, 'copy end', signal);
     await record.update({ phase: 'apply', copyEndTime }, signal);
     listener.changed();
-    return new ApplyPhase(context, this.#writer);
+    return new ApplyPhase(context, this.#writers);
   }
 
   /** On empty collections, or on what an earlier run has copied. */

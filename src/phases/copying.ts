@@ -1,27 +1,29 @@
 /** What copies collections in this run: all of them in the copy phase, single ones again later. */
-import type { DocumentWriter } from '../cluster/document-writer.js';
 import type { CopyContext } from '../copy/copier.js';
-import { LocalRangeCopier } from '../copy/range-copier.js';
+import { LocalRangeCopier } from '../copy/local-range-copier.js';
+import { ThreadRangeCopier } from '../copy/thread-range-copier.js';
 import { ByteBudget } from '../lib/limit.js';
 import { PushBack } from '../lib/push-back.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { queueMeters } from '../metrics-queues.js';
 import type { RunContext } from './run-context.js';
+import type { Writers } from './writers.js';
 
 /** Copies a collection again as it is on the source now, while nothing is applied to it. */
 export type Recopy = (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
 
 /** What the copy of collections works with, the first one and later ones. */
-export function copyContextOf(context: RunContext, writer: DocumentWriter): CopyContext {
+export function copyContextOf(context: RunContext, { document: writer, threads }: Writers): CopyContext {
   const { source, destination, options, held, collections, load, filter, copy } = context;
   const logger = context.logger.component('copy');
   const budget = new ByteBudget(load.copyBytes, new PushBack({ ...queueMeters('copied documents'), logger }));
+  const local = new LocalRangeCopier({ source, destination, writer, budget, logger });
   return {
     source,
     destination,
     store: held.store,
     collections,
-    ranges: new LocalRangeCopier({ source, destination, writer, budget, logger }),
+    ranges: threads === undefined ? local : new ThreadRangeCopier(threads, local),
     progress: copy,
     logger,
     parallelRanges: load.parallelRanges,

@@ -2,7 +2,6 @@
 import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { CatalogEntry } from '../cluster/catalog.js';
 import { refuseCollated } from '../cluster/document-filter.js';
-import type { DocumentWriter } from '../cluster/document-writer.js';
 import { blockWrites } from '../cluster/write-block.js';
 import { AppError } from '../errors.js';
 import { initialise } from '../initialise/initialise.js';
@@ -10,16 +9,17 @@ import { checkEmpty, checkPlaces } from '../preflight/places.js';
 import { CopyPhase } from './copy-phase.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import type { RunContext } from './run-context.js';
+import type { Writers } from './writers.js';
 
 /** Blocks the destination, fixes the start time, records the catalog and creates it. Repeatable until it is stored as done. */
 export class InitialisePhase implements Phase {
   readonly name = 'initialise';
   readonly #context: RunContext;
-  readonly #writer: DocumentWriter;
+  readonly #writers: Writers;
 
-  constructor(context: RunContext, writer: DocumentWriter) {
+  constructor(context: RunContext, writers: Writers) {
     this.#context = context;
-    this.#writer = writer;
+    this.#writers = writers;
   }
 
   progress(): PhaseProgress {
@@ -56,7 +56,7 @@ export class InitialisePhase implements Phase {
     for (const each of collections.live()) refuseCollated(filter, each.sourceNs, each.options);
     for (const warning of record.value.warnings) listener.warn(warning);
     await record.update({ phase: 'copy', rawDeltas }, signal);
-    return new CopyPhase(context, this.#writer);
+    return new CopyPhase(context, this.#writers);
   }
 }
 

@@ -46,6 +46,8 @@ export interface RunSettings {
   readonly loadLevel: number;
   /** Whether the operator left it open. */
   readonly loadLevelIsDefault: boolean;
+  /** Threads that copy and apply; 0: the main thread does. */
+  readonly workerThreads: number;
   readonly disableVerification: boolean;
   readonly hooks: Partial<RunHooks>;
   /** How long a commit tries to block the source, in milliseconds. */
@@ -62,6 +64,8 @@ export interface RunContext extends RunHooks {
   readonly record: StoredRecord;
   readonly collections: CollectionMap;
   readonly load: Load;
+  /** How many threads copy and apply; 0: the main thread does. */
+  readonly workerThreads: number;
   readonly logger: Logger;
   readonly listener: RunListener;
   readonly blocksDestination: boolean;
@@ -116,6 +120,7 @@ export function runContext(held: HeldMigration, settings: RunSettings): RunConte
     record,
     collections,
     load,
+    workerThreads: settings.workerThreads,
     logger,
     listener,
     blocksDestination: writeBlocking !== 'none',

@@ -1,7 +1,6 @@
 /** One pass through the phases of a migration, from wherever its record says it is. */
-import { DocumentWriter } from '../cluster/document-writer.js';
 import { clusterError } from '../cluster/errors.js';
-import { RawWriter } from '../cluster/raw-writes.js';
+import type { WriterThreads } from '../cluster/writer-threads.js';
 import type { CopyProgress } from '../copy/copy-progress.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError } from '../errors.js';
@@ -14,6 +13,7 @@ import { FinishPhase } from './finish-phase.js';
 import { InitialisePhase } from './initialise-phase.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import type { RunContext } from './run-context.js';
+import { makeWriters } from './writers.js';
 
 /**
  * The work of a migration to the end of its commit, or until `signal` aborts: initialise → copy → apply (with index
@@ -23,6 +23,7 @@ import type { RunContext } from './run-context.js';
 export class MigrationRun {
   readonly #context: RunContext;
   #phase: Phase | undefined;
+  #threads: WriterThreads | undefined;
   /** Of the phase that ended last, for what is no longer going on. */
   #last: PhaseProgress = NOTHING_YET;
   #eventsApplied: number;
@@ -77,12 +78,12 @@ export class MigrationRun {
     const { record } = this.#context;
     try {
       await this.load(signal);
-      let next: Phase | undefined = await this.#firstPhase(signal);
-      while (next !== undefined) {
-        const phase: Phase = next;
-        this.#phase = phase;
-        next = await traced(phase.name, {}, () => phase.run(signal));
-      }
+      const first = await this.#firstPhase(signal);
+      // Before anything else is done with the destination: nothing of the threads may come later.
+      const last = await this.#phases(first, (phase) => !(phase instanceof FinishPhase), signal).finally(() =>
+        this.#threads?.close(),
+      );
+      if (last !== undefined) await this.#phases(last, () => true, signal);
     } catch (error) {
       signal.throwIfAborted();
       throw clusterError(error, `migrating in phase ${record.value.phase}`);
@@ -104,6 +105,17 @@ export class MigrationRun {
     return phase.repair(new Set(ids), signal);
   }
 
+  /** Runs phases for as long as `goesOn` says; resolves with the one that is next then, undefined after the last. */
+  async #phases(first: Phase, goesOn: (phase: Phase) => boolean, signal: AbortSignal): Promise<Phase | undefined> {
+    let next: Phase | undefined = first;
+    while (next !== undefined && goesOn(next)) {
+      const phase: Phase = next;
+      this.#phase = phase;
+      next = await traced(phase.name, {}, () => phase.run(signal));
+    }
+    return next;
+  }
+
   get #progress(): PhaseProgress {
     return this.#phase?.progress() ?? this.#last;
   }
@@ -112,26 +124,15 @@ export class MigrationRun {
     const context = this.#context;
     const { value } = context.record;
     if (isPastHandover(value)) return new FinishPhase(context, undefined);
-    const writer = await makeWriter(context, signal);
+    const writers = await makeWriters(context, signal);
+    this.#threads = writers.threads;
     switch (value.phase) {
       case 'initialise':
-        return new InitialisePhase(context, writer);
+        return new InitialisePhase(context, writers);
       case 'copy':
-        return new CopyPhase(context, writer);
+        return new CopyPhase(context, writers);
       default:
-        return new ApplyPhase(context, writer);
+        return new ApplyPhase(context, writers);
     }
   }
-}
-
-async function makeWriter(
-  { destination, held, listener, indexes }: RunContext,
-  signal: AbortSignal,
-): Promise<DocumentWriter> {
-  const raw = await destination.attempt('probing the raw pass-through', signal, () =>
-    RawWriter.create(destination, held.store.db, signal),
-  );
-  if (!raw.passesThrough)
-    listener.warn('the driver has no raw pass-through here; documents are decoded and encoded, which is slower');
-  return new DocumentWriter(destination, raw, (target, inner) => indexes.remove(target.uuid, inner));
 }

@@ -1,13 +1,14 @@
-import { BSON, type Document, Double, type MongoClient } from 'mongodb';
+import { type Binary, BSON, type Document, Double, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodePlain } from '../../src/cluster/bson.js';
 import { findCollection } from '../../src/cluster/catalog.js';
 import { DocumentWriter } from '../../src/cluster/document-writer.js';
 import { writeNote } from '../../src/cluster/notes.js';
-import { RawWriter } from '../../src/cluster/raw-writes.js';
+import { RawWriter, uuidBytes } from '../../src/cluster/raw-writes.js';
 import { findStored } from '../../src/cluster/stored-documents.js';
-import { type CopyListener, LocalRangeCopier, type RangeTask } from '../../src/copy/range-copier.js';
+import { LocalRangeCopier } from '../../src/copy/local-range-copier.js';
+import type { CopyListener, RangeTask } from '../../src/copy/range-task.js';
 import { ByteBudget } from '../../src/lib/limit.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
@@ -147,10 +148,11 @@ async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyList
   const writer = new DocumentWriter(to, await RawWriter.create(to, 'probe', signal), async () => undefined);
   const budget = new ByteBudget(50_000_000);
   const copier = new LocalRangeCopier({ source: from, destination: to, writer, budget, logger: silentLogger });
+  const time = await writeNote(from, 'test', signal);
   const task: RangeTask = {
     ns: NS,
-    uuid: original?.uuid as RangeTask['uuid'],
-    target: { ns: NS, uuid: target?.uuid as RangeTask['uuid'] },
+    uuid: uuidBytes(original?.uuid as Binary),
+    target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary) },
     lower: undefined,
     upper: undefined,
     natural: false,
@@ -158,10 +160,10 @@ async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyList
     marks: [],
     position: undefined,
     isAgain: false,
-    filter: new Map(),
+    filter: undefined,
     ordered: false,
     batchDocuments: 5000,
-    afterTime: await writeNote(from, 'test', signal),
+    afterTime: [time.getHighBitsUnsigned(), time.getLowBitsUnsigned()],
     ...changes,
   };
   const silent = { written: () => undefined, marked: async () => undefined };
@@ -224,7 +226,7 @@ test('a range goes on at its position, and tells of it about once a second, howe
     await fill(10_000);
     await destination.db(NS.db).createCollection(NS.coll);
     const started = performance.now();
-    const places: { readonly documents: number; readonly id: Buffer }[] = [];
+    const places: { readonly documents: number; readonly id: Uint8Array }[] = [];
     let documents = 0;
     await copyRange(
       { batchDocuments: 10 },

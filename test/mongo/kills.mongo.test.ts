@@ -10,4 +10,14 @@ test('a migration killed (-9) in the copy and afterwards ends equal', async () =
   assert.ok(phases.includes('collection copy'), `no kill fell into the copy: ${phases.join(', ')}`);
 });
 
+test('so does one whose copy and lanes run in worker threads', async () => {
+  // Spread out, so that threads have begun to write when their process is killed.
+  const plan = { seed: 8, kills: 4, operationsBetween: 200, bulkDocuments: 200_000, atLeastMs: 25_000 };
+  const work = migrateWithKills({ ...plan, workerThreads: 2 });
+  const { differences, phases, threadsStarted } = await within(240_000, work, 'the migration with kills and threads');
+  assert.equal(differences, []);
+  assert.ok(threadsStarted >= 6, `${threadsStarted} threads`);
+  assert.ok(phases.includes('collection copy'), `no kill fell into the copy: ${phases.join(', ')}`);
+});
+
 test.run();

@@ -24,4 +24,10 @@ for (const seed of SEEDS) {
   });
 }
 
+test('so does one whose copy and lanes run in worker threads, with pauses in between', async () => {
+  const seed = 201;
+  const work = migrateUnderWorkload({ seed, before: 800, during: 2000, pauses: 2, workerThreads: 2 });
+  assert.equal((await within(TEST_MS, work, `the migration with seed ${seed}`)).differences, []);
+});
+
 test.run();

@@ -7,8 +7,9 @@ import type { Binary } from '../../src/cluster/bson.js';
 import { findCollection } from '../../src/cluster/catalog.js';
 import { DocumentWriter } from '../../src/cluster/document-writer.js';
 import { writeNote } from '../../src/cluster/notes.js';
-import { RawWriter, uuidText } from '../../src/cluster/raw-writes.js';
-import { LocalRangeCopier, type RangeTask } from '../../src/copy/range-copier.js';
+import { RawWriter, uuidBytes, uuidText } from '../../src/cluster/raw-writes.js';
+import { LocalRangeCopier } from '../../src/copy/local-range-copier.js';
+import type { RangeTask } from '../../src/copy/range-task.js';
 import { ByteBudget } from '../../src/lib/limit.js';
 import type { MigratedCollection } from '../../src/metadata/collections.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
@@ -51,6 +52,7 @@ async function writerHere(): Promise<DocumentWriter> {
 /** Copies the collection, by ranges of `_id`s or in natural order. */
 async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
   const uuid = await uuidOf(source);
+  const afterTime = await writeTime();
   const half = Buffer.from(BSON.serialize({ _id: 50 }));
   const whole = { lower: undefined, upper: undefined };
   const parts =
@@ -70,17 +72,17 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
   const listener = { written: () => undefined, marked: () => Promise.resolve() };
   const common: Omit<RangeTask, 'lower' | 'upper'> = {
     ns: NS,
-    uuid,
-    target: { ns: NS, uuid: await uuidOf(destination) },
+    uuid: uuidBytes(uuid),
+    target: { ns: NS, uuid: uuidBytes(await uuidOf(destination)) },
     natural: kind !== 'ranges',
     resumable: kind === 'resumable',
     marks: [],
     position: undefined,
     isAgain: false,
-    filter: new Map(),
+    filter: undefined,
     ordered: false,
     batchDocuments: 10,
-    afterTime: await writeTime(),
+    afterTime: [afterTime.getHighBitsUnsigned(), afterTime.getLowBitsUnsigned()],
   };
   for (const part of parts) await copier.copy({ ...common, ...part }, listener, signal);
 }

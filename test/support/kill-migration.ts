@@ -25,6 +25,8 @@ export interface KillPlan {
   readonly target?: CompareOptions['target'];
   /** Kinds of operations that are left out. */
   readonly without?: readonly WorkloadKind[];
+  /** Threads that copy and apply. Default: none. */
+  readonly workerThreads?: number;
   /** Whether faults befall what the migration sends: see Mischief. */
   readonly faults?: boolean;
 }
@@ -35,6 +37,8 @@ export interface KillOutcome {
   /** In which phase each kill fell, by progress's `info`. */
   readonly phases: string[];
   readonly operations: number;
+  /** How many worker threads have written, of all processes. */
+  readonly threadsStarted: number;
   /** With faults: how many of each kind. */
   readonly faults?: MischiefReport;
   /** How long the workload lasted. */
@@ -49,11 +53,12 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
   const random = new Random(plan.seed);
   await using clusters = plan.faults === true ? await faultyClusters(random) : await plainClusters();
   const { pair, source, destination, mischief } = clusters;
+  const flags = plan.workerThreads === undefined ? [] : ['--workerThreads', String(plan.workerThreads)];
   await seedBulk(source, { collections: 2, documents: plan.bulkDocuments, documentBytes: 500, indexes: 1 });
   const workload = new Workload({ client: source, seed: plan.seed, without: plan.without ?? [] });
   await workload.prepare();
   await workload.run({ operations: 500 });
-  await using ferry = await FerryProcess.between(pair);
+  await using ferry = await FerryProcess.between(pair, { flags });
   await withClient(ferry, async (client) => {
     await client.waitUntilInitialized();
     await client.start(plan.start);
@@ -84,6 +89,7 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
     differences: await compareClusters(source, destination, plan.target === undefined ? {} : { target: plan.target }),
     phases,
     operations: report.operations,
+    threadsStarted: ferry.linesWith('A worker thread has connected').length,
     workloadMs,
     ...(mischief === undefined ? {} : { faults: mischief.report }),
   };

@@ -57,6 +57,8 @@ export class MigrationHarness {
       migrationName: undefined,
       loadLevel: 3,
       disableVerification: false,
+      // As the server's own: any test can be run with them.
+      workerThreads: Number(process.env['MONGOFERRY_WORKER_THREADS'] ?? 0),
       ...overrides,
     };
     const harness = new MigrationHarness(config, hooks);

@@ -13,6 +13,8 @@ export interface RandomMigration {
   /** How often the migration is paused and resumed meanwhile. Default 0. */
   readonly pauses?: number;
   readonly loadLevel?: number;
+  /** Threads that copy and apply. Default: as the environment says, else none. */
+  readonly workerThreads?: number;
   /** Start options besides the direction. */
   readonly start?: Partial<StartOptions>;
   /** Under these options: what a namespace is called on the destination. See CompareOptions. */
@@ -39,7 +41,10 @@ export async function migrateUnderWorkload(options: RandomMigration): Promise<Ra
   const workload = new Workload({ client: source, seed: options.seed, without: options.without ?? [] });
   await workload.prepare();
   await workload.run({ operations: options.before });
-  await using harness = await MigrationHarness.open(pair, { loadLevel: options.loadLevel ?? 3 });
+  await using harness = await MigrationHarness.open(pair, {
+    loadLevel: options.loadLevel ?? 3,
+    ...(options.workerThreads === undefined ? {} : { workerThreads: options.workerThreads }),
+  });
   const pauses = options.pauses ?? 0;
   const share = Math.ceil(options.during / (pauses + 1));
   const writing = workload.run({ operations: share });

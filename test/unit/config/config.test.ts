@@ -39,6 +39,7 @@ test('has a default for everything but the clusters', () => {
     migrationName: undefined,
     loadLevel: 3,
     loadLevelIsDefault: true,
+    workerThreads: 0,
     disableVerification: false,
     bindIp: '127.0.0.1',
     httpPort: 27_182,

@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
-import { MongoServerError } from 'mongodb';
+import { Binary, MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/cluster/bson.js';
 import { TransientError } from '../../../src/cluster/errors.js';
 import { AppError } from '../../../src/errors.js';
 import { isAlive } from '../../../src/lib/host-process.js';
+import { SharedDeadline } from '../../../src/lib/shared-deadline.js';
 import { Lease, type LeaseStore } from '../../../src/metadata/lease.js';
 import type { EarlierHolder } from '../../../src/metadata/lease-record.js';
 import { silentLogger } from '../../support/silent-logger.js';
@@ -54,14 +55,21 @@ class FakeStore {
     if (record === undefined ? !upsert : !matches) return false;
     const set: Doc = {};
     for (const [name, value] of Object.entries((stage as Doc)['$set'] as Doc)) {
-      const { $literal, $max, $add } = value as {
+      const { $literal, $max, $add, $setUnion, $setDifference } = value as {
         $literal?: unknown;
         $max?: [string, number];
         $add?: [string, number];
+        $setUnion?: [string, { $literal: unknown[] }];
+        $setDifference?: [string, { $literal: unknown[] }];
       };
+      const list = (record?.[name] ?? []) as unknown[];
       if ($max !== undefined) set[name] = Math.max(Number(record?.[name] ?? 0), $max[1]);
       else if (name === 'renewals' && $add !== undefined) set[name] = Number(record?.[name]) + 1;
-      else set[name] = $literal === undefined ? value : $literal;
+      else if ($setUnion !== undefined) set[name] = [...new Set([...list, ...$setUnion[1].$literal])];
+      else if ($setDifference !== undefined) {
+        const removed = new Set($setDifference[1].$literal);
+        set[name] = list.filter((each) => !removed.has(each));
+      } else set[name] = $literal === undefined ? value : $literal;
       if (name === 'renewals' && $add !== undefined) this.renewals++;
     }
     this.record = { _id: 'lease', ...record, ...set, expiresAt: 'whatever the server thinks' };
@@ -393,6 +401,54 @@ test('a process that has ended, and that its parent has not looked after, is not
   } finally {
     parent.kill('SIGKILL');
   }
+});
+
+test('sessions of threads are in the record while they are used, and when it changes hands', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const [first, second] = [new Binary(Buffer.alloc(16, 1)), new Binary(Buffer.alloc(16, 2))];
+  await lease.threads.addSessions([first]);
+  await lease.threads.addSessions([second, first]);
+  assert.equal(store.record?.['sessions'], [first, second]);
+  await lease.threads.removeSessions([first]);
+  assert.equal(store.record?.['sessions'], [second]);
+  store.mayStillChange = true;
+  await lease.release();
+  assert.equal(store.record?.['sessions'], [second]);
+});
+
+test('the deadline of a thread follows the lease: renewed with it, uncertain once it has run out, over when it is lost', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const [early, late] = [new SharedDeadline(), new SharedDeadline()];
+  const stop = lease.threads.share(early);
+  const left = (deadline: SharedDeadline): number => Math.round(deadline.leftMs / 1000);
+  assert.is(left(early), 30);
+  await time.pass(20_000);
+  lease.threads.share(late);
+  assert.equal([left(early), left(late)], [10, 10]);
+  stop();
+  assert.equal([early.isOver, late.isOver], [true, false]);
+  const keeping = lease.keep(forever).catch((error: unknown) => AppError.from(error).code);
+  await time.pass(5000);
+  assert.is(left(late), 30);
+  store.record = { ...store.record, owner: 'another' };
+  await time.pass(5000);
+  assert.is(await keeping, 'LeaseLost');
+  assert.equal([late.isOver, left(late)], [true, 0]);
+});
+
+test('what is given back is over for the threads before anything else is done', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const lease = leaseOf(store, 'client-1', time);
+  await lease.take(forever);
+  const deadline = new SharedDeadline();
+  lease.threads.share(deadline);
+  const releasing = lease.release();
+  assert.ok(deadline.isOver);
+  await releasing;
 });
 
 test.run();

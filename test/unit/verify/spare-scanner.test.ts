@@ -1,9 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createLogger } from '../../../src/lib/logger.js';
+import { ThreadEnded } from '../../../src/lib/thread-channel.js';
 import type { MatchEvents } from '../../../src/verify/match.js';
 import type { RangeScan, RangeScanner } from '../../../src/verify/range-scanner.js';
-import { ScannerWithSpare, startThread, ThreadEnded } from '../../../src/verify/worker-range-scanner.js';
+import { ScannerWithSpare, startThread } from '../../../src/verify/worker-range-scanner.js';
 
 const { signal } = new AbortController();
 const SCAN = {} as RangeScan;

@@ -1,40 +1,68 @@
-import type { Binary, OrderedDoc, Timestamp } from '../cluster/bson.js';
+/** The copy of one range: what is to be copied, as plain data, who copies it, and what is told meanwhile. */
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentWriter, WriteTarget } from '../cluster/document-writer.js';
+import type { DocumentWriter } from '../cluster/document-writer.js';
 import type { Namespace } from '../cluster/namespace.js';
+import type { PlainTime } from '../cluster/thread-calls.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
-import type { NaturalMark, PartitionRecord, RangeMark } from '../metadata/records.js';
-import { RangeCopy } from './range-copy.js';
 
-/** One range to copy: plain data, so that it can be handed to a worker with clients of its own. */
+/** A collection of the destination, by name and the 16 bytes of its UUID. */
+export interface PlainTarget {
+  readonly ns: Namespace;
+  readonly uuid: Uint8Array;
+}
+
+/** A point of a range in `_id` order: RangeMark as plain data. */
+export interface PlainRangeMark {
+  /** `{_id: …}` raw. */
+  readonly id: Uint8Array;
+  /** What was written by then; bytes. */
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** A point of a scan in natural order: NaturalMark as plain data. */
+export interface PlainNaturalMark {
+  readonly resumeAfter: Uint8Array;
+  readonly process: string;
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** One range to copy. Plain data, which survives structured clone: it may be handed to a thread with clients of its own. */
 export interface RangeTask {
   readonly ns: Namespace;
-  readonly uuid: Binary;
-  readonly target: WriteTarget;
+  /** Of the collection on the source, 16 bytes. */
+  readonly uuid: Uint8Array;
+  readonly target: PlainTarget;
   /** `{_id: …}` raw, inclusive and exclusive. */
-  readonly lower: Buffer | undefined;
-  readonly upper: Buffer | undefined;
+  readonly lower: Uint8Array | undefined;
+  readonly upper: Uint8Array | undefined;
   /** In natural order, without bounds. */
   readonly natural: boolean;
   /** Of natural order: taken up where it stopped, as far as the server can. */
   readonly resumable: boolean;
   /** Of a resumable one: where to go on, oldest first. */
-  readonly marks: readonly NaturalMark[];
+  readonly marks: readonly PlainNaturalMark[];
   /** Of one in `_id` order: where to go on. */
-  readonly position: RangeMark | undefined;
+  readonly position: PlainRangeMark | undefined;
   /** An earlier process may have written some of it: what is there already is found by reading it. */
   readonly isAgain: boolean;
-  /** Which documents; empty: all. */
-  readonly filter: OrderedDoc;
+  /** Which documents, as a query in raw BSON; undefined: all. */
+  readonly filter: Uint8Array | undefined;
   /** Order is data: one writer, in the order read. */
   readonly ordered: boolean;
   /** Documents per read. */
   readonly batchDocuments: number;
-  /** Reads are at or after it. */
-  readonly afterTime: Timestamp;
+  /** Reads are at or after it: seconds and increment. */
+  readonly afterTime: PlainTime;
 }
+
+/** Where a copy may go on. Plain data. */
+export type CopyPlace =
+  | { readonly position: PlainRangeMark | undefined }
+  | { readonly marks: readonly PlainNaturalMark[] };
 
 /** How a range ended: copied, or its collection was dropped on the source meanwhile. */
 export type RangeOutcome = 'copied' | 'gone' | 'restart';
@@ -44,7 +72,7 @@ export interface CopyListener {
   /** Documents and bytes, as they are written; negative where some will be read again. */
   written(documents: number, bytes: number): void;
   /** Stores where the copy may go on; about once a second. */
-  marked(place: Pick<PartitionRecord, 'position'> | Pick<PartitionRecord, 'marks'>, signal: AbortSignal): Promise<void>;
+  marked(place: CopyPlace, signal: AbortSignal): Promise<void>;
 }
 
 /** Copies one range of one collection. */
@@ -61,22 +89,4 @@ export interface RangeCopierParts {
   /** Of documents between reader and writer. */
   readonly budget: ByteBudget;
   readonly logger: Logger;
-}
-
-/**
- * Copies ranges in this thread: reads raw batches, one ahead, and keeps up to two inserts in flight. After a transient
- * error it goes on from the last `_id` that was written. A rename on the source is followed by UUID.
- *
- * `restart`: the cursor of a capped collection was overtaken by its own eviction (136); empty the target and begin again.
- */
-export class LocalRangeCopier implements RangeCopier {
-  readonly #parts: RangeCopierParts;
-
-  constructor(parts: RangeCopierParts) {
-    this.#parts = parts;
-  }
-
-  copy(task: RangeTask, listener: CopyListener, signal: AbortSignal): Promise<RangeOutcome> {
-    return new RangeCopy(this.#parts, task, listener).run(signal);
-  }
 }

@@ -1,0 +1,26 @@
+/** What a thread of a running server does: carries out the tasks of whatever it was started for. */
+import { parentPort, workerData } from 'node:worker_threads';
+import type { ThreadData, ThreadUse } from './cluster/thread-calls.js';
+import { serveThread, type ThreadParts } from './cluster/thread-clusters.js';
+import { threadErrors } from './cluster/thread-errors.js';
+import { InvariantError } from './errors.js';
+import { ThreadChannel } from './lib/thread-channel.js';
+
+/** Each loads only its own modules. */
+const USES: Readonly<Record<ThreadUse, (parts: ThreadParts) => Promise<void>>> = {
+  compare: async (parts) => (await import('./verify/scan-worker.js')).serveScans(parts),
+  copy: async (parts) => (await import('./copy/copy-worker.js')).serveCopies(parts),
+  apply: async (parts) => (await import('./apply/apply-worker.js')).serveApplications(parts),
+};
+
+/** The thread's whole life: it serves calls until it is told to close. */
+export function runWorker(): void {
+  const port = parentPort;
+  if (port === null) throw new InvariantError('a worker runs in a thread of its own');
+  const data = workerData as ThreadData;
+  const channel = new ThreadChannel(port, threadErrors);
+  const prepare = async (parts: ThreadParts): Promise<void> => {
+    for (const use of data.uses) await USES[use](parts);
+  };
+  serveThread(channel, data, prepare, () => port.close());
+}
