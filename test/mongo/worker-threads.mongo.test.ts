@@ -20,6 +20,7 @@ import { ThreadRangeCopier } from '../../src/copy/thread-range-copier.js';
 import { AppError } from '../../src/errors.js';
 import { ByteBudget } from '../../src/lib/limit.js';
 import type { SharedDeadline } from '../../src/lib/shared-deadline.js';
+import { takeStageStats } from '../../src/metrics.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands, touchedCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
@@ -108,6 +109,7 @@ async function copierWith(thread: WriterThread): Promise<ThreadRangeCopier> {
 test('a thread may write only once its sessions are stored, and leaves none when it is closed', async () => {
   const check = async (): Promise<void> => {
     const task = await taskOf(3000);
+    takeStageStats();
     const lease = new FakeLease();
     const thread = await WriterThread.start(partsWith(lease), 1, signal);
     let documents = 0;
@@ -119,6 +121,8 @@ test('a thread may write only once its sessions are stored, and leaves none when
     assert.equal([documents, await copied.countDocuments()], [3000, 3000]);
     assert.is(thread.hasLost, false);
     await thread.close();
+    // What it has measured counts in the process, at the latest when it closes.
+    assert.ok(takeStageStats().CollectionCopySourceRead.numOperations > 0);
     assert.equal(lease.told, ['add true', 'share', 'remove']);
     assert.equal([to.otherWriters.hasLost, lease.deadlines[0]?.isOver], [false, true]);
   };
