@@ -1,7 +1,7 @@
 import type { ApplyPipeline } from '../apply/pipeline.js';
 import { type RepairContext, repairDocuments } from '../apply/repair.js';
 import type { DocumentWriter } from '../cluster/document-writer.js';
-import type { StreamStart } from '../cluster/position.js';
+import { Position } from '../cluster/position.js';
 import { commitUpToHandover } from '../cutover/commit.js';
 import { InvariantError } from '../errors.js';
 import { abortion } from '../lib/signals.js';
@@ -39,7 +39,7 @@ export class ApplyPhase {
     const { record } = context;
     const pipeline = this.#pipeline;
     const checkpoint = await record.store.loadCheckpoint(signal);
-    const start: StreamStart = checkpoint === undefined ? { time: startTimeOf(context) } : { token: checkpoint.token };
+    const start = checkpoint?.position ?? Position.startAt(startTimeOf(context));
     await runWith(
       (inner) => this.#commit(inner),
       [

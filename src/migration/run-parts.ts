@@ -22,6 +22,7 @@ import { VerificationStore } from '../metadata/verification-store.js';
 import { queueMeters } from '../metrics-queues.js';
 import { storeForLater } from '../verify/initial-hashing.js';
 import type { Verifier } from '../verify/verifier.js';
+import { changesToApply } from './change-sources.js';
 import type { Checkpoints } from './checkpoints.js';
 import { storedOptions } from './options.js';
 import type { RunContext } from './run-context.js';
@@ -144,6 +145,7 @@ export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipe
   return new ApplyPipeline(
     {
       source,
+      changes: changesToApply(source, log),
       destination,
       scope,
       store: record.store,

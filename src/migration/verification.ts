@@ -13,6 +13,7 @@ import { type FinalCheck, proveEqual, proveUntouched } from '../verify/final-che
 import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { Verifier } from '../verify/verifier.js';
 import { startThread } from '../verify/worker-range-scanner.js';
+import { changesOfBoth } from './change-sources.js';
 import type { RunContext } from './run-context.js';
 
 const THREAD_DOCUMENTS = 20_000;
@@ -41,6 +42,7 @@ export function makeVerifier(
   return new Verifier({
     source,
     destination,
+    changes: changesOfBoth({ source, destination }, log),
     filter,
     narrowing: narrowing(scope.entries, (db) => scope.target({ db, coll: '' }).db),
     buildsNoIndexes: context.buildIndexes === 'never',

@@ -18,6 +18,7 @@ import { MemoryVerificationState } from '../verify/memory-state.js';
 import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { type CopiedPart, compareCatalogs } from '../verify/two-catalogs.js';
 import { Verifier, type VerifierProgress } from '../verify/verifier.js';
+import { changesOfBoth } from './change-sources.js';
 import { type ConnectConfig, connectClusters } from './connect.js';
 import { loadOf } from './load-level.js';
 import type { ResolvedOptions } from './options.js';
@@ -108,9 +109,11 @@ async function verifyPair(
   const { source, destination } = pair;
   const { collections } = await compareCatalogs(pair, part, signal);
   const lost = new Set<string>();
+  const logger = options.logger.component('verifier');
   const verifier = new Verifier({
     source,
     destination,
+    changes: changesOfBoth(pair, logger),
     filter: pair.filter,
     narrowing: { source: [], destination: [] },
     buildsNoIndexes: false,
@@ -125,7 +128,7 @@ async function verifyPair(
     expiresOnBoth: true,
     copyAgain: undefined,
     parallelRanges: loadOf(options.config.loadLevel).parallelComparisons,
-    logger: options.logger.component('verifier'),
+    logger,
     onWarning: (warning) => options.logger.warn(warning),
     onChange: () => options.onProgress(verifier.progress),
   });

@@ -5,6 +5,7 @@ import type { Doc } from '../../src/cluster/bson.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { isTransient } from '../../src/cluster/errors.js';
 import { endWrites } from '../../src/cluster/operations.js';
+import { Position } from '../../src/cluster/position.js';
 import { RawWriter } from '../../src/cluster/raw-writes.js';
 import type { AppError } from '../../src/errors.js';
 import type { MigrationRecord } from '../../src/metadata/records.js';
@@ -163,13 +164,13 @@ test('what an earlier holder stores too late replaces and deletes nothing of the
       second.fence(() => 2);
       const record = { state: 'RUNNING', options: {}, eventsApplied: 0 } as unknown as MigrationRecord;
       await first.createMigration(record, signal);
-      await first.saveCheckpoint({ token: '82A', eventsApplied: 1 }, signal);
+      await first.saveCheckpoint({ position: Position.fromText('82A'), eventsApplied: 1 }, signal);
       await first.putDocuments('things', [{ _id: 'a', by: 'first' }], signal);
-      await second.saveCheckpoint({ token: '82B', eventsApplied: 2 }, signal);
+      await second.saveCheckpoint({ position: Position.fromText('82B'), eventsApplied: 2 }, signal);
       await second.updateMigration({ state: 'PAUSED' }, signal);
       await second.putDocuments('things', [{ _id: 'a', by: 'second' }], signal);
       const late = [
-        first.saveCheckpoint({ token: '829', eventsApplied: 0 }, signal),
+        first.saveCheckpoint({ position: Position.fromText('829'), eventsApplied: 0 }, signal),
         first.updateMigration({ state: 'RUNNING' }, signal),
         first.putDocuments('things', [{ _id: 'b' }, { _id: 'a', by: 'first' }], signal),
       ];
@@ -183,7 +184,7 @@ test('what an earlier holder stores too late replaces and deletes nothing of the
       );
       assert.equal(errors, ['LeaseLost', 'LeaseLost', 'LeaseLost']);
       await first.deleteDocuments('things', ['a'], signal);
-      assert.is((await second.loadCheckpoint(signal))?.token, '82B');
+      assert.is((await second.loadCheckpoint(signal))?.position.toText(), '82B');
       assert.is((await second.loadMigration(signal))?.state, 'PAUSED');
       assert.equal(await client.db('fenced').collection<{ _id: string }>('things').findOne({ _id: 'a' }), {
         _id: 'a',
@@ -213,8 +214,8 @@ test('a write block that refuses the lease or the record is waited for, and is n
       const error = await store.changeLease({ _id: 'lease' }, [{ $set: { a: 1 } }], true).catch((reason) => reason);
       assert.ok(isTransient(error), String(error));
       await refuseCommands(client, { commands: ['update'], times: 2 }, 371);
-      await store.saveCheckpoint({ token: '82C', eventsApplied: 3 }, signal);
-      assert.is((await store.loadCheckpoint(signal))?.token, '82C');
+      await store.saveCheckpoint({ position: Position.fromText('82C'), eventsApplied: 3 }, signal);
+      assert.is((await store.loadCheckpoint(signal))?.position.toText(), '82C');
     },
     'the refused writes',
   );

@@ -5,6 +5,8 @@ import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline } from '../../../src/apply/pipeline.js';
 import { encode, Timestamp } from '../../../src/cluster/bson.js';
+import { liveChanges } from '../../../src/cluster/change-stream.js';
+import { Position } from '../../../src/cluster/position.js';
 import { uuidFrom, uuidText } from '../../../src/cluster/raw-writes.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { answeringStream, STREAM_TIME, streamReply } from '../../support/answering-stream.js';
@@ -26,7 +28,10 @@ function pipelineOf(replies: Promise<unknown>[]): ApplyPipeline {
     filter: undefined,
     logger: silentLogger,
   };
-  return new ApplyPipeline({ source, ...others } as unknown as ApplyContext, undefined);
+  return new ApplyPipeline(
+    { source, changes: liveChanges(source, silentLogger), ...others } as unknown as ApplyContext,
+    undefined,
+  );
 }
 
 test('the changes of a transaction share a time: it is reached once the last of them is applied', async () => {
@@ -39,7 +44,7 @@ test('the changes of a transaction share a time: it is reached once the last of 
   const replies = [Promise.resolve(streamReply({ firstBatch: [] })), second.promise, third.promise];
   const pipeline = pipelineOf(replies);
   const stop = new AbortController();
-  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  void pipeline.run(Position.startAt(STREAM_TIME), 0, stop.signal).catch(() => undefined);
   let isReached = false;
   const reaching = pipeline.reached(STREAM_TIME, stop.signal).then(() => {
     isReached = true;
@@ -81,8 +86,10 @@ function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Appl
   const given: Operation[] = [];
   const late: ChangeEvent[] = [];
   const collection = { id: uuidText(ITEMS), dropped: false, ns: { db: 'shop', coll: 'items' } };
+  const source = answeringStream(replies);
   const context = {
-    source: answeringStream(replies),
+    source,
+    changes: liveChanges(source, silentLogger),
     scope: { stages: () => [], follows: async () => true },
     store: { loadDdl: async () => ({ done: undefined, intent: undefined }) },
     collections: { get: () => collection, live: () => [collection] },
@@ -114,7 +121,7 @@ test('the safe position does not move before the writes are done, however much c
   ];
   const { pipeline, given } = applying(replies, () => written.promise);
   const stop = new AbortController();
-  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  void pipeline.run(Position.startAt(STREAM_TIME), 0, stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => given.length === 1 && replies.length === 0, 'everything being read');
   for (let n = 0; n < 20; n++) await turn();
   assert.is(pipeline.status.safe, undefined);
@@ -128,7 +135,7 @@ test('an event that comes while the end of the line is being fixed is judged by 
   const replies = [Promise.resolve(streamReply({ firstBatch: [] })), event.promise];
   const { pipeline, given, late } = applying(replies, async () => undefined);
   const stop = new AbortController();
-  void pipeline.run({ time: STREAM_TIME }, 0, stop.signal).catch(() => undefined);
+  void pipeline.run(Position.startAt(STREAM_TIME), 0, stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => replies.length === 0, 'the stream being read');
   await pipeline.setFence(async () => {
     // The time is taken; before it is known here, somebody writes, and the stream tells of it.
