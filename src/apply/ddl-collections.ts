@@ -10,7 +10,7 @@ import { mustBeFree } from './border.js';
 import type { Attempt, DdlContext } from './ddl-context.js';
 import { type CollectionEvent, descriptionOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
-import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
+import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
 
 /** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
 export async function addCollection(
@@ -58,7 +58,7 @@ export async function removeCollection(
   await indexes.hold([collection.id], signal);
   try {
     await dropCollection(destination, collection.ns, collection.destinationUuid, signal);
-    await collections.update(collection.id, { dropped: true, droppedBy: tokenOf(event) }, signal);
+    await collections.update(collection.id, { dropped: true, droppedBy: positionOf(event) }, signal);
   } finally {
     indexes.release([collection.id]);
   }

@@ -7,7 +7,7 @@ import { removeCollection } from './ddl-collections.js';
 import type { Attempt, DdlContext } from './ddl-context.js';
 import { dropTargetOf, targetOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
-import { type ChangeEvent, namespaceOf, tokenOf } from './event.js';
+import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
 
 /** Renames a collection, with what it replaces dropped. Errors: UnsupportedChange. */
 export async function followRename(
@@ -38,7 +38,8 @@ export async function followRename(
       { from: scope.target(from), to, uuid: collection.destinationUuid, target: target?.destinationUuid },
       signal,
     );
-    if (target !== undefined) await collections.update(target.id, { dropped: true, droppedBy: tokenOf(event) }, signal);
+    if (target !== undefined)
+      await collections.update(target.id, { dropped: true, droppedBy: positionOf(event) }, signal);
     const renamed = await collections.update(collection.id, { ns: to, sourceNs }, signal);
     if (isConvertToCappedTemporary(event.coll)) await context.copyAgain(renamed, signal);
   } finally {

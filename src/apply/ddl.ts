@@ -4,7 +4,7 @@ import type { DdlRecord } from '../metadata/records.js';
 import type { DdlContext } from './ddl-context.js';
 import { dropTargetOf, isOfView, sameDatabase, targetOf } from './ddl-event.js';
 import { carryOut } from './ddl-operations.js';
-import { type ChangeEvent, namespaceOf, parseEvent, tokenOf } from './event.js';
+import { type ChangeEvent, namespaceOf, parseEvent, positionOf } from './event.js';
 
 /** Events of renames and drops, the ones that must be completed first, are far smaller. */
 const MAX_STORED_EVENT_BYTES = 4 * 1024 * 1024;
@@ -33,7 +33,7 @@ export class DdlApplier {
     if (intent?.event === undefined) return;
     this.#context.logger.info('Completing the DDL event that an earlier run had begun');
     await carryOut(this.#context, parseEvent(intent.event), { isReplay: true }, signal);
-    await this.#store({ done: intent.token, intent: undefined }, signal);
+    await this.#store({ done: intent.position, intent: undefined }, signal);
   }
 
   /** The live collections whose queued events must be applied before this event is. */
@@ -69,16 +69,16 @@ export class DdlApplier {
   /** Returns whether the event was carried out now (false: done before, or not ours). */
   async apply(event: ChangeEvent, signal: AbortSignal): Promise<boolean> {
     if (!(await this.concerns(event, signal))) return false;
-    const token = tokenOf(event);
+    const position = positionOf(event);
     const { done, intent } = this.#record;
-    if (done !== undefined && token <= done) return false;
-    const isReplay = intent?.token === token;
+    if (done !== undefined && position.isAtOrBefore(done)) return false;
+    const isReplay = position.equals(intent?.position);
     const stored = event.raw.length <= MAX_STORED_EVENT_BYTES ? event.raw : undefined;
-    if (!isReplay) await this.#store({ done, intent: { token, event: stored } }, signal);
+    if (!isReplay) await this.#store({ done, intent: { position, event: stored } }, signal);
     await traced('apply DDL', { operation: event.operation }, () =>
       carryOut(this.#context, event, { isReplay }, signal),
     );
-    await this.#store({ done: token, intent: undefined }, signal);
+    await this.#store({ done: position, intent: undefined }, signal);
     this.#context.logger.debug(`Applied ${event.operation} of ${event.db}.${event.coll}`);
     return true;
   }

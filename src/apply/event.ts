@@ -1,6 +1,6 @@
 import { decodeOrdered, type Timestamp, valueEnd } from '../cluster/bson.js';
 import type { Namespace } from '../cluster/namespace.js';
-import { type Token, toToken } from '../cluster/position.js';
+import { Position } from '../cluster/position.js';
 import { findField } from '../cluster/raw-document.js';
 import { AppError } from '../errors.js';
 
@@ -121,11 +121,11 @@ function readField(event: RawEvent, name: string, start: number, end: number): v
   }
 }
 
-/** The resume token of an event. */
-export function tokenOf(event: ChangeEvent): Token {
+/** The position behind an event. */
+export function positionOf(event: ChangeEvent): Position {
   const id = findField(event.raw, '_id');
   if (id === undefined) throw new AppError('Internal', 'a change event without resume token was read');
-  return toToken(Object.fromEntries(decodeOrdered(event.raw.subarray(id.start, id.end))));
+  return Position.ofResumeToken(Object.fromEntries(decodeOrdered(event.raw.subarray(id.start, id.end))));
 }
 
 export function namespaceOf(event: ChangeEvent): Namespace {

@@ -1,11 +1,11 @@
 /** Follows the source: reads its change stream and applies it to the destination. */
 
 import type { Timestamp } from '../cluster/bson.js';
-import { type ChangeBatch, readChanges } from '../cluster/change-stream.js';
+import type { ChangeBatch, ChangeSource } from '../cluster/change-source.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import { catalogChanged } from '../cluster/old-source.js';
-import { type StreamStart, tokenTime } from '../cluster/position.js';
+import { type Position, secondsOf } from '../cluster/position.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { PushBack } from '../lib/push-back.js';
@@ -29,6 +29,8 @@ import { SafePoint, type SafePosition } from './safe-point.js';
 /** What the application of change events works with. */
 export interface ApplyContext extends Omit<DdlContext, 'copyAgain'> {
   readonly source: Cluster;
+  /** The source's. */
+  readonly changes: ChangeSource;
   readonly collections: CollectionMap;
   /** One per lane. */
   readonly appliers: readonly LaneApplier[];
@@ -49,7 +51,7 @@ export interface ApplyHandlers extends Pick<DdlContext, 'copyAgain'> {
 
 /** One run of the pipeline: where it begins, and what it asks of others. */
 export interface ApplyRun extends ApplyHandlers {
-  readonly start: StreamStart;
+  readonly start: Position;
   /** Applied before the start, by earlier processes. */
   readonly eventsApplied: number;
 }
@@ -109,7 +111,7 @@ export class ApplyPipeline {
     const { position } = this.#safe;
     return {
       safe: position,
-      safeSeconds: position === undefined ? undefined : tokenTime(position.token).getHighBitsUnsigned(),
+      safeSeconds: position === undefined ? undefined : secondsOf(position.position.time),
       crudSeconds: this.#crudSeconds,
       crudRead: this.#crudRead,
       ddlSeconds: this.#ddlSeconds,
@@ -168,23 +170,23 @@ export class ApplyPipeline {
     await this.#lanes?.drain(ids);
   }
 
-  async #read(start: StreamStart, eventsApplied: number, running: Running, signal: AbortSignal): Promise<void> {
+  async #read(start: Position, eventsApplied: number, running: Running, signal: AbortSignal): Promise<void> {
     let from = start;
     let events = eventsApplied;
     let isReading = true;
     for (;;) {
-      const { logger, scope, filter } = this.#context;
+      const { changes, scope, filter } = this.#context;
       const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()])];
       const rawDeltas = this.#rawDeltas;
-      const options = { start: from, rawDeltas, logger, awaitMs: AWAIT_MS, stages, onReply: countRead };
+      const options = { rawDeltas, awaitMs: AWAIT_MS, stages, onReply: countRead };
       try {
-        for await (const batch of readChanges(this.#context.source, options, signal)) {
+        for await (const batch of changes.read(from, options, signal)) {
           events += batch.events.length;
           metrics.eventsRead.add(batch.events.length);
           isReading = false;
           await this.#gate.pass(() => this.#dispatch(batch, events, running, signal));
           isReading = true;
-          from = { token: batch.token };
+          from = batch.position;
         }
       } catch (error) {
         // What the destination refuses is no answer of the source's, and a batch must not be dispatched twice.
@@ -200,8 +202,8 @@ export class ApplyPipeline {
   async #dispatch(batch: ChangeBatch, events: number, running: Running, signal: AbortSignal): Promise<void> {
     const { ddl, targets, lanes } = running;
     const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
-    const { token, isBetween } = batch;
-    const settle = await this.#window.admit({ token, isBetween, eventsApplied: events }, bytes, signal);
+    const { position, isBetween } = batch;
+    const settle = await this.#window.admit({ position, isBetween, eventsApplied: events }, bytes, signal);
     // One more than the operations, so that the batch cannot settle before all of it is queued.
     let open = 1;
     let crud = 0;

@@ -1,13 +1,10 @@
 import type { Timestamp } from '../cluster/bson.js';
-import { type Token, tokenTime } from '../cluster/position.js';
+import { hasReached, type ReachedPosition } from '../cluster/position.js';
 
 /** A point up to which everything is on the destination. */
-export interface SafePosition {
-  readonly token: Token;
+export interface SafePosition extends ReachedPosition {
   /** Change events applied up to it, earlier processes included. */
   readonly eventsApplied: number;
-  /** Whether nothing that shares the position's time is still to come. */
-  readonly isBetween: boolean;
 }
 
 /** Where the application is safely, and whoever waits for it to get somewhere. */
@@ -32,9 +29,7 @@ export class SafePoint {
   }
 
   #hasReached(time: Timestamp): boolean {
-    if (this.#position === undefined) return false;
-    const own = tokenTime(this.#position.token);
-    return own.greaterThan(time) || (this.#position.isBetween && own.equals(time));
+    return this.#position !== undefined && hasReached(this.#position, time);
   }
 
   #moved(signal: AbortSignal): Promise<void> {

@@ -6,39 +6,16 @@ import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { metrics } from '../metrics.js';
 import type { Doc, Timestamp } from './bson.js';
+import type { ChangeBatch, ChangeOptions, ChangeSource } from './change-source.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf, describeError, isHistoryLost, isTransient, noteExhausted } from './errors.js';
-import { type StreamStart, type Token, tokenTime, toResumeToken } from './position.js';
+import type { Position } from './position.js';
 import { rawBatches } from './raw-cursor.js';
 
-/** What a reader of a cluster's changes wants. */
-export interface ChangeStreamOptions {
-  readonly start: StreamStart;
-  /** Updates as the server's own deltas (docs/04-apply.md); both sides must know them. */
-  readonly rawDeltas: boolean;
+/** How a cluster's change stream is read. */
+export interface ChangeStreamOptions extends ChangeOptions {
+  readonly start: Position;
   readonly logger: Logger;
-  /** Milliseconds a read waits for events before it reports the position alone. */
-  readonly awaitMs: number;
-  /** Further stages after $changeStream, e.g. a $match. */
-  readonly stages?: readonly Doc[];
-  /** How long each read has taken, and how many bytes it gave. */
-  readonly onReply?: (ms: number, bytes: number) => void;
-}
-
-/** Events as raw BSON, in stream order, and the position after them. */
-export interface ChangeBatch {
-  readonly events: Buffer[];
-  readonly token: Token;
-  /**
-   * The parts that did not fit into a 16 MB reply are missing from these events: what they would have carried must be
-   * read from the source. (`fullDocument`, `rawUpdateDescription` and `updateDescription`.)
-   */
-  readonly reduced: boolean;
-  /**
-   * Whether everything of the position's time has been given out: the events of a transaction share one, and may come
-   * in parts. The first answer of a cursor does not tell.
-   */
-  readonly isBetween: boolean;
 }
 
 const LARGE_PART_BYTES = 4 * 1024 * 1024;
@@ -77,13 +54,14 @@ export async function* readChanges(
         };
         let isFirst = true;
         for await (const batch of rawBatches(cluster, cursor, signal)) {
-          if (batch.token === undefined) throw new AppError('Internal', 'a change stream reply held no resume token');
+          if (batch.position === undefined)
+            throw new AppError('Internal', 'a change stream reply held no resume token');
           // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
-          if (batch.documents.length > 0 || !('token' in start) || batch.token !== start.token) interruptions.over();
+          if (batch.documents.length > 0 || !batch.position.equals(start)) interruptions.over();
           const isBetween = batch.documents.length === 0 && !isFirst;
           isFirst = false;
-          yield { events: batch.documents, token: batch.token, reduced, isBetween };
-          start = { token: batch.token };
+          yield { events: batch.documents, position: batch.position, reduced, isBetween };
+          start = batch.position;
           if (reduced && batch.documents.length > 0) break;
         }
         interruptions.reduced = false;
@@ -95,6 +73,13 @@ export async function* readChanges(
   } finally {
     interruptions.over();
   }
+}
+
+/** The changes of a cluster, from its change stream itself. */
+export function liveChanges(cluster: Cluster, logger: Logger): ChangeSource {
+  return {
+    read: (from, options, signal) => readChanges(cluster, { ...options, start: from, logger }, signal),
+  };
 }
 
 /** What has interrupted one stream since it last went on, and what is done about it. */
@@ -119,7 +104,7 @@ class Interruptions {
   }
 
   /** Resolves when the stream is to be opened again; rejects when that is of no use. */
-  async met(error: unknown, start: StreamStart, signal: AbortSignal): Promise<void> {
+  async met(error: unknown, start: Position, signal: AbortSignal): Promise<void> {
     const hasHungUp = error instanceof MongoNetworkError && (await answers(this.#cluster, signal));
     if (hasHungUp) this.#hangUps++;
     const isTold = codeOf(error) === Code.BSONObjectTooLarge;
@@ -131,7 +116,7 @@ class Interruptions {
         return;
       }
       // Connections are also lost for reasons of their own: only what stands in the oplog proves the event too large.
-      const found = await findLargeKey(this.#cluster, timeOf(start), signal);
+      const found = await findLargeKey(this.#cluster, start.time, signal);
       if (isTold || found !== undefined) throw eventTooLarge(this.#cluster, found, error);
     }
     throwIfFatal(error, this.#cluster);
@@ -158,10 +143,6 @@ class Interruptions {
     this.#logger.info(`The change stream is opened again: ${describeError(error)}`);
     await sleep(delayMs, signal);
   }
-}
-
-function timeOf(start: StreamStart): Timestamp {
-  return 'token' in start ? tokenTime(start.token) : start.time;
 }
 
 async function answers(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
@@ -225,12 +206,12 @@ async function findLargeKey(cluster: Cluster, after: Timestamp, signal: AbortSig
   }
 }
 
-function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: StreamStart, reduced: boolean): Doc {
+function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: Position, reduced: boolean): Doc {
   const changeStream: Doc = {
     allChangesForCluster: true,
     ...(cluster.isAtLeast(6) ? { showExpandedEvents: true } : {}),
     ...(options.rawDeltas ? { showRawUpdateDescription: true } : {}),
-    ...('token' in start ? { resumeAfter: toResumeToken(start.token) } : { startAtOperationTime: start.time }),
+    ...start.stageOptions,
   };
   return {
     aggregate: 1,

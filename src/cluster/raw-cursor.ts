@@ -3,13 +3,13 @@ import type { Doc, Long } from './bson.js';
 import type { Cluster } from './cluster.js';
 import type { DriverSession } from './driver.js';
 import { TransientError } from './errors.js';
-import { type Token, toToken } from './position.js';
+import { Position } from './position.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
 export interface RawBatch {
   readonly documents: Buffer[];
   /** Of change streams: the position after this batch, also when it is empty. */
-  readonly token: Token | undefined;
+  readonly position: Position | undefined;
   /** Of finds with `$_requestResumeToken`: what `$_resumeAfter` takes to go on after this batch. */
   readonly resumeAfter: Doc | undefined;
 }
@@ -60,7 +60,7 @@ export async function* rawBatches(
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
       options.onReply?.(performance.now() - asked, sizeOf(documents));
       const isStream = token?.['_data'] !== undefined;
-      yield { documents, token: isStream ? toToken(token) : undefined, resumeAfter: token };
+      yield { documents, position: isStream ? Position.ofResumeToken(token) : undefined, resumeAfter: token };
       if (ahead === undefined) return;
       signal.throwIfAborted();
       asked = performance.now();

@@ -1,4 +1,5 @@
 import { idText, type Timestamp } from '../cluster/bson.js';
+import { changesOfBoth } from '../cluster/change-sources.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { sameUuid } from '../cluster/collection-spec.js';
 import { DocumentFilter } from '../cluster/document-filter.js';
@@ -109,9 +110,11 @@ async function verifyPair(
   const { source, destination } = pair;
   const { collections } = await compareCatalogs(pair, part, signal);
   const lost = new Set<string>();
+  const logger = options.logger.component('verifier');
   const verifier = new Verifier({
     source,
     destination,
+    changes: changesOfBoth(pair, logger),
     filter: pair.filter,
     narrowing: { source: [], destination: [] },
     buildsNoIndexes: false,
@@ -126,7 +129,7 @@ async function verifyPair(
     expiresOnBoth: true,
     recopy: undefined,
     parallelRanges: loadOf(options.config.loadLevel).parallelComparisons,
-    logger: options.logger.component('verifier'),
+    logger,
     onWarning: (warning) => options.logger.warn(warning),
     onChange: () => options.onProgress(verifier.progress),
   });

@@ -11,7 +11,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { TransientError } from '../cluster/errors.js';
 import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
-import { tokenTime } from '../cluster/position.js';
+import { Position } from '../cluster/position.js';
 import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
@@ -176,7 +176,7 @@ async function readTouched(
   const stages = [{ $match: { operationType: { $nin: CRUD } } }];
   const stream = readChanges(
     source,
-    { start: { time: since }, rawDeltas: false, logger, awaitMs: 100, stages },
+    { start: Position.startAt(since), rawDeltas: false, logger, awaitMs: 100, stages },
     signal,
   );
   for await (const batch of stream) {
@@ -185,7 +185,7 @@ async function readTouched(
       add(event['ns'] as Partial<Namespace> | undefined);
       add(event['to'] as Partial<Namespace> | undefined);
     }
-    if (tokenTime(batch.token).greaterThanOrEqual(until)) break;
+    if (batch.position.time.greaterThanOrEqual(until)) break;
   }
   const followed = await scope.select(
     [...namespaces.values()].map((ns) => ({ ns })),

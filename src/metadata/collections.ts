@@ -1,7 +1,7 @@
 import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../cluster/bson.js';
 import { isCapped, isCollated } from '../cluster/collection-spec.js';
 import { describeNs, type Namespace, nsText } from '../cluster/namespace.js';
-import type { Token } from '../cluster/position.js';
+import type { Position } from '../cluster/position.js';
 import { InvariantError } from '../errors.js';
 import { KeyedTurns } from '../lib/keyed-turns.js';
 import type { CollectionRecord, CopyRecord } from './records.js';
@@ -24,7 +24,7 @@ export interface MigratedCollection {
   readonly kept?: readonly OrderedDoc[];
   readonly dropped: boolean;
   /** The event that dropped it. */
-  readonly droppedBy?: Token;
+  readonly droppedBy?: Position;
   readonly copy: CopyRecord;
   /** Order is data: one writer, stream order. */
   readonly capped: boolean;
@@ -135,11 +135,11 @@ export class CollectionMap {
     });
   }
 
-  /** Lets dropped collections go whose drop is at or before `token`: nothing that is replayed from there names them. */
-  async forgetDropped(token: Token, signal: AbortSignal): Promise<void> {
+  /** Lets dropped collections go whose drop is at or before `position`: nothing that is replayed from there names them. */
+  async forgetDropped(position: Position, signal: AbortSignal): Promise<void> {
     if (this.#byId.size === this.#live.size) return;
     const isPast = (each: MigratedCollection): boolean =>
-      each.dropped && each.droppedBy !== undefined && each.droppedBy <= token;
+      each.dropped && each.droppedBy?.isAtOrBefore(position) === true;
     const ids = [...this.#byId.values()].filter(isPast).map(({ id }) => id);
     if (ids.length === 0) return;
     await this.#store.deleteCollections(ids, signal);

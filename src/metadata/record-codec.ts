@@ -1,4 +1,5 @@
 import { Binary, type Doc } from '../cluster/bson.js';
+import { Position } from '../cluster/position.js';
 import { AppError } from '../errors.js';
 import { fromOptions, toOptions } from './migration-options.js';
 import { faultOf } from './record-rules.js';
@@ -29,16 +30,16 @@ export function toMigration(doc: Doc): MigrationRecord {
   return record as unknown as MigrationRecord;
 }
 
-export function fromCheckpoint(record: CheckpointRecord): Doc {
-  return { _id: 'checkpoint', ...record };
+export function fromCheckpoint({ position, eventsApplied }: CheckpointRecord): Doc {
+  return { _id: 'checkpoint', token: position.toText(), eventsApplied };
 }
 
 export function toCheckpoint(doc: Doc): CheckpointRecord {
-  return { token: String(doc['token']), eventsApplied: Number(doc['eventsApplied']) };
+  return { position: Position.fromText(String(doc['token'])), eventsApplied: Number(doc['eventsApplied']) };
 }
 
-export function fromCollection({ id, ...rest }: CollectionRecord): Doc {
-  return { _id: id, ...rest };
+export function fromCollection({ id, droppedBy, ...rest }: CollectionRecord): Doc {
+  return { _id: id, ...rest, ...(droppedBy === undefined ? {} : { droppedBy: droppedBy.toText() }) };
 }
 
 export function toCollection(doc: Doc): CollectionRecord {
@@ -53,7 +54,7 @@ export function toCollection(doc: Doc): CollectionRecord {
     indexes: (doc['indexes'] as unknown[]).map(bytesOf),
     kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytesOf),
     dropped: doc['dropped'] === true,
-    ...(typeof doc['droppedBy'] === 'string' ? { droppedBy: doc['droppedBy'] } : {}),
+    ...(typeof doc['droppedBy'] === 'string' ? { droppedBy: Position.fromText(doc['droppedBy']) } : {}),
     copy: {
       status: copy['status'] as CollectionRecord['copy']['status'],
       estimatedDocuments: Number(copy['estimatedDocuments']),
@@ -101,12 +102,14 @@ export function toPartition(doc: Doc): PartitionRecord {
   };
 }
 
-export function fromDdl(record: DdlRecord): Doc {
-  return { _id: 'ddl', ...record };
+export function fromDdl({ done, intent }: DdlRecord): Doc {
+  const stored = intent && { token: intent.position.toText(), event: intent.event };
+  return { _id: 'ddl', done: done?.toText(), intent: stored };
 }
 
 export function toDdl(doc: Doc | undefined): DdlRecord {
-  return { done: doc?.['done'] as string | undefined, intent: toIntent(doc?.['intent']) };
+  const done = optionalText(doc?.['done']);
+  return { done: done === undefined ? undefined : Position.fromText(done), intent: toIntent(doc?.['intent']) };
 }
 
 function toMark(doc: Doc): NaturalMark {
@@ -127,7 +130,7 @@ function toPosition(value: unknown): Pick<PartitionRecord, 'position'> {
 function toIntent(value: unknown): DdlRecord['intent'] {
   if (value === undefined || value === null) return undefined;
   const doc = value as Doc;
-  return { token: String(doc['token']), event: optionalBytes(doc['event']) };
+  return { position: Position.fromText(String(doc['token'])), event: optionalBytes(doc['event']) };
 }
 
 /** A copy of a record's bytes. Errors: MetadataUnreadable when they are none. */
@@ -139,4 +142,8 @@ export function bytesOf(value: unknown): Buffer {
 
 export function optionalBytes(value: unknown): Buffer | undefined {
   return value instanceof Binary ? bytesOf(value) : undefined;
+}
+
+export function optionalText(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
 }

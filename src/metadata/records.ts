@@ -1,5 +1,5 @@
 import type { Binary, Timestamp } from '../cluster/bson.js';
-import type { Token } from '../cluster/position.js';
+import type { Position } from '../cluster/position.js';
 import type { MigrationOptions } from './migration-options.js';
 
 /** Raised when a record changes its meaning; a process refuses metadata of another version. */
@@ -136,7 +136,7 @@ export type RecordFields = Omit<CommonFields, 'options'> & {
 
 /** The safe point of the change stream: everything at or before it is on the destination. */
 export interface CheckpointRecord {
-  readonly token: Token;
+  readonly position: Position;
   readonly eventsApplied: number;
 }
 
@@ -157,7 +157,7 @@ export interface CollectionRecord {
   readonly kept?: readonly Buffer[];
   readonly dropped: boolean;
   /** The event that dropped it: forgotten once the checkpoint has passed it. */
-  readonly droppedBy?: Token;
+  readonly droppedBy?: Position;
   readonly copy: CopyRecord;
 }
 
@@ -219,7 +219,7 @@ export interface NaturalMark {
 
 /** The DDL event being carried out, if any, and the last one that was: DDL is exactly once (docs/04-apply.md). */
 export interface DdlRecord {
-  readonly done: Token | undefined;
+  readonly done: Position | undefined;
   /** `event`: the raw change event, so that it can be completed before anything is replayed; absent when it is huge. */
-  readonly intent: { readonly token: Token; readonly event: Buffer | undefined } | undefined;
+  readonly intent: { readonly position: Position; readonly event: Buffer | undefined } | undefined;
 }

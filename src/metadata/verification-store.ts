@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
 import { type Doc, Timestamp } from '../cluster/bson.js';
-import type { Token } from '../cluster/position.js';
+import { Position } from '../cluster/position.js';
 import type { MetadataReader } from './reader.js';
-import { bytesOf, optionalBytes } from './record-codec.js';
+import { bytesOf, optionalBytes, optionalText } from './record-codec.js';
 import type { MetadataStore } from './store.js';
 
-/** Where the verifier is. Everything at or before the tokens is compared, or waits in the recheck queue that is stored. */
+/** Where the verifier is. Everything before the positions is compared, or waits in the recheck queue that is stored. */
 export interface VerificationRecord {
   readonly sourceStart: Timestamp;
   readonly destinationStart: Timestamp;
-  readonly sourceToken: Token | undefined;
-  readonly destinationToken: Token | undefined;
+  readonly sourcePosition: Position;
+  readonly destinationPosition: Position;
   /** Whether all ranges have been stored. */
   readonly planned: boolean;
   /** The number of the next chunk of the backlog; those that are stored under it and above do not count. Absent: 0. */
@@ -124,18 +124,21 @@ export class VerificationStore implements VerificationState {
   async load(signal: AbortSignal): Promise<VerificationRecord | undefined> {
     const [doc] = await this.#store.readPage('verification', '', 1, signal);
     if (doc === undefined) return undefined;
+    const [sourceStart, destinationStart] = [doc['sourceStart'] as Timestamp, doc['destinationStart'] as Timestamp];
     return {
-      sourceStart: doc['sourceStart'] as Timestamp,
-      destinationStart: doc['destinationStart'] as Timestamp,
-      sourceToken: optionalText(doc['sourceToken']),
-      destinationToken: optionalText(doc['destinationToken']),
+      sourceStart,
+      destinationStart,
+      sourcePosition: positionOf(doc['sourceToken'], sourceStart),
+      destinationPosition: positionOf(doc['destinationToken'], destinationStart),
       planned: doc['planned'] === true,
       backlogNext: Number(doc['backlogNext'] ?? 0),
     };
   }
 
   async save(record: VerificationRecord, signal: AbortSignal): Promise<void> {
-    await this.#store.putDocuments('verification', [{ _id: 'verification', ...record }], signal);
+    const { sourcePosition, destinationPosition, ...rest } = record;
+    const tokens = { sourceToken: tokenTextOf(sourcePosition), destinationToken: tokenTextOf(destinationPosition) };
+    await this.#store.putDocuments('verification', [{ _id: 'verification', ...rest, ...tokens }], signal);
   }
 
   async loadRanges(signal: AbortSignal): Promise<VerifyRange[]> {
@@ -244,8 +247,14 @@ function optionalTime(value: unknown): Timestamp | undefined {
   return value instanceof Timestamp ? value : undefined;
 }
 
-function optionalText(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
+/** The text of a token; none is stored of a stream that has not been read yet. */
+function tokenTextOf(position: Position): string | undefined {
+  return position.isStart ? undefined : position.toText();
+}
+
+function positionOf(token: unknown, start: Timestamp): Position {
+  const text = optionalText(token);
+  return text === undefined ? Position.startAt(start) : Position.fromText(text);
 }
 
 function toRange(doc: Doc): VerifyRange {

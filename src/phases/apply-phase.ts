@@ -6,8 +6,9 @@ import type { Refetching } from '../apply/refetch.js';
 import { repairDocuments } from '../apply/repair.js';
 import { ThreadLaneApplier } from '../apply/thread-lane-applier.js';
 import type { Timestamp } from '../cluster/bson.js';
+import { changesToApply } from '../cluster/change-sources.js';
 import { writeNote } from '../cluster/notes.js';
-import type { StreamStart } from '../cluster/position.js';
+import { Position } from '../cluster/position.js';
 import { copyAgain } from '../copy/copier.js';
 import { commitUpToHandover } from '../cutover/commit.js';
 import { InvariantError } from '../errors.js';
@@ -71,7 +72,7 @@ export class ApplyPhase implements Phase {
     const { held, indexes, logger } = context;
     logger.info('Starting change event application phase');
     const checkpoint = await held.store.loadCheckpoint(signal);
-    const start: StreamStart = checkpoint === undefined ? { time: startTimeOf(context) } : { token: checkpoint.token };
+    const start = checkpoint?.position ?? Position.startAt(startTimeOf(context));
     const applying = {
       start,
       eventsApplied: checkpoint?.eventsApplied ?? 0,
@@ -196,6 +197,7 @@ function pipelineOf(context: RunContext, { document: writer, threads }: Writers,
   return new ApplyPipeline(
     {
       source,
+      changes: changesToApply(source, logger),
       destination,
       scope,
       store: held.store,

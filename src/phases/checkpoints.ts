@@ -1,5 +1,6 @@
 /** Stores how far change events are applied, from time to time. */
 import type { ApplyPipeline } from '../apply/pipeline.js';
+import type { Position } from '../cluster/position.js';
 import { sleep } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
 import { metrics } from '../metrics.js';
@@ -13,7 +14,7 @@ export class Checkpoints {
   readonly #context: Pick<RunContext, 'held' | 'collections' | 'logger'>;
   readonly #pipeline: ApplyPipeline;
   readonly #turns = new Turns();
-  #stored: string | undefined;
+  #stored: Position | undefined;
 
   constructor(context: Pick<RunContext, 'held' | 'collections' | 'logger'>, pipeline: ApplyPipeline) {
     this.#context = context;
@@ -30,11 +31,11 @@ export class Checkpoints {
 
   async #store(signal: AbortSignal): Promise<void> {
     const { safe } = this.#pipeline.status;
-    if (safe === undefined || safe.token === this.#stored) return;
+    if (safe === undefined || safe.position.equals(this.#stored)) return;
     await this.#context.held.store.saveCheckpoint(safe, signal);
     metrics.checkpoints.add(1);
-    this.#stored = safe.token;
-    await this.#context.collections.forgetDropped(safe.token, signal);
+    this.#stored = safe.position;
+    await this.#context.collections.forgetDropped(safe.position, signal);
   }
 
   /** Stores it every second until `signal` aborts, and once more in the end. */

@@ -1,5 +1,6 @@
 /** The verifier of a run, and what a commit proves by it. */
 import type { Timestamp } from '../cluster/bson.js';
+import { changesOfBoth } from '../cluster/change-sources.js';
 import { narrowing } from '../cluster/narrowing.js';
 import { writeNote } from '../cluster/notes.js';
 import type { CollectionSize } from '../cluster/partition.js';
@@ -35,6 +36,7 @@ export function makeVerifier(context: RunContext, { applied, whileHeld, copy }: 
   return new Verifier({
     source,
     destination,
+    changes: changesOfBoth({ source, destination }, logger),
     filter,
     narrowing: narrowing(scope.entries, (db) => scope.target({ db, coll: '' }).db),
     buildsNoIndexes: context.buildIndexes === 'never',

@@ -4,7 +4,7 @@ import { readChanges } from '../cluster/change-stream.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { isIgnored, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
-import { tokenTime } from '../cluster/position.js';
+import { Position } from '../cluster/position.js';
 import { uuidFrom, uuidText } from '../cluster/raw-writes.js';
 import { traceOfExpiry } from '../cutover/late-events.js';
 import { AppError, InvariantError } from '../errors.js';
@@ -126,7 +126,7 @@ async function* changesBetween(
       if (isAfter(event, until)) return;
       yield event;
     }
-    if (tokenTime(batch.token).greaterThanOrEqual(until)) return;
+    if (batch.position.time.greaterThanOrEqual(until)) return;
   }
 }
 
@@ -137,7 +137,7 @@ async function* changes(
   logger: Logger,
   signal: AbortSignal,
 ): ReturnType<typeof readChanges> {
-  const options = { start: { time: from }, rawDeltas: false, logger, awaitMs: AWAIT_MS, stages };
+  const options = { start: Position.startAt(from), rawDeltas: false, logger, awaitMs: AWAIT_MS, stages };
   try {
     yield* readChanges(cluster, options, signal);
   } catch (error) {

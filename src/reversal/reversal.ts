@@ -7,6 +7,7 @@ import type { Refetching } from '../apply/refetch.js';
 import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
 import { DocumentWriter } from '../cluster/document-writer.js';
 import { writeNote } from '../cluster/notes.js';
+import { Position } from '../cluster/position.js';
 import { RawWriter } from '../cluster/raw-writes.js';
 import type { Scope } from '../cluster/scope.js';
 import { blockWrites, unblockWrites } from '../cluster/write-block.js';
@@ -210,8 +211,8 @@ function equalSince({ commit }: MigrationRecord): VerificationRecord | undefined
   return {
     sourceStart: commit.reverseStart,
     destinationStart: commit.time,
-    sourceToken: undefined,
-    destinationToken: undefined,
+    sourcePosition: Position.startAt(commit.reverseStart),
+    destinationPosition: Position.startAt(commit.time),
     planned: true,
   };
 }

@@ -1,11 +1,9 @@
 import type { Doc, Timestamp } from '../cluster/bson.js';
-import { readChanges } from '../cluster/change-stream.js';
-import type { Cluster } from '../cluster/cluster.js';
+import type { ChangeSource } from '../cluster/change-source.js';
 import { MIGRATION_TOOLS_PATTERN, nsText } from '../cluster/namespace.js';
 import type { Narrowing } from '../cluster/narrowing.js';
-import { type StreamStart, type Token, tokenTime } from '../cluster/position.js';
+import { hasReached, type Position } from '../cluster/position.js';
 import { findField, idDocument } from '../cluster/raw-document.js';
-import type { Logger } from '../lib/logger.js';
 import type { DirtySet } from './dirty-set.js';
 
 const AWAIT_MS = 250;
@@ -21,43 +19,43 @@ const STAGES = [
   { $project: { documentKey: 1, collectionUUID: 1, ns: 1 } },
 ];
 
+/** What a reader works with. */
+export interface ReaderParts {
+  /** Of the side's cluster. */
+  readonly changes: ChangeSource;
+  readonly dirty: DirtySet;
+  readonly narrowing: Narrowing;
+}
+
 /**
  * Reads which documents of a cluster change, in a stream of its own, independent of the applier's. A collection is named
  * by `<side>:<hexadecimal UUID>`, or by `<side>:<db.coll>` where the server gives no UUID (before 6.0).
  */
 export class ChangeReader {
-  readonly #cluster: Cluster;
   readonly #side: 'source' | 'destination';
+  readonly #changes: ChangeSource;
   readonly #dirty: DirtySet;
   readonly #narrowing: readonly Doc[];
-  readonly #logger: Logger;
-  #start: StreamStart;
-  #token: Token | undefined;
+  #position: Position;
   #events = 0;
   #isBetween = false;
 
-  constructor(
-    cluster: Cluster,
-    side: 'source' | 'destination',
-    start: StreamStart,
-    others: { readonly dirty: DirtySet; readonly narrowing: Narrowing; readonly logger: Logger },
-  ) {
-    this.#cluster = cluster;
+  constructor(side: 'source' | 'destination', start: Position, { changes, dirty, narrowing }: ReaderParts) {
     this.#side = side;
-    this.#start = start;
-    this.#token = 'token' in start ? start.token : undefined;
-    this.#dirty = others.dirty;
-    this.#narrowing = others.narrowing[side];
-    this.#logger = others.logger;
+    this.#position = start;
+    this.#changes = changes;
+    this.#dirty = dirty;
+    this.#narrowing = narrowing[side];
   }
 
-  /** The position up to which every change is in the dirty set, or has been taken from it. */
-  get token(): Token | undefined {
-    return this.#token;
+  /** Every change before it is in the dirty set, or has been taken from it. */
+  get position(): Position {
+    return this.#position;
   }
 
+  /** Of the position; undefined until something was read, by this process or an earlier one. */
   get time(): Timestamp | undefined {
-    return this.#token === undefined ? undefined : tokenTime(this.#token);
+    return this.#position.isStart ? undefined : this.#position.time;
   }
 
   /** Changes read in this process. */
@@ -68,12 +66,11 @@ export class ChangeReader {
   /** Reads until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const stages = [...this.#narrowing, ...STAGES];
-    const options = { start: this.#start, rawDeltas: false, logger: this.#logger, awaitMs: AWAIT_MS, stages };
-    for await (const batch of readChanges(this.#cluster, options, signal)) {
+    const options = { rawDeltas: false, awaitMs: AWAIT_MS, stages };
+    for await (const batch of this.#changes.read(this.#position, options, signal)) {
       for (const event of batch.events) this.#add(event);
       this.#events += batch.events.length;
-      this.#token = batch.token;
-      this.#start = { token: batch.token };
+      this.#position = batch.position;
       this.#isBetween = batch.isBetween;
       await this.#dirty.room(signal);
     }
@@ -81,8 +78,8 @@ export class ChangeReader {
 
   /** Whether every change up to `time` has been read: those of a transaction share a time and may come in parts. */
   hasReached(time: Timestamp): boolean {
-    const read = this.time;
-    return read !== undefined && (read.greaterThan(time) || (this.#isBetween && read.equals(time)));
+    const reached = { position: this.#position, isBetween: this.#isBetween };
+    return !this.#position.isStart && hasReached(reached, time);
   }
 
   #add(event: Buffer): void {

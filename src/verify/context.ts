@@ -1,4 +1,5 @@
 import type { Timestamp } from '../cluster/bson.js';
+import type { ChangeSource } from '../cluster/change-source.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../cluster/document-filter.js';
 import type { Narrowing } from '../cluster/narrowing.js';
@@ -15,6 +16,8 @@ export type VerifiedCollections = Pick<CollectionMap, 'get' | 'live' | 'views'>;
 export interface VerifyContext {
   readonly source: Cluster;
   readonly destination: Cluster;
+  /** The changes of each of them, independent of those that are applied. */
+  readonly changes: { readonly source: ChangeSource; readonly destination: ChangeSource };
   /** Which of the source's documents are migrated; undefined: all. */
   readonly filter: DocumentFilter | undefined;
   readonly store: VerificationState;

@@ -1,5 +1,5 @@
 import type { Timestamp } from '../cluster/bson.js';
-import { type StreamStart, secondsOf, type Token } from '../cluster/position.js';
+import { Position, secondsOf } from '../cluster/position.js';
 import { InvariantError } from '../errors.js';
 import { PushBack } from '../lib/push-back.js';
 import { linkAbort, settlesWithin, sleep } from '../lib/signals.js';
@@ -55,18 +55,16 @@ export class VerificationPass {
     this.comparison = new DocumentComparison(context);
     this.hashing = new InitialHashing(context, this.comparison.queue);
     this.#backlog = new Backlog(context.store);
-    const { source, destination, narrowing, logger } = context;
+    const { changes, narrowing, logger } = context;
     const pushBack = new PushBack({ ...queueMeters('documents to verify'), logger });
     this.#dirty = new DirtySet(DIRTY_LIMITS, pushBack);
-    const common = { dirty: this.#dirty, narrowing, logger };
+    const common = { dirty: this.#dirty, narrowing };
     this.#readers = {
-      source: new ChangeReader(source, 'source', startOf(record.sourceToken, record.sourceStart), common),
-      destination: new ChangeReader(
-        destination,
-        'destination',
-        startOf(record.destinationToken, record.destinationStart),
-        common,
-      ),
+      source: new ChangeReader('source', record.sourcePosition, { changes: changes.source, ...common }),
+      destination: new ChangeReader('destination', record.destinationPosition, {
+        changes: changes.destination,
+        ...common,
+      }),
     };
   }
 
@@ -77,11 +75,12 @@ export class VerificationPass {
     if (record === undefined) {
       // What is left of an earlier one would be taken for this one's.
       await store.clear(signal);
+      const [sourceStart, destinationStart] = [await mark(source, signal), await mark(destination, signal)];
       record = {
-        sourceStart: await mark(source, signal),
-        destinationStart: await mark(destination, signal),
-        sourceToken: undefined,
-        destinationToken: undefined,
+        sourceStart,
+        destinationStart,
+        sourcePosition: Position.startAt(sourceStart),
+        destinationPosition: Position.startAt(destinationStart),
         planned: false,
       };
       await store.save(record, signal);
@@ -177,7 +176,7 @@ export class VerificationPass {
   async #round(signal: AbortSignal): Promise<void> {
     // Taken before the documents are: what is read meanwhile belongs to the next round.
     const { source, destination } = this.#readers;
-    const tokens = { sourceToken: source.token, destinationToken: destination.token };
+    const positions = { sourcePosition: source.position, destinationPosition: destination.position };
     const readUpTo: ReadUpTo = { source: source.time, destination: destination.time };
     const taken = this.#dirty.take();
     const now = this.#context.source.now;
@@ -189,7 +188,7 @@ export class VerificationPass {
       await this.#store(taken, readUpTo, signal);
       if (!this.#backlog.holdsNamed) this.#compared = readUpTo;
     }
-    await this.#save({ ...tokens, backlogNext: this.#backlog.next }, signal);
+    await this.#save({ ...positions, backlogNext: this.#backlog.next }, signal);
     await this.#work(signal);
     this.#checkedAt = performance.now();
   }
@@ -243,10 +242,6 @@ export class VerificationPass {
   }
 }
 
-function textOf({ sourceToken, destinationToken, planned, backlogNext = 0 }: VerificationRecord): string {
-  return `${sourceToken} ${destinationToken} ${planned} ${backlogNext}`;
-}
-
-function startOf(token: Token | undefined, time: Timestamp): StreamStart {
-  return token === undefined ? { time } : { token };
+function textOf({ sourcePosition, destinationPosition, planned, backlogNext = 0 }: VerificationRecord): string {
+  return `${sourcePosition.toText()} ${destinationPosition.toText()} ${planned} ${backlogNext}`;
 }

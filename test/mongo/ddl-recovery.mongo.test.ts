@@ -1,7 +1,7 @@
 import { type Binary, BSON, type CollectionInfo, type Db, type Document, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { toToken } from '../../src/cluster/position.js';
+import { Position } from '../../src/cluster/position.js';
 import { uuidText } from '../../src/cluster/raw-writes.js';
 import type { StartOptions } from '../../src/start/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
@@ -182,7 +182,7 @@ async function lastDdlEvent(client: MongoClient, from: Document): Promise<{ toke
     const events = reply['cursor'].firstBatch as Buffer[];
     const event = events.at(-1);
     assert.ok(event, 'the command has an event');
-    return { token: toToken(BSON.deserialize(event)['_id']), event };
+    return { token: Position.ofResumeToken(BSON.deserialize(event)['_id']).toText(), event };
   } finally {
     await session.endSession();
   }

@@ -6,6 +6,7 @@ import { readChanges } from '../../src/cluster/change-stream.js';
 import type { Cluster } from '../../src/cluster/cluster.js';
 import type { ReadOptions } from '../../src/cluster/commands.js';
 import { writeNote } from '../../src/cluster/notes.js';
+import { Position } from '../../src/cluster/position.js';
 import { AppError } from '../../src/errors.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
@@ -16,7 +17,7 @@ const set = await sharedSet(test);
 const cluster = await sharedCluster(test, 'cluster0', set);
 
 async function readUntilEnd(of: Cluster, time: Awaited<ReturnType<typeof writeNote>>): Promise<AppError> {
-  const options = { start: { time }, rawDeltas: false, logger: silentLogger, awaitMs: 100 };
+  const options = { start: Position.startAt(time), rawDeltas: false, logger: silentLogger, awaitMs: 100 };
   try {
     for await (const batch of readChanges(of, options, signal)) assert.ok(batch.events.length < 1000);
     throw new Error('the stream has ended');
@@ -67,7 +68,7 @@ test('connections that are lost again and again prove no event too large: the st
           };
         },
       });
-      const options = { start: { time }, rawDeltas: false, logger: silentLogger, awaitMs: 100 };
+      const options = { start: Position.startAt(time), rawDeltas: false, logger: silentLogger, awaitMs: 100 };
       for await (const { events } of readChanges(losing, options, signal)) if (events.length > 0) break;
       assert.is(lost, 8);
       assert.is(cluster.outage, undefined);

@@ -5,6 +5,7 @@ import type { Doc } from '../../src/cluster/bson.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { isTransient } from '../../src/cluster/errors.js';
 import { endWrites } from '../../src/cluster/operations.js';
+import { Position } from '../../src/cluster/position.js';
 import { RawWriter } from '../../src/cluster/raw-writes.js';
 import { closeWriteSessions, writeSessions } from '../../src/cluster/write-sessions.js';
 import type { AppError } from '../../src/errors.js';
@@ -165,13 +166,13 @@ test('what an earlier holder stores too late replaces and deletes nothing of the
       const first = new MetadataStore(writableAlone(earlier, { term: 1 }), 'fenced');
       const second = new MetadataStore(writableAlone(later, { term: 2 }), 'fenced');
       await first.createMigration(APPLYING, signal);
-      await first.saveCheckpoint({ token: '82A', eventsApplied: 1 }, signal);
+      await first.saveCheckpoint({ position: Position.fromText('82A'), eventsApplied: 1 }, signal);
       await first.putDocuments('things', [{ _id: 'a', by: 'first' }], signal);
-      await second.saveCheckpoint({ token: '82B', eventsApplied: 2 }, signal);
+      await second.saveCheckpoint({ position: Position.fromText('82B'), eventsApplied: 2 }, signal);
       await second.updateMigration({ state: 'PAUSED' }, signal);
       await second.putDocuments('things', [{ _id: 'a', by: 'second' }], signal);
       const late = [
-        first.saveCheckpoint({ token: '829', eventsApplied: 0 }, signal),
+        first.saveCheckpoint({ position: Position.fromText('829'), eventsApplied: 0 }, signal),
         first.updateMigration({ state: 'RUNNING' }, signal),
         first.putDocuments('things', [{ _id: 'b' }, { _id: 'a', by: 'first' }], signal),
       ];
@@ -185,7 +186,7 @@ test('what an earlier holder stores too late replaces and deletes nothing of the
       );
       assert.equal(errors, ['LeaseLost', 'LeaseLost', 'LeaseLost']);
       await first.deleteDocuments('things', ['a'], signal);
-      assert.is((await second.loadCheckpoint(signal))?.token, '82B');
+      assert.is((await second.loadCheckpoint(signal))?.position.toText(), '82B');
       assert.is((await second.loadMigration(signal))?.state, 'PAUSED');
       assert.equal(await client.db('fenced').collection<{ _id: string }>('things').findOne({ _id: 'a' }), {
         _id: 'a',
@@ -221,8 +222,8 @@ test('a write block that refuses the lease or the record is waited for, and is n
       const error = await lease.changeLease({ _id: 'lease' }, [{ $set: { a: 1 } }], true).catch((reason) => reason);
       assert.ok(isTransient(error), String(error));
       await refuseCommands(client, { commands: ['update'], times: 2 }, 371);
-      await store.saveCheckpoint({ token: '82C', eventsApplied: 3 }, signal);
-      assert.is((await store.loadCheckpoint(signal))?.token, '82C');
+      await store.saveCheckpoint({ position: Position.fromText('82C'), eventsApplied: 3 }, signal);
+      assert.is((await store.loadCheckpoint(signal))?.position.toText(), '82C');
     },
     'the refused writes',
   );

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { decodePlain } from '../../src/cluster/bson.js';
 import { readChanges } from '../../src/cluster/change-stream.js';
 import { Cluster } from '../../src/cluster/cluster.js';
-import { type Token, toToken } from '../../src/cluster/position.js';
+import { Position } from '../../src/cluster/position.js';
 import { ReplicaSet } from '../support/replica-set.js';
 import { silentLogger } from '../support/silent-logger.js';
 import { within } from '../support/within.js';
@@ -44,13 +44,18 @@ test('a stream resumes behind an event whatever the type of its _id', async () =
           await client.db('t').command({ insert: 'c', documents: [{ _id, index }] });
         }
         const stages = [{ $match: { operationType: 'insert' } }];
-        const tokens: Token[] = [];
-        let start: Parameters<typeof readChanges>[1]['start'] = { time: operationTime };
-        while (tokens.length < IDS.length) {
+        const seenAt: Position[] = [];
+        let start = Position.startAt(operationTime);
+        while (seenAt.length < IDS.length) {
           const seen = await nextIndexes(cluster, { ...options, stages, start }, signal);
-          assert.equal(seen.indexes, [tokens.length]);
-          tokens.push(seen.token);
-          start = { token: seen.token };
+          assert.equal(seen.indexes, [seenAt.length]);
+          assert.ok(
+            seenAt.every((earlier) => earlier.compare(seen.position) < 0),
+            "positions have the stream's order",
+          );
+          seenAt.push(seen.position);
+          // As a later process would.
+          start = Position.fromText(seen.position.toText());
         }
       } finally {
         await cluster.close();
@@ -64,14 +69,14 @@ async function nextIndexes(
   cluster: Cluster,
   options: Parameters<typeof readChanges>[1],
   signal: AbortSignal,
-): Promise<{ indexes: unknown[]; token: Token }> {
+): Promise<{ indexes: unknown[]; position: Position }> {
   for await (const batch of readChanges(cluster, options, signal)) {
     if (batch.events.length === 0) continue;
     const [first] = batch.events;
     const event = decodePlain(first as Buffer);
     return {
       indexes: [(event['fullDocument'] as Document)['index']],
-      token: toToken(BSON.deserialize(first as Buffer)['_id']),
+      position: Position.ofResumeToken(BSON.deserialize(first as Buffer)['_id']),
     };
   }
   throw new Error('the stream ended');

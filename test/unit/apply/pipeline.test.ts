@@ -6,6 +6,8 @@ import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
 import { encode, Timestamp } from '../../../src/cluster/bson.js';
+import { liveChanges } from '../../../src/cluster/change-stream.js';
+import { Position } from '../../../src/cluster/position.js';
 import { uuidFrom, uuidText } from '../../../src/cluster/raw-writes.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { answeringStream, STREAM_TIME, streamReply } from '../../support/answering-stream.js';
@@ -17,7 +19,7 @@ const WAIT_MS = 20_000;
 /** A run from the beginning, whose late events are put into `late`. */
 function runOf(late: ChangeEvent[] = []): ApplyRun {
   return {
-    start: { time: STREAM_TIME },
+    start: Position.startAt(STREAM_TIME),
     eventsApplied: 0,
     copyAgain: () => Promise.resolve(),
     onLateEvent: async (event) => void late.push(event),
@@ -37,7 +39,10 @@ function pipelineOf(replies: Promise<unknown>[]): ApplyPipeline {
     filter: undefined,
     logger: silentLogger,
   };
-  return new ApplyPipeline({ source, ...others } as unknown as ApplyContext, new CommitFence(undefined));
+  return new ApplyPipeline(
+    { source, changes: liveChanges(source, silentLogger), ...others } as unknown as ApplyContext,
+    new CommitFence(undefined),
+  );
 }
 
 test('the changes of a transaction share a time: it is reached once the last of them is applied', async () => {
@@ -92,8 +97,10 @@ function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Appl
   const given: Operation[] = [];
   const late: ChangeEvent[] = [];
   const collection = { id: uuidText(ITEMS), dropped: false, ns: { db: 'shop', coll: 'items' } };
+  const source = answeringStream(replies);
   const context = {
-    source: answeringStream(replies),
+    source,
+    changes: liveChanges(source, silentLogger),
     scope: { stages: () => [], follows: async () => true },
     store: { loadDdl: async () => ({ done: undefined, intent: undefined }) },
     collections: { get: () => collection, live: () => [collection] },

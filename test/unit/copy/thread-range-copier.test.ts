@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { WriterThreads } from '../../../src/cluster/writer-threads.js';
 import type { CopyTold } from '../../../src/copy/copy-worker.js';
-import type { CopyPlace, RangeTask } from '../../../src/copy/range-copier.js';
+import type { CopyPlace, RangeTask } from '../../../src/copy/range-task.js';
 import { ThreadRangeCopier } from '../../../src/copy/thread-range-copier.js';
 import { ThreadEnded } from '../../../src/lib/thread-channel.js';
 

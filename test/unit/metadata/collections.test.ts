@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Position } from '../../../src/cluster/position.js';
 import { CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
 import type { CollectionRecord } from '../../../src/metadata/records.js';
 import type { MetadataStore } from '../../../src/metadata/store.js';
@@ -41,8 +42,8 @@ test('a dropped collection is forgotten once the checkpoint has passed its drop,
   const { store, records } = memoryStore();
   const first = new CollectionMap(store);
   await first.add(['a', 'b', 'c', 'd'].map(collection), signal);
-  await first.update('b', { dropped: true, droppedBy: '82B' }, signal);
-  await first.update('c', { dropped: true, droppedBy: '82C' }, signal);
+  await first.update('b', { dropped: true, droppedBy: Position.fromText('82B') }, signal);
+  await first.update('c', { dropped: true, droppedBy: Position.fromText('82C') }, signal);
   // As an earlier version has stored it: nobody knows when.
   await first.update('d', { dropped: true }, signal);
   assert.equal(
@@ -51,10 +52,10 @@ test('a dropped collection is forgotten once the checkpoint has passed its drop,
   );
   const map = new CollectionMap(store);
   await map.load(signal);
-  await map.forgetDropped('82A', signal);
+  await map.forgetDropped(Position.fromText('82A'), signal);
   assert.is(map.get('b')?.dropped, true, 'its events may be replayed');
   const { version } = map;
-  await map.forgetDropped('82B', signal);
+  await map.forgetDropped(Position.fromText('82B'), signal);
   assert.is(map.get('b'), undefined);
   assert.is.not(map.version, version);
   assert.is(map.get('c')?.dropped, true);

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Binary, type Doc, encode, Timestamp } from '../../../src/cluster/bson.js';
+import { Position } from '../../../src/cluster/position.js';
 import * as codec from '../../../src/metadata/record-codec.js';
 import type { MigrationRecord } from '../../../src/metadata/records.js';
 import { completeOptions, resolveStartOptions } from '../../../src/start/options.js';
@@ -32,10 +33,13 @@ test('a collection, a view and a partition are read as they were stored', () => 
     indexes: [raw],
     kept: [raw],
     dropped: true,
-    droppedBy: '82aa',
     copy: { status: 'done', estimatedDocuments: 2, estimatedBytes: 3 },
   } as const;
   assert.equal(codec.toCollection(stored(codec.fromCollection(collection))), collection);
+  const droppedBy = Position.fromText('82aa');
+  const dropped = stored(codec.fromCollection({ ...collection, droppedBy }));
+  assert.is(dropped['droppedBy'], '82aa');
+  assert.is(codec.toCollection(dropped).droppedBy?.toText(), '82aa');
   const view = { db: 'there', coll: 'v', sourceDb: 'here', options: raw };
   assert.is(codec.fromView(view)['_id'], 'here.v');
   assert.equal(codec.toView(stored(codec.fromView(view))), view);
@@ -53,8 +57,13 @@ test('a collection, a view and a partition are read as they were stored', () => 
 
 test('what is absent reads as its default, and what is not of our form is said', () => {
   assert.equal(codec.toDdl(undefined), { done: undefined, intent: undefined });
-  const intent = { token: '82bb', event: raw };
-  assert.equal(codec.toDdl(stored(codec.fromDdl({ done: '82aa', intent }))), { done: '82aa', intent });
+  const [done, position] = [Position.fromText('82aa'), Position.fromText('82bb')];
+  const ddl = stored(codec.fromDdl({ done, intent: { position, event: raw } }));
+  assert.equal([ddl['done'], (ddl['intent'] as { token: string }).token], ['82aa', '82bb']);
+  const read = codec.toDdl(ddl);
+  assert.equal([read.done?.toText(), read.intent?.position.toText(), read.intent?.event], ['82aa', '82bb', raw]);
+  const checkpoint = codec.toCheckpoint({ token: '82cc:01', eventsApplied: 7 });
+  assert.equal(codec.fromCheckpoint(checkpoint), { _id: 'checkpoint', token: '82cc:01', eventsApplied: 7 });
   assert.throws(
     () => codec.toView({ db: 'd', coll: 'v', sourceDb: 's', options: {} }),
     (error: unknown) => (error as { code: string }).code === 'MetadataUnreadable',

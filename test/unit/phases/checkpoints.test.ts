@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ApplyPipeline } from '../../../src/apply/pipeline.js';
+import { Position } from '../../../src/cluster/position.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import type { CheckpointRecord } from '../../../src/metadata/records.js';
 import { Checkpoints } from '../../../src/phases/checkpoints.js';
@@ -13,11 +14,12 @@ const { signal } = new AbortController();
 test('a slow store of an earlier position does not replace a later one', async () => {
   const stored: string[] = [];
   const slow = deferred<void>();
-  const status = { safe: { token: '82A', eventsApplied: 1 } };
+  const status = { safe: { position: Position.fromText('82A'), eventsApplied: 1 } };
   const store = {
-    saveCheckpoint: async ({ token }: CheckpointRecord) => {
-      if (token === '82A') await slow.promise;
-      stored.push(token);
+    saveCheckpoint: async ({ position }: CheckpointRecord) => {
+      const text = position.toText();
+      if (text === '82A') await slow.promise;
+      stored.push(text);
     },
   };
   const context = {
@@ -28,7 +30,7 @@ test('a slow store of an earlier position does not replace a later one', async (
   const checkpoints = new Checkpoints(context as unknown as RunContext, { status } as unknown as ApplyPipeline);
   const periodic = checkpoints.store(signal);
   await turn();
-  status.safe = { token: '82B', eventsApplied: 2 };
+  status.safe = { position: Position.fromText('82B'), eventsApplied: 2 };
   const commits = checkpoints.store(signal);
   await turn();
   slow.resolve();

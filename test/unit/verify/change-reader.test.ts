@@ -1,6 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/cluster/bson.js';
+import { liveChanges } from '../../../src/cluster/change-stream.js';
+import { Position } from '../../../src/cluster/position.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { ChangeReader } from '../../../src/verify/change-reader.js';
 import { DirtySet } from '../../../src/verify/dirty-set.js';
@@ -16,7 +18,11 @@ test('the changes of a transaction share a time: that time is reached once none 
   const cluster = answeringStream(replies);
   const narrowing = { source: [], destination: [] };
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
-  const reader = new ChangeReader(cluster, 'source', { time: STREAM_TIME }, { dirty, narrowing, logger: silentLogger });
+  const reader = new ChangeReader('source', Position.startAt(STREAM_TIME), {
+    changes: liveChanges(cluster, silentLogger),
+    dirty,
+    narrowing,
+  });
   const stop = new AbortController();
   void reader.run(stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => reader.time?.equals(STREAM_TIME), 'the time of the first batch');

@@ -2,7 +2,9 @@ import { Long, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/cluster/bson.js';
+import { liveChanges } from '../../../src/cluster/change-stream.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
+import { Position } from '../../../src/cluster/position.js';
 import { uuidFrom } from '../../../src/cluster/raw-writes.js';
 import { createLogger } from '../../../src/lib/logger.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
@@ -44,8 +46,8 @@ test('what a round has put into the backlog while the end is awaited is judged, 
   await store.save({
     sourceStart: TIME,
     destinationStart: TIME,
-    sourceToken: undefined,
-    destinationToken: undefined,
+    sourcePosition: Position.startAt(TIME),
+    destinationPosition: Position.startAt(TIME),
     planned: true,
   });
   const ns = { db: 'shop', coll: 'items' };
@@ -54,9 +56,11 @@ test('what a round has put into the backlog while the end is awaited is judged, 
   const event = encode({ documentKey: { _id: 1 }, collectionUUID: UUID, ns });
   let isApplied = false;
   let isAwaited = false;
+  const [source, destination] = [cluster([], []), cluster([event], [encode({ _id: 1 })])];
   const context = {
-    source: cluster([], []),
-    destination: cluster([event], [encode({ _id: 1 })]),
+    source,
+    destination,
+    changes: { source: liveChanges(source, logger), destination: liveChanges(destination, logger) },
     filter: undefined,
     narrowing: { source: [], destination: [] },
     store,
