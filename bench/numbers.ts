@@ -1,10 +1,10 @@
 /** What it costs the destination that every write of documents carries a number: see docs/02-lifecycle.md. */
 import { readFile } from 'node:fs/promises';
 import { BSON } from 'mongodb';
+import { deleteStatement } from '../src/bson/raw-statements.js';
 import { Cluster } from '../src/cluster/cluster.js';
-import { deleteStatement } from '../src/cluster/raw-statements.js';
-import { RawWriter } from '../src/cluster/raw-writes.js';
 import { writeSessions } from '../src/cluster/write-sessions.js';
+import { RawWriter } from '../src/documents/raw-writes.js';
 import { ReplicaSet } from '../test/support/replica-set.js';
 import { silentLogger } from '../test/support/silent-logger.js';
 import { writableAlone } from '../test/support/writable.js';

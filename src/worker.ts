@@ -1,14 +1,14 @@
 /** What a thread of a running server does: carries out the tasks of whatever it was started for. */
 import { parentPort, workerData } from 'node:worker_threads';
-import type { ThreadData, ThreadUse } from './cluster/thread-calls.js';
-import { serveThread, type ThreadParts } from './cluster/thread-clusters.js';
-import { threadErrors } from './cluster/thread-errors.js';
 import { InvariantError } from './errors.js';
 import { ThreadChannel } from './lib/thread-channel.js';
+import type { ThreadData, ThreadUse } from './threads/thread-calls.js';
+import { serveThread, type ThreadParts } from './threads/thread-clusters.js';
+import { threadErrors } from './threads/thread-errors.js';
 
 /** Each loads only its own modules. */
 const USES: Readonly<Record<ThreadUse, (parts: ThreadParts) => Promise<void>>> = {
-  compare: async (parts) => (await import('./verify/scan-worker.js')).serveScans(parts),
+  compare: async (parts) => (await import('./matching/scan-worker.js')).serveScans(parts),
   copy: async (parts) => (await import('./copy/copy-worker.js')).serveCopies(parts),
   apply: async (parts) => (await import('./apply/apply-worker.js')).serveApplications(parts),
 };

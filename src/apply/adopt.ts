@@ -1,12 +1,13 @@
 /** Takes up a collection that comes into the filter while a migration goes on. */
-import type { Binary, OrderedDoc } from '../cluster/bson.js';
-import { findByUuid, findCollection, listIndexes } from '../cluster/catalog.js';
+
+import type { Binary, OrderedDoc } from '../bson/bson.js';
+import { uuidFrom } from '../bson/uuid.js';
+import { findByUuid, findCollection, listIndexes } from '../catalog/catalog.js';
+import { carriedOptions, sameUuid } from '../catalog/collection-spec.js';
+import { createCollection } from '../catalog/destination-catalog.js';
+import { type Namespace, sameNs } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { carriedOptions, sameUuid } from '../cluster/collection-spec.js';
-import { createCollection } from '../cluster/destination-catalog.js';
-import { type Namespace, sameNs } from '../cluster/namespace.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
-import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';

@@ -1,10 +1,10 @@
 /** Applies the operations of lanes in a thread of its own. */
-import { DocumentFilter } from '../cluster/document-filter.js';
-import { timeOf } from '../cluster/seen-times.js';
-import type { PlainTime, Timed } from '../cluster/thread-calls.js';
-import type { ThreadParts } from '../cluster/thread-clusters.js';
-import { serveTimed, threadWriter, writingOf } from '../cluster/thread-writer.js';
+import { DocumentFilter } from '../documents/document-filter.js';
 import { callKind } from '../lib/thread-channel.js';
+import { timeOf } from '../threads/seen-times.js';
+import type { PlainTime, Timed } from '../threads/thread-calls.js';
+import type { ThreadParts } from '../threads/thread-clusters.js';
+import { serveTimed, threadWriter, writingOf } from '../threads/thread-writer.js';
 import { LocalLaneApplier } from './lane-applier.js';
 import { type OperationBatch, unpackOperations } from './operation-batch.js';
 import type { Refetching } from './refetch.js';

@@ -1,7 +1,7 @@
-import { type CatalogEntry, findCollection } from '../cluster/catalog.js';
+import { type CatalogEntry, findCollection } from '../catalog/catalog.js';
+import { describeNs, isRenameTemporary, type Namespace, nsText, sameNs } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { describeNs, isRenameTemporary, type Namespace, nsText, sameNs } from '../cluster/namespace.js';
-import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap } from '../metadata/collections.js';

@@ -1,5 +1,5 @@
 /** The end of the line: the commit time, after which events are judged and no longer applied. */
-import type { Timestamp } from '../cluster/bson.js';
+import type { Timestamp } from '../bson/bson.js';
 
 /** Set once, by the commit; whoever reads documents again or dispatches events asks for it. */
 export class CommitFence {

@@ -1,9 +1,9 @@
-import { canonicalText, type OrderedDoc } from '../cluster/bson.js';
-import { carriedOptions, immediateChange, modifiedOptions } from '../cluster/collection-spec.js';
-import { changeCatalog, createCollection, dropCollection } from '../cluster/destination-catalog.js';
-import { refuseCollated } from '../cluster/document-filter.js';
-import { indexName, modifiedIndex } from '../cluster/index-spec.js';
-import { isConvertToCappedTemporary } from '../cluster/namespace.js';
+import { canonicalText, type OrderedDoc } from '../bson/bson.js';
+import { carriedOptions, immediateChange, modifiedOptions } from '../catalog/collection-spec.js';
+import { changeCatalog, createCollection, dropCollection } from '../catalog/destination-catalog.js';
+import { indexName, modifiedIndex } from '../catalog/index-spec.js';
+import { isConvertToCappedTemporary } from '../catalog/namespace.js';
+import { refuseCollated } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';

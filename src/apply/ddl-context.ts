@@ -1,8 +1,9 @@
 /** The parts of a migration that the carrying out of DDL events uses. */
+
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import type { Scope } from '../cluster/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { MetadataStore } from '../metadata/store.js';

@@ -1,7 +1,8 @@
-import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../cluster/bson.js';
-import type { Namespace } from '../cluster/namespace.js';
-import { findField } from '../cluster/raw-document.js';
-import { uuidText } from '../cluster/raw-writes.js';
+import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../bson/bson.js';
+import { findField } from '../bson/raw-document.js';
+import { uuidText } from '../bson/uuid.js';
+import type { Namespace } from '../catalog/namespace.js';
+
 import { AppError } from '../errors.js';
 import type { ChangeEvent } from './event.js';
 

@@ -1,4 +1,4 @@
-import { dropEmptyDatabase } from '../cluster/empty-database.js';
+import { dropEmptyDatabase } from '../catalog/empty-database.js';
 import { AppError } from '../errors.js';
 import { addCollection, changeIndexes, modifyCollection, removeCollection } from './ddl-collections.js';
 import type { Attempt, DdlContext } from './ddl-context.js';

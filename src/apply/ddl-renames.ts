@@ -1,5 +1,5 @@
-import { renameCollection } from '../cluster/destination-catalog.js';
-import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../cluster/namespace.js';
+import { renameCollection } from '../catalog/destination-catalog.js';
+import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../catalog/namespace.js';
 import { InvariantError } from '../errors.js';
 import { adoptNewcomer } from './adopt.js';
 import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.js';

@@ -1,6 +1,6 @@
-import { carriedOptions } from '../cluster/collection-spec.js';
-import { changeCatalog, dropView, sendCreate } from '../cluster/destination-catalog.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
+import { carriedOptions } from '../catalog/collection-spec.js';
+import { changeCatalog, dropView, sendCreate } from '../catalog/destination-catalog.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
 import { AppError } from '../errors.js';
 import type { MigratedView } from '../metadata/collections.js';
 import { mustBeFree } from './border.js';

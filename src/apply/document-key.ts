@@ -1,5 +1,5 @@
-import { Decimal128, valueEnd } from '../cluster/bson.js';
-import { forEachField } from '../cluster/raw-document.js';
+import { Decimal128, valueEnd } from '../bson/bson.js';
+import { forEachField } from '../bson/raw-document.js';
 
 /** What two `_id`s must share to be one key on the server, as a text. */
 export interface DocumentKey {

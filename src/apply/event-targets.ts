@@ -1,10 +1,10 @@
 /** Finds the collection of the destination that a document change goes to. */
-import { findByUuid } from '../cluster/catalog.js';
+import { uuidFrom } from '../bson/uuid.js';
+import { findByUuid } from '../catalog/catalog.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
+import { catalogChanged } from '../catalog/old-source.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
-import { catalogChanged } from '../cluster/old-source.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
-import type { Scope } from '../cluster/scope.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { type ChangeEvent, namespaceOf } from './event.js';

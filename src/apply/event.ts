@@ -1,7 +1,7 @@
-import { decodeOrdered, type Timestamp, valueEnd } from '../cluster/bson.js';
-import type { Namespace } from '../cluster/namespace.js';
-import { Position } from '../cluster/position.js';
-import { findField } from '../cluster/raw-document.js';
+import { decodeOrdered, type Timestamp, valueEnd } from '../bson/bson.js';
+import { Position } from '../bson/position.js';
+import { findField } from '../bson/raw-document.js';
+import type { Namespace } from '../catalog/namespace.js';
 import { AppError } from '../errors.js';
 
 /** A change event, read only as far as its routing needs; all it carries stays raw. */

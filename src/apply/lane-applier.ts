@@ -1,14 +1,9 @@
+import { needsLiteralReplacement } from '../bson/raw-document.js';
+import { deleteStatement, deltaStatement, literalReplaceStatement, replaceStatement } from '../bson/raw-statements.js';
+import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { type DocumentWriter, refusedError, type WriteTarget } from '../cluster/document-writer.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { nsText } from '../cluster/namespace.js';
-import { needsLiteralReplacement } from '../cluster/raw-document.js';
-import {
-  deleteStatement,
-  deltaStatement,
-  literalReplaceStatement,
-  replaceStatement,
-} from '../cluster/raw-statements.js';
+import { type DocumentWriter, refusedError, type WriteTarget } from '../documents/document-writer.js';
 import { InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { settleAll } from '../lib/tasks.js';

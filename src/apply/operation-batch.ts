@@ -1,5 +1,6 @@
 /** Operations as they cross to a thread: all their bytes in one buffer, and a few numbers for each. */
-import { uuidBytes, uuidFrom } from '../cluster/raw-writes.js';
+
+import { uuidBytes, uuidFrom } from '../bson/uuid.js';
 import { documentKey } from './document-key.js';
 import type { AppliedCollection, Operation } from './operation.js';
 

@@ -1,5 +1,5 @@
 /** What a change event asks to be done to one document of the destination. */
-import type { DocumentFilter } from '../cluster/document-filter.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { type DocumentKey, documentKey } from './document-key.js';

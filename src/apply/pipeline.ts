@@ -1,11 +1,11 @@
 /** Follows the source: reads its change stream and applies it to the destination. */
 
-import type { Timestamp } from '../cluster/bson.js';
-import type { ChangeBatch, ChangeSource } from '../cluster/change-source.js';
+import type { Timestamp } from '../bson/bson.js';
+import { type Position, secondsOf } from '../bson/position.js';
+import { catalogChanged } from '../catalog/old-source.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import { catalogChanged } from '../cluster/old-source.js';
-import { type Position, secondsOf } from '../cluster/position.js';
+import type { ChangeBatch, ChangeSource } from '../documents/change-source.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { PushBack } from '../lib/push-back.js';

@@ -1,4 +1,4 @@
-import { Timestamp } from '../cluster/bson.js';
+import { Timestamp } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';

@@ -1,8 +1,9 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { Timestamp } from '../bson/bson.js';
+import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
-import { readByIds } from '../cluster/read-by-id.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
+
+import { readByIds } from '../documents/read-by-id.js';
 import { metrics } from '../metrics.js';
 import type { Operation } from './operation.js';
 

@@ -1,12 +1,14 @@
 /** Copies single documents again that the verifier has found to differ. */
+
+import { idDocument } from '../bson/raw-document.js';
+import { deleteStatement } from '../bson/raw-statements.js';
+import { uuidFrom } from '../bson/uuid.js';
+import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import { type DocumentWriter, refusedError } from '../cluster/document-writer.js';
-import { nsText } from '../cluster/namespace.js';
-import { idDocument } from '../cluster/raw-document.js';
-import { deleteStatement } from '../cluster/raw-statements.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
-import { readByIds } from '../cluster/read-by-id.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
+import { type DocumentWriter, refusedError } from '../documents/document-writer.js';
+
+import { readByIds } from '../documents/read-by-id.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { targetOfCollection } from './lane-applier.js';
 

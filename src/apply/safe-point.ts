@@ -1,5 +1,5 @@
-import type { Timestamp } from '../cluster/bson.js';
-import { hasReached, type ReachedPosition } from '../cluster/position.js';
+import type { Timestamp } from '../bson/bson.js';
+import { hasReached, type ReachedPosition } from '../bson/position.js';
 
 /** A point up to which everything is on the destination. */
 export interface SafePosition extends ReachedPosition {

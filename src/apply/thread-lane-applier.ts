@@ -1,7 +1,8 @@
 /** Applies lanes in worker threads, and in this thread where one of them has ended. */
-import { plainTime } from '../cluster/seen-times.js';
-import type { WriterThreads } from '../cluster/writer-threads.js';
+
 import { ThreadEnded } from '../lib/thread-channel.js';
+import { plainTime } from '../threads/seen-times.js';
+import type { WriterThreads } from '../threads/writer-threads.js';
 import { APPLY } from './apply-worker.js';
 import type { LaneApplier } from './lane-applier.js';
 import type { Operation } from './operation.js';

@@ -1,8 +1,9 @@
 /** A connection to one deployment: its facts, commands that read, and the policy of trying again. */
+
+import type { Doc, Timestamp } from '../bson/bson.js';
 import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { metrics } from '../metrics.js';
-import type { Doc, Timestamp } from './bson.js';
 import {
   type Clients,
   type ConnectOptions,

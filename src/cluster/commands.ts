@@ -1,6 +1,7 @@
 /** Sends commands of one cluster and keeps account of them: what they take, what they wait for, whether they have left. */
+
+import type { Doc, Timestamp } from '../bson/bson.js';
 import { commandKind, metrics } from '../metrics.js';
-import type { Doc, Timestamp } from './bson.js';
 import type { CommandLimits, Deadlines } from './deadlines.js';
 import type { DriverClient, DriverSession } from './driver.js';
 import { mayHaveBeenSent, noteMaybeSent, noteOrigin } from './errors.js';

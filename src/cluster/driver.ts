@@ -1,7 +1,7 @@
 /** What the engine uses of the MongoDB driver's client, as an interface, so that tests can put a double in its place. */
 import { type ClientSession, MongoClient, type MongoClientOptions } from 'mongodb';
+import type { Binary, Doc } from '../bson/bson.js';
 import { settlesWithin } from '../lib/signals.js';
-import type { Binary, Doc } from './bson.js';
 
 /** A logical session of a client: one command of it at a time. */
 export interface DriverSession {

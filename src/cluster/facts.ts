@@ -1,4 +1,4 @@
-import { ObjectId } from './bson.js';
+import { ObjectId } from '../bson/bson.js';
 import type { DriverClient } from './driver.js';
 import { Code, codeOf } from './errors.js';
 

@@ -1,4 +1,4 @@
-import { ObjectId } from './bson.js';
+import { ObjectId } from '../bson/bson.js';
 import type { Cluster } from './cluster.js';
 
 /** Which server is primary, and since when. */

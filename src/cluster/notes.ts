@@ -1,4 +1,4 @@
-import type { Timestamp } from './bson.js';
+import type { Timestamp } from '../bson/bson.js';
 import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 
 /**

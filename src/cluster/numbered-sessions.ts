@@ -2,10 +2,11 @@
  * Makes the server refuse a write that arrives late: one whose connection was cut after it had been sent, and that a
  * proxy or a stalled host delivers after its retry, after another process has taken over, or after the handover.
  */
+
+import { type Binary, type Doc, Long } from '../bson/bson.js';
 import { AppError } from '../errors.js';
 import { unlessAborted } from '../lib/signals.js';
 import { type Deferred, deferred, settleAll } from '../lib/tasks.js';
-import { type Binary, type Doc, Long } from './bson.js';
 import type { DriverClient, DriverSession } from './driver.js';
 import { Code, codeOf, isMaybeSent } from './errors.js';
 

@@ -1,5 +1,5 @@
+import type { Doc } from '../bson/bson.js';
 import { sleep } from '../lib/signals.js';
-import type { Doc } from './bson.js';
 import { structuralTag } from './clients.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';

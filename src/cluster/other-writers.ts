@@ -1,6 +1,7 @@
 /** Whoever writes to a cluster for this process besides its main thread: threads, with sessions of their own. */
+
+import type { Binary } from '../bson/bson.js';
 import { settleAll } from '../lib/tasks.js';
-import type { Binary } from './bson.js';
 
 /** A thread that writes, as the main thread sees it. */
 export interface OtherWriter {

@@ -1,5 +1,5 @@
 /** Tells whether a command has left this process, and on which of the server's connections. */
-import type { Binary } from './bson.js';
+import type { Binary } from '../bson/bson.js';
 import type { DriverClient, DriverSession, SentCommand } from './driver.js';
 
 /** Where a command went: the server, and the connection by the server's own number. */

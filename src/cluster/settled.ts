@@ -1,5 +1,5 @@
+import type { Doc, Timestamp } from '../bson/bson.js';
 import { sleep } from '../lib/signals.js';
-import type { Doc, Timestamp } from './bson.js';
 import type { Cluster } from './cluster.js';
 import { writeNote } from './notes.js';
 

@@ -2,8 +2,9 @@
  * Sends what changes the catalog or the write block so that a command whose answer was lost has either taken effect or
  * never will before anything of the kind is sent again.
  */
+
+import type { Doc } from '../bson/bson.js';
 import { unlessAborted } from '../lib/signals.js';
-import type { Doc } from './bson.js';
 import type { DriverClient, DriverSession } from './driver.js';
 import { isMaybeSent, TransientError } from './errors.js';
 import { SentCommands, type SentOn } from './sent-commands.js';

@@ -1,5 +1,5 @@
 /** Sends writes past a write block of users, where the server lets this process. */
-import type { Doc } from './bson.js';
+import type { Doc } from '../bson/bson.js';
 import type { Commands } from './commands.js';
 import type { DriverClient } from './driver.js';
 import { Code, codeOf, isTransient, writesBlocked } from './errors.js';

@@ -1,4 +1,4 @@
-import type { Doc } from './bson.js';
+import type { Doc } from '../bson/bson.js';
 
 /** A command that is worth a line when it has had no answer for so long. */
 const STALL_MS = 2000;

@@ -1,6 +1,7 @@
 /** A cluster that may be written to: whoever is given one holds a right to write. */
+
+import type { Binary, Doc } from '../bson/bson.js';
 import { InvariantError } from '../errors.js';
-import type { Binary, Doc } from './bson.js';
 import { MAJORITY_WRITE } from './clients.js';
 import { Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import { nameOf, type WriteOptions } from './commands.js';

@@ -1,4 +1,4 @@
-import type { Doc } from './bson.js';
+import type { Doc } from '../bson/bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 import { settled } from './settled.js';

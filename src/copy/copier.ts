@@ -1,11 +1,11 @@
 /** Copies the partitions of a migration, many at a time, and stores how far each has come. */
-import { type Binary, encode, type Timestamp } from '../cluster/bson.js';
+
+import { type Binary, encode, type Timestamp } from '../bson/bson.js';
+import { uuidBytes } from '../bson/uuid.js';
+import { emptyCollection } from '../catalog/destination-catalog.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { emptyCollection } from '../cluster/destination-catalog.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import { uuidBytes } from '../cluster/raw-writes.js';
-import { plainTime } from '../cluster/seen-times.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -14,6 +14,7 @@ import type { CollectionMap, MigratedCollection } from '../metadata/collections.
 import type { NaturalMark, PartitionRecord, RangeMark } from '../metadata/records.js';
 import type { MetadataStore } from '../metadata/store.js';
 import { metrics } from '../metrics.js';
+import { plainTime } from '../threads/seen-times.js';
 import type { CopyProgress } from './copy-progress.js';
 import type { NaturalOrder } from './natural-order.js';
 import { planCopy } from './planner.js';

@@ -1,4 +1,4 @@
-import { nsText } from '../cluster/namespace.js';
+import { nsText } from '../catalog/namespace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';
 

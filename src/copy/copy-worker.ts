@@ -1,10 +1,11 @@
 /** Copies ranges in a thread of its own. */
-import type { Timed } from '../cluster/thread-calls.js';
-import type { ThreadParts } from '../cluster/thread-clusters.js';
-import { serveTimed, threadWriter, writingOf } from '../cluster/thread-writer.js';
+
 import { ByteBudget } from '../lib/limit.js';
 import { Tally } from '../lib/tally.js';
 import { callKind } from '../lib/thread-channel.js';
+import type { Timed } from '../threads/thread-calls.js';
+import type { ThreadParts } from '../threads/thread-clusters.js';
+import { serveTimed, threadWriter, writingOf } from '../threads/thread-writer.js';
 import { LocalRangeCopier } from './local-range-copier.js';
 import type { CopyListener, CopyPlace, RangeOutcome, RangeTask } from './range-task.js';
 

@@ -1,9 +1,9 @@
-import { type Doc, decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { type Doc, decodeOrdered, survivesDecoding } from '../bson/bson.js';
+import { idDocument } from '../bson/raw-document.js';
+import { numberOf } from '../catalog/collection-spec.js';
+import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { numberOf } from '../cluster/collection-spec.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { nsText } from '../cluster/namespace.js';
-import { idDocument } from '../cluster/raw-document.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 
 /** Which collections are copied in natural order, i.e. in that of their records on disk. */

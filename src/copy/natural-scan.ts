@@ -1,7 +1,7 @@
-import { type Doc, decodeOrdered, encode } from '../cluster/bson.js';
+import { type Doc, decodeOrdered, encode } from '../bson/bson.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, isTransient, safeText, TransientError } from '../cluster/errors.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
 import { currentNode, type Node, sameNode } from '../cluster/node.js';
 import type { Logger } from '../lib/logger.js';
 import type { NaturalMark } from '../metadata/records.js';

@@ -1,7 +1,8 @@
 /** Cuts the collections that are to be copied into partitions. */
+import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { type CollectionSize, collectionSize, sampleBounds } from '../cluster/partition.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
+import { type CollectionSize, collectionSize, sampleBounds } from '../documents/partition.js';
+
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';

@@ -1,11 +1,12 @@
 /** The copy of one range: what is to be copied, as plain data, who copies it, and what is told meanwhile. */
+
+import type { Namespace } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentWriter } from '../cluster/document-writer.js';
-import type { Namespace } from '../cluster/namespace.js';
-import type { PlainTime } from '../cluster/thread-calls.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
+import type { DocumentWriter } from '../documents/document-writer.js';
 import type { ByteBudget } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
+import type { PlainTime } from '../threads/thread-calls.js';
 
 /** A collection of the destination, by name and the 16 bytes of its UUID. */
 export interface PlainTarget {

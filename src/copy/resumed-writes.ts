@@ -1,6 +1,6 @@
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentWriter, WriteTarget } from '../cluster/document-writer.js';
-import { findStored } from '../cluster/stored-documents.js';
+import type { DocumentWriter, WriteTarget } from '../documents/document-writer.js';
+import { findStored } from '../documents/stored-documents.js';
 
 /** How a range is written. */
 export interface ResumedWritesOptions {

@@ -1,6 +1,7 @@
 /** Copies ranges in worker threads, and in this thread where one of them has ended. */
-import type { WriterThreads } from '../cluster/writer-threads.js';
+
 import { ThreadEnded } from '../lib/thread-channel.js';
+import type { WriterThreads } from '../threads/writer-threads.js';
 import { COPY } from './copy-worker.js';
 import type { CopyListener, CopyPlace, RangeCopier, RangeOutcome, RangeTask } from './range-task.js';
 

@@ -1,7 +1,7 @@
-import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
+import type { OrderedDoc, Timestamp } from '../bson/bson.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeNote } from '../cluster/notes.js';
-import type { Scope } from '../cluster/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { unblockWrites } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';

@@ -1,7 +1,7 @@
-import { decodeOrdered, type OrderedDoc, survivesDecoding } from '../cluster/bson.js';
+import { decodeOrdered, type OrderedDoc, survivesDecoding } from '../bson/bson.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { LateEvent } from './late-events.js';
 

@@ -1,7 +1,7 @@
-import { decodeOrdered, survivesDecoding } from '../cluster/bson.js';
+import { decodeOrdered, survivesDecoding } from '../bson/bson.js';
+import { isIgnored, type Namespace, nsText } from '../catalog/namespace.js';
+import { hasExpired, ttlRules } from '../catalog/ttl.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
-import { hasExpired, ttlRules } from '../cluster/ttl.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 

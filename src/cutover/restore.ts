@@ -1,10 +1,10 @@
-import type { Doc, OrderedDoc } from '../cluster/bson.js';
-import { findByUuid } from '../cluster/catalog.js';
-import { collectionTtl, restoreCommand } from '../cluster/collection-spec.js';
-import { changeCatalog } from '../cluster/destination-catalog.js';
+import type { Doc, OrderedDoc } from '../bson/bson.js';
+import { findByUuid } from '../catalog/catalog.js';
+import { collectionTtl, restoreCommand } from '../catalog/collection-spec.js';
+import { changeCatalog } from '../catalog/destination-catalog.js';
+import { type IndexRestoration, indexName, restoration, splitTwins, wholeIndex } from '../catalog/index-spec.js';
+import { type Namespace, sameNs } from '../catalog/namespace.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
-import { type IndexRestoration, indexName, restoration, splitTwins, wholeIndex } from '../cluster/index-spec.js';
-import { type Namespace, sameNs } from '../cluster/namespace.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';

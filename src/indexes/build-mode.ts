@@ -1,4 +1,4 @@
-import type { OrderedDoc } from '../cluster/bson.js';
+import type { OrderedDoc } from '../bson/bson.js';
 
 /** `buildIndexes`: whether, which, and when. Source: docs/options.md. */
 export type BuildMode = 'afterDataCopy' | 'beforeDataCopy' | 'excludeHashed' | 'excludeHashedAfterCopy' | 'never';

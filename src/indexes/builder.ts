@@ -1,8 +1,8 @@
-import type { Binary } from '../cluster/bson.js';
-import { sameUuid } from '../cluster/collection-spec.js';
+import type { Binary } from '../bson/bson.js';
+import { sameUuid } from '../catalog/collection-spec.js';
+import { indexName } from '../catalog/index-spec.js';
+import { nsText, sameNs } from '../catalog/namespace.js';
 import { Code, clusterError, codeOf, describeError, isIndexFault, noteExhausted, safeText } from '../cluster/errors.js';
-import { indexName } from '../cluster/index-spec.js';
-import { nsText, sameNs } from '../cluster/namespace.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import { abortion, linkAbort, sleep } from '../lib/signals.js';

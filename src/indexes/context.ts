@@ -1,4 +1,4 @@
-import type { OrderedDoc } from '../cluster/bson.js';
+import type { OrderedDoc } from '../bson/bson.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';

@@ -1,4 +1,4 @@
-import { splitTwins } from '../cluster/index-spec.js';
+import { splitTwins } from '../catalog/index-spec.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { IndexContext } from './context.js';
 

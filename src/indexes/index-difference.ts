@@ -1,5 +1,5 @@
-import type { OrderedDoc } from '../cluster/bson.js';
-import { builtText, indexName } from '../cluster/index-spec.js';
+import type { OrderedDoc } from '../bson/bson.js';
+import { builtText, indexName } from '../catalog/index-spec.js';
 
 /** What a collection's indexes are, and what they should be. */
 export interface IndexSets {

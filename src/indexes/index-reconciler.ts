@@ -1,10 +1,10 @@
 /** Brings the indexes of one collection to what they should be. */
-import type { OrderedDoc } from '../cluster/bson.js';
-import { listIndexes } from '../cluster/catalog.js';
-import { changeCatalog } from '../cluster/destination-catalog.js';
+import type { OrderedDoc } from '../bson/bson.js';
+import { listIndexes } from '../catalog/catalog.js';
+import { changeCatalog } from '../catalog/destination-catalog.js';
+import { type IndexTwin, indexName, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
+import { nsText } from '../catalog/namespace.js';
 import { Code } from '../cluster/errors.js';
-import { type IndexTwin, indexName, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
 import { unlessAborted } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';

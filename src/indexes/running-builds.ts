@@ -1,7 +1,7 @@
-import type { Binary } from '../cluster/bson.js';
-import { listIndexBuilds } from '../cluster/catalog.js';
+import type { Binary } from '../bson/bson.js';
+import { listIndexBuilds } from '../catalog/catalog.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
 import { codeOf, isTransient } from '../cluster/errors.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
 import { sleep } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { IndexContext } from './context.js';

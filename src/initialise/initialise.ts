@@ -1,13 +1,14 @@
 /** The first phase: records the source's catalog and creates the collections on the destination. */
-import type { Binary } from '../cluster/bson.js';
-import { listCollections } from '../cluster/catalog.js';
+
+import type { Binary } from '../bson/bson.js';
+import { uuidText } from '../bson/uuid.js';
+import { listCollections } from '../catalog/catalog.js';
+import { carriedOptions } from '../catalog/collection-spec.js';
+import { createCollection, sendCreate } from '../catalog/destination-catalog.js';
+import { nsText } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { carriedOptions } from '../cluster/collection-spec.js';
-import { createCollection, sendCreate } from '../cluster/destination-catalog.js';
 import { codeOf, describeError } from '../cluster/errors.js';
-import { nsText } from '../cluster/namespace.js';
-import { uuidText } from '../cluster/raw-writes.js';
-import type { Scope } from '../cluster/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';

@@ -1,19 +1,19 @@
-import { canonicalText, decodePlain, type OrderedDoc, type Timestamp } from '../cluster/bson.js';
+import { canonicalText, decodePlain, type OrderedDoc, type Timestamp } from '../bson/bson.js';
+import { Position } from '../bson/position.js';
 import {
   type CatalogEntry,
   findCollection,
   listCollectionsOf,
   listDatabases,
   listIndexes,
-} from '../cluster/catalog.js';
-import { readChanges } from '../cluster/change-stream.js';
+} from '../catalog/catalog.js';
+import { isIgnored, type Namespace, nsText } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { TransientError } from '../cluster/errors.js';
-import { isIgnored, type Namespace, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
-import { Position } from '../cluster/position.js';
-import type { Scope } from '../cluster/scope.js';
 import { settled } from '../cluster/settled.js';
+import { readChanges } from '../documents/change-stream.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 

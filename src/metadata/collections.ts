@@ -1,7 +1,7 @@
-import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../cluster/bson.js';
-import { isCapped, isCollated } from '../cluster/collection-spec.js';
-import { describeNs, type Namespace, nsText } from '../cluster/namespace.js';
-import type { Position } from '../cluster/position.js';
+import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../bson/bson.js';
+import type { Position } from '../bson/position.js';
+import { isCapped, isCollated } from '../catalog/collection-spec.js';
+import { describeNs, type Namespace, nsText } from '../catalog/namespace.js';
 import { InvariantError } from '../errors.js';
 import { KeyedTurns } from '../lib/keyed-turns.js';
 import type { CollectionRecord, CopyRecord } from './records.js';

@@ -1,5 +1,5 @@
 /** Writes the documents of a metadata database, so that no earlier holder's late write replaces them. */
-import { type Doc, sizeOf } from '../cluster/bson.js';
+import { type Doc, sizeOf } from '../bson/bson.js';
 import {
   Code,
   codeOf,

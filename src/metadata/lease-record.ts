@@ -1,5 +1,5 @@
 /** What the lease's record says of the processes that have held it. */
-import type { Binary, Doc } from '../cluster/bson.js';
+import type { Binary, Doc } from '../bson/bson.js';
 
 /** How a server knows what a process sends. */
 export interface HolderMarks {

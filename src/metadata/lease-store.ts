@@ -1,5 +1,5 @@
 /** Where the lease of a migration is kept: on the destination, beside the migration's record. */
-import type { Doc } from '../cluster/bson.js';
+import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code } from '../cluster/errors.js';
 import type { WriteSessions } from '../cluster/write-sessions.js';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Doc } from '../cluster/bson.js';
+import type { Doc } from '../bson/bson.js';
 import {
   clusterError,
   describeError,

@@ -1,5 +1,5 @@
 /** What a migration runs with, as its record keeps it: the resolved options of its start, and their stored form. */
-import type { NamespaceFilterEntry } from '../cluster/namespace-filter.js';
+import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import { AppError } from '../errors.js';
 
 /** The two clusters by the names of the process's flags. */

@@ -1,5 +1,5 @@
 /** Reads all that a migration must remember, from its metadata database on the destination. */
-import type { Doc } from '../cluster/bson.js';
+import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
 import { toCheckpoint, toCollection, toDdl, toMigration, toPartition, toView } from './record-codec.js';

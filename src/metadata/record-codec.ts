@@ -1,5 +1,5 @@
-import { Binary, type Doc } from '../cluster/bson.js';
-import { Position } from '../cluster/position.js';
+import { Binary, type Doc } from '../bson/bson.js';
+import { Position } from '../bson/position.js';
 import { AppError } from '../errors.js';
 import { fromOptions, toOptions } from './migration-options.js';
 import { faultOf } from './record-rules.js';

@@ -1,5 +1,5 @@
-import type { Binary, Timestamp } from '../cluster/bson.js';
-import type { Position } from '../cluster/position.js';
+import type { Binary, Timestamp } from '../bson/bson.js';
+import type { Position } from '../bson/position.js';
 import type { MigrationOptions } from './migration-options.js';
 
 /** Raised when a record changes its meaning; a process refuses metadata of another version. */

@@ -1,5 +1,5 @@
 /** Writes all that a migration must remember, in its metadata database on the destination. */
-import type { Doc } from '../cluster/bson.js';
+import type { Doc } from '../bson/bson.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { FencedDocuments } from './fenced-documents.js';
 import { KEPT, MetadataReader, PRODUCT } from './reader.js';

@@ -1,5 +1,5 @@
 /** Reads the documents of a metadata database as a majority has them. Knows of no record's form. */
-import type { Doc } from '../cluster/bson.js';
+import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 
 export const IDS_PER_COMMAND = 10_000;

@@ -1,5 +1,5 @@
 /** What a lease gives to threads of its holder's: their share of the right to write, and their place in the record. */
-import type { Binary, Doc } from '../cluster/bson.js';
+import type { Binary, Doc } from '../bson/bson.js';
 import type { SharedDeadline } from '../lib/shared-deadline.js';
 
 /** What it asks of the lease. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type Doc, Timestamp } from '../cluster/bson.js';
-import { Position } from '../cluster/position.js';
+import { type Doc, Timestamp } from '../bson/bson.js';
+import { Position } from '../bson/position.js';
 import type { MetadataReader } from './reader.js';
 import { bytesOf, optionalBytes, optionalText } from './record-codec.js';
 import type { MetadataStore } from './store.js';

@@ -1,6 +1,7 @@
 /** Carries out what operators call: start, pause, resume, commit, reverse, check, repair. */
+
+import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Scope } from '../cluster/scope.js';
 import { AppError, type FieldViolation } from '../errors.js';
 import { Turns } from '../lib/turns.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';

@@ -1,6 +1,6 @@
 /** Stores how far change events are applied, from time to time. */
 import type { ApplyPipeline } from '../apply/pipeline.js';
-import type { Position } from '../cluster/position.js';
+import type { Position } from '../bson/position.js';
 import { sleep } from '../lib/signals.js';
 import { Turns } from '../lib/turns.js';
 import { metrics } from '../metrics.js';

@@ -1,5 +1,5 @@
 /** What the commit of this run works with, up to its point of no return. */
-import type { Timestamp } from '../cluster/bson.js';
+import type { Timestamp } from '../bson/bson.js';
 import { settled } from '../cluster/settled.js';
 import { copyAgain } from '../copy/copier.js';
 import { blockSource } from '../cutover/block-source.js';

@@ -1,8 +1,8 @@
 /** The first phase: the catalog as of the start time, created on the destination. */
 import { probeRawDeltas } from '../apply/raw-deltas.js';
-import type { CatalogEntry } from '../cluster/catalog.js';
-import { refuseCollated } from '../cluster/document-filter.js';
+import type { CatalogEntry } from '../catalog/catalog.js';
 import { blockWrites } from '../cluster/write-block.js';
+import { refuseCollated } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import { initialise } from '../initialise/initialise.js';
 import { checkEmpty, checkPlaces } from '../preflight/places.js';

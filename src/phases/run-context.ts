@@ -1,12 +1,12 @@
 /** What one run of a migration's phases works with: by its stored options and the settings of its process. */
 import type { LaneApplier } from '../apply/lane-applier.js';
-import type { OrderedDoc, Timestamp } from '../cluster/bson.js';
-import { DocumentFilter } from '../cluster/document-filter.js';
-import { Scope } from '../cluster/scope.js';
+import type { OrderedDoc, Timestamp } from '../bson/bson.js';
+import { Scope } from '../catalog/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { CopyProgress } from '../copy/copy-progress.js';
 import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { PARTITION_BYTES } from '../copy/planner.js';
+import { DocumentFilter } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';

@@ -1,11 +1,11 @@
 /** One pass through the phases of a migration, from wherever its record says it is. */
 import { clusterError } from '../cluster/errors.js';
-import type { WriterThreads } from '../cluster/writer-threads.js';
 import type { CopyProgress } from '../copy/copy-progress.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
 import { traced } from '../lib/trace.js';
+import type { WriterThreads } from '../threads/writer-threads.js';
 import { NOT_VERIFYING, type VerifierView } from '../verify/verifier-view.js';
 import { ApplyPhase } from './apply-phase.js';
 import { CopyPhase } from './copy-phase.js';

@@ -1,19 +1,19 @@
 /** The verifier of a run, and what a commit proves by it. */
-import type { Timestamp } from '../cluster/bson.js';
-import { changesOfBoth } from '../cluster/change-sources.js';
-import { narrowing } from '../cluster/narrowing.js';
+import type { Timestamp } from '../bson/bson.js';
+import { narrowing } from '../catalog/narrowing.js';
 import { writeNote } from '../cluster/notes.js';
-import type { CollectionSize } from '../cluster/partition.js';
 import type { CommitContext } from '../cutover/commit.js';
+import { changesOfBoth } from '../documents/change-sources.js';
+import type { CollectionSize } from '../documents/partition.js';
 import { AppError } from '../errors.js';
 import { traced } from '../lib/trace.js';
+import { LocalRangeScanner } from '../matching/range-scanner.js';
+import { startThread } from '../matching/worker-range-scanner.js';
 import { VerificationStore } from '../metadata/verification-store.js';
 import type { VerifyContext } from '../verify/context.js';
 import { type FinalCheck, proveEqual, proveUntouched } from '../verify/final-check.js';
 import { storeForLater } from '../verify/initial-hashing.js';
-import { LocalRangeScanner } from '../verify/range-scanner.js';
 import { Verifier } from '../verify/verifier.js';
-import { startThread } from '../verify/worker-range-scanner.js';
 import type { Recopy } from './copying.js';
 import type { RunContext } from './run-context.js';
 

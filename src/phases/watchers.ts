@@ -1,6 +1,6 @@
+import { secondsOf } from '../bson/position.js';
 import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
-import { secondsOf } from '../cluster/position.js';
 import { checkCatalog } from '../cutover/catalog-check.js';
 import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';

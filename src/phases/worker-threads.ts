@@ -1,6 +1,6 @@
 /** The worker threads of a run, where the operator has asked for some. */
 import { STATE_GONE } from '../apply/apply-worker.js';
-import { WriterThreads } from '../cluster/writer-threads.js';
+import { WriterThreads } from '../threads/writer-threads.js';
 import type { RunContext } from './run-context.js';
 
 /** Of one thread: a lane may have several commands under way. */

@@ -1,7 +1,7 @@
 /** Who writes documents in this run, up to the point of no return of its commit. */
-import { DocumentWriter } from '../cluster/document-writer.js';
-import { RawWriter } from '../cluster/raw-writes.js';
-import type { WriterThreads } from '../cluster/writer-threads.js';
+import { DocumentWriter } from '../documents/document-writer.js';
+import { RawWriter } from '../documents/raw-writes.js';
+import type { WriterThreads } from '../threads/writer-threads.js';
 import type { RunContext } from './run-context.js';
 import { makeThreads } from './worker-threads.js';
 

@@ -1,14 +1,14 @@
 /** The checks of a preflight that look at the data: collections, indexes, space, the oplog. */
-import type { Doc, OrderedDoc } from '../cluster/bson.js';
-import { type CatalogEntry, listCollections, listIndexes } from '../cluster/catalog.js';
+import type { Doc, OrderedDoc } from '../bson/bson.js';
+import { type CatalogEntry, listCollections, listIndexes } from '../catalog/catalog.js';
+import { numberOf } from '../catalog/collection-spec.js';
+import { builtText, indexName } from '../catalog/index-spec.js';
+import { nsText } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
+import { ttlRules } from '../catalog/ttl.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { numberOf } from '../cluster/collection-spec.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { builtText, indexName } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
 import { oplogWindowSeconds } from '../cluster/oplog.js';
-import type { Scope } from '../cluster/scope.js';
-import { ttlRules } from '../cluster/ttl.js';
 import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding, warning } from './finding.js';
 import { checkCapped, checkIndexCount, checkProfiling, type Listed } from './limits.js';

@@ -1,9 +1,9 @@
-import type { Doc } from '../cluster/bson.js';
-import { listDatabaseNames, listNames } from '../cluster/catalog.js';
+import type { Doc } from '../bson/bson.js';
+import { listDatabaseNames, listNames } from '../catalog/catalog.js';
+import { isOfMigrationTools, type Namespace, nsText } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, isTransient } from '../cluster/errors.js';
-import { isOfMigrationTools, type Namespace, nsText } from '../cluster/namespace.js';
-import type { Scope } from '../cluster/scope.js';
 import { mapLimit } from '../lib/limit.js';
 import { type Finding, warning } from './finding.js';
 import { listMigrated, type Migrated } from './places.js';

@@ -1,8 +1,8 @@
-import type { OrderedDoc } from '../cluster/bson.js';
-import type { CatalogEntry } from '../cluster/catalog.js';
+import type { OrderedDoc } from '../bson/bson.js';
+import type { CatalogEntry } from '../catalog/catalog.js';
+import { numberOf } from '../catalog/collection-spec.js';
+import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { numberOf } from '../cluster/collection-spec.js';
-import { nsText } from '../cluster/namespace.js';
 import { mapLimit } from '../lib/limit.js';
 import { type Finding, warning } from './finding.js';
 

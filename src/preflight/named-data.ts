@@ -1,10 +1,10 @@
-import { type CatalogEntry, listCollections, listDatabases } from '../cluster/catalog.js';
+import { type CatalogEntry, listCollections, listDatabases } from '../catalog/catalog.js';
+import { isCollated } from '../catalog/collection-spec.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
+import type { NamespaceFilter, NamespaceFilterEntry } from '../catalog/namespace-filter.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { isCollated } from '../cluster/collection-spec.js';
-import { DocumentFilter, type DocumentFilterSpec } from '../cluster/document-filter.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
-import type { NamespaceFilter, NamespaceFilterEntry } from '../cluster/namespace-filter.js';
-import type { Scope } from '../cluster/scope.js';
+import { DocumentFilter, type DocumentFilterSpec } from '../documents/document-filter.js';
 import { blocker, type Finding, warning } from './finding.js';
 import { listMigrated } from './places.js';
 

@@ -1,7 +1,7 @@
-import { type CatalogEntry, listCollections, listDatabases } from '../cluster/catalog.js';
+import { type CatalogEntry, listCollections, listDatabases } from '../catalog/catalog.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { type Namespace, nsText } from '../cluster/namespace.js';
-import type { Scope } from '../cluster/scope.js';
 import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding } from './finding.js';
 

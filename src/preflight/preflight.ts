@@ -1,8 +1,8 @@
-import type { OrderedDoc } from '../cluster/bson.js';
+import type { OrderedDoc } from '../bson/bson.js';
+import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilterSpec } from '../cluster/document-filter.js';
 import { Code, codeOf, safeText } from '../cluster/errors.js';
-import type { Scope } from '../cluster/scope.js';
+import type { DocumentFilterSpec } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import { checkData, checkDiskSpace, checkOplog } from './data.js';
 import { checkArbiters, checkDeployments } from './deployments.js';

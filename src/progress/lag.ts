@@ -1,5 +1,5 @@
 /** How far the destination is behind the source. */
-import { secondsOf } from '../cluster/position.js';
+import { secondsOf } from '../bson/position.js';
 import type { State } from '../metadata/state.js';
 import type { Snapshot } from './control.js';
 import type { ObservedMigration, ObservedRun } from './observed.js';

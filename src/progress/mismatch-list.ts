@@ -1,4 +1,4 @@
-import { idText } from '../cluster/bson.js';
+import { idText } from '../bson/bson.js';
 import { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';
 import { MetadataReader } from '../metadata/reader.js';

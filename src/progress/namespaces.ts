@@ -1,5 +1,5 @@
 /** Progress by namespace. */
-import { nsText } from '../cluster/namespace.js';
+import { nsText } from '../catalog/namespace.js';
 import type { NamespaceSnapshot } from './control.js';
 import type { ObservedMigration, ObservedRun } from './observed.js';
 

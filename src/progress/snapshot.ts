@@ -1,5 +1,5 @@
 /** The read model of progress: one snapshot of everything that is told of a migration. */
-import { secondsOf } from '../cluster/position.js';
+import { secondsOf } from '../bson/position.js';
 import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import type { State } from '../metadata/state.js';
 import type { VerifierView } from '../verify/verifier-view.js';

@@ -1,12 +1,12 @@
 import { type ChangeEvent, isAfter, namespaceOf, parseEvent } from '../apply/event.js';
-import type { Doc, OrderedDoc, Timestamp } from '../cluster/bson.js';
-import { readChanges } from '../cluster/change-stream.js';
+import type { Doc, OrderedDoc, Timestamp } from '../bson/bson.js';
+import { Position } from '../bson/position.js';
+import { uuidFrom, uuidText } from '../bson/uuid.js';
+import { isIgnored, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { isIgnored, nsText } from '../cluster/namespace.js';
 import { writeNote } from '../cluster/notes.js';
-import { Position } from '../cluster/position.js';
-import { uuidFrom, uuidText } from '../cluster/raw-writes.js';
 import { traceOfExpiry } from '../cutover/late-events.js';
+import { readChanges } from '../documents/change-stream.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection, NewCollection } from '../metadata/collections.js';

@@ -1,9 +1,9 @@
-import type { Doc, OrderedDoc } from '../cluster/bson.js';
-import { findCollection, listIndexes } from '../cluster/catalog.js';
-import { holdBackCommand } from '../cluster/collection-spec.js';
-import { changeCatalog } from '../cluster/destination-catalog.js';
-import { heldBackChanges } from '../cluster/index-spec.js';
-import { nsText } from '../cluster/namespace.js';
+import type { Doc, OrderedDoc } from '../bson/bson.js';
+import { findCollection, listIndexes } from '../catalog/catalog.js';
+import { holdBackCommand } from '../catalog/collection-spec.js';
+import { changeCatalog } from '../catalog/destination-catalog.js';
+import { heldBackChanges } from '../catalog/index-spec.js';
+import { nsText } from '../catalog/namespace.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';

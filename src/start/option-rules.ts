@@ -1,5 +1,5 @@
-import { isIgnoredCollection, isIgnoredDatabase } from '../cluster/namespace.js';
-import type { NamespaceFilterEntry } from '../cluster/namespace-filter.js';
+import { isIgnoredCollection, isIgnoredDatabase } from '../catalog/namespace.js';
+import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import type { DatabaseRemap, MigrationOptions, NaturalOrderEntry } from '../metadata/migration-options.js';
 
 /** Notes one thing wrong with a request. */

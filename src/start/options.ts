@@ -1,5 +1,5 @@
 /** What a start asks for, and what a migration then runs with: defaults, forms, and what is refused. */
-import type { NamespaceFilterEntry } from '../cluster/namespace-filter.js';
+import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import {
   BUILD_INDEXES,

@@ -1,6 +1,6 @@
-import type { OrderedDoc } from '../cluster/bson.js';
+import type { OrderedDoc } from '../bson/bson.js';
+import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Scope } from '../cluster/scope.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import { MetadataReader } from '../metadata/reader.js';

@@ -1,5 +1,5 @@
+import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Scope } from '../cluster/scope.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { blockWrites, isBlocked, unblockWrites } from '../cluster/write-block.js';
 import { AppError, ERRORS, type ErrorName } from '../errors.js';

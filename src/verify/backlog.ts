@@ -1,8 +1,9 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { Timestamp } from '../bson/bson.js';
 import { InvariantError } from '../errors.js';
 import { inPortions } from '../lib/portions.js';
+import { idKey } from '../matching/id-key.js';
 import type { BacklogRecord, VerificationState } from '../metadata/verification-store.js';
-import { addIds, type DirtyIds, idKey } from './dirty-set.js';
+import { addIds, type DirtyIds } from './dirty-set.js';
 
 /** Of the ids in one record; a record holds at most 16 MB. */
 const CHUNK_BYTES = 4 * 1024 * 1024;

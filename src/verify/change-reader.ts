@@ -1,9 +1,9 @@
-import type { Doc, Timestamp } from '../cluster/bson.js';
-import type { ChangeSource } from '../cluster/change-source.js';
-import { MIGRATION_TOOLS_PATTERN, nsText } from '../cluster/namespace.js';
-import type { Narrowing } from '../cluster/narrowing.js';
-import { hasReached, type Position } from '../cluster/position.js';
-import { findField, idDocument } from '../cluster/raw-document.js';
+import type { Doc, Timestamp } from '../bson/bson.js';
+import { hasReached, type Position } from '../bson/position.js';
+import { findField, idDocument } from '../bson/raw-document.js';
+import { MIGRATION_TOOLS_PATTERN, nsText } from '../catalog/namespace.js';
+import type { Narrowing } from '../catalog/narrowing.js';
+import type { ChangeSource } from '../documents/change-source.js';
 import type { DirtySet } from './dirty-set.js';
 
 const AWAIT_MS = 250;

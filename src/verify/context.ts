@@ -1,13 +1,13 @@
-import type { Timestamp } from '../cluster/bson.js';
-import type { ChangeSource } from '../cluster/change-source.js';
+import type { Timestamp } from '../bson/bson.js';
+import type { Narrowing } from '../catalog/narrowing.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentFilter } from '../cluster/document-filter.js';
-import type { Narrowing } from '../cluster/narrowing.js';
-import type { CollectionSize } from '../cluster/partition.js';
+import type { ChangeSource } from '../documents/change-source.js';
+import type { DocumentFilter } from '../documents/document-filter.js';
+import type { CollectionSize } from '../documents/partition.js';
 import type { Logger } from '../lib/logger.js';
+import type { RangeScanner } from '../matching/range-scanner.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { VerificationState } from '../metadata/verification-store.js';
-import type { RangeScanner } from './range-scanner.js';
 
 /** The collections that are compared, by source UUID. */
 export type VerifiedCollections = Pick<CollectionMap, 'get' | 'live' | 'views'>;

@@ -1,16 +1,9 @@
-import { createHash } from 'node:crypto';
+/** The documents that change streams have named and that wait to be compared. */
 import type { PushBack } from '../lib/push-back.js';
+import { idKey } from '../matching/id-key.js';
 
 /** Documents to be compared, by collection; each once, under its `idKey`. Ids are raw `{_id: …}`. */
 export type DirtyIds = Map<string, Map<string, Buffer>>;
-
-/** A key as long as the largest common `_id`s; longer ones are told apart by a digest, which is longer still. */
-const MAX_KEY_BYTES = 64;
-
-/** A document's key in maps: different for different bytes. Takes a raw `{_id: …}`. */
-export function idKey(id: Buffer): string {
-  return id.length <= MAX_KEY_BYTES ? id.toString('latin1') : `#${createHash('sha256').update(id).digest('hex')}`;
-}
 
 /** How much may wait in memory. */
 export interface IdLimits {

@@ -1,11 +1,9 @@
-import type { Timestamp } from '../cluster/bson.js';
-import { nsText } from '../cluster/namespace.js';
-import { secondsOf } from '../cluster/position.js';
-import type { CollectionAt } from '../cluster/read-by-id.js';
-import { hasExpired, ttlRules } from '../cluster/ttl.js';
+import type { Timestamp } from '../bson/bson.js';
+import { secondsOf } from '../bson/position.js';
+import { nsText } from '../catalog/namespace.js';
+import { hasExpired, ttlRules } from '../catalog/ttl.js';
+import type { CollectionAt } from '../documents/read-by-id.js';
 import { mapLimit } from '../lib/limit.js';
-import type { MigratedCollection } from '../metadata/collections.js';
-import { metrics } from '../metrics.js';
 import {
   compareIds,
   type DifferingIds,
@@ -15,10 +13,13 @@ import {
   onDestination,
   onSource,
   selectIds,
-} from './compare-ids.js';
+} from '../matching/compare-ids.js';
+import type { Difference } from '../matching/difference.js';
+import { idKey } from '../matching/id-key.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import { metrics } from '../metrics.js';
 import type { VerifyContext } from './context.js';
-import type { Difference } from './difference.js';
-import { addIds, type DirtyIds, type IdLimits, idKey, mergedIds } from './dirty-set.js';
+import { addIds, type DirtyIds, type IdLimits, mergedIds } from './dirty-set.js';
 import { Mismatches } from './mismatches.js';
 import { RecheckQueue } from './recheck-queue.js';
 

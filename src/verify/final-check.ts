@@ -1,13 +1,13 @@
 /** The verifier's last look before a commit, with writes at an end. */
-import { idText, type OrderedDoc, type Timestamp } from '../cluster/bson.js';
-import { ttlRules } from '../cluster/ttl.js';
+import { idText, type OrderedDoc, type Timestamp } from '../bson/bson.js';
+import { ttlRules } from '../catalog/ttl.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
+import { sameOrder } from '../matching/capped-order.js';
+import type { Pair } from '../matching/compare-ids.js';
+import { sameCount } from '../matching/counts.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { sameOrder } from './capped-order.js';
-import type { Pair } from './compare-ids.js';
 import type { VerifiedCollections } from './context.js';
-import { sameCount } from './counts.js';
 import { compareWithRecord } from './recorded-catalog.js';
 import type { Verifier } from './verifier.js';
 

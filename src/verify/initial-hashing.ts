@@ -1,14 +1,14 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { Timestamp } from '../bson/bson.js';
 import { mapLimit } from '../lib/limit.js';
 import { aborted, sleep } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
+import { isFollowed } from '../matching/compare-ids.js';
+import type { RangeScanner } from '../matching/range-scanner.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
 import { metrics } from '../metrics.js';
-import { isFollowed } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
 import { planRanges } from './plan.js';
-import type { RangeScanner } from './range-scanner.js';
 import type { RecheckQueue } from './recheck-queue.js';
 import { ScanProgress } from './scan-progress.js';
 import { scanRange } from './scan-range.js';

@@ -1,7 +1,7 @@
-import { nsText } from '../cluster/namespace.js';
+import { nsText } from '../catalog/namespace.js';
+import type { Difference } from '../matching/difference.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { recheckKey, type StoredMismatch, type VerificationState } from '../metadata/verification-store.js';
-import type { Difference } from './difference.js';
 
 const PAGE = 1000;
 const MAX_NAMED = 20;

@@ -1,7 +1,7 @@
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
+import { sameRelativeOrder } from '../matching/capped-order.js';
+import { isFollowed } from '../matching/compare-ids.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { sameRelativeOrder } from './capped-order.js';
-import { isFollowed } from './compare-ids.js';
 import type { PassContext, VerifyContext } from './context.js';
 import { isOfCopyAgain } from './initial-hashing.js';
 

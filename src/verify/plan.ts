@@ -1,6 +1,7 @@
+import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { collectionSize, sampleBounds } from '../cluster/partition.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
+import { collectionSize, sampleBounds } from '../documents/partition.js';
+
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';

@@ -1,7 +1,8 @@
-import type { Timestamp } from '../cluster/bson.js';
+import type { Timestamp } from '../bson/bson.js';
 import { Turns } from '../lib/turns.js';
+import { idKey } from '../matching/id-key.js';
 import { type RecheckRecord, recheckKey, type VerificationState } from '../metadata/verification-store.js';
-import { type DirtyIds, type IdLimits, idKey } from './dirty-set.js';
+import type { DirtyIds, IdLimits } from './dirty-set.js';
 
 /** Times a document must differ, with no change of it in between, until it counts as a mismatch. */
 const CONFIRMED_AFTER = 3;

@@ -1,10 +1,10 @@
-import type { OrderedDoc } from '../cluster/bson.js';
-import { findCollection, listIndexes } from '../cluster/catalog.js';
+import type { OrderedDoc } from '../bson/bson.js';
+import { findCollection, listIndexes } from '../catalog/catalog.js';
+import { comparableOptions } from '../catalog/collection-spec.js';
+import { indexDifferences } from '../catalog/index-comparison.js';
+import { builtText, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
+import { describeNs } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { comparableOptions } from '../cluster/collection-spec.js';
-import { indexDifferences } from '../cluster/index-comparison.js';
-import { builtText, relaxedIndex, splitTwins } from '../cluster/index-spec.js';
-import { describeNs } from '../cluster/namespace.js';
 import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection, MigratedView } from '../metadata/collections.js';

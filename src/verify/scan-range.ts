@@ -1,17 +1,18 @@
-import { findByUuid, findCollection } from '../cluster/catalog.js';
+import { uuidFrom } from '../bson/uuid.js';
+import { findByUuid, findCollection } from '../catalog/catalog.js';
+import { sameUuid } from '../catalog/collection-spec.js';
+import { sameNs } from '../catalog/namespace.js';
+import { assertInPlace } from '../catalog/old-source.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { sameUuid } from '../cluster/collection-spec.js';
-import { sameNs } from '../cluster/namespace.js';
-import { assertInPlace } from '../cluster/old-source.js';
-import { uuidFrom } from '../cluster/raw-writes.js';
-import type { CollectionAt } from '../cluster/read-by-id.js';
+
+import type { CollectionAt } from '../documents/read-by-id.js';
 import { sleep } from '../lib/signals.js';
+import { onDestination, onSource } from '../matching/compare-ids.js';
+import type { MatchEvents } from '../matching/match.js';
+import type { RangeScanner, RangeSide } from '../matching/range-scanner.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
-import { onDestination, onSource } from './compare-ids.js';
 import type { VerifyContext } from './context.js';
-import type { MatchEvents } from './match.js';
-import type { RangeScanner, RangeSide } from './range-scanner.js';
 
 const RETRY_MS = 100;
 

@@ -1,5 +1,5 @@
-import type { Timestamp } from '../cluster/bson.js';
-import { Position, secondsOf } from '../cluster/position.js';
+import type { Timestamp } from '../bson/bson.js';
+import { Position, secondsOf } from '../bson/position.js';
 import { InvariantError } from '../errors.js';
 import { PushBack } from '../lib/push-back.js';
 import { linkAbort, settlesWithin, sleep } from '../lib/signals.js';

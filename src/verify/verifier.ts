@@ -1,5 +1,5 @@
-import type { Timestamp } from '../cluster/bson.js';
-import { ttlRules } from '../cluster/ttl.js';
+import type { Timestamp } from '../bson/bson.js';
+import { ttlRules } from '../catalog/ttl.js';
 import { AppError } from '../errors.js';
 import { aborted, linkAbort, sleep } from '../lib/signals.js';
 import { type Deferred, deferred, runWith } from '../lib/tasks.js';

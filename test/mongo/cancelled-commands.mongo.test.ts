@@ -1,10 +1,10 @@
 /** What a signal ends of the commands on a cluster, and of which cluster an outage is told. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { listCollections } from '../../src/cluster/catalog.js';
+import { listCollections } from '../../src/catalog/catalog.js';
 import { clusterError, isMaybeSent } from '../../src/cluster/errors.js';
-import { rawBatches } from '../../src/cluster/raw-cursor.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
+import { rawBatches } from '../../src/documents/raw-cursor.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
 import { sharedCluster, sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';

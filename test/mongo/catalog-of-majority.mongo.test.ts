@@ -1,10 +1,10 @@
 import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findCollection, listIndexes } from '../../src/cluster/catalog.js';
+import { findCollection, listIndexes } from '../../src/catalog/catalog.js';
+import { dropView, sendCreate } from '../../src/catalog/destination-catalog.js';
+import { Scope } from '../../src/catalog/scope.js';
 import { Cluster } from '../../src/cluster/cluster.js';
-import { dropView, sendCreate } from '../../src/cluster/destination-catalog.js';
-import { Scope } from '../../src/cluster/scope.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { blockWrites, isBlocked } from '../../src/cluster/write-block.js';
 import { readStableCatalog } from '../../src/initialise/stable-catalog.js';

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Position } from '../../src/cluster/position.js';
+import { Position } from '../../src/bson/position.js';
 import { COMMIT_POINTS, killAt } from '../support/commit-points.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';

@@ -1,8 +1,9 @@
 import { type Binary, BSON, type CollectionInfo, type Db, type Document, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Position } from '../../src/cluster/position.js';
-import { uuidText } from '../../src/cluster/raw-writes.js';
+import { Position } from '../../src/bson/position.js';
+import { uuidText } from '../../src/bson/uuid.js';
+
 import type { StartOptions } from '../../src/start/options.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sendCreate } from '../../src/cluster/destination-catalog.js';
+import { sendCreate } from '../../src/catalog/destination-catalog.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { MigrationHarness } from '../support/migration-harness.js';
 import { sharedCluster, sharedPair } from '../support/shared-servers.js';

@@ -1,9 +1,9 @@
 import type { Binary } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { survivesDecoding } from '../../src/cluster/bson.js';
-import { DocumentWriter, type WriteTarget } from '../../src/cluster/document-writer.js';
-import { RawWriter } from '../../src/cluster/raw-writes.js';
+import { survivesDecoding } from '../../src/bson/bson.js';
+import { DocumentWriter, type WriteTarget } from '../../src/documents/document-writer.js';
+import { RawWriter } from '../../src/documents/raw-writes.js';
 import { AppError } from '../../src/errors.js';
 import { rawAll } from '../support/compare-clusters-read.js';
 import { seedEverything } from '../support/seed-data.js';

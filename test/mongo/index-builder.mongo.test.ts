@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Binary, decodeOrdered, encode } from '../../src/cluster/bson.js';
-import { findCollection, listIndexBuilds } from '../../src/cluster/catalog.js';
+import { type Binary, decodeOrdered, encode } from '../../src/bson/bson.js';
+import { findCollection, listIndexBuilds } from '../../src/catalog/catalog.js';
+import { changeCatalog, renameCollection } from '../../src/catalog/destination-catalog.js';
 import type { WriteOptions } from '../../src/cluster/commands.js';
-import { changeCatalog, renameCollection } from '../../src/cluster/destination-catalog.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../src/indexes/builder.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';

@@ -1,12 +1,12 @@
 import { MongoNetworkError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Doc } from '../../src/cluster/bson.js';
-import { readChanges } from '../../src/cluster/change-stream.js';
+import type { Doc } from '../../src/bson/bson.js';
+import { Position } from '../../src/bson/position.js';
 import type { Cluster } from '../../src/cluster/cluster.js';
 import type { ReadOptions } from '../../src/cluster/commands.js';
 import { writeNote } from '../../src/cluster/notes.js';
-import { Position } from '../../src/cluster/position.js';
+import { readChanges } from '../../src/documents/change-stream.js';
 import { AppError } from '../../src/errors.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';

@@ -1,13 +1,13 @@
 import { BSON } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Doc } from '../../src/cluster/bson.js';
+import type { Doc } from '../../src/bson/bson.js';
+import { Position } from '../../src/bson/position.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { isTransient } from '../../src/cluster/errors.js';
 import { endWrites } from '../../src/cluster/operations.js';
-import { Position } from '../../src/cluster/position.js';
-import { RawWriter } from '../../src/cluster/raw-writes.js';
 import { closeWriteSessions, writeSessions } from '../../src/cluster/write-sessions.js';
+import { RawWriter } from '../../src/documents/raw-writes.js';
 import type { AppError } from '../../src/errors.js';
 import { StoredLease } from '../../src/metadata/lease-store.js';
 import { MetadataStore } from '../../src/metadata/store.js';

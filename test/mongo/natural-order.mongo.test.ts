@@ -2,7 +2,7 @@ import type { Db, MongoClient } from 'mongodb';
 import { Long, ObjectId } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { listCollections } from '../../src/cluster/catalog.js';
+import { listCollections } from '../../src/catalog/catalog.js';
 import { Cluster } from '../../src/cluster/cluster.js';
 import { hasRandomIds, isNatural } from '../../src/copy/natural-order.js';
 import type { MigratedCollection } from '../../src/metadata/collections.js';

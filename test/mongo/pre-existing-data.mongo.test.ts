@@ -1,7 +1,7 @@
 import { BSON, type Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { NamespaceFilterEntry } from '../../src/cluster/namespace-filter.js';
+import type { NamespaceFilterEntry } from '../../src/catalog/namespace-filter.js';
 import type { AppError } from '../../src/errors.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import type { StartOptions } from '../../src/start/options.js';

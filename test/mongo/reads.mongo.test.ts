@@ -1,10 +1,10 @@
 import { type Binary, BSON, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findByUuid, findCollection } from '../../src/cluster/catalog.js';
-import { emptyCollection } from '../../src/cluster/destination-catalog.js';
-import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
-import { readByIds } from '../../src/cluster/read-by-id.js';
+import { findByUuid, findCollection } from '../../src/catalog/catalog.js';
+import { emptyCollection } from '../../src/catalog/destination-catalog.js';
+import { collectionSize, sampleBounds } from '../../src/documents/partition.js';
+import { readByIds } from '../../src/documents/read-by-id.js';
 import { AppError } from '../../src/errors.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { within } from '../support/within.js';

@@ -1,10 +1,10 @@
 import type { Document, MongoClient, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { NamespaceFilterEntry } from '../../src/catalog/namespace-filter.js';
+import { RegexJudge } from '../../src/catalog/regex-judge.js';
+import { Scope } from '../../src/catalog/scope.js';
 import { Cluster } from '../../src/cluster/cluster.js';
-import type { NamespaceFilterEntry } from '../../src/cluster/namespace-filter.js';
-import { RegexJudge } from '../../src/cluster/regex-judge.js';
-import { Scope } from '../../src/cluster/scope.js';
 import { createUser, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
 import { ReplicaSet } from '../support/replica-set.js';
 import { silentLogger } from '../support/silent-logger.js';

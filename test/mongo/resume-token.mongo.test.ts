@@ -1,10 +1,10 @@
 import { BSON, Decimal128, type Document, Double, Int32, Long, MaxKey, MinKey, ObjectId, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decodePlain } from '../../src/cluster/bson.js';
-import { readChanges } from '../../src/cluster/change-stream.js';
+import { decodePlain } from '../../src/bson/bson.js';
+import { Position } from '../../src/bson/position.js';
 import { Cluster } from '../../src/cluster/cluster.js';
-import { Position } from '../../src/cluster/position.js';
+import { readChanges } from '../../src/documents/change-stream.js';
 import { ReplicaSet } from '../support/replica-set.js';
 import { silentLogger } from '../support/silent-logger.js';
 import { within } from '../support/within.js';

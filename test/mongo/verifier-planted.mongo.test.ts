@@ -1,9 +1,9 @@
 import type { CreateCollectionOptions, Document, MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { documentOf } from '../../src/bson/raw-document.js';
 import { Cluster } from '../../src/cluster/cluster.js';
-import { documentOf } from '../../src/cluster/raw-document.js';
-import { RawWriter } from '../../src/cluster/raw-writes.js';
+import { RawWriter } from '../../src/documents/raw-writes.js';
 import { createLogger } from '../../src/lib/logger.js';
 import type { StartOptions } from '../../src/start/options.js';
 import { MigrationHarness } from '../support/migration-harness.js';

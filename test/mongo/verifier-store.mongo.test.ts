@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../src/cluster/bson.js';
-import { collectionSize, sampleBounds } from '../../src/cluster/partition.js';
+import { encode } from '../../src/bson/bson.js';
+import { collectionSize, sampleBounds } from '../../src/documents/partition.js';
 import { MetadataStore } from '../../src/metadata/store.js';
 import { recheckKey, VerificationStore } from '../../src/metadata/verification-store.js';
 import { Mismatches } from '../../src/verify/mismatches.js';

@@ -1,5 +1,5 @@
 /** A migration as progress looks at it, for tests that need no servers: steady, caught up and verified. */
-import { Timestamp } from '../../src/cluster/bson.js';
+import { Timestamp } from '../../src/bson/bson.js';
 import type { MigrationRecord } from '../../src/metadata/records.js';
 import type { ObservedMigration, ObservedRun, ObservedWork, SnapshotSources } from '../../src/progress/observed.js';
 import { completeOptions, resolveStartOptions } from '../../src/start/options.js';

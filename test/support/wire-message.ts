@@ -1,5 +1,5 @@
 import { BSON, type Document } from 'mongodb';
-import { findField, forEachField, type RawField } from '../../src/cluster/raw-document.js';
+import { findField, forEachField, type RawField } from '../../src/bson/raw-document.js';
 
 const HEADER_BYTES = 16;
 const MAX_MESSAGE_BYTES = 48_000_000 + 16 * 1024;

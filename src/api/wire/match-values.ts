@@ -1,4 +1,4 @@
-import { encode, extendedValue } from '../../cluster/bson.js';
+import { encode, extendedValue } from '../../bson/bson.js';
 import type { Violations } from '../violations.js';
 
 /** The Extended JSON forms of scalar values that a filter can compare, each with the check of its content. */

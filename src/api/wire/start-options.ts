@@ -8,8 +8,8 @@ import type {
   ShardingEntry,
   StartRequest,
 } from '../../../gen/mongoferry/v1/start_options.js';
-import type { NamespaceFilterEntry } from '../../cluster/namespace-filter.js';
-import type { RegexPattern as RegexOption } from '../../cluster/regex-judge.js';
+import type { NamespaceFilterEntry } from '../../catalog/namespace-filter.js';
+import type { RegexPattern as RegexOption } from '../../catalog/regex-judge.js';
 import { AppError } from '../../errors.js';
 import { resolveStartOptions, type ShardKeyField, type StartOptions } from '../../start/options.js';
 import { MAX_NAME_CHARACTERS, MAX_PATTERN_BYTES, MAX_REGEXES } from '../limits.js';

@@ -5,7 +5,7 @@ import { documentKey } from '../../../src/apply/document-key.js';
 import { LocalLaneApplier } from '../../../src/apply/lane-applier.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
-import type { DocumentWriter } from '../../../src/cluster/document-writer.js';
+import type { DocumentWriter } from '../../../src/documents/document-writer.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { silentLogger } from '../../support/silent-logger.js';
 

@@ -5,10 +5,11 @@ import { CommitFence } from '../../../src/apply/commit-fence.js';
 import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
-import { encode, Timestamp } from '../../../src/cluster/bson.js';
-import { liveChanges } from '../../../src/cluster/change-stream.js';
-import { Position } from '../../../src/cluster/position.js';
-import { uuidFrom, uuidText } from '../../../src/cluster/raw-writes.js';
+import { encode, Timestamp } from '../../../src/bson/bson.js';
+import { Position } from '../../../src/bson/position.js';
+import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
+import { liveChanges } from '../../../src/documents/change-stream.js';
+
 import { deferred } from '../../../src/lib/tasks.js';
 import { answeringStream, STREAM_TIME, streamReply } from '../../support/answering-stream.js';
 import { silentLogger } from '../../support/silent-logger.js';

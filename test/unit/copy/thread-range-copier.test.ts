@@ -1,10 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { WriterThreads } from '../../../src/cluster/writer-threads.js';
 import type { CopyTold } from '../../../src/copy/copy-worker.js';
 import type { CopyPlace, RangeTask } from '../../../src/copy/range-task.js';
 import { ThreadRangeCopier } from '../../../src/copy/thread-range-copier.js';
 import { ThreadEnded } from '../../../src/lib/thread-channel.js';
+import type { WriterThreads } from '../../../src/threads/writer-threads.js';
 
 const { signal } = new AbortController();
 const PLACE: CopyPlace = { position: { id: Uint8Array.of(5, 0, 0, 0, 0), documents: 7, bytes: 70 } };

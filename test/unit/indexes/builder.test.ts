@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decodeOrdered, encode } from '../../../src/cluster/bson.js';
+import { decodeOrdered, encode } from '../../../src/bson/bson.js';
 import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../../src/indexes/builder.js';
 import type { CollectionMap, MigratedCollection } from '../../../src/metadata/collections.js';

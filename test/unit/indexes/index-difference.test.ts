@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { decodeOrdered, encode, type OrderedDoc } from '../../../src/cluster/bson.js';
-import { indexName } from '../../../src/cluster/index-spec.js';
+import { decodeOrdered, encode, type OrderedDoc } from '../../../src/bson/bson.js';
+import { indexName } from '../../../src/catalog/index-spec.js';
 import { compareIndexes } from '../../../src/indexes/index-difference.js';
 
 function index(name: string, key: Record<string, unknown>, options: Record<string, unknown> = {}): OrderedDoc {

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Position } from '../../../src/cluster/position.js';
+import { Position } from '../../../src/bson/position.js';
 import { CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
 import type { CollectionRecord } from '../../../src/metadata/records.js';
 import type { MetadataStore } from '../../../src/metadata/store.js';

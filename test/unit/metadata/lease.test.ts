@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Binary, MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Doc } from '../../../src/cluster/bson.js';
+import type { Doc } from '../../../src/bson/bson.js';
 import { TransientError } from '../../../src/cluster/errors.js';
 import { AppError } from '../../../src/errors.js';
 import { isAlive } from '../../../src/lib/host-process.js';

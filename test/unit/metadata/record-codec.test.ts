@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Binary, type Doc, encode, Timestamp } from '../../../src/cluster/bson.js';
-import { Position } from '../../../src/cluster/position.js';
+import { Binary, type Doc, encode, Timestamp } from '../../../src/bson/bson.js';
+import { Position } from '../../../src/bson/position.js';
 import * as codec from '../../../src/metadata/record-codec.js';
 import type { MigrationRecord } from '../../../src/metadata/records.js';
 import { completeOptions, resolveStartOptions } from '../../../src/start/options.js';

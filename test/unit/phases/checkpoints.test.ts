@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ApplyPipeline } from '../../../src/apply/pipeline.js';
-import { Position } from '../../../src/cluster/position.js';
+import { Position } from '../../../src/bson/position.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import type { CheckpointRecord } from '../../../src/metadata/records.js';
 import { Checkpoints } from '../../../src/phases/checkpoints.js';

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { CatalogEntry } from '../../../src/cluster/catalog.js';
+import type { CatalogEntry } from '../../../src/catalog/catalog.js';
 import { checkCapped } from '../../../src/preflight/limits.js';
 
 const entry = (coll: string, options: Record<string, unknown>): CatalogEntry => ({

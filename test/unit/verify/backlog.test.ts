@@ -1,9 +1,10 @@
 import { Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../../src/cluster/bson.js';
+import { encode } from '../../../src/bson/bson.js';
+import { idKey } from '../../../src/matching/id-key.js';
 import { Backlog } from '../../../src/verify/backlog.js';
-import { addIds, type DirtyIds, idKey } from '../../../src/verify/dirty-set.js';
+import { addIds, type DirtyIds } from '../../../src/verify/dirty-set.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 
 const { signal } = new AbortController();

@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../../src/cluster/bson.js';
-import { liveChanges } from '../../../src/cluster/change-stream.js';
-import { Position } from '../../../src/cluster/position.js';
+import { encode } from '../../../src/bson/bson.js';
+import { Position } from '../../../src/bson/position.js';
+import { liveChanges } from '../../../src/documents/change-stream.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { ChangeReader } from '../../../src/verify/change-reader.js';
 import { DirtySet } from '../../../src/verify/dirty-set.js';

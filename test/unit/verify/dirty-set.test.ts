@@ -1,7 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../../src/cluster/bson.js';
-import { countIds, DirtySet, idKey } from '../../../src/verify/dirty-set.js';
+import { encode } from '../../../src/bson/bson.js';
+import { idKey } from '../../../src/matching/id-key.js';
+import { countIds, DirtySet } from '../../../src/verify/dirty-set.js';
 
 const { signal } = new AbortController();
 

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../../src/cluster/bson.js';
+import { encode } from '../../../src/bson/bson.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { Mismatches } from '../../../src/verify/mismatches.js';

@@ -1,7 +1,7 @@
 import { Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode, idText } from '../../../src/cluster/bson.js';
+import { encode, idText } from '../../../src/bson/bson.js';
 import { type RecheckRecord, recheckKey } from '../../../src/metadata/verification-store.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { RecheckQueue } from '../../../src/verify/recheck-queue.js';

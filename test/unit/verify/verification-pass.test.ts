@@ -1,11 +1,12 @@
 import { Long, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../../src/cluster/bson.js';
-import { liveChanges } from '../../../src/cluster/change-stream.js';
+import { encode } from '../../../src/bson/bson.js';
+import { Position } from '../../../src/bson/position.js';
+import { uuidFrom } from '../../../src/bson/uuid.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
-import { Position } from '../../../src/cluster/position.js';
-import { uuidFrom } from '../../../src/cluster/raw-writes.js';
+import { liveChanges } from '../../../src/documents/change-stream.js';
+
 import { createLogger } from '../../../src/lib/logger.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import type { VerifyContext } from '../../../src/verify/context.js';

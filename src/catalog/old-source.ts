@@ -1,0 +1,27 @@
+import type { Binary } from '../bson/bson.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { AppError } from '../errors.js';
+import { findCollection } from './catalog.js';
+import { sameUuid } from './collection-spec.js';
+import { type Namespace, nsText } from './namespace.js';
+
+/**
+ * The failure of a migration from a server before 6.0 whose catalog changed: its change events do not tell enough to
+ * follow that. `what`: e.g. "rename of shop.orders".
+ */
+export function catalogChanged(what: string): AppError {
+  return new AppError(
+    'UnsupportedChange',
+    `${what} on the source during the migration: before 6.0 its change events do not tell enough to follow that. Collections, indexes and options of such a source must stay as they are until the commit`,
+  );
+}
+
+/**
+ * Makes sure that a name still holds the collection it did. Servers before 6.0 take no UUID with a find, and answer OK
+ * and empty on a name that is gone: so this is asked before and after reading. Does nothing on later ones.
+ */
+export async function assertInPlace(source: Cluster, ns: Namespace, uuid: Binary, signal: AbortSignal): Promise<void> {
+  if (source.isAtLeast(6)) return;
+  const found = await findCollection(source, ns, signal);
+  if (!sameUuid(found?.uuid, uuid)) throw catalogChanged(`${nsText(ns)} was dropped, renamed or created anew`);
+}

@@ -1,0 +1,19 @@
+/** Decides where the changes come from that are applied and verified: the one place that knows of more than the interface. */
+
+import type { Cluster } from '../cluster/cluster.js';
+import type { Logger } from '../lib/logger.js';
+import type { ChangeSource } from './change-source.js';
+import { liveChanges } from './change-stream.js';
+
+/** The changes of a migration's source, to be applied. */
+export function changesToApply(source: Cluster, logger: Logger): ChangeSource {
+  return liveChanges(source, logger);
+}
+
+/** The changes of both clusters, to be verified: never those that the application reads, whose faults they would share. */
+export function changesOfBoth(
+  { source, destination }: { readonly source: Cluster; readonly destination: Cluster },
+  logger: Logger,
+): { readonly source: ChangeSource; readonly destination: ChangeSource } {
+  return { source: liveChanges(source, logger), destination: liveChanges(destination, logger) };
+}

@@ -1,0 +1,256 @@
+import type { Binary } from '../bson/bson.js';
+import { holdsEmptyTimestamp, idDocument } from '../bson/raw-document.js';
+import { deleteStatement, literalReplaceStatement } from '../bson/raw-statements.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
+import { Code, isDocumentFault, isTransientCode, statementError } from '../cluster/errors.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
+import { AppError } from '../errors.js';
+import { metrics } from '../metrics.js';
+import { isDuplicateId, type RawWriter, type WriteError } from './raw-writes.js';
+import { findStored } from './stored-documents.js';
+
+/** A collection on the destination, by name and UUID. */
+export interface WriteTarget {
+  readonly ns: Namespace;
+  readonly uuid: Binary;
+}
+
+/** A document that the destination does not take, and why. */
+export interface Refusal {
+  readonly document: Buffer;
+  readonly error: WriteError;
+}
+
+/** Drops the secondary indexes of a target; they are built again later. */
+export type RemoveIndexes = (target: WriteTarget, signal: AbortSignal) => Promise<void>;
+
+/** Bounds of one command: the server takes 48,000,000 bytes and 100,000 statements. */
+const MAX_BATCH_BYTES = 20_000_000;
+const MAX_BATCH_STATEMENTS = 50_000;
+const MAX_REPLACE_TRIES = 5;
+
+/** Statements of one kind, in commands that the server takes. */
+export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
+  let batch: Buffer[] = [];
+  let bytes = 0;
+  for (const each of statements) {
+    if (batch.length > 0 && (bytes + each.length > MAX_BATCH_BYTES || batch.length >= MAX_BATCH_STATEMENTS)) {
+      yield batch;
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(each);
+    bytes += each.length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Statements of one kind, as raw BSON. */
+export interface Statements {
+  readonly kind: 'insert' | 'update' | 'delete';
+  readonly statements: readonly Buffer[];
+  /** One after the other, and none after one that is refused. Default: in any order, all of them. */
+  readonly ordered?: boolean;
+}
+
+/** Writes whole documents to the destination, retried while errors are transient. All methods are idempotent by `_id`. */
+export class DocumentWriter {
+  readonly #cluster: WritableCluster;
+  readonly #raw: RawWriter;
+  readonly #removeIndexes: RemoveIndexes;
+
+  /** `removeIndexes` drops the secondary indexes of a target and sees to it that they are built again. */
+  constructor(cluster: WritableCluster, raw: RawWriter, removeIndexes: RemoveIndexes) {
+    this.#cluster = cluster;
+    this.#raw = raw;
+    this.#removeIndexes = removeIndexes;
+  }
+
+  /**
+   * Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. Those refused for
+   * the server's own condition are tried again first, for as long as any command is.
+   */
+  async send(
+    target: WriteTarget,
+    { kind, statements, ordered = false }: Statements,
+    signal: AbortSignal,
+  ): Promise<WriteError[]> {
+    const refused: WriteError[] = [];
+    let offset = 0;
+    for (const batch of batches(statements)) {
+      const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, async () => {
+        const write = { ...target.ns, kind, statements: batch, ordered, uuid: target.uuid };
+        const refusals = await this.#raw.write(write, signal);
+        // What says nothing of its statement is sent again, and the others, which are idempotent, with it.
+        const passing = refusals.find(({ code }) => isTransientCode(code));
+        if (passing !== undefined) throw refusedError(target, passing);
+        return refusals;
+      });
+      for (const error of errors) {
+        refuseLostTarget(target, error);
+        refused.push({ ...error, index: error.index + offset });
+      }
+      if (ordered && errors.length > 0) return refused;
+      offset += batch.length;
+    }
+    return refused;
+  }
+
+  /**
+   * Makes these documents, as they are, the ones with their `_id`s. No two may have the same `_id`. A document that is
+   * there already is deleted and inserted: a replacement would keep the old bytes of an equal `_id` (1 and 1.0) and
+   * refuse one that is only equal by collation. Resolves with the documents that an index does not take.
+   */
+  async put(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
+    const plain: Buffer[] = [];
+    const special: Buffer[] = [];
+    for (const doc of documents) (holdsEmptyTimestamp(doc) ? special : plain).push(doc);
+    const refusals: Refusal[] = [];
+    if (plain.length > 0) {
+      const outcome = sortRefused(plain, await this.send(target, { kind: 'insert', statements: plain }, signal));
+      refusals.push(...outcome.refusals);
+      if (outcome.duplicates.length > 0) refusals.push(...(await this.#replace(target, outcome.duplicates, signal)));
+    }
+    if (special.length > 0) refusals.push(...(await this.#putSpecial(target, special, signal)));
+    return refusals;
+  }
+
+  /**
+   * As `put` for documents that are as the source has them now: an index that does not take one is out of date (the
+   * source has dropped it meanwhile), so the target's indexes are removed and built again later.
+   * Errors: WriteRefused when it is refused all the same; CommandRefused for what is neither the document's nor an
+   * index's fault.
+   */
+  async putSurely(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    const refused = await this.put(target, documents, signal);
+    if (refused.length === 0) return;
+    await this.#makeWay(target, refused, signal);
+    const again = refused.map((each) => each.document);
+    const [still] = await this.put(target, again, signal);
+    if (still !== undefined) throw refusedError(target, still.error);
+  }
+
+  /**
+   * As `putSurely`, but each document goes to the end, in the order given: for capped collections, where order is data.
+   */
+  async append(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    let rest = documents;
+    while (rest.length > 0) {
+      const until = rest.findIndex(holdsEmptyTimestamp);
+      const run = until < 0 ? rest : rest.slice(0, Math.max(1, until));
+      if (until === 0) await this.putSurely(target, run, signal);
+      else await this.#appendPlain(target, run, signal);
+      rest = rest.slice(run.length);
+    }
+  }
+
+  /** Where one document is there already most others are (a replay): all that are left go, then come back in order. */
+  async #appendPlain(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    let rest = documents;
+    let withoutIndexes = false;
+    for (let tries = 1; ; tries++) {
+      const [error] = await this.send(target, { kind: 'insert', statements: rest, ordered: true }, signal);
+      if (error === undefined) return;
+      if (error.index > 0) tries = 1;
+      if (tries > MAX_REPLACE_TRIES) throw refusedError(target, error);
+      rest = rest.slice(error.index);
+      if (isDuplicateId(error)) await this.#delete(target, rest, signal);
+      else if (withoutIndexes) throw refusedError(target, error);
+      else {
+        await this.#makeWay(target, [{ error }], signal);
+        withoutIndexes = true;
+      }
+    }
+  }
+
+  /**
+   * As `putSurely`, but documents that are there keep their place, in the order given: for capped collections, too, where
+   * a document was changed and its place is data.
+   */
+  async replaceInPlace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    let rest = documents;
+    for (let withoutIndexes = false; ; withoutIndexes = true) {
+      const statements = rest.map((doc) => literalReplaceStatement(keyOf(doc), doc));
+      const [error] = await this.send(target, { kind: 'update', statements, ordered: true }, signal);
+      if (error === undefined) return;
+      if (withoutIndexes) throw refusedError(target, error);
+      await this.#makeWay(target, [{ error }], signal);
+      rest = rest.slice(error.index);
+    }
+  }
+
+  /** Indexes fall for what they may have refused, and for nothing else. */
+  async #makeWay(target: WriteTarget, refused: readonly Pick<Refusal, 'error'>[], signal: AbortSignal): Promise<void> {
+    const other = refused.find(({ error }) => !isDocumentFault(error.code));
+    if (other !== undefined) throw refusedError(target, other.error);
+    await this.#removeIndexes(target, signal);
+  }
+
+  /**
+   * Only those that a majority does not have as they are: what an interrupted attempt has written is there. Again where
+   * the first answer was lost: what it left is looked at once more, never taken for granted.
+   */
+  async #replace(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
+    metrics.duplicateKeys.add(documents.length);
+    const refusals: Refusal[] = [];
+    let rest = documents;
+    for (let tries = 1; ; tries++) {
+      rest = (await findStored(this.#cluster, target, { documents: rest, isRun: false }, signal)).others;
+      if (rest.length === 0) return refusals;
+      await this.#delete(target, rest, signal);
+      const refused = await this.send(target, { kind: 'insert', statements: rest }, signal);
+      if (refused[0] !== undefined && tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
+      const outcome = sortRefused(rest, refused);
+      refusals.push(...outcome.refusals);
+      rest = outcome.duplicates;
+    }
+  }
+
+  async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
+    await this.#delete(target, documents, signal);
+    const statements = documents.map((doc) => literalReplaceStatement(keyOf(doc), doc));
+    const refused = await this.send(target, { kind: 'update', statements }, signal);
+    return refused.map((error) => ({ document: documents[error.index] as Buffer, error }));
+  }
+
+  async #delete(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    const statements = documents.map((doc) => deleteStatement(keyOf(doc)));
+    const refused = await this.send(target, { kind: 'delete', statements }, signal);
+    if (refused[0] !== undefined) throw refusedError(target, refused[0]);
+  }
+}
+
+/** Those whose `_id` was there already, and those that were refused for another reason. */
+function sortRefused(
+  documents: readonly Buffer[],
+  refused: readonly WriteError[],
+): { readonly duplicates: Buffer[]; readonly refusals: Refusal[] } {
+  const duplicates: Buffer[] = [];
+  const refusals: Refusal[] = [];
+  for (const error of refused) {
+    const document = documents[error.index] as Buffer;
+    if (isDuplicateId(error)) duplicates.push(document);
+    else refusals.push({ document, error });
+  }
+  return { duplicates, refusals };
+}
+
+function keyOf(doc: Buffer): Buffer {
+  const key = idDocument(doc);
+  if (key === undefined) throw new AppError('DocumentNotCarried', 'a document without _id cannot be migrated');
+  return key;
+}
+
+/** The error for a refused statement: WriteRefused only where the destination will never take it. */
+export function refusedError(target: WriteTarget, error: WriteError): Error {
+  return statementError(`the destination refuses a document of ${nsText(target.ns)}`, error);
+}
+
+function refuseLostTarget(target: WriteTarget, error: WriteError): void {
+  if (error.code === Code.CollectionUUIDMismatch) {
+    throw new AppError(
+      'DestinationModified',
+      `${nsText(target.ns)} on the destination was dropped, renamed or created anew by someone else during the migration`,
+    );
+  }
+}

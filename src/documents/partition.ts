@@ -1,0 +1,81 @@
+import { type Binary, type Doc, decodeOrdered, decodePlain, encode, survivesDecoding } from '../bson/bson.js';
+import { idDocument } from '../bson/raw-document.js';
+import { numberOf } from '../catalog/collection-spec.js';
+import { type Namespace, nsText } from '../catalog/namespace.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { Code, codeOf, isMoved } from '../cluster/errors.js';
+import { rawBatches } from './raw-cursor.js';
+
+/** Samples per partition: enough for even ranges, few enough for the server's random cursor. */
+const SAMPLES_PER_PARTITION = 20;
+/** Of all documents; from 5 % on the server reads them all. */
+const MAX_SAMPLED = 0.04;
+
+/** How large a collection is, estimated. */
+export interface CollectionSize {
+  readonly documents: number;
+  readonly bytes: number;
+}
+
+/** Documents and bytes as the server counts them, which is an estimate. A collection that is gone has none of either. */
+export async function collectionSize(
+  cluster: Cluster,
+  ns: Namespace,
+  uuid: Binary | undefined,
+  signal: AbortSignal,
+): Promise<CollectionSize> {
+  const pipeline = [{ $collStats: { storageStats: {} } }];
+  const [raw] = await aggregateHere(cluster, `sizing ${nsText(ns)}`, ns, uuid, pipeline, signal);
+  const stats = (raw === undefined ? undefined : decodePlain(raw)['storageStats']) as Doc | undefined;
+  return { documents: numberOf(stats?.['count'] ?? 0), bytes: numberOf(stats?.['size'] ?? 0) };
+}
+
+/**
+ * `{_id: …}` bounds in ascending order. The server samples, sorts and removes equal ones itself, since only it knows
+ * the order of mixed types and collations; a bound that would change in a command is left out. `documents`: how many
+ * there are. A sample of more than one in twenty would make the server read the whole collection.
+ */
+export async function sampleBounds(
+  cluster: Cluster,
+  ns: Namespace,
+  uuid: Binary | undefined,
+  wanted: { readonly partitions: number; readonly documents: number },
+  signal: AbortSignal,
+): Promise<Buffer[]> {
+  const size = Math.min(wanted.partitions * SAMPLES_PER_PARTITION, Math.floor(wanted.documents * MAX_SAMPLED));
+  if (size < 1) return [];
+  const pipeline = [{ $sample: { size } }, { $group: { _id: '$_id' } }, { $sort: { _id: 1 } }];
+  const samples = await aggregateHere(cluster, `sampling ${nsText(ns)}`, ns, uuid, pipeline, signal);
+  const partitions = Math.min(wanted.partitions, samples.length + 1);
+  const step = samples.length / partitions;
+  const bounds = Array.from({ length: partitions - 1 }, (_, index) => samples[Math.floor((index + 1) * step)]);
+  const usable = bounds.filter((each): each is Buffer => each !== undefined && survivesDecoding(each));
+  return distinct(usable.map((each) => idDocument(each) ?? encode(decodeOrdered(each))));
+}
+
+/** What an aggregation gives; nothing where the name no longer holds that collection: the copy finds out what became of it. */
+async function aggregateHere(
+  cluster: Cluster,
+  what: string,
+  { db, coll }: Namespace,
+  uuid: Binary | undefined,
+  pipeline: readonly Doc[],
+  signal: AbortSignal,
+): Promise<Buffer[]> {
+  const guard = uuid !== undefined && cluster.isAtLeast(6) ? { collectionUUID: uuid } : {};
+  const command = { aggregate: coll, pipeline, cursor: {}, allowDiskUse: true, ...guard };
+  return cluster.attempt(what, signal, async () => {
+    const documents: Buffer[] = [];
+    try {
+      for await (const batch of rawBatches(cluster, { db, command }, signal)) documents.push(...batch.documents);
+      return documents;
+    } catch (error) {
+      if (isMoved(error) || codeOf(error) === Code.CommandNotSupportedOnView) return [];
+      throw error;
+    }
+  });
+}
+
+function distinct(bounds: readonly Buffer[]): Buffer[] {
+  return bounds.filter((each, index) => index === 0 || !each.equals(bounds[index - 1] as Buffer));
+}

@@ -1,0 +1,121 @@
+import { MongoError } from 'mongodb';
+import type { Doc, Long } from '../bson/bson.js';
+import { Position } from '../bson/position.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { DriverSession } from '../cluster/driver.js';
+import { TransientError } from '../cluster/errors.js';
+
+/** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
+export interface RawBatch {
+  readonly documents: Buffer[];
+  /** Of change streams: the position after this batch, also when it is empty. */
+  readonly position: Position | undefined;
+  /** Of finds with `$_requestResumeToken`: what `$_resumeAfter` takes to go on after this batch. */
+  readonly resumeAfter: Doc | undefined;
+}
+
+/** How to read. */
+export interface RawCursorOptions {
+  readonly db: string;
+  /** find or aggregate, with `cursor` or `batchSize` set as wanted. */
+  readonly command: Doc;
+  /** Documents per getMore; the server's 16 MB bound applies too. */
+  readonly batchSize?: number;
+  /** Told of every reply: milliseconds it was waited for, and its bytes. */
+  readonly onReply?: (ms: number, bytes: number) => void;
+  /** Milliseconds a tailing getMore waits for data; 0 for cursors that end. */
+  readonly awaitMs?: number;
+}
+
+/**
+ * Reads a cursor in raw batches over `db.command`, the one public way that keeps both documents raw and the resume
+ * token readable. The next getMore is on its way while a batch is being used: at most two batches are in memory.
+ *
+ * Errors are the driver's, or the signal's reason, which also ends the reply that is under way. The cursor is killed and
+ * its session ended however the iteration ends.
+ */
+export async function* rawBatches(
+  cluster: Cluster,
+  options: RawCursorOptions,
+  signal: AbortSignal,
+): AsyncGenerator<RawBatch> {
+  const session = cluster.startSession();
+  let ahead: Promise<Doc> | undefined;
+  let open: { id: Long; collection: string } | undefined;
+  try {
+    signal.throwIfAborted();
+    let asked = performance.now();
+    const first = await cluster.command(options.db, options.command, { session, signal, raw: { firstBatch: true } });
+    let cursor = first['cursor'] as CursorReply;
+    for (;;) {
+      open = cursor.id.isZero()
+        ? undefined
+        : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
+      if (open !== undefined) {
+        ahead = getMore(cluster, options, { ...open, session }, signal);
+        // The rejection is read at the await below; without a handler it would count as unhandled until then.
+        ahead.catch(() => undefined);
+      }
+      const { postBatchResumeToken: token } = cursor;
+      const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
+      options.onReply?.(performance.now() - asked, sizeOf(documents));
+      const isStream = token?.['_data'] !== undefined;
+      yield { documents, position: isStream ? Position.ofResumeToken(token) : undefined, resumeAfter: token };
+      if (ahead === undefined) return;
+      signal.throwIfAborted();
+      asked = performance.now();
+      const reply: Doc = await ahead;
+      ahead = undefined;
+      cursor = reply['cursor'] as CursorReply;
+    }
+  } finally {
+    await Promise.allSettled([ahead]);
+    if (open !== undefined) await killCursor(cluster, options.db, { ...open, session });
+    await session.endSession();
+  }
+}
+
+function sizeOf(documents: readonly Buffer[]): number {
+  return documents.reduce((sum, each) => sum + each.length, 0);
+}
+
+interface OpenCursor {
+  readonly id: Long;
+  readonly collection: string;
+  readonly session: DriverSession;
+}
+
+/** For the server's answer that a cursor is closed; one that is not drops it by itself after ten minutes. */
+const KILL_MS = 2000;
+
+interface CursorReply {
+  readonly id: Long;
+  readonly ns: string;
+  readonly firstBatch?: Buffer[];
+  readonly nextBatch?: Buffer[];
+  readonly postBatchResumeToken?: Doc;
+}
+
+function getMore(cluster: Cluster, options: RawCursorOptions, open: OpenCursor, signal: AbortSignal): Promise<Doc> {
+  return cluster.command(
+    options.db,
+    {
+      getMore: open.id,
+      collection: open.collection,
+      ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
+      ...(options.awaitMs === undefined || options.awaitMs === 0 ? {} : { maxTimeMS: options.awaitMs }),
+    },
+    { session: open.session, signal, raw: { nextBatch: true } },
+  );
+}
+
+async function killCursor(cluster: Cluster, db: string, { id, collection, session }: OpenCursor): Promise<void> {
+  try {
+    // Also after the iteration's own signal has aborted.
+    const signal = AbortSignal.timeout(KILL_MS);
+    await cluster.command(db, { killCursors: collection, cursors: [id] }, { session, signal });
+  } catch (error) {
+    // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
+    if (!(error instanceof MongoError || error instanceof TransientError)) throw error;
+  }
+}

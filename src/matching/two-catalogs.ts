@@ -1,0 +1,135 @@
+import type { OrderedDoc } from '../bson/bson.js';
+import { uuidText } from '../bson/uuid.js';
+import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../catalog/catalog.js';
+import { carriedOptions, comparableOptions, isCapped, isCollated } from '../catalog/collection-spec.js';
+import { indexDifferences } from '../catalog/index-comparison.js';
+import { comparableIndex } from '../catalog/index-spec.js';
+import { describeNs, nsText } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { settled } from '../cluster/settled.js';
+import { mapLimit } from '../lib/limit.js';
+import type { MigratedCollection } from '../metadata/collections.js';
+import type { Pair } from './compare-ids.js';
+
+const PARALLEL = 8;
+
+/** A namespace that is not the same in both catalogs. */
+export interface CatalogDifference {
+  readonly namespace: string;
+  readonly kind: 'missing' | 'extra' | 'type' | 'options' | 'index' | 'unverified';
+  readonly detail: string;
+}
+
+/** Two catalogs: the collections that both have, paired by name, and all that differs. */
+export interface CatalogComparison {
+  readonly collections: readonly MigratedCollection[];
+  readonly differences: readonly CatalogDifference[];
+}
+
+/** What the destination is taken to be a copy of. */
+export interface CopiedPart {
+  /** Which of the source's namespaces, and under which names. */
+  readonly scope: Scope;
+  /** Which of their indexes. */
+  readonly isBuilt: (spec: OrderedDoc) => boolean;
+}
+
+/**
+ * Compares collections, views, options and indexes of two clusters, the second of which is taken to be a complete copy
+ * of a part of the first. A namespace is named as on the source; one more on the destination as it is there.
+ */
+export async function compareCatalogs(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {
+  const compare = (): Promise<CatalogComparison> => compareAsTheyAre(pair, part, signal);
+  const onSource = async (): Promise<CatalogComparison> => (await settled(pair.source, signal, compare)).value;
+  return (await settled(pair.destination, signal, onSource)).value;
+}
+
+async function compareAsTheyAre(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {
+  const { scope } = part;
+  const [source, copies] = await Promise.all([
+    listSource(pair.source, scope, signal),
+    listCopies(pair.destination, scope, signal),
+  ]);
+  const differences: CatalogDifference[] = [];
+  const wanted = new Set(source.map(({ ns }) => nsText(scope.target(ns))));
+  for (const [namespace, entry] of copies)
+    if (!wanted.has(namespace)) differences.push({ namespace, kind: 'extra', detail: `a ${entry.type} more` });
+  const collections = await mapLimit(
+    source,
+    PARALLEL,
+    async (entry, inner) => {
+      const other = copies.get(nsText(scope.target(entry.ns)));
+      if (other !== undefined) return compareOne(pair, part, { source: entry, destination: other }, differences, inner);
+      differences.push({ namespace: nsText(entry.ns), kind: 'missing', detail: `a ${entry.type} is missing` });
+      return [];
+    },
+    signal,
+  );
+  return { collections: collections.flat(), differences };
+}
+
+async function listSource(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<CatalogEntry[]> {
+  const databases = await scope.databases(await listDatabases(cluster, signal), signal);
+  const entries = await listCollectionsOf(cluster, databases, signal);
+  return (await scope.select(entries, signal)).filter((entry) => isCopied(entry, scope));
+}
+
+/** What the destination has in the places of what is, or could be, copied. */
+async function listCopies(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<Map<string, CatalogEntry>> {
+  const entries = await listCollectionsOf(cluster, await listDatabases(cluster, signal), signal);
+  const found: [string, CatalogEntry][] = [];
+  for (const entry of entries) {
+    if (isCopied(entry, scope) && (await scope.isTarget(entry.ns, signal))) found.push([nsText(entry.ns), entry]);
+  }
+  return new Map(found);
+}
+
+function isCopied({ type }: CatalogEntry, scope: Scope): boolean {
+  return type !== 'view' || scope.migratesViews;
+}
+
+async function compareOne(
+  pair: Pair,
+  { isBuilt }: CopiedPart,
+  { source, destination }: { readonly source: CatalogEntry; readonly destination: CatalogEntry },
+  differences: CatalogDifference[],
+  signal: AbortSignal,
+): Promise<MigratedCollection[]> {
+  const namespace = nsText(source.ns);
+  if (source.type !== destination.type) {
+    differences.push({ namespace, kind: 'type', detail: `a ${source.type} there, a ${destination.type} here` });
+    return [];
+  }
+  const options = carriedOptions(source.options);
+  if (comparableOptions(options) !== comparableOptions(destination.options))
+    differences.push({ namespace, kind: 'options', detail: 'the options differ' });
+  if (source.type === 'timeseries')
+    differences.push({
+      namespace,
+      kind: 'unverified',
+      detail: 'the measurements of a time-series collection are not compared',
+    });
+  if (source.type !== 'collection' || source.uuid === undefined || destination.uuid === undefined) return [];
+  const [indexes, others] = await Promise.all([
+    listIndexes(pair.source, source.ns, signal),
+    listIndexes(pair.destination, destination.ns, signal),
+  ]);
+  for (const { name } of indexDifferences(indexes, others, { textOf: comparableIndex, isRequired: isBuilt }))
+    differences.push({ namespace, kind: 'index', detail: name });
+  return [
+    {
+      id: uuidText(source.uuid),
+      ns: destination.ns,
+      sourceNs: source.ns,
+      name: describeNs(source.ns, destination.ns),
+      destinationUuid: destination.uuid,
+      options,
+      indexes,
+      dropped: false,
+      copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
+      capped: isCapped(options),
+      collated: isCollated(options),
+    },
+  ];
+}

@@ -1,0 +1,80 @@
+import { type Binary, BSON } from 'mongodb';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
+import { DocumentWriter, type WriteTarget } from '../../../src/documents/document-writer.js';
+import type { RawWrite, RawWriter, WriteError } from '../../../src/documents/raw-writes.js';
+import { AppError } from '../../../src/errors.js';
+
+const { signal } = new AbortController();
+const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: {} as Binary };
+const documents = [1, 2, 3].map((_id) => Buffer.from(BSON.serialize({ _id })));
+
+/** A writer whose server answers with what `answer` gives; and how often its indexes were removed. */
+function writerOf(answer: (write: RawWrite) => readonly WriteError[]): { writer: DocumentWriter; removals: number[] } {
+  const removals: number[] = [];
+  const cluster = { attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work() };
+  const raw = { write: async (write: RawWrite) => answer(write) };
+  const writer = new DocumentWriter(cluster as unknown as WritableCluster, raw as unknown as RawWriter, async () => {
+    removals.push(1);
+  });
+  return { writer, removals };
+}
+
+test('an append that meets the same _id for ever is refused', async () => {
+  let inserts = 0;
+  const { writer } = writerOf(({ kind }) => {
+    if (kind !== 'insert') return [];
+    if (++inserts > 100) throw new Error('it would go on for ever');
+    return [{ index: 0, code: 11000, keyPattern: { _id: 1 }, text: 'duplicate' }];
+  });
+  const error = await writer.append(target, documents, signal).catch(AppError.from);
+  assert.is(error?.code, 'WriteRefused', error?.message);
+});
+
+test('a replacement in place goes on without the indexes that do not take a document', async () => {
+  let sent: number[] = [];
+  let refuses = true;
+  const { writer, removals } = writerOf(({ statements }) => {
+    sent.push(statements.length);
+    const error = { index: 1, code: 17280, keyPattern: undefined, text: 'key too large' };
+    return refuses && removals.length === 0 ? [error] : [];
+  });
+  await writer.replaceInPlace(target, documents, signal);
+  assert.equal(sent, [3, 2]);
+  assert.is(removals.length, 1);
+  sent = [];
+  removals.length = 0;
+  refuses = false;
+  const stubborn = writerOf(() => [{ index: 0, code: 171, keyPattern: undefined, text: 'no' }]);
+  const error = await stubborn.writer.replaceInPlace(target, documents, signal).catch(AppError.from);
+  assert.is(error?.code, 'WriteRefused');
+  assert.is(stubborn.removals.length, 1);
+});
+
+const WAYS = {
+  putSurely: (writer: DocumentWriter) => writer.putSurely(target, documents, signal),
+  append: (writer: DocumentWriter) => writer.append(target, documents, signal),
+  replaceInPlace: (writer: DocumentWriter) => writer.replaceInPlace(target, documents, signal),
+};
+
+for (const [way, write] of Object.entries(WAYS)) {
+  test(`${way}: no index falls, and no document is refused for good, for what is no fault of theirs`, async () => {
+    for (const [code, name] of [
+      [14031, 'TransientError'],
+      [72, 'CommandRefused'],
+      [9999, 'CommandRefused'],
+    ] as const) {
+      const { writer, removals } = writerOf(() => [{ index: 0, code, keyPattern: undefined, text: 'no' }]);
+      const error = await write(writer).then(
+        () => undefined,
+        (thrown: unknown) => thrown as Error,
+      );
+      assert.is(error instanceof AppError ? error.code : error?.name, name, `${code}: ${error?.message}`);
+      assert.match(error?.message ?? '', `(code ${code})`);
+      assert.is(removals.length, 0, `${code}`);
+    }
+  });
+}
+
+test.run();
