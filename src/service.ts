@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { DoorCredentials, readDoorKeys } from './api/credentials.js';
-import { startGateway } from './api/gateway.js';
-import { type GrpcServer, startGrpcServer } from './api/grpc-server.js';
+import { type GrpcServer, startGrpcServer } from './api/grpc/server.js';
 import { HeldBytes } from './api/held-bytes.js';
+import { startGateway } from './api/http/gateway.js';
 import type { Config } from './config/config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { EventLoopDelay } from './lib/event-loop.js';

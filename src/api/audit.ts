@@ -3,7 +3,7 @@ import type { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import type { MigrationControl } from '../progress/control.js';
 import { httpRule } from './descriptors.js';
-import { errorBody, successBody } from './http-answer.js';
+import { errorBody, successBody } from './http/answer.js';
 import { decodeToJson } from './json/json-out.js';
 
 /** Larger requests are not decoded for the log; longer texts are cut. */

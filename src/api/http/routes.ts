@@ -1,8 +1,8 @@
 import type { DescMessage, DescMethod } from '@bufbuild/protobuf';
-import { InvariantError } from '../errors.js';
-import { type HttpRule, httpRule, syncService } from './descriptors.js';
-import type { Rpc } from './handlers/handler.js';
-import { RPCS } from './handlers/table.js';
+import { InvariantError } from '../../errors.js';
+import { type HttpRule, httpRule, syncService } from '../descriptors.js';
+import type { Rpc } from '../handlers/handler.js';
+import { RPCS } from '../handlers/table.js';
 
 /** A method of the service as the gateway serves it. */
 export interface RpcRoute {

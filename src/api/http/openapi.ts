@@ -1,5 +1,5 @@
 import { type DescField, type DescMessage, type JsonObject, ScalarType } from '@bufbuild/protobuf';
-import { commentOf, isJsonNonEmpty, isJsonRequired, shortEnumName, syncService, unsetJson } from './descriptors.js';
+import { commentOf, isJsonNonEmpty, isJsonRequired, shortEnumName, syncService, unsetJson } from '../descriptors.js';
 import type { RpcRoute } from './routes.js';
 
 /** Whether a message is sent to the server or by it: what must be there differs. */

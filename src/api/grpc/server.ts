@@ -11,25 +11,25 @@ import {
   type ServiceDefinition,
   type UntypedHandleCall,
 } from '@grpc/grpc-js';
-import { HealthService } from '../../gen/grpc/health/v1/health.js';
-import { ServerReflectionService } from '../../gen/grpc/reflection/v1/reflection.js';
-import { AppError, InvariantError } from '../errors.js';
-import type { Logger } from '../lib/logger.js';
-import { linkAbort } from '../lib/signals.js';
-import type { MigrationControl } from '../progress/control.js';
-import { Connections } from './connections.js';
-import { type DoorCredentials, openToAll } from './credentials.js';
-import { syncService } from './descriptors.js';
-import { accessInterceptor, bindCredentials } from './grpc-access.js';
-import { grpcGuard } from './grpc-guard.js';
-import { healthHandlers } from './grpc-health.js';
-import { reflectionHandlers, reflectionV1AlphaService } from './grpc-reflection.js';
-import { toGrpcStatus } from './grpc-status.js';
-import type { Call, StreamHandler, UnaryHandler } from './handlers/handler.js';
-import { RPCS } from './handlers/table.js';
-import { HeldBytes, serverBusy } from './held-bytes.js';
-import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
-import { callerGone, type RpcCaller, runStream, runUnary } from './run-rpc.js';
+import { HealthService } from '../../../gen/grpc/health/v1/health.js';
+import { ServerReflectionService } from '../../../gen/grpc/reflection/v1/reflection.js';
+import { AppError, InvariantError } from '../../errors.js';
+import type { Logger } from '../../lib/logger.js';
+import { linkAbort } from '../../lib/signals.js';
+import type { MigrationControl } from '../../progress/control.js';
+import { Connections } from '../connections.js';
+import { type DoorCredentials, openToAll } from '../credentials.js';
+import { syncService } from '../descriptors.js';
+import type { Call, StreamHandler, UnaryHandler } from '../handlers/handler.js';
+import { RPCS } from '../handlers/table.js';
+import { HeldBytes, serverBusy } from '../held-bytes.js';
+import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from '../limits.js';
+import { callerGone, type RpcCaller, runStream, runUnary } from '../run-rpc.js';
+import { accessInterceptor, bindCredentials } from './access.js';
+import { grpcGuard } from './guard.js';
+import { healthHandlers } from './health.js';
+import { reflectionHandlers, reflectionV1AlphaService } from './reflection.js';
+import { toGrpcStatus } from './status.js';
 
 /** What the gRPC server needs. */
 export interface GrpcServerOptions {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import { AppError, invalidRequest } from '../errors.js';
-import { isLoopbackAddress, isSameAddress } from '../lib/addresses.js';
+import { AppError, invalidRequest } from '../../errors.js';
+import { isLoopbackAddress, isSameAddress } from '../../lib/addresses.js';
 
 /**
  * Refuses what a page in somebody's browser could send. `curl --data` needs no preflight and neither does a form, so

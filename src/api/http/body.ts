@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonValue } from '@bufbuild/protobuf';
-import { AppError, invalidRequest } from '../errors.js';
-import type { HeldBytes, Holder } from './held-bytes.js';
-import { JsonSyntaxError, parseJsonText } from './json/json-text.js';
-import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from './limits.js';
-import type { Violations } from './violations.js';
+import { AppError, invalidRequest } from '../../errors.js';
+import type { HeldBytes, Holder } from '../held-bytes.js';
+import { JsonSyntaxError, parseJsonText } from '../json/json-text.js';
+import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from '../limits.js';
+import type { Violations } from '../violations.js';
 
 /** How much of a refused body is still taken in, so that its sender gets to read the answer. */
 const MAX_DISCARDED_BYTES = 4 * MAX_REQUEST_BYTES;

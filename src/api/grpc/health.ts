@@ -6,9 +6,9 @@ import {
   type HealthListResponse,
   type HealthServer,
   HealthCheckResponse_ServingStatus as ServingStatus,
-} from '../../gen/grpc/health/v1/health.js';
-import type { MigrationControl } from '../progress/control.js';
-import { syncService } from './descriptors.js';
+} from '../../../gen/grpc/health/v1/health.js';
+import type { MigrationControl } from '../../progress/control.js';
+import { syncService } from '../descriptors.js';
 
 /** How often a watched status is looked at besides the migration's own changes, in milliseconds. */
 const WATCH_INTERVAL_MS = 1000;

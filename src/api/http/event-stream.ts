@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { AppError } from '../errors.js';
-import { linkAbort } from '../lib/signals.js';
-import type { HeldBytes } from './held-bytes.js';
-import { EVENT_STREAM_HEADERS, errorBody, sendError } from './http-answer.js';
+import { AppError } from '../../errors.js';
+import { linkAbort } from '../../lib/signals.js';
+import type { HeldBytes } from '../held-bytes.js';
+import { EVENT_STREAM_HEADERS, errorBody, sendError } from './answer.js';
 
 /** Milliseconds between comments that keep proxies from closing a quiet stream. */
 const HEARTBEAT_MS = 15_000;

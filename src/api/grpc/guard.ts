@@ -5,8 +5,8 @@ import {
   type ServerInterceptor,
   status,
 } from '@grpc/grpc-js';
-import type { Connections } from './connections.js';
-import type { HeldBytes } from './held-bytes.js';
+import type { Connections } from '../connections.js';
+import type { HeldBytes } from '../held-bytes.js';
 
 /** Calls under way at one time, streams included. */
 const MAX_CALLS = 1000;

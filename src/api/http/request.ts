@@ -1,14 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { type AppError, invalidRequest } from '../errors.js';
-import type { HeldBytes } from './held-bytes.js';
-import { readJsonBody } from './http-body.js';
-import { encodeJsonRequest } from './json/json-in.js';
-import { readQuery } from './json/query-in.js';
+import { type AppError, invalidRequest } from '../../errors.js';
+import type { HeldBytes } from '../held-bytes.js';
+import { encodeJsonRequest } from '../json/json-in.js';
+import { readQuery } from '../json/query-in.js';
+import { Violations } from '../violations.js';
+import { PAGE_SIZE_RULE } from '../wire/read-requests.js';
+import type { EncodedRequest } from '../wire/request.js';
+import { readJsonBody } from './body.js';
 import type { RpcRoute } from './routes.js';
-import { Violations } from './violations.js';
-import { PAGE_SIZE_RULE } from './wire/read-requests.js';
-import type { EncodedRequest } from './wire/request.js';
 
 /** A request, and what its body counts against. */
 export interface HttpRpcRequest {

@@ -5,13 +5,13 @@ import {
   type ServerInterceptor,
   ServerListenerBuilder,
 } from '@grpc/grpc-js';
-import { HealthService } from '../../gen/grpc/health/v1/health.js';
-import { AppError } from '../errors.js';
-import type { Logger } from '../lib/logger.js';
-import { RefusalLog } from './auth.js';
-import type { DoorCredentials } from './credentials.js';
-import { toGrpcStatus } from './grpc-status.js';
-import { HANDSHAKE_TIMEOUT_MS } from './limits.js';
+import { HealthService } from '../../../gen/grpc/health/v1/health.js';
+import { AppError } from '../../errors.js';
+import type { Logger } from '../../lib/logger.js';
+import { RefusalLog } from '../auth.js';
+import type { DoorCredentials } from '../credentials.js';
+import { HANDSHAKE_TIMEOUT_MS } from '../limits.js';
+import { toGrpcStatus } from './status.js';
 
 /** What probes ask, which cannot bring credentials; the answer is one word. */
 const OPEN_METHODS: ReadonlySet<string> = new Set([HealthService.check.path]);

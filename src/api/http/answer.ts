@@ -1,7 +1,7 @@
 import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { JsonObject } from '@bufbuild/protobuf';
-import { AppError, invalidRequest } from '../errors.js';
+import { AppError, invalidRequest } from '../../errors.js';
 
 const COMMON_HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
 

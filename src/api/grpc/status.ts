@@ -1,7 +1,7 @@
 import { Metadata, type StatusObject } from '@grpc/grpc-js';
-import { BadRequest, ErrorInfo } from '../../gen/google/rpc/error_details.js';
-import { Status } from '../../gen/google/rpc/status.js';
-import type { AppError, FieldViolation } from '../errors.js';
+import { BadRequest, ErrorInfo } from '../../../gen/google/rpc/error_details.js';
+import { Status } from '../../../gen/google/rpc/status.js';
+import type { AppError, FieldViolation } from '../../errors.js';
 
 /** ErrorInfo's domain of every error name of ours. */
 const ERROR_DOMAIN = 'mongoferry';

@@ -11,9 +11,9 @@ import {
   type ServerReflectionResponse,
   type ServerReflectionServer,
   ServerReflectionService,
-} from '../../gen/grpc/reflection/v1/reflection.js';
-import { descriptorFiles } from './descriptors.js';
-import type { HeldBytes } from './held-bytes.js';
+} from '../../../gen/grpc/reflection/v1/reflection.js';
+import { descriptorFiles } from '../descriptors.js';
+import type { HeldBytes } from '../held-bytes.js';
 
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 
