@@ -159,8 +159,8 @@ export function makePipeline(parts: RunParts, writer: DocumentWriter): ApplyPipe
       onWarning: context.onWarning,
       copyAgain: copyAgainOf(parts, writer),
       onLateEvent: async (event, signal) => {
-        const { operation, collection, key, seconds } = event;
-        const late = { operation, ns: namespaceOf(event), collection, key, seconds };
+        const { operation, collection, id, seconds } = event;
+        const late = { operation, ns: namespaceOf(event), collection, id, seconds };
         const mayPass = filter !== undefined && !readsPastCommit();
         if (mayPass && !(await concernsFilter({ source, destination, collections }, filter, late, signal))) return;
         await judgeLateEvent(destination, collections, late, signal);
