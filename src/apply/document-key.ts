@@ -1,15 +1,25 @@
 import { Decimal128, valueEnd } from '../bson/bson.js';
-import { forEachField } from '../bson/raw-document.js';
+import { findField, forEachField, idDocument, type RawField } from '../bson/raw-document.js';
+import { AppError } from '../errors.js';
 
-/** What two `_id`s must share to be one key on the server, as a text. */
+/**
+ * The key of a document, as a change event names it: on a replica set `{_id: …}`; on a sharded cluster the shard key's
+ * fields first and `_id` last, as `{customer: 95, _id: 7}`. There an `_id` alone names no document: two shards may each
+ * have one with it. So order is kept by `_id`, and two changes are of one document only if their whole keys are equal.
+ */
 export interface DocumentKey {
-  /** Equal for equal keys: 1, Long 1, 1.0 and Decimal 1 are one key with different bytes. */
+  /** Of the `_id`. Equal for equal ones: 1, Long 1, 1.0 and Decimal 1 are one key with different bytes. */
   readonly text: string;
+  /** Of the whole key; the `_id`'s where that is the whole. */
+  readonly identity: string;
   /** Whether different keys surely have different texts; if not, equal texts may be two keys. */
   readonly exact: boolean;
-  /** Whether a collation could make other texts equal to it. */
+  /** Whether a collation could make other texts equal to the `_id`. */
   readonly holdsText: boolean;
 }
+
+/** What two values must share to be one to the server. */
+type ValueKey = Omit<DocumentKey, 'identity'>;
 
 const Type = {
   double: 1,
@@ -23,14 +33,40 @@ const Type = {
   decimal: 19,
 } as const;
 
-/** Reads a raw `{_id: …}` document. */
-export function documentKey(id: Buffer): DocumentKey {
-  const type = id[4] as number;
-  // `_id` and its terminator are 4 bytes, after the length and the type.
-  return keyOfValue(id, type, 9, valueEnd(id, type, 9));
+/** Reads the raw `documentKey` of an event, or a raw `{_id: …}`. Errors: Internal when it has no `_id`. */
+export function documentKey(key: Buffer): DocumentKey {
+  const field = idField(key);
+  if (field === undefined) throw new AppError('Internal', 'a change event whose documentKey has no _id was read');
+  const id = keyOfValue(key, field.type, field.start, field.end);
+  if (isWhole(key, field)) return { ...id, identity: id.text };
+  const whole = nestedKey(key, Type.document);
+  return { ...id, identity: whole.text, exact: whole.exact };
 }
 
-function keyOfValue(buffer: Buffer, type: number, start: number, end: number): DocumentKey {
+/** The raw `{_id: …}` of a raw document key: without a copy where that is the whole key. */
+export function idOfKey(key: Buffer): Buffer | undefined {
+  const field = idField(key);
+  return field !== undefined && isWhole(key, field) ? key : idDocument(key);
+}
+
+/** `_id` and the zero behind it, as a little-endian number. */
+const ID_NAME = 0x0064695f;
+/** Where the value of a first field of that name stands: after the length, the type and the name. */
+const FIRST_VALUE = 9;
+
+/** The field of that name. Read for every event: where it is the first one, its name is compared as a number. */
+function idField(key: Buffer): RawField | undefined {
+  if (key.length <= FIRST_VALUE || key.readUInt32LE(5) !== ID_NAME) return findField(key, '_id');
+  const type = key[4] as number;
+  return { type, start: FIRST_VALUE, end: valueEnd(key, type, FIRST_VALUE) };
+}
+
+/** Whether `_id` is all that a key has: it follows the length, and the terminator follows it. */
+function isWhole(key: Buffer, { start, end }: RawField): boolean {
+  return start === FIRST_VALUE && end === key.length - 1;
+}
+
+function keyOfValue(buffer: Buffer, type: number, start: number, end: number): ValueKey {
   switch (type) {
     case Type.objectId:
       return { text: `o${buffer.toString('latin1', start, end)}`, exact: true, holdsText: false };
@@ -54,13 +90,13 @@ function keyOfValue(buffer: Buffer, type: number, start: number, end: number): D
 }
 
 /** Whole numbers as BigInt writes them, so that doubles and longs above 2^53 meet exactly; -0 is 0. */
-function numberKey(value: number): DocumentKey {
+function numberKey(value: number): ValueKey {
   const large = Number.isInteger(value) && !Number.isSafeInteger(value);
   const text = large ? `n${BigInt(value)}` : `n${value === 0 ? 0 : value}`;
   return { text, exact: true, holdsText: false };
 }
 
-function decimalKey(bytes: Buffer): DocumentKey {
+function decimalKey(bytes: Buffer): ValueKey {
   const text = new Decimal128(Buffer.from(bytes)).toString();
   const whole = /^(-?)(\d+)(?:\.(\d+))?(?:E([+-]?\d+))?$/.exec(text);
   // Without the zeros at its end: 1.0 and 10E-1 are whole, too.
@@ -76,7 +112,7 @@ function decimalKey(bytes: Buffer): DocumentKey {
   return { ...numberKey(Number.isNaN(value) && text !== 'NaN' ? Number.POSITIVE_INFINITY : value), exact: false };
 }
 
-function nestedKey(doc: Buffer, type: number): DocumentKey {
+function nestedKey(doc: Buffer, type: number): ValueKey {
   let text = type === Type.array ? 'a[' : 'd{';
   let exact = true;
   let holdsText = false;

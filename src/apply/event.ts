@@ -3,6 +3,7 @@ import { Position } from '../bson/position.js';
 import { findField } from '../bson/raw-document.js';
 import type { Namespace } from '../catalog/namespace.js';
 import { AppError } from '../errors.js';
+import { idOfKey } from './document-key.js';
 
 /** A change event, read only as far as its routing needs; all it carries stays raw. */
 export interface ChangeEvent {
@@ -12,8 +13,10 @@ export interface ChangeEvent {
   readonly db: string;
   /** '' for events of a whole database. */
   readonly coll: string;
-  /** `{_id: …}` raw. */
+  /** Raw: `{_id: …}`, with the fields of the shard key before it where the collection is sharded. */
   readonly key: Buffer | undefined;
+  /** `{_id: …}` raw. */
+  readonly id: Buffer | undefined;
   readonly document: Buffer | undefined;
   /** The server's own delta, `{$v: 2, diff: …}`. */
   readonly delta: Buffer | undefined;
@@ -42,6 +45,10 @@ class RawEvent implements ChangeEvent {
 
   constructor(raw: Buffer) {
     this.raw = raw;
+  }
+
+  get id(): Buffer | undefined {
+    return this.key === undefined ? undefined : idOfKey(this.key);
   }
 
   get db(): string {

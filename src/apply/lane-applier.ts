@@ -165,7 +165,7 @@ export class LocalLaneApplier implements LaneApplier {
   }
 }
 
-/** The operations of one collection: `sent[n]` is sent before `sent[n + 1]`, each with no key twice. */
+/** The operations of one collection: `sent[n]` is sent before `sent[n + 1]`, each with no `_id` twice. */
 interface Rounds {
   readonly sent: Map<string, Operation>[];
   /** The last round that holds a key. */
@@ -195,9 +195,12 @@ function byKey(a: Operation, b: Operation): number {
   return a.key.text < b.key.text ? -1 : 1;
 }
 
-/** One operation with the effect of two, or undefined where there is none. */
+/**
+ * One operation with the effect of two, or undefined where there is none: also for two documents with one `_id`, which a
+ * sharded source may have.
+ */
 function join(earlier: Operation, each: Operation): Operation | undefined {
-  if (!earlier.key.exact || !each.key.exact) return undefined;
+  if (!earlier.key.exact || !each.key.exact || earlier.key.identity !== each.key.identity) return undefined;
   if (each.kind === 'delta') {
     const further = earlier.further ?? [];
     if (earlier.kind !== 'delta' || each.content === undefined || further.length >= MAX_FURTHER_DELTAS)

@@ -19,6 +19,7 @@ export interface Operation {
    * - delete; - refetch: as the document is on the source now, since the event does not say.
    */
   readonly kind: 'put' | 'replace' | 'delta' | 'delete' | 'refetch';
+  /** `{_id: …}` raw: what the destination, whose documents have one `_id` each, finds the document by. */
   readonly id: Buffer;
   readonly key: DocumentKey;
   /** The document of put and replace, or the delta. */
@@ -29,11 +30,12 @@ export interface Operation {
 
 /** The operation of an insert, update, replace or delete event. With a filter: what may change membership is refetched. */
 export function operationOf(event: ChangeEvent, collection: MigratedCollection, filter?: DocumentFilter): Operation {
-  if (event.key === undefined)
+  const { key, id } = event;
+  if (key === undefined || id === undefined)
     throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
   const kind = kindOf(event, filter);
   const content = kind === 'delta' ? event.delta : kind === 'put' || kind === 'replace' ? event.document : undefined;
-  return { collection, kind, id: event.key, key: documentKey(event.key), content };
+  return { collection, kind, id, key: documentKey(key), content };
 }
 
 function kindOf(event: ChangeEvent, filter: DocumentFilter | undefined): Operation['kind'] {

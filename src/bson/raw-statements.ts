@@ -2,7 +2,7 @@ import { documentOf } from './raw-document.js';
 
 /**
  * Statements of update and delete commands, built around raw documents so that nothing carried is decoded. `key` is
- * always a raw `{_id: …}` document, as a change event's documentKey or `idDocument` gives it.
+ * always a raw `{_id: …}` document, as `idDocument` and a change event's `id` give it.
  */
 
 const TRUE = Buffer.from([1]);

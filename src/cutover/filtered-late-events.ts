@@ -24,11 +24,11 @@ export async function concernsFilter(
   const { source, destination, collections } = clusters;
   const collection = event.collection === undefined ? undefined : collections.get(event.collection);
   if (!CRUD.has(event.operation) || event.operation === 'insert' || collection === undefined) return true;
-  if (collection.capped || event.key === undefined || !survivesDecoding(event.key)) return true;
-  const key = decodeOrdered(event.key);
-  if (await exists(destination, collection.ns, key, signal)) return true;
+  if (collection.capped || event.id === undefined || !survivesDecoding(event.id)) return true;
+  const id = decodeOrdered(event.id);
+  if (await exists(destination, collection.ns, id, signal)) return true;
   if (event.operation === 'delete') return false;
-  return exists(source, event.ns, filter.query(key), signal);
+  return exists(source, event.ns, filter.query(id), signal);
 }
 
 async function exists(cluster: Cluster, ns: Namespace, filter: OrderedDoc, signal: AbortSignal): Promise<boolean> {

@@ -10,7 +10,8 @@ export interface LateEvent {
   readonly operation: string;
   readonly ns: Namespace;
   readonly collection: string | undefined;
-  readonly key: Buffer | undefined;
+  /** `{_id: …}` raw. */
+  readonly id: Buffer | undefined;
   /** Seconds since the epoch. */
   readonly seconds: number;
 }
@@ -31,8 +32,8 @@ export async function judgeLateEvent(
   if (
     event.operation === 'delete' &&
     collection !== undefined &&
-    event.key !== undefined &&
-    (await hadExpired(destination, collection, event.key, event.seconds, signal))
+    event.id !== undefined &&
+    (await hadExpired(destination, collection, event.id, event.seconds, signal))
   )
     return;
   throw new AppError(
@@ -45,13 +46,13 @@ export async function judgeLateEvent(
 async function hadExpired(
   destination: Cluster,
   collection: MigratedCollection,
-  key: Buffer,
+  id: Buffer,
   seconds: number,
   signal: AbortSignal,
 ): Promise<boolean> {
   const rules = ttlRules(collection.options, collection.indexes);
-  if (rules.length === 0 || !survivesDecoding(key)) return false;
-  const raw = await findByKey(destination, collection.ns, key, signal);
+  if (rules.length === 0 || !survivesDecoding(id)) return false;
+  const raw = await findById(destination, collection.ns, id, signal);
   return raw !== undefined && hasExpired({ cluster: destination, ns: collection.ns }, raw, rules, seconds, signal);
 }
 
@@ -65,27 +66,22 @@ export type ExpiryTrace = 'none' | 'expired' | 'gone' | 'current';
 export async function traceOfExpiry(
   other: Cluster,
   collection: MigratedCollection,
-  key: Buffer,
+  id: Buffer,
   seconds: number,
   signal: AbortSignal,
 ): Promise<ExpiryTrace> {
   const rules = ttlRules(collection.options, collection.indexes);
-  if (rules.length === 0 || !survivesDecoding(key)) return 'none';
-  const raw = await findByKey(other, collection.ns, key, signal);
+  if (rules.length === 0 || !survivesDecoding(id)) return 'none';
+  const raw = await findById(other, collection.ns, id, signal);
   if (raw === undefined) return 'gone';
   const at = { cluster: other, ns: collection.ns };
   return (await hasExpired(at, raw, rules, seconds, signal)) ? 'expired' : 'current';
 }
 
-async function findByKey(
-  cluster: Cluster,
-  ns: Namespace,
-  key: Buffer,
-  signal: AbortSignal,
-): Promise<Buffer | undefined> {
+async function findById(cluster: Cluster, ns: Namespace, id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
   const command = {
     find: ns.coll,
-    filter: Object.fromEntries(decodeOrdered(key)),
+    filter: Object.fromEntries(decodeOrdered(id)),
     limit: 1,
     readConcern: { level: 'majority' },
   };

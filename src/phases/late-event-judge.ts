@@ -10,8 +10,8 @@ export function lateEventJudge(
 ): (event: ChangeEvent, signal: AbortSignal) => Promise<void> {
   const { source, destination, collections, record, filter } = context;
   return async (event, signal) => {
-    const { operation, collection, key, seconds } = event;
-    const late = { operation, ns: namespaceOf(event), collection, key, seconds };
+    const { operation, collection, id, seconds } = event;
+    const late = { operation, ns: namespaceOf(event), collection, id, seconds };
     const mayPass = filter !== undefined && record.value.readPastCommit !== true;
     if (mayPass && !(await concernsFilter({ source, destination, collections }, filter, late, signal))) return;
     await judgeLateEvent(destination, collections, late, signal);

@@ -49,10 +49,10 @@ async function checkOldSource(context: CommittedContext, signal: AbortSignal): P
   const until = await writeNote(source, 'reverse', signal);
   const doubtful = new Map<string, ChangeEvent>();
   for await (const event of changesBetween(source, { from: commitTime, until }, [], logger, signal)) {
-    const { key, collection } = event;
+    const { id, collection } = event;
     const verdict = await judge(context, event, signal);
     if (verdict === 'foreign' || doubtful.size >= MAX_DOUBTFUL) throw modified(context, event);
-    if (verdict === 'doubtful' && key !== undefined) doubtful.set(keyText(collection, key), event);
+    if (verdict === 'doubtful' && id !== undefined) doubtful.set(documentText(collection, id), event);
   }
   if (doubtful.size > 0) await settleDoubts(context, doubtful, signal);
   return until;
@@ -64,8 +64,8 @@ type Verdict = 'expected' | 'doubtful' | 'foreign';
 async function judge(context: CommittedContext, event: ChangeEvent, signal: AbortSignal): Promise<Verdict> {
   if (isIgnored(namespaceOf(event))) return 'expected';
   const collection = event.collection === undefined ? undefined : context.collections.get(event.collection);
-  if (event.operation !== 'delete' || collection === undefined || event.key === undefined) return 'foreign';
-  const trace = await traceOfExpiry(context.destination, collection, event.key, event.seconds, signal);
+  if (event.operation !== 'delete' || collection === undefined || event.id === undefined) return 'foreign';
+  const trace = await traceOfExpiry(context.destination, collection, event.id, event.seconds, signal);
   if (trace === 'none') return 'foreign';
   return trace === 'current' ? 'doubtful' : 'expected';
 }
@@ -85,14 +85,15 @@ async function settleDoubts(
     { $match: { operationType: { $in: ['insert', 'update', 'replace'] } } },
     { $project: { fullDocument: 0, updateDescription: 0 } },
   ];
-  for await (const { collection = '', key } of changesBetween(destination, times, stages, logger, signal)) {
-    if (key !== undefined) doubtful.delete(keyText(oldIds.get(collection), key));
+  for await (const { collection = '', id } of changesBetween(destination, times, stages, logger, signal)) {
+    if (id !== undefined) doubtful.delete(documentText(oldIds.get(collection), id));
   }
   for (const event of doubtful.values()) throw modified(context, event);
 }
 
-function keyText(collection: string | undefined, key: Buffer): string {
-  return `${collection} ${key.toString('latin1')}`;
+/** The two sides may be sharded by different keys: only the `_id` is the same on both. */
+function documentText(collection: string | undefined, id: Buffer): string {
+  return `${collection} ${id.toString('latin1')}`;
 }
 
 function modified({ source }: CommittedContext, event: ChangeEvent): AppError {

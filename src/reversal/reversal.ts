@@ -189,10 +189,11 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
   const writer = new DocumentWriter(destination, raw, (target, inner) => indexes.remove(target.uuid, inner));
   const applier = new LocalLaneApplier(source, writer, logger, AS_IT_IS_NOW);
   let batch: Operation[] = [];
-  for await (const { collection: id, key } of deletesBetween(destination, times, logger, signal)) {
-    const collection = id === undefined ? undefined : byUuid.get(id);
-    if (collection === undefined || key === undefined) continue;
-    batch.push({ collection, kind: 'refetch', id: key, key: documentKey(key), content: undefined });
+  for await (const event of deletesBetween(destination, times, logger, signal)) {
+    const collection = event.collection === undefined ? undefined : byUuid.get(event.collection);
+    if (collection === undefined || event.id === undefined) continue;
+    const { id } = event;
+    batch.push({ collection, kind: 'refetch', id, key: documentKey(id), content: undefined });
     if (batch.length < BATCH) continue;
     await applier.apply(batch, signal);
     batch = [];

@@ -2,11 +2,41 @@ import * as fc from 'fast-check';
 import { BSON, Decimal128, Double, Int32, Long, ObjectId } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type DocumentKey, documentKey, laneOf } from '../../../src/apply/document-key.js';
+import { type DocumentKey, documentKey, idOfKey, laneOf } from '../../../src/apply/document-key.js';
 
 function keyOf(id: unknown): DocumentKey {
   return documentKey(Buffer.from(BSON.serialize({ _id: id })));
 }
+
+const rawOf = (doc: object): Buffer => Buffer.from(BSON.serialize(doc));
+
+test('the _id of a key is found by its name, wherever it stands', async () => {
+  const anyId = fc.oneof(fc.integer(), fc.string(), fc.boolean(), fc.constant(null), fc.record({ _id: fc.integer() }));
+  const name = fc.stringMatching(/^[a-z_][a-zA-Z_.]{0,8}$/).filter((each) => each !== '_id');
+  await fc.assert(
+    fc.property(anyId, fc.dictionary(name, anyId, { maxKeys: 3 }), (id, shardKey) => {
+      const [alone, whole] = [rawOf({ _id: id }), rawOf({ ...shardKey, _id: id })];
+      assert.is(documentKey(whole).text, documentKey(alone).text, 'all of one _id share a lane');
+      assert.is(documentKey(whole).holdsText, documentKey(alone).holdsText);
+      assert.ok(idOfKey(whole)?.equals(alone));
+    }),
+  );
+});
+
+test('two documents with one _id are told apart by their whole keys, equal numbers are not', () => {
+  const key = (doc: object): DocumentKey => documentKey(rawOf(doc));
+  assert.is.not(key({ a: 95, _id: 1 }).identity, key({ a: 96, _id: 1 }).identity);
+  assert.is.not(key({ a: 1, _id: 1 }).identity, key({ b: 1, _id: 1 }).identity);
+  assert.is.not(key({ a: 1, _id: 1 }).identity, key({ _id: 1 }).identity);
+  assert.is(key({ a: new Double(95), _id: 1 }).identity, key({ a: Long.fromNumber(95), _id: new Int32(1) }).identity);
+  assert.not.ok(key({ a: Decimal128.fromString('0.1'), _id: 1 }).exact, 'what may be two keys is not joined');
+  assert.is(key({ _id: 1 }).identity, key({ _id: 1 }).text);
+});
+
+test('a key without an _id is none', () => {
+  assert.throws(() => documentKey(rawOf({ a: 1 })), /no _id/);
+  assert.is(idOfKey(rawOf({ a: 1 })), undefined);
+});
 
 test('equal numbers of every type are one key', () => {
   const ones = [

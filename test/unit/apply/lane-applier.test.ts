@@ -1,9 +1,10 @@
-import { BSON } from 'mongodb';
+import { BSON, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { documentKey } from '../../../src/apply/document-key.js';
+import { parseEvent } from '../../../src/apply/event.js';
 import { LocalLaneApplier } from '../../../src/apply/lane-applier.js';
-import type { Operation } from '../../../src/apply/operation.js';
+import { laneText, type Operation, operationOf } from '../../../src/apply/operation.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 import type { DocumentWriter } from '../../../src/documents/document-writer.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
@@ -49,6 +50,66 @@ test('deltas of one document are joined, but never into a statement that the ser
   );
   assert.ok(Math.max(...sent) < 1.1 * 1024 * 1024, `${Math.max(...sent)} bytes`);
   assert.ok(sent.length < 10, `${sent.length} statements`);
+});
+
+/** What is sent for these changes, one list for each command. */
+async function commandsOf(keys: readonly { readonly key: object; readonly n: number }[]): Promise<number[][]> {
+  const sent: number[][] = [];
+  const writer = {
+    put: async (_target: unknown, documents: readonly Buffer[]) => {
+      sent.push(documents.map((each) => BSON.deserialize(each)['n'] as number));
+      return [];
+    },
+  } as unknown as DocumentWriter;
+  const refetching = { filter: undefined, readTime: () => undefined, onStateGone: () => Promise.resolve() };
+  const applier = new LocalLaneApplier({} as Cluster, writer, silentLogger, refetching);
+  const collection = { id: 'c', ns: { db: 'a', coll: 'b' }, destinationUuid: {}, capped: false, collated: false };
+  const operations = keys.map(({ key, n }) => {
+    const documentOfIt = Buffer.from(BSON.serialize({ ...key, n }));
+    const event = {
+      operationType: 'insert',
+      clusterTime: new Timestamp({ t: 1, i: n }),
+      documentKey: key,
+      fullDocument: BSON.deserialize(documentOfIt),
+    };
+    return operationOf(parseEvent(Buffer.from(BSON.serialize(event))), collection as unknown as MigratedCollection);
+  });
+  for (const operation of operations) assert.equal(Object.keys(BSON.deserialize(operation.id)), ['_id']);
+  assert.is(new Set(operations.filter(({ key }) => key.text === operations[0]?.key.text).map(laneText)).size, 1);
+  await applier.apply(operations, signal);
+  return sent;
+}
+
+test('of a sharded source, changes are joined only if their whole keys are equal, and keep their order by _id', async () => {
+  const [ours, theirs] = [
+    { a: 95, _id: 1 },
+    { a: 96, _id: 1 },
+  ];
+  assert.equal(
+    await commandsOf([
+      { key: ours, n: 1 },
+      { key: ours, n: 2 },
+    ]),
+    [[2]],
+    'one document',
+  );
+  assert.equal(
+    await commandsOf([
+      { key: ours, n: 1 },
+      { key: theirs, n: 2 },
+      { key: ours, n: 3 },
+    ]),
+    [[1], [2], [3]],
+    'two documents of one _id share no command',
+  );
+  assert.equal(
+    await commandsOf([
+      { key: { a: 1, _id: 1 }, n: 1 },
+      { key: { a: 1, _id: 2 }, n: 2 },
+    ]),
+    [[1, 2]],
+    'what shares a value of the shard key is not one document',
+  );
 });
 
 test.run();

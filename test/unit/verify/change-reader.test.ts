@@ -32,4 +32,17 @@ test('the changes of a transaction share a time: that time is reached once none 
   stop.abort();
 });
 
+test('a document of a sharded collection is named by its _id, not by the first field of its key', async () => {
+  const event = encode({ documentKey: { a: 95, _id: 7 }, ns: { db: 'shop', coll: 'items' } });
+  const cluster = answeringStream([Promise.resolve(streamReply({ firstBatch: [event] }))]);
+  const dirty = new DirtySet({ documents: 10, bytes: 1000 });
+  const parts = { changes: liveChanges(cluster, silentLogger), dirty, narrowing: { source: [], destination: [] } };
+  const reader = new ChangeReader('source', Position.startAt(STREAM_TIME), parts);
+  const stop = new AbortController();
+  void reader.run(stop.signal).catch(() => undefined);
+  await eventually(WAIT_MS, () => dirty.size === 1, 'the change');
+  stop.abort();
+  assert.equal([...(dirty.take().get('source:shop.items')?.values() ?? [])], [encode({ _id: 7 })]);
+});
+
 test.run();
