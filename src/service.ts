@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { DoorCredentials, readDoorKeys } from './api/credentials.js';
 import { type GrpcServer, startGrpcServer } from './api/grpc/server.js';
-import { HeldBytes } from './api/held-bytes.js';
 import { startGateway } from './api/http/gateway.js';
+import { ReservedBytes } from './api/reserved-bytes.js';
 import type { Config } from './config/config.js';
 import { AppError, ExitCode, invalidRequest } from './errors.js';
 import { EventLoopDelay } from './lib/event-loop.js';
@@ -162,7 +162,7 @@ async function openDoors(run: Run, control: Migration, telemetry: Telemetry): Pr
   const host = config.bindIp;
   const { allowedHosts } = config;
   const metricsText = (): Promise<string> => telemetry.metricsText();
-  const held = new HeldBytes();
+  const held = new ReservedBytes();
   const common = { control, logger, host, held, credentials };
   // First: a free port that gRPC would take may be the one that was asked for here.
   const http = await listening(

@@ -8,7 +8,7 @@ import { createCollection } from '../catalog/destination-catalog.js';
 import { type Namespace, sameNs } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { settled } from '../cluster/settled.js';
+import { confirmed } from '../cluster/confirmed.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
@@ -64,7 +64,7 @@ async function describe(
       entry: await findCollection(source, ns, signal),
       indexes: await listIndexes(source, ns, signal),
     });
-    const { entry, indexes } = (await settled(source, signal, look)).value;
+    const { entry, indexes } = (await confirmed(source, signal, look)).value;
     const now = await findByUuid(source, uuid, db, signal);
     if (entry !== undefined && sameUuid(entry.uuid, uuid) && now !== undefined && sameNs(now, ns))
       return { options: carriedOptions(entry.options), indexes };

@@ -3,7 +3,7 @@ import { InvariantError } from '../errors.js';
 import type { PushBack } from '../lib/push-back.js';
 
 /** Marks one entry applied; returns the new safe position if it moved. Call once. */
-export type Settle<P> = () => P | undefined;
+export type MarkApplied<P> = () => P | undefined;
 
 /**
  * Lets batches of change events be applied in parallel and reports the one position that is safe to store: everything
@@ -12,7 +12,7 @@ export type Settle<P> = () => P | undefined;
  *
  * Units: `limitBytes` and `bytes` are raw BSON bytes, held until the safe position passes the batch, so the limit
  * bounds memory and replay after a crash. A larger batch goes in alone.
- * Errors: `admit` rejects once `signal` aborts; a repeated settle throws InvariantError.
+ * Errors: `admit` rejects once `signal` aborts; a repeated markApplied throws InvariantError.
  * Source: docs/04-apply.md.
  */
 export class ApplyWindow<P> {
@@ -33,7 +33,7 @@ export class ApplyWindow<P> {
   }
 
   /** Waits for room, then registers the batch. Call in stream order, from one reader. */
-  async admit(position: P, bytes: number, signal: AbortSignal): Promise<Settle<P>> {
+  async admit(position: P, bytes: number, signal: AbortSignal): Promise<MarkApplied<P>> {
     signal.throwIfAborted();
     while (this.#heldBytes > 0 && this.#heldBytes + bytes > this.#limitBytes) {
       const room = once(this.#room, 'room', { signal });
@@ -42,10 +42,10 @@ export class ApplyWindow<P> {
     const entry = { position, bytes, applied: false };
     this.#order.push(entry);
     this.#heldBytes += bytes;
-    return () => this.#settle(entry);
+    return () => this.#markApplied(entry);
   }
 
-  #settle(entry: { applied: boolean }): P | undefined {
+  #markApplied(entry: { applied: boolean }): P | undefined {
     if (entry.applied) throw new InvariantError('a batch of change events was settled twice');
     entry.applied = true;
     const open = this.#order.findIndex((each) => !each.applied);

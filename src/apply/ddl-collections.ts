@@ -6,11 +6,11 @@ import { isConvertToCappedTemporary } from '../catalog/namespace.js';
 import { refuseCollated } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { mustBeFree } from './border.js';
 import type { Attempt, DdlContext } from './ddl-context.js';
 import { type CollectionEvent, descriptionOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
+import { requireFreeName } from './name-conflicts.js';
 
 /** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
 export async function addCollection(
@@ -25,7 +25,7 @@ export async function addCollection(
   const known = collections.get(event.collection);
   if (known?.destinationUuid !== undefined) return fillCapped(context, known, signal);
   await removeLostView(context, sourceNs, signal);
-  await mustBeFree(context, sourceNs, { isReplay }, signal);
+  await requireFreeName(context, sourceNs, { isReplay }, signal);
   const options = carriedOptions(descriptionOf(event));
   refuseCollated(context.filter, ns, options);
   const { sharesDestination } = scope;

@@ -2,12 +2,12 @@ import { renameCollection } from '../catalog/destination-catalog.js';
 import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../catalog/namespace.js';
 import { InvariantError } from '../errors.js';
 import { adoptNewcomer } from './adopt.js';
-import { entersFilter, leavesFilter, mustBeFree, mustNotClash } from './border.js';
 import { removeCollection } from './ddl-collections.js';
 import type { Attempt, DdlContext } from './ddl-context.js';
 import { dropTargetOf, targetOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
+import { entersFilter, leavesFilter, requireFreeName, requireNoClash } from './name-conflicts.js';
 
 /** Renames a collection, with what it replaces dropped. Errors: UnsupportedChange. */
 export async function followRename(
@@ -27,7 +27,7 @@ export async function followRename(
   if (collection.destinationUuid === undefined)
     throw new InvariantError(`${collection.name} has no UUID on the destination`);
   await removeLostView(context, sourceNs, signal);
-  mustNotClash(context, sourceNs);
+  requireNoClash(context, sourceNs);
   const targetId = dropTargetOf(event);
   const target = targetId === undefined ? undefined : collections.get(targetId);
   const held = [collection.id, ...(target === undefined ? [] : [target.id])];
@@ -67,6 +67,6 @@ async function renameAcrossFilter(
   const target = targetId === undefined ? undefined : collections.get(targetId);
   if (target !== undefined && !target.dropped) await removeCollection(context, event, target, signal);
   await removeLostView(context, to, signal);
-  if (collections.get(event.collection) === undefined) await mustBeFree(context, to, { isReplay }, signal);
+  if (collections.get(event.collection) === undefined) await requireFreeName(context, to, { isReplay }, signal);
   await adoptNewcomer(context, event.collection, to, signal);
 }

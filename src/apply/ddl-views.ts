@@ -3,10 +3,10 @@ import { changeCatalog, dropView, sendCreate } from '../catalog/destination-cata
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import { AppError } from '../errors.js';
 import type { MigratedView } from '../metadata/collections.js';
-import { mustBeFree } from './border.js';
 import type { Attempt, DdlContext } from './ddl-context.js';
 import { descriptionOf, isTimeSeries } from './ddl-event.js';
 import { type ChangeEvent, namespaceOf } from './event.js';
+import { requireFreeName } from './name-conflicts.js';
 
 /** Creates a view, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
 export async function addView(
@@ -30,7 +30,7 @@ export async function addView(
     return context.onWarning(text);
   }
   await removeLostView(context, sourceNs, signal);
-  await mustBeFree(context, sourceNs, { isReplay }, signal);
+  await requireFreeName(context, sourceNs, { isReplay }, signal);
   await collections.putView({ ns, sourceNs, options }, signal);
   await sendCreate(destination, { ns, options, sharesDestination: scope.sharesDestination }, signal);
 }

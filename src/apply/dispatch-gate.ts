@@ -20,7 +20,7 @@ export class DispatchGate {
   }
 
   /** Runs `work` while nothing is dispatched. Those who hold it take turns. */
-  async whileHeld<T>(work: () => Promise<T>): Promise<T> {
+  async whileClosed<T>(work: () => Promise<T>): Promise<T> {
     while (this.#held !== undefined) await this.#held.released;
     let release: () => void = () => undefined;
     const released = new Promise<void>((resolve) => {

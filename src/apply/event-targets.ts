@@ -43,13 +43,13 @@ export class EventTargets {
     if (collection !== undefined) return collection.dropped ? undefined : collection;
     if (this.#unknown.has(event.collection)) return undefined;
     if (await this.#context.scope.follows(namespaceOf(event), signal))
-      await this.#mustBeGone(event, event.collection, signal);
+      await this.#requireGone(event, event.collection, signal);
     this.#unknown.add(event.collection);
     return undefined;
   }
 
   /** Neither the catalog nor a DDL event told of it: an earlier incarnation, unless it lives on the source now. */
-  async #mustBeGone(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
+  async #requireGone(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
     const ns = namespaceOf(event);
     const found = await findByUuid(this.#context.source, uuidFrom(Buffer.from(id, 'hex')), ns.db, signal);
     if (found !== undefined)

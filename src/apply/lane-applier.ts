@@ -6,7 +6,7 @@ import { Code, codeOf } from '../cluster/errors.js';
 import { type DocumentWriter, refusedError, type WriteTarget } from '../documents/document-writer.js';
 import { InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { settleAll } from '../lib/tasks.js';
+import { awaitAll } from '../lib/tasks.js';
 import { metrics } from '../metrics.js';
 import { type AppliedCollection, isSequential, type Operation } from './operation.js';
 import { type Refetching, refetch } from './refetch.js';
@@ -51,7 +51,7 @@ export class LocalLaneApplier implements LaneApplier {
       else addToRounds(rounds, each);
     }
     // All of them, also after a failure: a write that is still under way must not meet those of the next run.
-    await settleAll([...rounds.values()].map(({ sent }) => this.#sendRounds(sent, signal)));
+    await awaitAll([...rounds.values()].map(({ sent }) => this.#sendRounds(sent, signal)));
     for (const run of runs.values()) await this.#sendRun(run, signal);
     metrics.applyBatchDuration.record(performance.now() - started);
     metrics.applyBatchEvents.record(operations.length);
@@ -81,7 +81,7 @@ export class LocalLaneApplier implements LaneApplier {
     const refetches: Operation[] = [];
     const byKind = { put: puts, replace: updates, delta: updates, delete: deletes, refetch: refetches };
     for (const each of round) byKind[each.kind].push(each);
-    await settleAll([
+    await awaitAll([
       this.#put(target, puts, signal),
       this.#update(target, updates, signal),
       this.#delete(target, deletes, signal),

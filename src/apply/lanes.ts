@@ -10,7 +10,7 @@ const MAX_BYTES = 4 * 1024 * 1024;
 
 interface Entry {
   readonly operation: Operation;
-  readonly settle: () => void;
+  readonly markApplied: () => void;
 }
 
 /**
@@ -36,19 +36,19 @@ export class Lanes {
       for (const { end } of this.#waiting) end.reject(reason);
       this.#waiting.clear();
     };
-    // Lanes that were stopped settle nothing more: who waits for them must not wait for ever.
+    // Lanes that were stopped markApplied nothing more: who waits for them must not wait for ever.
     if (signal.aborted) fail(signal.reason);
     else signal.addEventListener('abort', () => fail(signal.reason), { once: true });
-    this.#lanes = appliers.map((applier) => new Lane(applier, signal, fail, (batch) => this.#settle(batch)));
+    this.#lanes = appliers.map((applier) => new Lane(applier, signal, fail, (batch) => this.#markApplied(batch)));
   }
 
-  /** Queues an operation; `settle` is called once a majority has it. */
-  push(operation: Operation, settle: () => void): void {
+  /** Queues an operation; `markApplied` is called once a majority has it. */
+  push(operation: Operation, markApplied: () => void): void {
     const { id } = operation.collection;
     const pending = this.#pending.get(id);
     if (pending === undefined) this.#pending.set(id, { count: 1 });
     else pending.count++;
-    this.#lanes[laneOf(laneText(operation), this.#lanes.length)]?.push({ operation, settle });
+    this.#lanes[laneOf(laneText(operation), this.#lanes.length)]?.push({ operation, markApplied });
   }
 
   /** Resolves once nothing of these collections is queued or being written; the others go on. Rejects as `failed` does. */
@@ -65,9 +65,9 @@ export class Lanes {
     await Promise.allSettled(this.#lanes.map((lane) => lane.idle));
   }
 
-  #settle(batch: readonly Entry[]): void {
-    for (const { operation, settle } of batch) {
-      settle();
+  #markApplied(batch: readonly Entry[]): void {
+    for (const { operation, markApplied } of batch) {
+      markApplied();
       const { id } = operation.collection;
       const pending = this.#pending.get(id);
       if (pending !== undefined && --pending.count === 0) this.#drained(id);
@@ -90,7 +90,7 @@ class Lane {
   readonly #applier: LaneApplier;
   readonly #signal: AbortSignal;
   readonly #fail: (reason: unknown) => void;
-  readonly #settle: (batch: readonly Entry[]) => void;
+  readonly #markApplied: (batch: readonly Entry[]) => void;
   /** Entries before `#next` are taken; they are let go once they are the greater part. */
   #queue: Entry[] = [];
   #next = 0;
@@ -100,12 +100,12 @@ class Lane {
     applier: LaneApplier,
     signal: AbortSignal,
     fail: (reason: unknown) => void,
-    settle: (batch: readonly Entry[]) => void,
+    markApplied: (batch: readonly Entry[]) => void,
   ) {
     this.#applier = applier;
     this.#signal = signal;
     this.#fail = fail;
-    this.#settle = settle;
+    this.#markApplied = markApplied;
   }
 
   push(entry: Entry): void {
@@ -125,7 +125,7 @@ class Lane {
         await traced('apply batch', { operations: operations.length }, () =>
           this.#applier.apply(operations, this.#signal),
         );
-        this.#settle(batch);
+        this.#markApplied(batch);
       }
       this.#running = false;
     } catch (error) {

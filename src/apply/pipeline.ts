@@ -149,7 +149,7 @@ export class ApplyPipeline {
    * then on. Held meanwhile, so that no event after the time can slip through before it is known.
    */
   async setFence(takeTime: () => Promise<Timestamp>): Promise<Timestamp> {
-    return this.#gate.whileHeld(async () => {
+    return this.#gate.whileClosed(async () => {
       // What is read again from now on is read as of the time: nothing may be under way that looks further.
       if (this.#context.filter !== undefined) await this.#drainLanes(idsOf(this.#context.collections.live()));
       const time = await takeTime();
@@ -160,7 +160,7 @@ export class ApplyPipeline {
 
   /** Runs `work` while nothing of these collections is being applied, or begun. */
   async withoutApplying<T>(ids: readonly string[], work: () => Promise<T>): Promise<T> {
-    return this.#gate.whileHeld(async () => {
+    return this.#gate.whileClosed(async () => {
       await this.#drainLanes(ids);
       return work();
     });
@@ -203,14 +203,14 @@ export class ApplyPipeline {
     const { ddl, targets, lanes } = running;
     const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
     const { position, isBetween } = batch;
-    const settle = await this.#window.admit({ position, isBetween, eventsApplied: events }, bytes, signal);
-    // One more than the operations, so that the batch cannot settle before all of it is queued.
+    const markApplied = await this.#window.admit({ position, isBetween, eventsApplied: events }, bytes, signal);
+    // One more than the operations, so that the batch cannot markApplied before all of it is queued.
     let open = 1;
     let crud = 0;
-    const settleOne = (): void => {
+    const appliedOne = (): void => {
       if (--open > 0) return;
       if (crud > 0) metrics.eventsApplied.add(crud, { kind: 'crud' });
-      this.#safe.advance(settle());
+      this.#safe.advance(markApplied());
     };
     for (const raw of batch.events) {
       const event = parseEvent(raw, targets.idOf);
@@ -222,11 +222,11 @@ export class ApplyPipeline {
         if (collection === undefined) continue;
         open++;
         crud++;
-        lanes.push(operationOf(event, collection, this.#context.filter), settleOne);
+        lanes.push(operationOf(event, collection, this.#context.filter), appliedOne);
         this.#crudSeconds = event.seconds;
       } else await this.#applyDdl(event, running, signal);
     }
-    settleOne();
+    appliedOne();
   }
 
   async #applyDdl(event: ChangeEvent, { ddl, targets, lanes }: Running, signal: AbortSignal): Promise<void> {

@@ -1,7 +1,7 @@
 import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { settled } from '../cluster/settled.js';
 import { mapLimit } from '../lib/limit.js';
 import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
 
@@ -75,7 +75,7 @@ export async function findByUuid(
   db: string,
   signal: AbortSignal,
 ): Promise<Namespace | undefined> {
-  return (await settled(cluster, signal, () => lookUp(cluster, uuid, db, signal))).value;
+  return (await confirmed(cluster, signal, () => lookUp(cluster, uuid, db, signal))).value;
 }
 
 async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortSignal): Promise<Namespace | undefined> {

@@ -1,6 +1,6 @@
 import type { Binary, Doc, OrderedDoc } from '../bson/bson.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { Code, codeOf, safeText, statementError, TransientError } from '../cluster/errors.js';
-import { settled } from '../cluster/settled.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
@@ -34,7 +34,7 @@ export async function changeCatalog(
         throw whileBuilding(error, what);
       }
     });
-  return (await change()) || (await settled(cluster, signal, change)).value;
+  return (await change()) || (await confirmed(cluster, signal, change)).value;
 }
 
 /** An index build of an earlier process goes on on the server: what it stands in the way of is tried again. */
@@ -108,7 +108,7 @@ export async function createCollection(
   const { ns, options } = wanted;
   const created = await sendCreate(cluster, wanted, signal);
   const look = (): Promise<CatalogEntry | undefined> => findCollection(cluster, ns, signal);
-  const found = (await look()) ?? (await settled(cluster, signal, look)).value;
+  const found = (await look()) ?? (await confirmed(cluster, signal, look)).value;
   if (found?.uuid === undefined) throw modified(ns, 'was dropped by someone else');
   if (!created && !(await isUntouched(cluster, found, options, signal)))
     throw modified(ns, 'was created by someone else');
@@ -149,7 +149,7 @@ export async function renameCollection(
   });
   let { atTarget, isAtSource } = await look();
   // A rename that is done, or undone by somebody else, may be so on a primary alone.
-  if (!isAtSource) ({ atTarget, isAtSource } = (await settled(cluster, signal, look)).value);
+  if (!isAtSource) ({ atTarget, isAtSource } = (await confirmed(cluster, signal, look)).value);
   if (sameUuid(atTarget?.uuid, uuid)) return;
   if (!isAtSource) throw modified(from, 'was dropped or renamed by someone else');
   if (atTarget !== undefined && !sameUuid(atTarget.uuid, target)) throw modified(to, 'was created by someone else');
@@ -160,7 +160,7 @@ export async function renameCollection(
       await cluster.write('admin', command, { signal });
     } catch (error) {
       if (codeOf(error) !== Code.NamespaceNotFound) throw whileBuilding(error, what);
-      if (!sameUuid((await settled(cluster, signal, look)).value.atTarget?.uuid, uuid)) throw error;
+      if (!sameUuid((await confirmed(cluster, signal, look)).value.atTarget?.uuid, uuid)) throw error;
     }
   });
 }

@@ -1,6 +1,6 @@
 import type { Doc } from '../bson/bson.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { Code, codeOf, TransientError } from '../cluster/errors.js';
-import { settled } from '../cluster/settled.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { listNames } from './catalog.js';
 import type { Namespace } from './namespace.js';
@@ -21,7 +21,7 @@ export async function dropEmptyDatabase(
   db: string,
   signal: AbortSignal,
 ): Promise<DropOutcome> {
-  const { value: names } = await settled(cluster, signal, () => listNames(cluster, db, signal));
+  const { value: names } = await confirmed(cluster, signal, () => listNames(cluster, db, signal));
   if (names.some((name) => name !== LEFT_OF_VIEWS)) return 'inUse';
   const command: Doc = { dropDatabase: 1 };
   return cluster.attempt(`dropping the empty database ${db}`, signal, async () => {

@@ -16,7 +16,7 @@ import { Commands, nameOf, type ReadOptions } from './commands.js';
 import { connectError } from './connect-errors.js';
 import { Deadlines } from './deadlines.js';
 import type { DriverSession } from './driver.js';
-import { describeError, isTransient, noteExhausted, noteOrigin, originOf } from './errors.js';
+import { describeError, isTransient, originOf, tagExhausted, tagOrigin } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
 import { StructuralCommands } from './structural-commands.js';
 import { UnblockedWrites } from './unblocked-writes.js';
@@ -220,12 +220,12 @@ export class Cluster {
         isRetryable: isTransient,
         signal,
         maxElapsedMs: this.core.retryLimitMs,
-        onExhausted: noteExhausted,
+        onExhausted: tagExhausted,
         onRetry: (notice) => this.#tellRetry(outage, what, notice),
       });
     } catch (error) {
       signal.throwIfAborted();
-      noteOrigin(error, { text: `${what} on ${this.name}`, waiting: this.core.waiting });
+      tagOrigin(error, { text: `${what} on ${this.name}`, waiting: this.core.waiting });
       throw error;
     } finally {
       outage.over();

@@ -4,7 +4,7 @@ import type { Doc, Timestamp } from '../bson/bson.js';
 import { commandKind, metrics } from '../metrics.js';
 import type { CommandLimits, Deadlines } from './deadlines.js';
 import type { DriverClient, DriverSession } from './driver.js';
-import { mayHaveBeenSent, noteMaybeSent, noteOrigin } from './errors.js';
+import { mayHaveBeenSent, tagMaybeSent, tagOrigin } from './errors.js';
 import { SentCommands } from './sent-commands.js';
 import type { Waiting } from './waiting.js';
 
@@ -89,8 +89,8 @@ export class Commands {
       return reply;
     } catch (error) {
       const hasLeft = watch === undefined || watch.sentOn !== undefined;
-      if (hasLeft && mayHaveBeenSent(error)) noteMaybeSent(error);
-      noteOrigin(error, { text: `${name} of ${db}.${String(Object.values(command)[0])} on ${cluster}`, waiting });
+      if (hasLeft && mayHaveBeenSent(error)) tagMaybeSent(error);
+      tagOrigin(error, { text: `${name} of ${db}.${String(Object.values(command)[0])} on ${cluster}`, waiting });
       throw error;
     } finally {
       answered();

@@ -167,7 +167,7 @@ export function mayHaveBeenSent(error: unknown): boolean {
 const maybeSent = new WeakSet<object>();
 
 /** Remembers that a command which ended with this error may be carried out all the same. */
-export function noteMaybeSent(error: unknown): void {
+export function tagMaybeSent(error: unknown): void {
   if (error instanceof Error) maybeSent.add(error);
 }
 
@@ -221,7 +221,7 @@ const origins = new WeakMap<Error, Origin>();
 const exhausted = new WeakSet<Error>();
 
 /** Remembers that an error has been waited for as long as anything is: whoever meets it does not begin once more. */
-export function noteExhausted(error: unknown): void {
+export function tagExhausted(error: unknown): void {
   if (error instanceof Error) exhausted.add(error);
 }
 
@@ -242,7 +242,7 @@ export function isWorthAnotherRun(error: AppError): boolean {
 }
 
 /** Remembers which command and cluster an error came from; the first one told counts. */
-export function noteOrigin(error: unknown, origin: Origin): void {
+export function tagOrigin(error: unknown, origin: Origin): void {
   if (error instanceof Error && !origins.has(error)) origins.set(error, origin);
 }
 
@@ -253,7 +253,7 @@ export function originOf(error: unknown): Origin | undefined {
 
 /**
  * An error of the driver as one of ours; `what` says what was being done, e.g. "reading shop.orders", `otherwise` is the
- * name of what a server refuses. The cluster is the one that the error came from (`noteOrigin`), never the caller's guess.
+ * name of what a server refuses. The cluster is the one that the error came from (`tagOrigin`), never the caller's guess.
  * What neither a server nor the connection to it has brought about is a bug of ours.
  */
 export function clusterError(error: unknown, what: string, otherwise: ErrorName = 'CommandRefused'): AppError {

@@ -6,7 +6,7 @@
 import { type Binary, type Doc, Long } from '../bson/bson.js';
 import { AppError } from '../errors.js';
 import { unlessAborted } from '../lib/signals.js';
-import { type Deferred, deferred, settleAll } from '../lib/tasks.js';
+import { awaitAll, type Deferred, deferred } from '../lib/tasks.js';
 import type { DriverClient, DriverSession } from './driver.js';
 import { Code, codeOf, isMaybeSent } from './errors.js';
 
@@ -85,7 +85,7 @@ export class NumberedSessions {
   async send(statements: number, signal: AbortSignal, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
     const own = await this.#acquire();
     try {
-      await unlessAborted(this.settle(), signal);
+      await unlessAborted(this.resolveLost(), signal);
       return await this.#sendIn(own, statements, send);
     } finally {
       this.#release(own);
@@ -93,9 +93,9 @@ export class NumberedSessions {
   }
 
   /** Resolves once no write that was lost can take effect any more. */
-  async settle(): Promise<void> {
+  async resolveLost(): Promise<void> {
     if (this.#lost.size === 0) return;
-    await settleAll([...this.#lost].map((each) => this.#raise(each)));
+    await awaitAll([...this.#lost].map((each) => this.#raise(each)));
   }
 
   async #sendIn(own: NumberedSession, statements: number, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
@@ -164,7 +164,7 @@ export async function closeSessions(client: DriverClient, ids: readonly Binary[]
       if (codeOf(error) !== Code.TransactionTooOld) throw error;
     }
   });
-  await settleAll(closing);
+  await awaitAll(closing);
 }
 
 /** Nobody else raises a session's number. */

@@ -1,14 +1,14 @@
 /** Whoever writes to a cluster for this process besides its main thread: threads, with sessions of their own. */
 
 import type { Binary } from '../bson/bson.js';
-import { settleAll } from '../lib/tasks.js';
+import { awaitAll } from '../lib/tasks.js';
 
 /** A thread that writes, as the main thread sees it. */
 export interface OtherWriter {
   /** Whether a write of its may still be carried out whose answer it does not have. */
   readonly hasLost: boolean;
   /** Resolves once no write whose answer was lost can take effect any more. */
-  settle(): Promise<void>;
+  resolveLost(): Promise<void>;
 }
 
 /**
@@ -44,13 +44,13 @@ export class OtherWriters {
   }
 
   /** Resolves once nothing can take effect any more whose answer was lost. Errors: the driver's. */
-  async settle(): Promise<void> {
-    await settleAll([...this.#writing].map((each) => each.settle()));
-    await this.settleLeft();
+  async resolveLost(): Promise<void> {
+    await awaitAll([...this.#writing].map((each) => each.resolveLost()));
+    await this.resolveLeft();
   }
 
   /** As `settle`, of those that have ended: to be called before each write. */
-  async settleLeft(): Promise<void> {
+  async resolveLeft(): Promise<void> {
     while (this.#left.length > 0) {
       // One at a time, whoever asks.
       this.#closing ??= this.#closeLeft(this.#left).finally(() => {

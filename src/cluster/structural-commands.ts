@@ -48,7 +48,7 @@ export class StructuralCommands {
    * it, not the command. Errors: its own; TransientError while a lost one may come.
    */
   async send(name: string, signal: AbortSignal, send: (session: DriverSession) => Promise<Doc>): Promise<Doc> {
-    await unlessAborted(this.settle(), signal);
+    await unlessAborted(this.resolveLost(), signal);
     const { reply, sentOn, error } = await this.#watch(send);
     if (reply !== undefined) return reply;
     if (sentOn !== undefined && isMaybeSent(error)) this.#lost.push({ ...sentOn, name });
@@ -59,7 +59,7 @@ export class StructuralCommands {
    * Resolves once no lost command can take effect on the present primary any more. Errors: TransientError while one can;
    * the driver's.
    */
-  async settle(): Promise<void> {
+  async resolveLost(): Promise<void> {
     for (const lost of [...this.#lost]) {
       const found = await this.#find(lost);
       if (found === 'listed') throw mayStillCome(lost);

@@ -41,7 +41,7 @@ export class WritableCluster extends Cluster {
   /** As `assertMayWrite`, and nothing may come any more of threads that have ended. */
   async #assertMayWriteNow(): Promise<void> {
     this.assertMayWrite();
-    await this.#sessions?.others.settleLeft();
+    await this.#sessions?.others.resolveLeft();
     this.assertMayWrite();
   }
 
@@ -97,12 +97,12 @@ export class WritableCluster extends Cluster {
   }
 
   /** Resolves once no write whose answer was lost can take effect any more. */
-  async settleWrites(signal: AbortSignal): Promise<void> {
+  async resolveLostWrites(signal: AbortSignal): Promise<void> {
     await this.attempt('making sure of writes whose answer was lost', signal, async () => {
-      await this.core.structural.settle();
-      await this.#sessions?.data.settle();
-      await this.#sessions?.record.settle();
-      await this.#sessions?.others.settle();
+      await this.core.structural.resolveLost();
+      await this.#sessions?.data.resolveLost();
+      await this.#sessions?.record.resolveLost();
+      await this.#sessions?.others.resolveLost();
     });
   }
 }

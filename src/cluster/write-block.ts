@@ -1,7 +1,7 @@
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from './cluster.js';
+import { confirmed } from './confirmed.js';
 import { Code, codeOf } from './errors.js';
-import { settled } from './settled.js';
 import type { WritableCluster } from './writable-cluster.js';
 
 const BLOCKING = 2;
@@ -58,7 +58,7 @@ async function setMode(
       await cluster.structure('admin', { setUserWriteBlockMode: 1, global }, { signal });
     });
   // That it is so already says nothing of a majority.
-  await settled(cluster, signal, change);
+  await confirmed(cluster, signal, change);
 }
 
 /**
@@ -79,7 +79,7 @@ export async function tryBlock(cluster: WritableCluster, signal: AbortSignal): P
         throw error;
       }
     });
-  return (await settled(cluster, signal, block)).value;
+  return (await confirmed(cluster, signal, block)).value;
 }
 
 /** The open transactions of a cluster, one line for people each; undefined when they may not be read (`inprog`). */

@@ -120,7 +120,7 @@ async function verifyPair(
     buildsNoIndexes: false,
     store: new MemoryVerificationState(),
     collections: fixedCollections(collections),
-    mark,
+    takeTime,
     applied: coolDown(),
     startScanner: async () => new LocalRangeScanner(pair),
     followsCatalog: false,
@@ -135,8 +135,8 @@ async function verifyPair(
   });
   const work = async (inner: AbortSignal): Promise<void> => {
     await options.writesStopped;
-    const ends = await Promise.all([mark(source, inner), mark(destination, inner)]);
-    await verifier.settle(...ends, inner);
+    const ends = await Promise.all([takeTime(source, inner), takeTime(destination, inner)]);
+    await verifier.compareUpTo(...ends, inner);
     const changes = await compareCatalogs(pair, part, inner);
     for (const each of changes.differences) report(each);
     const known = new Map(collections.map((each) => [each.id, each]));
@@ -221,7 +221,7 @@ function fixedCollections(collections: readonly MigratedCollection[]): VerifiedC
 }
 
 /** A ping's time: the change streams pass it by themselves, and nothing has to be written. */
-async function mark(cluster: Cluster, signal: AbortSignal): Promise<Timestamp> {
+async function takeTime(cluster: Cluster, signal: AbortSignal): Promise<Timestamp> {
   await cluster.read('asking for the time', 'admin', { ping: 1 }, signal);
   if (cluster.now === undefined) throw new InvariantError('a replica set answered without its time');
   return cluster.now;

@@ -18,7 +18,7 @@ import { plainTime } from '../threads/seen-times.js';
 import type { CopyProgress } from './copy-progress.js';
 import type { NaturalOrder } from './natural-order.js';
 import { planCopy } from './planner.js';
-import type { CopyListener, CopyPlace, RangeCopier, RangeTask } from './range-task.js';
+import type { CopyListener, CopyPosition, RangeCopier, RangeTask } from './range-task.js';
 
 /** What the copy works with. */
 export interface CopyContext {
@@ -183,7 +183,7 @@ function plainBytes(bytes: Uint8Array): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-function storedPlace(place: CopyPlace): { position: RangeMark | undefined } | { marks: readonly NaturalMark[] } {
+function storedPlace(place: CopyPosition): { position: RangeMark | undefined } | { marks: readonly NaturalMark[] } {
   if ('marks' in place)
     return { marks: place.marks.map((each) => ({ ...each, resumeAfter: Buffer.from(each.resumeAfter) })) };
   const { position } = place;

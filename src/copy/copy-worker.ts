@@ -7,12 +7,12 @@ import type { Timed } from '../threads/thread-calls.js';
 import type { ThreadParts } from '../threads/thread-clusters.js';
 import { serveTimed, threadWriter, writingOf } from '../threads/thread-writer.js';
 import { LocalRangeCopier } from './local-range-copier.js';
-import type { CopyListener, CopyPlace, RangeOutcome, RangeTask } from './range-task.js';
+import type { CopyListener, CopyPosition, RangeOutcome, RangeTask } from './range-task.js';
 
 /** What is told of a copy under way. A place is told after everything that was written up to it. */
 export type CopyTold =
   | { readonly written: readonly [documents: number, bytes: number] }
-  | { readonly marked: CopyPlace };
+  | { readonly marked: CopyPosition };
 
 /** Copies one range. */
 export const COPY = callKind<Timed<RangeTask>, CopyTold, Timed<RangeOutcome>>('copy');

@@ -61,7 +61,7 @@ export interface RangeTask {
 }
 
 /** Where a copy may go on. Plain data. */
-export type CopyPlace =
+export type CopyPosition =
   | { readonly position: PlainRangeMark | undefined }
   | { readonly marks: readonly PlainNaturalMark[] };
 
@@ -73,7 +73,7 @@ export interface CopyListener {
   /** Documents and bytes, as they are written; negative where some will be read again. */
   written(documents: number, bytes: number): void;
   /** Stores where the copy may go on; about once a second. */
-  marked(place: CopyPlace, signal: AbortSignal): Promise<void>;
+  marked(place: CopyPosition, signal: AbortSignal): Promise<void>;
 }
 
 /** Copies one range of one collection. */

@@ -3,7 +3,7 @@
 import { ThreadEnded } from '../lib/thread-channel.js';
 import type { WriterThreads } from '../threads/writer-threads.js';
 import { COPY } from './copy-worker.js';
-import type { CopyListener, CopyPlace, RangeCopier, RangeOutcome, RangeTask } from './range-task.js';
+import type { CopyListener, CopyPosition, RangeCopier, RangeOutcome, RangeTask } from './range-task.js';
 
 /** Hands each range to the thread that has least to do. */
 export class ThreadRangeCopier implements RangeCopier {
@@ -18,7 +18,7 @@ export class ThreadRangeCopier implements RangeCopier {
 
   async copy(task: RangeTask, listener: CopyListener, signal: AbortSignal): Promise<RangeOutcome> {
     let [documents, bytes] = [0, 0];
-    let place: CopyPlace | undefined;
+    let place: CopyPosition | undefined;
     try {
       return await this.#threads.call(COPY, task, {
         signal,

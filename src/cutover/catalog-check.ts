@@ -8,7 +8,7 @@ import { comparableIndex } from '../catalog/index-spec.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { settled } from '../cluster/settled.js';
+import { confirmed } from '../cluster/confirmed.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { mapLimit } from '../lib/limit.js';
@@ -28,7 +28,7 @@ export async function checkCatalog(
   signal: AbortSignal,
 ): Promise<void> {
   const look = (): Promise<string[]> => sourceDifferences(source, collections, scope, signal);
-  const { value: differences } = await settled(source, signal, look);
+  const { value: differences } = await confirmed(source, signal, look);
   if (differences.length > 0) {
     throw new AppError(
       'CatalogDiffers',
@@ -50,7 +50,7 @@ export async function dropLostViews(
 ): Promise<void> {
   if (!source.isAtLeast(6)) return;
   const databases = [...new Set(collections.views().map(({ sourceNs }) => sourceNs.db))];
-  const { value: entries } = await settled(source, signal, () => listCollectionsOf(source, databases, signal));
+  const { value: entries } = await confirmed(source, signal, () => listCollectionsOf(source, databases, signal));
   const there = new Set(entries.filter(({ type }) => type === 'view').map(({ ns }) => nsText(ns)));
   for (const { ns, sourceNs } of collections.views().filter((view) => !there.has(nsText(view.sourceNs)))) {
     await dropView(destination, ns, signal);
@@ -91,7 +91,7 @@ export async function checkDestination(
   signal: AbortSignal,
 ): Promise<void> {
   const look = (): Promise<string[]> => destinationDifferences(destination, collections, scope, signal);
-  const { value: differences } = await settled(destination, signal, look);
+  const { value: differences } = await confirmed(destination, signal, look);
   if (differences.length > 0) {
     throw new AppError(
       'DestinationModified',
@@ -132,7 +132,9 @@ export async function checkRestored(
   signal: AbortSignal,
 ): Promise<void> {
   const databases = [...new Set(collections.live().map((each) => each.ns.db))];
-  const { value: listed } = await settled(destination, signal, () => listCollectionsOf(destination, databases, signal));
+  const { value: listed } = await confirmed(destination, signal, () =>
+    listCollectionsOf(destination, databases, signal),
+  );
   const entries = new Map(listed.map((entry) => [nsText(entry.ns), entry]));
   const differing = collections.live().filter((each) => {
     const entry = entries.get(nsText(each.ns));

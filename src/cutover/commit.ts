@@ -1,7 +1,7 @@
 import type { OrderedDoc, Timestamp } from '../bson/bson.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { writeNote } from '../cluster/notes.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { unblockWrites } from '../cluster/write-block.js';
 import type { Logger } from '../lib/logger.js';
@@ -45,7 +45,7 @@ export interface CommitContext extends Omit<HandoverContext, 'onHandover'> {
   /** Resolves once it is proven that nobody has written to the destination since, up to `end`; rejects otherwise. */
   readonly untouched: (time: Timestamp, end: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Brings capped collections that change events alone do not keep equal to the source's state now, after `time`. */
-  readonly settleCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
+  readonly recopyCapped: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Stores how far is applied: from there a restart replays. */
   readonly checkpoint: (signal: AbortSignal) => Promise<void>;
 }
@@ -67,14 +67,14 @@ export async function commitUpToHandover(
     await context.blockSource(signal);
     // Stored before anything after it is judged: a restart must judge by the same time.
     time = await stream.setFence(async () => {
-      const taken = await writeNote(source, 'commit', signal);
+      const taken = await writeOplogNote(source, 'commit', signal);
       await record.update({ commit: { step: 'drain', time: taken } }, signal);
       return taken;
     });
     logger.info('Took the commit time', { seconds: time.getHighBitsUnsigned() });
   }
   await stream.reached(time, signal);
-  await context.settleCapped(time, signal);
+  await context.recopyCapped(time, signal);
   await context.indexesBuilt(signal);
   await dropLostViews(context, signal);
   await checkCatalog(source, collections, scope, signal);
@@ -86,10 +86,10 @@ export async function commitUpToHandover(
   await restoreBeforeHandover(destination, collections, context.isBuilt, signal);
   await checkRestored(destination, collections, signal);
   // Whatever was written to the source until now has been judged once the stream has passed this note.
-  await stream.reached(await writeNote(source, 'handover', signal), signal);
+  await stream.reached(await writeOplogNote(source, 'handover', signal), signal);
   // Of most changes of its catalog an old source's stream does not tell.
   if (!source.isAtLeast(6)) await checkCatalog(source, collections, scope, signal);
-  const reverseStart = await writeNote(destination, 'handover', signal);
+  const reverseStart = await writeOplogNote(destination, 'handover', signal);
   // Restoring takes its time, and who may pass the block could have written meanwhile.
   await context.untouched(time, reverseStart, signal);
   await checkDestination(destination, collections, scope, signal);
@@ -101,7 +101,7 @@ export async function commitUpToHandover(
 export async function commitFromHandover(context: HandoverContext, signal: AbortSignal): Promise<readonly string[]> {
   const { destination, record, collections, logger } = context;
   // From here on the data is the applications': nothing of ours may still be on its way to it.
-  await destination.settleWrites(signal);
+  await destination.resolveLostWrites(signal);
   if (record.value.blockedDestination) await unblockWrites(destination, signal);
   await record.update({ canWrite: true, blockedDestination: false }, signal);
   context.onHandover();

@@ -3,7 +3,7 @@ import { MongoNetworkError } from 'mongodb';
 import type { Doc, Timestamp } from '../bson/bson.js';
 import type { Position } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { Code, codeOf, describeError, isHistoryLost, isTransient, noteExhausted } from '../cluster/errors.js';
+import { Code, codeOf, describeError, isHistoryLost, isTransient, tagExhausted } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
@@ -133,7 +133,7 @@ class Interruptions {
       const ended = new AppError('ClusterUnreachable', `${text} for ${limit}: ${describeError(error)}`, {
         cause: error,
       });
-      noteExhausted(ended);
+      tagExhausted(ended);
       throw ended;
     }
     const delayMs = backoffDelayMs(++this.#attempt);

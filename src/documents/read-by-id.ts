@@ -5,7 +5,7 @@ import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
-import { inPortions } from '../lib/portions.js';
+import { inChunks } from '../lib/in-chunks.js';
 import type { DocumentFilter } from './document-filter.js';
 import { rawBatches } from './raw-cursor.js';
 
@@ -43,7 +43,7 @@ export async function* readByIds(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer[] | 'gone'> {
   let at = collection;
-  for (const some of inPortions(ids, MAX_IDS, MAX_ID_BYTES, (id) => id.length)) {
+  for (const some of inChunks(ids, MAX_IDS, MAX_ID_BYTES, (id) => id.length)) {
     const named: OrderedDoc = new Map([['_id', { $in: some.map((id) => valueInQuery(id, at.ns)) }]]);
     for (;;) {
       try {

@@ -2,10 +2,10 @@ import type { Binary } from '../bson/bson.js';
 import { sameUuid } from '../catalog/collection-spec.js';
 import { indexName } from '../catalog/index-spec.js';
 import { nsText, sameNs } from '../catalog/namespace.js';
-import { Code, clusterError, codeOf, describeError, isIndexFault, noteExhausted, safeText } from '../cluster/errors.js';
+import { Code, clusterError, codeOf, describeError, isIndexFault, safeText, tagExhausted } from '../cluster/errors.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
-import { abortion, linkAbort, sleep } from '../lib/signals.js';
+import { linkAbort, rejectOnAbort, sleep } from '../lib/signals.js';
 import type { Task } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -43,7 +43,7 @@ export class IndexBuilder {
   /** Collections whose builds fail for what says nothing about the index, and since when. */
   readonly #heldUp = new Map<string, { readonly sinceMs: number }>();
   /** Of the present run; between two, nothing is applied. */
-  #caughtUp: Task<void> = abortion;
+  #caughtUp: Task<void> = rejectOnAbort;
   #open = false;
   #wake: () => void = () => undefined;
 
@@ -78,12 +78,12 @@ export class IndexBuilder {
   }
 
   /** Whether every collection has what it should have. */
-  get settled(): boolean {
+  get isComplete(): boolean {
     return this.#open && this.#queue.ids.size === 0 && this.#running.size === 0;
   }
 
   /** Whether nothing can be built now: the collections that are not as they should be wait for events to be applied. */
-  get settledForNow(): boolean {
+  get isCompleteForNow(): boolean {
     return this.#open && this.#running.size === 0 && [...this.#queue.ids].every((id) => this.#postponed.has(id));
   }
 
@@ -278,7 +278,7 @@ export class IndexBuilder {
     this.#heldUp.set(id, task);
     const heldUpMs = performance.now() - task.sinceMs;
     if (heldUpMs > destination.retryLimitMs) {
-      noteExhausted(failure);
+      tagExhausted(failure);
       throw failure;
     }
     logger.info(`Trying again after a transient error: ${text}: ${describeError(error)}`);

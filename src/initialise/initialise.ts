@@ -26,7 +26,7 @@ export interface InitialiseContext {
   readonly destination: WritableCluster;
   readonly scope: Scope;
   /** Judges the catalog before anything of it is created; rejects when the destination cannot take it. */
-  readonly mustFit: (namespaces: readonly ListedNamespace[], signal: AbortSignal) => Promise<void>;
+  readonly requireFit: (namespaces: readonly ListedNamespace[], signal: AbortSignal) => Promise<void>;
   readonly store: MetadataStore;
   readonly record: StoredRecord;
   readonly collections: CollectionMap;
@@ -52,7 +52,7 @@ async function recordCatalog(context: InitialiseContext, signal: AbortSignal): P
   await collections.load(signal);
   const catalog = await readStableCatalog(context.source, scope, logger, signal);
   refuseTimeSeries(catalog.namespaces);
-  await context.mustFit(catalog.namespaces, signal);
+  await context.requireFit(catalog.namespaces, signal);
   const found = catalog.namespaces.filter((each) => each.uuid !== undefined);
   await collections.add(
     found.map((each) => toCollection(each, scope)),

@@ -10,9 +10,9 @@ import {
 import { isIgnored, type Namespace, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { TransientError } from '../cluster/errors.js';
-import { writeNote } from '../cluster/notes.js';
-import { settled } from '../cluster/settled.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import { readChanges } from '../documents/change-stream.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
@@ -46,7 +46,7 @@ export async function readStableCatalog(
 ): Promise<StableCatalog> {
   const context = { source, scope, logger };
   const read = source.isAtLeast(6) ? readInRounds : readTwice;
-  return (await settled(source, signal, () => read(context, signal))).value;
+  return (await confirmed(source, signal, () => read(context, signal))).value;
 }
 
 interface CatalogContext {
@@ -57,11 +57,11 @@ interface CatalogContext {
 
 async function readInRounds(context: CatalogContext, signal: AbortSignal): Promise<StableCatalog> {
   const { source, scope, logger } = context;
-  let since = await writeNote(source, 'catalog', signal);
+  let since = await writeOplogNote(source, 'catalog', signal);
   const listed = new Map<string, ListedNamespace>();
   for (const each of await listAll(source, scope, signal)) listed.set(nsText(each.ns), each);
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const until = await writeNote(source, 'catalog', signal);
+    const until = await writeOplogNote(source, 'catalog', signal);
     const touched = await readTouched(context, since, until, signal);
     const changed = touched.databases.length + touched.namespaces.length;
     if (changed === 0) return { time: until, namespaces: [...listed.values()] };
@@ -81,7 +81,7 @@ async function readInRounds(context: CatalogContext, signal: AbortSignal): Promi
 async function readTwice({ source, scope, logger }: CatalogContext, signal: AbortSignal): Promise<StableCatalog> {
   let earlier = textOf(await listAll(source, scope, signal));
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const time = await writeNote(source, 'catalog', signal);
+    const time = await writeOplogNote(source, 'catalog', signal);
     const namespaces = await listAll(source, scope, signal);
     const text = textOf(namespaces);
     if (text === earlier) return { time, namespaces };

@@ -1,6 +1,6 @@
 import type { PushBack } from './push-back.js';
+import { SerialQueue } from './serial-queue.js';
 import { linkAbort } from './signals.js';
-import { Turns } from './turns.js';
 
 /**
  * Runs `fn` on every item, at most `limit` at a time, in the order of `items`; resolves with the results in that order.
@@ -52,7 +52,7 @@ interface Pull<T> {
 /** One shared cursor for all workers: an async generator must not be asked again before it has answered. */
 function pullOneAtATime<T>(items: Iterable<T> | AsyncIterable<T>): Pull<T> {
   const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-  const turns = new Turns();
+  const queue = new SerialQueue();
   let index = 0;
   let finished = false;
   const pull = async (): Promise<{ item: T; index: number } | undefined> => {
@@ -65,7 +65,7 @@ function pullOneAtATime<T>(items: Iterable<T> | AsyncIterable<T>): Pull<T> {
     return { item: result.value, index: index++ };
   };
   return {
-    next: () => turns.take(pull),
+    next: () => queue.run(pull),
     async close() {
       if (!finished) await iterator.return?.();
     },

@@ -3,7 +3,7 @@ import { isSecretKey, redactAndCut, redactDocuments, redactSecretValue } from '.
 const MAX_DEPTH = 6;
 const MAX_ITEMS = 100;
 /** Characters of a text. */
-export const MAX_NAME_CHARACTERS = 8192;
+export const MAX_VALUE_CHARACTERS = 8192;
 const MAX_KEY = 200;
 
 /**
@@ -75,5 +75,5 @@ function stackFrames(stack: string): string[] {
 }
 
 function cut(text: string): string {
-  return redactAndCut(text, MAX_NAME_CHARACTERS);
+  return redactAndCut(text, MAX_VALUE_CHARACTERS);
 }

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from './clock.js';
 import { logTime } from './log-time.js';
-import { MAX_NAME_CHARACTERS, toLoggable } from './log-value.js';
+import { MAX_VALUE_CHARACTERS, toLoggable } from './log-value.js';
 import { redactAndCut } from './redact.js';
 
 /** Severities, most talkative first; mongosync's `--verbosity` values. */
@@ -111,7 +111,7 @@ class JsonLogger implements Logger {
       mongosyncID: mongosyncId,
       pid: process.pid,
       componentName: this.#component,
-      message: redactAndCut(message, MAX_NAME_CHARACTERS),
+      message: redactAndCut(message, MAX_VALUE_CHARACTERS),
     };
     for (const [key, value] of Object.entries(fields ?? {})) {
       line[RESERVED.has(key) ? `_${key}` : key] = toLoggable(key, value);

@@ -61,7 +61,7 @@ export function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** Rejects with the signal's reason when it aborts, at once if it has; for races with work that takes no signal. */
-export function abortion(signal: AbortSignal): Promise<never> {
+export function rejectOnAbort(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     if (signal.aborted) reject(asError(signal.reason));
     else signal.addEventListener('abort', () => reject(asError(signal.reason)), { once: true });

@@ -40,7 +40,7 @@ export async function runWith<T>(main: Task<T>, companions: readonly Task<unknow
 }
 
 /** Waits for all of them, then rejects with the first failure, if any: nothing of them goes on after that. */
-export async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
+export async function awaitAll(work: readonly Promise<unknown>[]): Promise<void> {
   for (const result of await Promise.allSettled(work)) {
     if (result.status === 'rejected') throw result.reason;
   }

@@ -3,7 +3,7 @@ import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import { type CollectionAt, readByIds } from '../documents/read-by-id.js';
-import { inPortions } from '../lib/portions.js';
+import { inChunks } from '../lib/in-chunks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { type Difference, fingerprint, firstDifference, kindOf } from './difference.js';
 import { idKey } from './id-key.js';
@@ -46,7 +46,7 @@ export async function compareIds(
   signal: AbortSignal,
 ): Promise<Buffer[] | 'gone'> {
   const differing: Buffer[] = [];
-  for (const slice of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
+  for (const slice of inChunks(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
     const [source, destination] = await Promise.all([
       fingerprints(pair.source, onSource(collection, pair), slice, signal),
       fingerprints(pair.destination, onDestination(collection, pair), slice, signal),
@@ -111,7 +111,7 @@ export async function differingIds(
   signal: AbortSignal,
 ): Promise<DifferingIds> {
   const result: DifferingIds = { missing: [], extra: [], changed: [] };
-  for (const slice of inPortions(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
+  for (const slice of inChunks(ids, IDS_PER_READ, BYTES_PER_READ, (id) => id.length)) {
     const [source, destination] = await Promise.all([
       fingerprints(pair.source, onSource(collection, pair), slice, signal),
       fingerprints(pair.destination, onDestination(collection, pair), slice, signal),

@@ -6,12 +6,12 @@ import type { ThreadParts } from '../threads/thread-clusters.js';
 import { LocalRangeScanner, type RangeScan } from './range-scanner.js';
 
 /** What is told of a scan under way. Ids are raw `{_id: …}`. */
-export type ScanProgress =
+export type RangeProgress =
   | { readonly read: readonly [source: number, destination: number] }
   | { readonly differing: readonly Uint8Array[] };
 
 /** Compares one range. */
-export const SCAN = callKind<RangeScan, ScanProgress, 'compared' | 'moved'>('scan');
+export const SCAN = callKind<RangeScan, RangeProgress, 'compared' | 'moved'>('scan');
 
 /** Serves SCAN. */
 export async function serveScans({ channel, source, destination }: ThreadParts): Promise<void> {

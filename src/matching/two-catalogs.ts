@@ -7,7 +7,7 @@ import { comparableIndex } from '../catalog/index-spec.js';
 import { describeNs, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { settled } from '../cluster/settled.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { Pair } from './compare-ids.js';
@@ -41,8 +41,8 @@ export interface CopiedPart {
  */
 export async function compareCatalogs(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {
   const compare = (): Promise<CatalogComparison> => compareAsTheyAre(pair, part, signal);
-  const onSource = async (): Promise<CatalogComparison> => (await settled(pair.source, signal, compare)).value;
-  return (await settled(pair.destination, signal, onSource)).value;
+  const onSource = async (): Promise<CatalogComparison> => (await confirmed(pair.source, signal, compare)).value;
+  return (await confirmed(pair.destination, signal, onSource)).value;
 }
 
 async function compareAsTheyAre(pair: Pair, part: CopiedPart, signal: AbortSignal): Promise<CatalogComparison> {

@@ -38,7 +38,7 @@ export async function startThread(
   }
 }
 
-/** Turns to another scanner once the first one's thread has ended. */
+/** SerialQueue to another scanner once the first one's thread has ended. */
 export class ScannerWithSpare implements RangeScanner {
   readonly #first: RangeScanner;
   readonly #spare: RangeScanner;
@@ -77,7 +77,7 @@ export class ScannerWithSpare implements RangeScanner {
 }
 
 /** Compares ranges in a thread with clients of its own, so that the one that answers calls stays free. */
-export class WorkerRangeScanner implements RangeScanner {
+class WorkerRangeScanner implements RangeScanner {
   readonly #thread: ClusterThread;
 
   constructor(thread: ClusterThread) {

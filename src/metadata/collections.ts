@@ -3,7 +3,7 @@ import type { Position } from '../bson/position.js';
 import { isCapped, isCollated } from '../catalog/collection-spec.js';
 import { describeNs, type Namespace, nsText } from '../catalog/namespace.js';
 import { InvariantError } from '../errors.js';
-import { KeyedTurns } from '../lib/keyed-turns.js';
+import { KeyedSerialQueue } from '../lib/keyed-serial-queue.js';
 import type { CollectionRecord, CopyRecord } from './records.js';
 import type { MetadataStore } from './store.js';
 
@@ -58,7 +58,7 @@ export class CollectionMap {
   readonly #live = new Map<string, MigratedCollection>();
   readonly #views = new Map<string, MigratedView>();
   /** One change of a record at a time: of two at once the later write would bring back what the other one has changed. */
-  readonly #turns = new KeyedTurns();
+  readonly #queue = new KeyedSerialQueue();
   #version = 0;
 
   constructor(store: MetadataStore) {
@@ -104,7 +104,7 @@ export class CollectionMap {
   /** Adds or replaces collections, in memory once they are stored. */
   add(collections: readonly NewCollection[], signal: AbortSignal): Promise<MigratedCollection[]> {
     const added = collections.map((each) => complete(each));
-    return this.#turns.take(
+    return this.#queue.run(
       added.map(({ id }) => id),
       async () => {
         await this.#store.saveCollections(added.map(toRecord), signal);
@@ -124,7 +124,7 @@ export class CollectionMap {
     changes: CollectionChanges | ((current: MigratedCollection) => CollectionChanges),
     signal: AbortSignal,
   ): Promise<MigratedCollection> {
-    return this.#turns.take([id], async () => {
+    return this.#queue.run([id], async () => {
       const current = this.#byId.get(id);
       if (current === undefined) throw new InvariantError(`collection ${id} is not in the map`);
       const next = complete({ ...current, ...(typeof changes === 'function' ? changes(current) : changes) });

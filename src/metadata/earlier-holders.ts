@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { endWrites } from '../cluster/operations.js';
 import { closeWriteSessions } from '../cluster/write-sessions.js';
 import type { Logger } from '../lib/logger.js';
-import { settleAll } from '../lib/tasks.js';
+import { awaitAll } from '../lib/tasks.js';
 import type { EarlierHolder } from './lease-record.js';
 
 /** Where their commands may arrive, and where their numbers are stored. */
@@ -43,7 +43,7 @@ export async function endEarlier(
     }),
   );
   try {
-    await settleAll([closing, ...ending]);
+    await awaitAll([closing, ...ending]);
   } finally {
     for (const cluster of [destination, source]) cluster.tellOutage(earlier, undefined);
   }

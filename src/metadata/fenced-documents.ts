@@ -1,19 +1,19 @@
 /** Writes the documents of a metadata database, so that no earlier holder's late write replaces them. */
 import { type Doc, sizeOf } from '../bson/bson.js';
+import { confirmed } from '../cluster/confirmed.js';
 import {
   Code,
   codeOf,
   isMaybeSent,
-  noteMaybeSent,
   safeText,
   statementError,
   TransientError,
+  tagMaybeSent,
 } from '../cluster/errors.js';
-import { settled } from '../cluster/settled.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
-import { inPortions } from '../lib/portions.js';
-import { IDS_PER_COMMAND, StoredDocuments } from './stored-documents.js';
+import { inChunks } from '../lib/in-chunks.js';
+import { IDS_PER_COMMAND, MetadataDocuments } from './metadata-documents.js';
 
 const STATEMENTS_PER_COMMAND = 1000;
 /** Well below what a command may hold, which is some 48 MB; a document alone may be larger. */
@@ -24,7 +24,7 @@ const BYTES_PER_COMMAND = 16 * 1024 * 1024;
  * higher one: a write of an earlier holder's, however late it comes, changes nothing. Knows of no record's form.
  * Source: docs/02-lifecycle.md.
  */
-export class FencedDocuments extends StoredDocuments {
+export class FencedDocuments extends MetadataDocuments {
   readonly #cluster: WritableCluster;
 
   constructor(cluster: WritableCluster, db: string) {
@@ -39,7 +39,7 @@ export class FencedDocuments extends StoredDocuments {
   /** Puts documents by their `_id`. */
   async put(coll: string, docs: readonly Doc[], signal: AbortSignal): Promise<void> {
     const updates = docs.map((doc) => ({ q: { _id: doc['_id'] }, u: withoutUndefined(doc), upsert: true }));
-    for (const slice of inPortions(updates, STATEMENTS_PER_COMMAND, BYTES_PER_COMMAND, sizeOf))
+    for (const slice of inChunks(updates, STATEMENTS_PER_COMMAND, BYTES_PER_COMMAND, sizeOf))
       await this.#update(coll, slice, signal);
   }
 
@@ -66,7 +66,7 @@ export class FencedDocuments extends StoredDocuments {
   /** Removes a collection, if it is there. */
   async drop(coll: string, signal: AbortSignal): Promise<void> {
     // "Gone already" says nothing of a majority.
-    await settled(this.#cluster, signal, () =>
+    await confirmed(this.#cluster, signal, () =>
       this.#write('removing metadata', { drop: coll }, signal, [Code.NamespaceNotFound]),
     );
   }
@@ -83,8 +83,8 @@ export class FencedDocuments extends StoredDocuments {
     const tryOnce = async (): Promise<void> => {
       try {
         const reply = await this.#cluster.write(this.db, command, { record: true, signal });
-        await this.#mustNotBeFenced(command, reply, signal);
-        mustBeStored(reply);
+        await this.#requireNotFenced(command, reply, signal);
+        requireStored(reply);
       } catch (error) {
         maybeSent ||= isMaybeSent(error);
         const code = codeOf(error);
@@ -94,13 +94,13 @@ export class FencedDocuments extends StoredDocuments {
     try {
       await this.#cluster.attempt(what, signal, tryOnce);
     } catch (error) {
-      if (maybeSent) noteMaybeSent(error);
+      if (maybeSent) tagMaybeSent(error);
       throw error;
     }
   }
 
   /** Errors: LeaseLost when a document of a higher term stands where one was to be put. */
-  async #mustNotBeFenced(command: Doc, reply: Doc, signal: AbortSignal): Promise<void> {
+  async #requireNotFenced(command: Doc, reply: Doc, signal: AbortSignal): Promise<void> {
     const term = this.#term;
     const [first, ...others] = (command['updates'] as Doc[] | undefined) ?? [];
     if (term === undefined || first === undefined) return;
@@ -118,7 +118,7 @@ export class FencedDocuments extends StoredDocuments {
 }
 
 /** Errors: as `statementError`, when the server has refused a statement: such a reply says `ok: 1`. */
-export function mustBeStored(reply: Doc): void {
+export function requireStored(reply: Doc): void {
   const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
   if (error === undefined) return;
   const text = safeText(String(error['errmsg']));

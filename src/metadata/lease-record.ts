@@ -2,7 +2,7 @@
 import type { Binary, Doc } from '../bson/bson.js';
 
 /** How a server knows what a process sends. */
-export interface HolderMarks {
+export interface HolderIdentity {
   /** Of its connections. */
   readonly client: string;
   /** Of its numbered writes. */
@@ -12,7 +12,7 @@ export interface HolderMarks {
 }
 
 /** A process that held the lease before, and whose commands the server may still carry out. */
-export interface EarlierHolder extends HolderMarks {
+export interface EarlierHolder extends HolderIdentity {
   /** A structural command of its was under way, or may have been. */
   readonly wasChanging: boolean;
 }

@@ -5,9 +5,9 @@ import { Code } from '../cluster/errors.js';
 import type { WriteSessions } from '../cluster/write-sessions.js';
 import type { Logger } from '../lib/logger.js';
 import { endEarlier } from './earlier-holders.js';
-import { mustBeStored } from './fenced-documents.js';
+import { requireStored } from './fenced-documents.js';
 import type { LeaseStore } from './lease.js';
-import type { EarlierHolder, HolderMarks } from './lease-record.js';
+import type { EarlierHolder, HolderIdentity } from './lease-record.js';
 import { MetadataReader } from './reader.js';
 
 /** What the lease is kept with. */
@@ -31,7 +31,7 @@ export class StoredLease implements LeaseStore {
     this.#reader = new MetadataReader(parts.destination, parts.db);
   }
 
-  get marks(): HolderMarks {
+  get identity(): HolderIdentity {
     const { destination, sessions } = this.#parts;
     return { client: destination.clientTag, sessions: sessions?.ids ?? [], user: destination.facts.user };
   }
@@ -58,7 +58,7 @@ export class StoredLease implements LeaseStore {
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
     // An upsert that meets the document of another holder.
     if (error !== undefined && Number(error['code']) === Code.DuplicateKey) return false;
-    mustBeStored(reply);
+    requireStored(reply);
     return Number(reply['n']) > 0;
   }
 

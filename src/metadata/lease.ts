@@ -13,10 +13,10 @@ import { AppError } from '../errors.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
 import type { Logger } from '../lib/logger.js';
+import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
-import { Turns } from '../lib/turns.js';
-import { type EarlierHolder, type HolderMarks, literals, unended } from './lease-record.js';
+import { type EarlierHolder, type HolderIdentity, literals, unended } from './lease-record.js';
 import { ThreadRights } from './thread-rights.js';
 
 const LEASE_MS = 30_000;
@@ -37,7 +37,7 @@ const BURST_MS = 3000;
 
 /** Where the lease is kept: on the destination, beside the migration's record. */
 export interface LeaseStore {
-  readonly marks: HolderMarks;
+  readonly identity: HolderIdentity;
   /** Whether a structural command whose answer was lost may still come. */
   mayStillChange(): boolean;
   /** Whether anything may still come whose answer was lost. */
@@ -81,7 +81,7 @@ export class Lease implements WriteRight {
   #term: number | undefined;
   #seen: { readonly text: string; readonly sinceMs: number } | undefined;
   #lost = false;
-  readonly #announcing = new Turns();
+  readonly #announcing = new SerialQueue();
   #begun = 0;
   #ended = 0;
   /** Structural commands under way. */
@@ -139,7 +139,7 @@ export class Lease implements WriteRight {
   async changing<T>(work: () => Promise<T>): Promise<T> {
     this.#changing++;
     try {
-      if (this.#begun === this.#ended) await this.#announcing.take(() => this.#announce());
+      if (this.#begun === this.#ended) await this.#announcing.run(() => this.#announce());
       return await work();
     } finally {
       this.#changing--;
@@ -230,10 +230,10 @@ export class Lease implements WriteRight {
     const store = this.#store;
     const sentMs = this.#now();
     const term = Number(current?.['term'] ?? 0) + 1;
-    const ending = unended(current).filter((each) => each.client !== store.marks.client);
-    const sessions = [...store.marks.sessions, ...this.threads.sessions];
-    const marks = { ...store.marks, sessions };
-    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...marks, ending, begun: 0, ended: 0 };
+    const ending = unended(current).filter((each) => each.client !== store.identity.client);
+    const sessions = [...store.identity.sessions, ...this.threads.sessions];
+    const identity = { ...store.identity, sessions };
+    const self = { owner: this.#owner, bootId: host, pid: process.pid, ...identity, ending, begun: 0, ended: 0 };
     // The first taker's upsert wins; another one's meets the same _id and is refused.
     const condition =
       current === undefined

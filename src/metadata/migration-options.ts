@@ -3,7 +3,7 @@ import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import { AppError } from '../errors.js';
 
 /** The two clusters by the names of the process's flags. */
-export const CLUSTER_NAMES = ['cluster0', 'cluster1'] as const;
+const CLUSTER_NAMES = ['cluster0', 'cluster1'] as const;
 export type ClusterName = (typeof CLUSTER_NAMES)[number];
 
 export const BUILD_INDEXES = [

@@ -2,6 +2,7 @@
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
+import { MetadataDocuments } from './metadata-documents.js';
 import { toCheckpoint, toCollection, toDdl, toMigration, toPartition, toView } from './record-codec.js';
 import {
   type CheckpointRecord,
@@ -12,7 +13,6 @@ import {
   SCHEMA_VERSION,
   type ViewRecord,
 } from './records.js';
-import { StoredDocuments } from './stored-documents.js';
 
 /** What a metadata database says it was written by. */
 export const PRODUCT = 'mongoferry';
@@ -23,12 +23,12 @@ export const KEPT: ReadonlySet<string> = new Set(['lease', 'numbers']);
 export class MetadataReader {
   readonly db: string;
   readonly #cluster: Cluster;
-  readonly #documents: StoredDocuments;
+  readonly #documents: MetadataDocuments;
 
   constructor(cluster: Cluster, db: string) {
     this.#cluster = cluster;
     this.db = db;
-    this.#documents = new StoredDocuments(cluster, db);
+    this.#documents = new MetadataDocuments(cluster, db);
   }
 
   /** The migration's record, or undefined when the destination holds none. Errors: ForeignMetadata, MetadataUnreadable. */

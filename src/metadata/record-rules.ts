@@ -1,19 +1,19 @@
 /** What the fields of a migration's record may be in each state; what does not fit is neither stored nor believed. */
-import type { CommitRecord, MigrationRecord, Phase } from './records.js';
+import type { CommitRecord, MigrationRecord, RecordedPhase } from './records.js';
 import type { RecordedState } from './state.js';
 
 /** A record as it was read or is about to be stored, not yet known to be one. */
 type Unchecked = { readonly [name: string]: unknown };
 
 interface StateRule {
-  readonly phases: readonly Phase[];
+  readonly phases: readonly RecordedPhase[];
   /** Why the other fields do not fit, or undefined. */
   readonly fault: (record: Checked) => string | undefined;
 }
 
 /** The fields that the rules look at. */
 interface Checked {
-  readonly phase: Phase;
+  readonly phase: RecordedPhase;
   readonly startTime?: unknown;
   readonly copyEndTime?: unknown;
   readonly commit?: CommitRecord;

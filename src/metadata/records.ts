@@ -6,7 +6,7 @@ import type { MigrationOptions } from './migration-options.js';
 export const SCHEMA_VERSION = 2;
 
 /** The phases of a migration's work, in order; a restart goes on in the one that is stored. */
-export type Phase = 'initialise' | 'copy' | 'apply' | 'done';
+export type RecordedPhase = 'initialise' | 'copy' | 'apply' | 'done';
 
 /** The steps of a commit, in order; each is repeatable (docs/07-cutover.md). */
 export type CommitStep = 'drain' | 'restore' | 'handover';

@@ -1,6 +1,6 @@
 /** The migration's record in memory: the only way in which a running migration changes what is stored of itself. */
 import { InvariantError } from '../errors.js';
-import { Turns } from '../lib/turns.js';
+import { SerialQueue } from '../lib/serial-queue.js';
 import { checkedRecord } from './record-rules.js';
 import type { MigrationRecord } from './records.js';
 import type { MetadataStore, RecordChanges } from './store.js';
@@ -16,7 +16,7 @@ import type { MetadataStore, RecordChanges } from './store.js';
 export class StoredRecord {
   readonly #store: MetadataStore;
   /** What is stored last must be what is remembered. */
-  readonly #turns = new Turns();
+  readonly #queue = new SerialQueue();
   #value: MigrationRecord;
   #isCertain = true;
 
@@ -36,12 +36,12 @@ export class StoredRecord {
 
   /** Stores it as a new one. */
   create(signal: AbortSignal): Promise<void> {
-    return this.#turns.take(() => this.#store.createMigration(this.#value, signal));
+    return this.#queue.run(() => this.#store.createMigration(this.#value, signal));
   }
 
   /** Sets fields; `undefined` removes one. Errors: InvariantError when the state has no such fields; the store's. */
   update(changes: RecordChanges, signal: AbortSignal): Promise<void> {
-    return this.#turns.take(async () => {
+    return this.#queue.run(async () => {
       const fields = Object.entries({ ...this.#value, ...changes }).filter(([, value]) => value !== undefined);
       const next = checkedRecord(
         Object.fromEntries(fields),
@@ -56,7 +56,7 @@ export class StoredRecord {
 
   /** Reads it again. Errors: Internal when it is gone. */
   refresh(signal: AbortSignal): Promise<void> {
-    return this.#turns.take(async () => {
+    return this.#queue.run(async () => {
       const stored = await this.#store.loadMigration(signal);
       if (stored === undefined) throw new InvariantError('the record of the running migration is gone');
       this.#value = stored;

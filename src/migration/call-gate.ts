@@ -2,9 +2,9 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
+import type { SerialQueue } from '../lib/serial-queue.js';
 import { linkAbort, unlessAborted } from '../lib/signals.js';
 import { deferred, type Task } from '../lib/tasks.js';
-import type { Turns } from '../lib/turns.js';
 import type { FailureRecord } from '../metadata/records.js';
 import type { StateMachine } from './machine.js';
 import type { Moves } from './moves.js';
@@ -43,11 +43,11 @@ const LOOK_MS = 50;
  */
 export class CallGate {
   readonly #context: GateContext;
-  readonly #turns: Turns;
-  readonly #moves: Pick<Moves, 'assertSettled'>;
+  readonly #turns: SerialQueue;
+  readonly #moves: Pick<Moves, 'assertOutcomesKnown'>;
 
   /** `turns`: those of all calls that change something. */
-  constructor(context: GateContext, turns: Turns, moves: Pick<Moves, 'assertSettled'>) {
+  constructor(context: GateContext, turns: SerialQueue, moves: Pick<Moves, 'assertOutcomesKnown'>) {
     this.#context = context;
     this.#turns = turns;
     this.#moves = moves;
@@ -66,14 +66,14 @@ export class CallGate {
    */
   async exclusive<T>({ caller, ...needs }: CallNeeds, call: Task<T>): Promise<T> {
     const called = performance.now();
-    this.#moves.assertSettled();
+    this.#moves.assertOutcomesKnown();
     caller?.throwIfAborted();
     const begun = deferred<void>();
-    const turn = this.#turns.take(async () => {
+    const turn = this.#turns.run(async () => {
       await this.#until(() => this.isInitialised, caller, called);
       caller?.throwIfAborted();
       // The call before may have left something open.
-      this.#moves.assertSettled();
+      this.#moves.assertOutcomesKnown();
       this.#refuseTooEarly();
       begun.resolve();
       return this.#carryOut(needs, call);

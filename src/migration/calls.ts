@@ -3,7 +3,7 @@
 import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError, type FieldViolation } from '../errors.js';
-import { Turns } from '../lib/turns.js';
+import { SerialQueue } from '../lib/serial-queue.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import type { MigrationEvent } from '../metadata/state.js';
 import type { RecordChanges } from '../metadata/store.js';
@@ -33,7 +33,7 @@ interface CallEffects extends Pick<Move, 'begin' | 'undo'> {
  */
 export class Calls {
   readonly #process: MigrationProcess;
-  readonly #turns = new Turns();
+  readonly #turns = new SerialQueue();
   readonly #moves: Moves;
   readonly #pausing: Pausing;
   readonly #gate: CallGate;
@@ -126,7 +126,7 @@ export class Calls {
     const reopen = async (): Promise<void> => session.open();
     try {
       // What was lost on its way must not arrive while nobody looks.
-      await session.held.destination.settleWrites(signal);
+      await session.held.destination.resolveLostWrites(signal);
     } catch (error) {
       await reopen();
       throw error;

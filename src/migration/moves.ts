@@ -2,8 +2,8 @@
 import { isMaybeSent } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
+import type { SerialQueue } from '../lib/serial-queue.js';
 import { linkAbort } from '../lib/signals.js';
-import type { Turns } from '../lib/turns.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { MigrationEvent, RecordedState } from '../metadata/state.js';
 import type { RecordChanges } from '../metadata/store.js';
@@ -28,7 +28,7 @@ export interface Move {
 /** What moves act on. */
 export interface MoveHost {
   readonly machine: StateMachine;
-  readonly reporter: { unsettled(warning: string | undefined): void };
+  readonly reporter: { unknownOutcome(warning: string | undefined): void };
   readonly logger: Logger;
   /** The process's. */
   readonly signal: AbortSignal;
@@ -41,24 +41,24 @@ const READ_BACK_MS = 3000;
 
 /**
  * An answer that is lost says nothing: the record may hold the change. So the lost write is first made void (or found
- * to have been carried out, by `settleWrites`), then the record is read: what it says is final. Where that cannot be
+ * to have been carried out, by `resolveLostWrites`), then the record is read: what it says is final. Where that cannot be
  * done at once the caller is told OutcomeUnknown, progress shows a warning, other calls are refused, and it is done as
  * soon as the cluster answers.
  */
 export class Moves {
   readonly #host: MoveHost;
   /** The turns of all calls: what is still to be settled comes before the next one. */
-  readonly #turns: Turns;
-  readonly #unsettled = new Set<{ readonly text: string }>();
+  readonly #turns: SerialQueue;
+  readonly #unknownOutcomes = new Set<{ readonly text: string }>();
 
-  constructor(host: MoveHost, turns: Turns) {
+  constructor(host: MoveHost, turns: SerialQueue) {
     this.#host = host;
     this.#turns = turns;
   }
 
   /** Errors: OutcomeUnknown while it is not known what became of an earlier call. */
-  assertSettled(): void {
-    const [first] = this.#unsettled;
+  assertOutcomesKnown(): void {
+    const [first] = this.#unknownOutcomes;
     if (first !== undefined) throw new AppError('OutcomeUnknown', first.text);
   }
 
@@ -91,17 +91,17 @@ export class Moves {
   later(text: string, work: (signal: AbortSignal) => Promise<void>): void {
     const { reporter, signal } = this.#host;
     const own = { text };
-    this.#unsettled.add(own);
-    reporter.unsettled(text);
-    void this.#turns.take(async () => {
+    this.#unknownOutcomes.add(own);
+    reporter.unknownOutcome(text);
+    void this.#turns.run(async () => {
       try {
         await work(signal);
       } catch (error) {
         if (!signal.aborted) this.#host.die(error);
       } finally {
-        this.#unsettled.delete(own);
-        const [next] = this.#unsettled;
-        reporter.unsettled(next?.text);
+        this.#unknownOutcomes.delete(own);
+        const [next] = this.#unknownOutcomes;
+        reporter.unknownOutcome(next?.text);
       }
     });
   }
@@ -136,7 +136,7 @@ export class Moves {
 }
 
 async function readBack({ held, isStored }: Move, signal: AbortSignal): Promise<boolean> {
-  await held.destination.settleWrites(signal);
+  await held.destination.resolveLostWrites(signal);
   await held.record.refresh(signal);
   return isStored(held.record.value);
 }

@@ -117,7 +117,7 @@ export class Session {
     this.#run.commitCalled.resolve();
   }
 
-  /** Turns the migration around, from wherever its record says, in REVERSING. */
+  /** SerialQueue the migration around, from wherever its record says, in REVERSING. */
   reverse(): void {
     this.#host.reporter.heldUp(undefined);
     if (this.#lastRun === undefined) this.#newRun();

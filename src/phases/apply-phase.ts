@@ -7,12 +7,12 @@ import { repairDocuments } from '../apply/repair.js';
 import { ThreadLaneApplier } from '../apply/thread-lane-applier.js';
 import type { Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
-import { writeNote } from '../cluster/notes.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import { copyAgain } from '../copy/copier.js';
 import { commitUpToHandover } from '../cutover/commit.js';
 import { changesToApply } from '../documents/change-sources.js';
 import { InvariantError } from '../errors.js';
-import { abortion } from '../lib/signals.js';
+import { rejectOnAbort } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { MismatchRecord } from '../metadata/verification-store.js';
@@ -25,7 +25,7 @@ import { lateEventJudge } from './late-event-judge.js';
 import type { Phase, PhaseProgress } from './phase.js';
 import { type RunContext, startTimeOf } from './run-context.js';
 import { makeVerifier, rememberRecopy } from './verification.js';
-import { keepNoting, watchCatalog } from './watchers.js';
+import { keepWritingNotes, watchCatalog } from './watchers.js';
 import type { Writers } from './writers.js';
 
 /**
@@ -55,7 +55,7 @@ export class ApplyPhase implements Phase {
     this.#verifier = context.verifies
       ? makeVerifier(context, {
           applied: (time, signal) => this.#pipeline.reached(time, signal),
-          whileHeld: (id, work) => this.#whileHeld(id, work),
+          withoutApplying: (id, work) => this.#withoutApplying(id, work),
           copy,
         })
       : undefined;
@@ -86,7 +86,7 @@ export class ApplyPhase implements Phase {
         (inner) => indexes.run((each) => this.#caughtUp(each), inner),
         (inner) => this.#openIndexes(inner),
         (inner) => this.#checkpoints.keep(inner),
-        (inner) => keepNoting(context, inner),
+        (inner) => keepWritingNotes(context, inner),
         (inner) => this.#verify(inner),
         (inner) => watchCatalog(context, inner),
       ],
@@ -122,7 +122,7 @@ export class ApplyPhase implements Phase {
         repaired += documents.length;
         continue;
       }
-      await this.#whileHeld(id, async (collection) => {
+      await this.#withoutApplying(id, async (collection) => {
         if (collection.capped) whole.add(id);
         repaired += await repairDocuments(repairing, collection, documents, signal);
       });
@@ -131,7 +131,7 @@ export class ApplyPhase implements Phase {
   }
 
   /** Works on a collection while nothing is applied to it, under the name it has then; not at all if it was dropped. */
-  async #whileHeld(id: string, work: (collection: MigratedCollection) => Promise<void>): Promise<void> {
+  async #withoutApplying(id: string, work: (collection: MigratedCollection) => Promise<void>): Promise<void> {
     await this.#pipeline.withoutApplying([id], async () => {
       const collection = this.#context.collections.get(id);
       if (collection !== undefined && !collection.dropped) await work(collection);
@@ -140,7 +140,7 @@ export class ApplyPhase implements Phase {
 
   async #commit(signal: AbortSignal): Promise<void> {
     const context = this.#context;
-    await Promise.race([context.commitCalled.promise, abortion(signal)]);
+    await Promise.race([context.commitCalled.promise, rejectOnAbort(signal)]);
     const committing = commitContextOf(context, {
       writers: this.#writers,
       verifier: this.#verifier,
@@ -151,7 +151,7 @@ export class ApplyPhase implements Phase {
 
   /** Waits until what the source has now, and all that was written during the copy, is applied. */
   async #caughtUp(signal: AbortSignal): Promise<void> {
-    const now = await writeNote(this.#context.source, 'indexes', signal);
+    const now = await writeOplogNote(this.#context.source, 'indexes', signal);
     await this.#pipeline.reached(this.#copyEndTime, signal);
     await this.#pipeline.reached(now, signal);
   }

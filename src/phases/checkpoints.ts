@@ -1,8 +1,8 @@
 /** Stores how far change events are applied, from time to time. */
 import type { ApplyPipeline } from '../apply/pipeline.js';
 import type { Position } from '../bson/position.js';
+import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep } from '../lib/signals.js';
-import { Turns } from '../lib/turns.js';
 import { metrics } from '../metrics.js';
 import type { RunContext } from './run-context.js';
 
@@ -13,7 +13,7 @@ const LAST_MS = 3000;
 export class Checkpoints {
   readonly #context: Pick<RunContext, 'held' | 'collections' | 'logger'>;
   readonly #pipeline: ApplyPipeline;
-  readonly #turns = new Turns();
+  readonly #queue = new SerialQueue();
   #stored: Position | undefined;
 
   constructor(context: Pick<RunContext, 'held' | 'collections' | 'logger'>, pipeline: ApplyPipeline) {
@@ -26,7 +26,7 @@ export class Checkpoints {
    * not replace a later one.
    */
   store(signal: AbortSignal): Promise<void> {
-    return this.#turns.take(() => this.#store(signal));
+    return this.#queue.run(() => this.#store(signal));
   }
 
   async #store(signal: AbortSignal): Promise<void> {

@@ -1,6 +1,6 @@
 /** What the commit of this run works with, up to its point of no return. */
 import type { Timestamp } from '../bson/bson.js';
-import { settled } from '../cluster/settled.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { copyAgain } from '../copy/copier.js';
 import { blockSource } from '../cutover/block-source.js';
 import type { CommitContext } from '../cutover/commit.js';
@@ -38,7 +38,7 @@ export function commitContextOf(context: RunContext, parts: CommitParts): Commit
     },
     indexesBuilt: (signal) => indexesBuilt(context, signal),
     ...proofsOf(context, parts.verifier),
-    settleCapped: (time, signal) => settleCapped(context, parts.writers, time, signal),
+    recopyCapped: (time, signal) => recopyCapped(context, parts.writers, time, signal),
     checkpoint: (signal) => parts.checkpoints.store(signal),
   };
 }
@@ -47,7 +47,7 @@ async function indexesBuilt({ destination, indexes }: RunContext, signal: AbortS
   await allBuilt(indexes, signal);
   // Once more against what is really there: the last moment at which a difference can be mended. A build whose answer was
   // lost may be there on the primary alone.
-  await settled(destination, signal, async () => {
+  await confirmed(destination, signal, async () => {
     indexes.checkAll();
     await allBuilt(indexes, signal);
   });
@@ -55,14 +55,14 @@ async function indexesBuilt({ destination, indexes }: RunContext, signal: AbortS
 
 /** Resolves once every wanted index is built. */
 async function allBuilt(indexes: RunContext['indexes'], signal: AbortSignal): Promise<void> {
-  while (!indexes.settled) await sleep(POLL_MS, signal);
+  while (!indexes.isComplete) await sleep(POLL_MS, signal);
 }
 
 /**
  * Before 5.0 a capped collection evicts without events, and under a filter its order is not that of the events: such
  * ones are copied again.
  */
-async function settleCapped(
+async function recopyCapped(
   context: RunContext,
   writers: Writers,
   time: Timestamp,

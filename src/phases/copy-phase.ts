@@ -1,8 +1,8 @@
 /** The second phase: every document as it is at some time after the start time. */
-import { writeNote } from '../cluster/notes.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import { copyCollections } from '../copy/copier.js';
 import { buildsBeforeCopy } from '../indexes/build-mode.js';
-import { abortion, sleep } from '../lib/signals.js';
+import { rejectOnAbort, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import { ApplyPhase } from './apply-phase.js';
 import { copyContextOf } from './copying.js';
@@ -41,11 +41,11 @@ export class CopyPhase implements Phase {
         (inner) => watchOplog(context, inner),
         (inner) => watchCatalog(context, inner),
         // Nothing is applied yet: what must wait for that waits for the next phase.
-        (inner) => indexes.run(abortion, inner),
+        (inner) => indexes.run(rejectOnAbort, inner),
       ],
       signal,
     );
-    const copyEndTime = await writeNote(source, 'copy end', signal);
+    const copyEndTime = await writeOplogNote(source, 'copy end', signal);
     await record.update({ phase: 'apply', copyEndTime }, signal);
     listener.changed();
     return new ApplyPhase(context, this.#writers);
@@ -55,6 +55,6 @@ export class CopyPhase implements Phase {
   async #buildFirst(signal: AbortSignal): Promise<void> {
     const { indexes } = this.#context;
     indexes.open();
-    while (!indexes.settledForNow) await sleep(POLL_MS, signal);
+    while (!indexes.isCompleteForNow) await sleep(POLL_MS, signal);
   }
 }

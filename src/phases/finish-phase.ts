@@ -1,6 +1,6 @@
 /** The last phase: the commit from its point of no return on. */
 import { commitFromHandover } from '../cutover/commit.js';
-import { abortion } from '../lib/signals.js';
+import { rejectOnAbort } from '../lib/signals.js';
 import type { VerifierView } from '../verify/verifier-view.js';
 import type { Phase, PhaseProgress } from './phase.js';
 import type { RunContext } from './run-context.js';
@@ -34,6 +34,6 @@ export class FinishPhase implements Phase {
     for (const warning of warnings) listener.warn(warning);
     if (warnings.length === 0) return;
     logger.error('The commit is not complete', { warnings });
-    await abortion(signal);
+    await rejectOnAbort(signal);
   }
 }

@@ -5,7 +5,7 @@ import { blockWrites } from '../cluster/write-block.js';
 import { refuseCollated } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import { initialise } from '../initialise/initialise.js';
-import { checkEmpty, checkPlaces } from '../preflight/places.js';
+import { checkDestinationNamespaces, checkEmpty } from '../preflight/destination-namespaces.js';
 import { CopyPhase } from './copy-phase.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import type { RunContext } from './run-context.js';
@@ -32,7 +32,7 @@ export class InitialisePhase implements Phase {
     logger.info('Starting initializing collections and indexes phase');
     const hasStartTime = record.value.startTime !== undefined;
     if (context.blocksDestination) await blockWrites(destination, signal);
-    if (!hasStartTime && !scope.sharesDestination) await mustBeEmpty(context, signal);
+    if (!hasStartTime && !scope.sharesDestination) await requireEmpty(context, signal);
     const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
       probeRawDeltas({ source, destination, db: held.store.db }, signal),
     );
@@ -45,7 +45,7 @@ export class InitialisePhase implements Phase {
         source,
         destination,
         scope,
-        mustFit: (entries, inner) => mustFit(context, entries, inner),
+        requireFit: (entries, inner) => requireFit(context, entries, inner),
         store: held.store,
         record,
         collections,
@@ -60,20 +60,20 @@ export class InitialisePhase implements Phase {
   }
 }
 
-async function mustBeEmpty({ destination }: RunContext, signal: AbortSignal): Promise<void> {
+async function requireEmpty({ destination }: RunContext, signal: AbortSignal): Promise<void> {
   const [finding] = await checkEmpty(destination, signal);
   if (finding !== undefined)
     throw new AppError('DestinationModified', `${finding.description}: it was empty when the start was accepted`);
 }
 
 /** As the start found it, but for the catalog of T0. */
-async function mustFit(
+async function requireFit(
   { destination, scope }: RunContext,
   entries: readonly CatalogEntry[],
   signal: AbortSignal,
 ): Promise<void> {
   const databases = [...new Set(entries.map((each) => each.ns.db))];
-  const [finding] = await checkPlaces({ databases, entries }, destination, scope, signal);
+  const [finding] = await checkDestinationNamespaces({ databases, entries }, destination, scope, signal);
   if (finding === undefined) return;
   const name = finding.name === 'DestinationNamespaceExists' ? 'DestinationModified' : 'UnsupportedChange';
   throw new AppError(name, `${finding.description}: it was not so when the start was accepted`);

@@ -1,7 +1,7 @@
 /** The verifier of a run, and what a commit proves by it. */
 import type { Timestamp } from '../bson/bson.js';
 import { narrowing } from '../catalog/narrowing.js';
-import { writeNote } from '../cluster/notes.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import type { CommitContext } from '../cutover/commit.js';
 import { changesOfBoth } from '../documents/change-sources.js';
 import type { CollectionSize } from '../documents/partition.js';
@@ -29,7 +29,7 @@ export function isWorthThread({ documents, bytes }: CollectionSize): boolean {
 export type Applying = Pick<VerifyContext, 'applied'> & NonNullable<VerifyContext['recopy']>;
 
 /** The verifier of a run. */
-export function makeVerifier(context: RunContext, { applied, whileHeld, copy }: Applying): Verifier {
+export function makeVerifier(context: RunContext, { applied, withoutApplying, copy }: Applying): Verifier {
   const { source, destination, scope, held, collections, load, filter, listener } = context;
   const logger = context.logger.component('verifier');
   const onWarning = (warning: string): void => listener.warn(warning);
@@ -42,7 +42,7 @@ export function makeVerifier(context: RunContext, { applied, whileHeld, copy }: 
     buildsNoIndexes: context.buildIndexes === 'never',
     store: new VerificationStore(held.store),
     collections,
-    mark: (cluster, signal) => writeNote(cluster, 'verification', signal),
+    takeTime: (cluster, signal) => writeOplogNote(cluster, 'verification', signal),
     applied,
     startScanner: async (size, signal) => {
       const local = new LocalRangeScanner({ source, destination });
@@ -56,7 +56,7 @@ export function makeVerifier(context: RunContext, { applied, whileHeld, copy }: 
       throw new AppError('DestinationModified', `${name} could not be found to compare it: someone else took it away`);
     },
     expiresOnBoth: false,
-    recopy: { whileHeld, copy },
+    recopy: { withoutApplying, copy },
     parallelRanges: load.parallelComparisons,
     logger,
     onWarning,
@@ -93,7 +93,7 @@ export function proofsOf(
   return {
     verifies: true,
     verified: async (time: Timestamp, signal: AbortSignal) => {
-      const ends = { source: time, destination: await writeNote(destination, 'verification', signal) };
+      const ends = { source: time, destination: await writeOplogNote(destination, 'verification', signal) };
       await traced('verify the end', {}, () => proveEqual(check, ends, signal));
     },
     untouched: (time, end, signal) => proveUntouched(check, { source: time, destination: end }, signal),

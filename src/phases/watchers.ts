@@ -1,6 +1,6 @@
 import { secondsOf } from '../bson/position.js';
-import { writeNote } from '../cluster/notes.js';
 import { oplogTime } from '../cluster/oplog.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import { checkCatalog } from '../cutover/catalog-check.js';
 import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';
@@ -42,9 +42,9 @@ export async function watchCatalog({ source, collections, scope }: RunContext, s
 }
 
 /** Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. */
-export async function keepNoting({ source }: RunContext, signal: AbortSignal): Promise<void> {
+export async function keepWritingNotes({ source }: RunContext, signal: AbortSignal): Promise<void> {
   for (;;) {
     await sleep(NOTE_MS, signal);
-    await writeNote(source, 'alive', signal);
+    await writeOplogNote(source, 'alive', signal);
   }
 }

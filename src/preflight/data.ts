@@ -10,9 +10,9 @@ import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import { oplogWindowSeconds } from '../cluster/oplog.js';
 import { mapLimit } from '../lib/limit.js';
+import { checkDestinationNamespaces, checkEmpty, listMigrated } from './destination-namespaces.js';
 import { blocker, type Finding, warning } from './finding.js';
 import { checkCapped, checkIndexCount, checkProfiling, type Listed } from './limits.js';
-import { checkEmpty, checkPlaces, listMigrated } from './places.js';
 
 const PARALLEL = 8;
 const MAX_NAMED = 20;
@@ -39,7 +39,7 @@ export async function checkData(
   const { entries } = migrated;
   return [
     ...(scope.sharesDestination ? [] : await checkEmpty(destination, signal)),
-    ...(await checkPlaces(migrated, destination, scope, signal)),
+    ...(await checkDestinationNamespaces(migrated, destination, scope, signal)),
     ...checkKinds(entries),
     ...(scope.migratesViews ? [] : checkViews(entries)),
     ...(scope.isFiltered && entries.length === 0 ? [nothingFound()] : []),

@@ -5,8 +5,8 @@ import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, isTransient } from '../cluster/errors.js';
 import { mapLimit } from '../lib/limit.js';
+import { listMigrated, type Migrated } from './destination-namespaces.js';
 import { type Finding, warning } from './finding.js';
-import { listMigrated, type Migrated } from './places.js';
 
 const PARALLEL = 8;
 const MAX_NAMED = 20;

@@ -5,8 +5,8 @@ import type { NamespaceFilter, NamespaceFilterEntry } from '../catalog/namespace
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentFilter, type DocumentFilterSpec } from '../documents/document-filter.js';
+import { listMigrated } from './destination-namespaces.js';
 import { blocker, type Finding, warning } from './finding.js';
-import { listMigrated } from './places.js';
 
 /** `copyInNaturalOrder`: no collections means the whole database, database "." everything. */
 export type NaturalOrderNames = readonly { readonly database: string; readonly collections: readonly string[] }[];

@@ -15,7 +15,7 @@ export function commitObstacle({
   const { source, destination, record } = work.migration;
   if (record.value.phase !== 'apply') return 'the collection copy is not complete';
   if (!run.drained) return 'the changes made during the collection copy are not applied yet';
-  if (!run.indexes.settled) return 'indexes are being built';
+  if (!run.indexes.isComplete) return 'indexes are being built';
   const unverified = run.verifier?.obstacle(MAX_COMMIT_LAG_SECONDS);
   if (unverified !== undefined) return unverified;
   const lag = lagOf(state, run, work.migration)?.overallSeconds;

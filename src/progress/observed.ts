@@ -14,7 +14,7 @@ import type { Rates } from './rates.js';
 /** A pass through the phases, under way or ended; read in memory, at any time. */
 export interface ObservedRun {
   readonly copy: Pick<CopyProgress, 'totals' | 'namespaces'>;
-  readonly indexes: Pick<IndexBuilder, 'progress' | 'countsOf' | 'settled'>;
+  readonly indexes: Pick<IndexBuilder, 'progress' | 'countsOf' | 'isComplete'>;
   /** Undefined when the migration is not verified. */
   readonly verifier: VerifierView | undefined;
   /** Undefined while no change events are applied. */

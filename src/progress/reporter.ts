@@ -34,7 +34,7 @@ export class Reporter {
   readonly #warnings = new Set<string>();
   #unshown = 0;
   #heldUp: string | undefined;
-  #unsettled: string | undefined;
+  #unknownOutcome: string | undefined;
   #flags = '';
   #crudRead: { readonly read: number; readonly atMs: number } | undefined;
 
@@ -61,7 +61,13 @@ export class Reporter {
       warnings: [
         ...this.#warnings,
         ...this.#more,
-        ...texts(this.#heldUp, this.#unsettled, work?.interruption, slowMajority(work), sourceBlock(work?.migration)),
+        ...texts(
+          this.#heldUp,
+          this.#unknownOutcome,
+          work?.interruption,
+          slowMajority(work),
+          sourceBlock(work?.migration),
+        ),
         ...waits,
         ...texts(processWarning),
       ],
@@ -109,8 +115,8 @@ export class Reporter {
   }
 
   /** The call whose outcome is not known yet, while it is not. */
-  unsettled(warning: string | undefined): void {
-    this.#unsettled = warning;
+  unknownOutcome(warning: string | undefined): void {
+    this.#unknownOutcome = warning;
     this.changed();
   }
 

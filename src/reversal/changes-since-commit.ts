@@ -4,7 +4,7 @@ import { Position } from '../bson/position.js';
 import { uuidFrom, uuidText } from '../bson/uuid.js';
 import { isIgnored, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { writeNote } from '../cluster/notes.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import { traceOfExpiry } from '../cutover/late-events.js';
 import { readChanges } from '../documents/change-stream.js';
 import { AppError, InvariantError } from '../errors.js';
@@ -46,7 +46,7 @@ export async function checkReversal(context: CommittedContext, signal: AbortSign
 
 async function checkOldSource(context: CommittedContext, signal: AbortSignal): Promise<Timestamp> {
   const { source, commitTime, logger } = context;
-  const until = await writeNote(source, 'reverse', signal);
+  const until = await writeOplogNote(source, 'reverse', signal);
   const doubtful = new Map<string, ChangeEvent>();
   for await (const event of changesBetween(source, { from: commitTime, until }, [], logger, signal)) {
     const { id, collection } = event;
@@ -54,7 +54,7 @@ async function checkOldSource(context: CommittedContext, signal: AbortSignal): P
     if (verdict === 'foreign' || doubtful.size >= MAX_DOUBTFUL) throw modified(context, event);
     if (verdict === 'doubtful' && id !== undefined) doubtful.set(documentText(collection, id), event);
   }
-  if (doubtful.size > 0) await settleDoubts(context, doubtful, signal);
+  if (doubtful.size > 0) await resolveDoubts(context, doubtful, signal);
   return until;
 }
 
@@ -71,13 +71,13 @@ async function judge(context: CommittedContext, event: ChangeEvent, signal: Abor
 }
 
 /** Whoever has not been changed on the new source since the hand-over was not expired on the old one either. */
-async function settleDoubts(
+async function resolveDoubts(
   context: CommittedContext,
   doubtful: Map<string, ChangeEvent>,
   signal: AbortSignal,
 ): Promise<void> {
   const { destination, reverseStart, collections, logger } = context;
-  const times = { from: reverseStart, until: await writeNote(destination, 'reverse', signal) };
+  const times = { from: reverseStart, until: await writeOplogNote(destination, 'reverse', signal) };
   const oldIds = new Map<string, string>();
   for (const { id, destinationUuid } of collections.live())
     if (destinationUuid !== undefined) oldIds.set(uuidText(destinationUuid), id);

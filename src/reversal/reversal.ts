@@ -1,4 +1,4 @@
-/** Turns a committed migration around: what was the destination becomes the source. */
+/** SerialQueue a committed migration around: what was the destination becomes the source. */
 import { documentKey } from '../apply/document-key.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import type { Operation } from '../apply/operation.js';
@@ -7,7 +7,7 @@ import type { Refetching } from '../apply/refetch.js';
 import type { OrderedDoc, Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
 import type { Scope } from '../catalog/scope.js';
-import { writeNote } from '../cluster/notes.js';
+import { writeOplogNote } from '../cluster/oplog-note.js';
 import { blockWrites, unblockWrites } from '../cluster/write-block.js';
 import { type BlockContext, blockSource } from '../cutover/block-source.js';
 import { DocumentWriter } from '../documents/document-writer.js';
@@ -167,7 +167,7 @@ export async function arriveReversed(
   const rawDeltas = await source.attempt('probing raw update deltas', signal, () =>
     probeRawDeltas({ source, destination, db: store.db }, signal),
   );
-  return { rawDeltas, copyEndTime: await writeNote(source, 'reversed', signal) };
+  return { rawDeltas, copyEndTime: await writeOplogNote(source, 'reversed', signal) };
 }
 
 /** Marks the record on the old destination, where there still is one, as the one that no longer counts. */

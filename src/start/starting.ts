@@ -8,8 +8,8 @@ import type { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';
 import type { StoredRecord } from '../metadata/stored-record.js';
+import { checkDestinationNamespaces, checkEmpty, listMigrated } from '../preflight/destination-namespaces.js';
 import { blocker, type Finding } from '../preflight/finding.js';
-import { checkEmpty, checkPlaces, listMigrated } from '../preflight/places.js';
 import { blockedAlready } from '../preflight/write-blocks.js';
 import type { HeldMigration, Roles } from './held-migration.js';
 import { checkOtherMigrations } from './other-migrations.js';
@@ -100,7 +100,7 @@ async function block(record: StoredRecord, destination: WritableCluster, signal:
 
 /** Undoes a start that is not complete, from wherever it was left. Precondition: the lease is held. */
 export async function undoStart({ store, destination }: Roles, signal: AbortSignal): Promise<void> {
-  await destination.settleWrites(signal);
+  await destination.resolveLostWrites(signal);
   const record = await store.loadMigration(signal);
   if (record !== undefined && record.starting !== true) return;
   if (record?.blockedDestination === true) await unblockWrites(destination, signal);
@@ -118,7 +118,7 @@ export async function recheck(
   const scope = new Scope(source, options);
   const others = await checkOtherMigrations(options, roles, ownDb, signal);
   const inTheWay = scope.sharesDestination
-    ? await checkPlaces(await listMigrated(source, scope, signal), destination, scope, signal)
+    ? await checkDestinationNamespaces(await listMigrated(source, scope, signal), destination, scope, signal)
     : await checkEmpty(destination, signal);
   return [...others, ...inTheWay];
 }

@@ -70,7 +70,7 @@ export interface Timed<Value> {
 }
 
 /** Resolves once no write whose answer was lost can take effect any more. */
-export const SETTLE = callKind<undefined, never, Timed<undefined>>('settle');
+export const RESOLVE_LOST = callKind<undefined, never, Timed<undefined>>('resolveLost');
 
 /** A log line of a thread's: by the thread, for the logger of whoever has started it. */
 export interface ThreadLogLine {

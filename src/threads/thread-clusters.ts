@@ -1,7 +1,7 @@
 /** A thread's side of its life: connects clients of its own, serves what it is for, and ends when it is told to. */
 import { uuidBytes } from '../bson/uuid.js';
 import { Cluster } from '../cluster/cluster.js';
-import { isTransient, noteExhausted, safeText } from '../cluster/errors.js';
+import { isTransient, safeText, tagExhausted } from '../cluster/errors.js';
 import { WritableCluster } from '../cluster/writable-cluster.js';
 import { writeSessions } from '../cluster/write-sessions.js';
 import { AppError, InvariantError } from '../errors.js';
@@ -10,7 +10,15 @@ import type { Logger } from '../lib/logger.js';
 import { SharedDeadline } from '../lib/shared-deadline.js';
 import type { ThreadChannel } from '../lib/thread-channel.js';
 import { seenBy } from './seen-times.js';
-import { CLOSE, type ClusterAccess, OPEN, SETTLE, type ThreadData, type ThreadOpened, WAITS } from './thread-calls.js';
+import {
+  CLOSE,
+  type ClusterAccess,
+  OPEN,
+  RESOLVE_LOST,
+  type ThreadData,
+  type ThreadOpened,
+  WAITS,
+} from './thread-calls.js';
 import { ThreadLogger } from './thread-logger.js';
 import { ThreadMetrics } from './thread-metrics.js';
 import { ThreadRight } from './thread-right.js';
@@ -31,7 +39,7 @@ export interface ThreadParts {
 }
 
 /**
- * Serves OPEN, SETTLE and CLOSE. `prepare` is called once connected, and serves the rest before OPEN is answered; `end`
+ * Serves OPEN, RESOLVE_LOST and CLOSE. `prepare` is called once connected, and serves the rest before OPEN is answered; `end`
  * lets go of the port, which ends the thread.
  */
 export function serveThread(
@@ -63,8 +71,8 @@ export function serveThread(
     telling = tellWaits(channel, source, destination, ending.signal);
     return { sessions: (writable?.sessionIds ?? []).map(uuidBytes) };
   });
-  channel.serve(SETTLE, async (_task, { signal }) => {
-    await writable?.settleWrites(signal);
+  channel.serve(RESOLVE_LOST, async (_task, { signal }) => {
+    await writable?.resolveLostWrites(signal);
     const [source, destination] = clusters;
     if (source === undefined || destination === undefined) throw new InvariantError('the thread is not connected');
     return { value: undefined, seen: seenBy({ source, destination }) };
@@ -90,7 +98,7 @@ async function connectBoth(data: ThreadData, logger: Logger, signal: AbortSignal
       isRetryable: isTransient,
       signal,
       ...trying,
-      onExhausted: noteExhausted,
+      onExhausted: tagExhausted,
       onRetry: ({ error, level }) => logger[level](`Connecting to ${name} again: ${safeText(error)}`),
     });
   };

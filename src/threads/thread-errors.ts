@@ -1,6 +1,6 @@
 /** The form in which errors cross from one thread to another: with their names, not their classes. */
 
-import { clusterError, isTransient, isWorthAnotherRun, noteExhausted, TransientError } from '../cluster/errors.js';
+import { clusterError, isTransient, isWorthAnotherRun, TransientError, tagExhausted } from '../cluster/errors.js';
 import { AppError, type ErrorName, type FieldViolation } from '../errors.js';
 import type { ErrorForm } from '../lib/thread-channel.js';
 
@@ -33,7 +33,7 @@ export const threadErrors: ErrorForm = {
     const { code, message, metadata, violations, moreViolations, isExhausted, mayPass } = plain as PlainError;
     if (mayPass) return new TransientError(message);
     const made = new AppError(code, message, { metadata, violations, moreViolations });
-    if (isExhausted) noteExhausted(made);
+    if (isExhausted) tagExhausted(made);
     return made;
   },
 };

@@ -15,7 +15,7 @@ import { settlesWithin } from '../lib/signals.js';
 import { type CallKind, type CallOptions, type ThreadChannel, ThreadEnded } from '../lib/thread-channel.js';
 import { ClusterThread } from './cluster-thread.js';
 import { see, seenBy } from './seen-times.js';
-import { REMOVE_INDEXES, SETTLE, type ThreadData, type ThreadWaits, type Timed } from './thread-calls.js';
+import { REMOVE_INDEXES, RESOLVE_LOST, type ThreadData, type ThreadWaits, type Timed } from './thread-calls.js';
 
 /** For what is done at the end, whatever hangs. */
 const SETTLE_MS = 1000;
@@ -149,11 +149,13 @@ export class WriterThread implements OtherWriter {
     }
   }
 
-  async settle(): Promise<void> {
+  async resolveLost(): Promise<void> {
     if (this.#isDone) return;
     const failures = this.#failures;
     try {
-      const { seen } = await this.#thread.channel.call(SETTLE, undefined, { signal: new AbortController().signal });
+      const { seen } = await this.#thread.channel.call(RESOLVE_LOST, undefined, {
+        signal: new AbortController().signal,
+      });
       see(this.#parts, seen);
       this.#settledFailures = failures;
     } catch (error) {
@@ -165,7 +167,7 @@ export class WriterThread implements OtherWriter {
   /** Ends it. Never rejects, and takes a limited time: what cannot be settled in it is left to the next write. */
   async close(): Promise<void> {
     const { logger, lease } = this.#parts;
-    const settling = this.settle().catch((error: unknown) => {
+    const settling = this.resolveLost().catch((error: unknown) => {
       logger.warn(`A thread is closed with writes whose outcome is not known: ${safeText(error)}`);
     });
     const isSettled = (await settlesWithin(settling, SETTLE_MS)) && !this.hasLost;

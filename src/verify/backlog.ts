@@ -1,6 +1,6 @@
 import type { Timestamp } from '../bson/bson.js';
 import { InvariantError } from '../errors.js';
-import { inPortions } from '../lib/portions.js';
+import { inChunks } from '../lib/in-chunks.js';
 import { idKey } from '../matching/id-key.js';
 import type { BacklogRecord, VerificationState } from '../metadata/verification-store.js';
 import { addIds, type DirtyIds } from './dirty-set.js';
@@ -65,7 +65,7 @@ export class Backlog {
   /** `readUpTo`: undefined for documents that were compared, and for which there is no room elsewhere. */
   async add(ids: DirtyIds, time: Timestamp, readUpTo: ReadUpTo | undefined, signal: AbortSignal): Promise<void> {
     const all = [...ids].flatMap(([name, own]) => [...own.values()].map((id) => ({ name, id })));
-    const portions = [...inPortions(all, CHUNK_DOCUMENTS, CHUNK_BYTES, ({ id }) => id.length)];
+    const portions = [...inChunks(all, CHUNK_DOCUMENTS, CHUNK_BYTES, ({ id }) => id.length)];
     for (const [index, portion] of portions.entries()) {
       // Not before the last of them has everything been named that was read.
       const times = index === portions.length - 1 ? readUpTo : undefined;

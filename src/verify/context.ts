@@ -28,7 +28,7 @@ export interface VerifyContext {
   /** Whether no index is built: what expires by one could not be told from what is missing. */
   readonly buildsNoIndexes: boolean;
   /** A time of a cluster that its change stream passes, with everything acknowledged before the call at or before it. */
-  readonly mark: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
+  readonly takeTime: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
   /** Resolves once everything up to a time of the source is on the destination. */
   readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
   /** Begins what compares ranges of so much data, about; it is closed once all are done. */
@@ -43,7 +43,10 @@ export interface VerifyContext {
   readonly recopy:
     | {
         /** Runs `work` while nothing is applied to the collection, under the name it has then; not if it was dropped. */
-        readonly whileHeld: (id: string, work: (collection: MigratedCollection) => Promise<void>) => Promise<void>;
+        readonly withoutApplying: (
+          id: string,
+          work: (collection: MigratedCollection) => Promise<void>,
+        ) => Promise<void>;
         readonly copy: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
       }
     | undefined;

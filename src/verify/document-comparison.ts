@@ -62,11 +62,11 @@ export class DocumentComparison {
   }
 
   /** Begins to note which capped collections the streams name. */
-  noteCappedWrites(): void {
+  watchCappedWrites(): void {
     this.#cappedWrites = new Set();
   }
 
-  /** Whether a capped collection may have been written to since `noteCappedWrites`. */
+  /** Whether a capped collection may have been written to since `watchCappedWrites`. */
   mayHaveCappedWrites(collection: string): boolean {
     return this.#cappedWrites?.has(collection) !== false;
   }

@@ -39,8 +39,8 @@ export interface Ends {
  */
 export async function proveEqual(check: FinalCheck, ends: Ends, signal: AbortSignal): Promise<void> {
   const { pair, verifier, collections } = check;
-  await verifier.settle(ends.source, ends.destination, signal);
-  verifier.noteCappedWrites();
+  await verifier.compareUpTo(ends.source, ends.destination, signal);
+  verifier.watchCappedWrites();
   const live = collections.live();
   const capped = live.filter((each) => each.capped);
   const others = live.filter((each) => !each.capped);
@@ -60,7 +60,7 @@ export async function proveEqual(check: FinalCheck, ends: Ends, signal: AbortSig
  */
 export async function proveUntouched(check: FinalCheck, ends: Ends, signal: AbortSignal): Promise<void> {
   const { pair, verifier, collections } = check;
-  await verifier.settle(ends.source, ends.destination, signal);
+  await verifier.compareUpTo(ends.source, ends.destination, signal);
   // Their order, and all of those that change events do not tell of, is what single documents do not show.
   const capped = collections.live().filter((each) => each.capped && verifier.mayHaveCappedWrites(each.id));
   const orders = await mapLimit(capped, PARALLEL, (each, inner) => order(pair, each, inner), signal);

@@ -1,5 +1,5 @@
 import type { Timestamp } from '../bson/bson.js';
-import { Turns } from '../lib/turns.js';
+import { SerialQueue } from '../lib/serial-queue.js';
 import { idKey } from '../matching/id-key.js';
 import { type RecheckRecord, recheckKey, type VerificationState } from '../metadata/verification-store.js';
 import type { DirtyIds, IdLimits } from './dirty-set.js';
@@ -39,7 +39,7 @@ export interface Compared {
 export class RecheckQueue {
   readonly #store: VerificationState;
   readonly #limits: IdLimits;
-  readonly #turns = new Turns();
+  readonly #turns = new SerialQueue();
   readonly #entries = new Map<string, Map<string, Entry>>();
   readonly #stored = new Set<string>();
   readonly #unstored = new Map<string, Entry>();
@@ -142,7 +142,7 @@ export class RecheckQueue {
 
   /** Stores what is in it now; call before what relies on it is stored. */
   store(signal: AbortSignal): Promise<void> {
-    return this.#turns.take(async () => {
+    return this.#turns.run(async () => {
       const fresh = [...this.#unstored.values()];
       this.#unstored.clear();
       if (fresh.length > 0) await this.#store.putRechecks(fresh, signal);

@@ -5,7 +5,7 @@ import { indexDifferences } from '../catalog/index-comparison.js';
 import { builtText, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
 import { describeNs } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { settled } from '../cluster/settled.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { mapLimit } from '../lib/limit.js';
 import type { MigratedCollection, MigratedView } from '../metadata/collections.js';
 import type { VerifiedCollections } from './context.js';
@@ -24,7 +24,7 @@ export async function compareWithRecord(
   signal: AbortSignal,
 ): Promise<string[]> {
   const look = (): Promise<string[]> => differencesOf(destination, collections, isBuilt, signal);
-  return (await settled(destination, signal, look)).value;
+  return (await confirmed(destination, signal, look)).value;
 }
 
 async function differencesOf(

@@ -2,10 +2,10 @@ import type { Timestamp } from '../bson/bson.js';
 import { Position, secondsOf } from '../bson/position.js';
 import { InvariantError } from '../errors.js';
 import { PushBack } from '../lib/push-back.js';
+import { SerialQueue } from '../lib/serial-queue.js';
 import { linkAbort, settlesWithin, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
-import { Turns } from '../lib/turns.js';
 import type { VerificationRecord } from '../metadata/verification-store.js';
 import { queueMeters } from '../metrics-queues.js';
 import { Backlog, type ReadUpTo } from './backlog.js';
@@ -41,8 +41,8 @@ export class VerificationPass {
   readonly #dirty: DirtySet;
   readonly #backlog: Backlog;
   readonly #readers: Readonly<Record<SideName, ChangeReader>>;
-  readonly #rounds = new Turns();
-  readonly #saves = new Turns();
+  readonly #rounds = new SerialQueue();
+  readonly #saves = new SerialQueue();
   #record: VerificationRecord;
   #compared: ReadUpTo | undefined;
   #checkedAt = Number.NEGATIVE_INFINITY;
@@ -70,12 +70,12 @@ export class VerificationPass {
 
   /** Takes the positions an earlier process stored, or new ones. */
   static async begin(context: VerifyContext, signal: AbortSignal): Promise<VerificationPass> {
-    const { store, source, destination, mark } = context;
+    const { store, source, destination, takeTime } = context;
     let record = await store.load(signal);
     if (record === undefined) {
       // What is left of an earlier one would be taken for this one's.
       await store.clear(signal);
-      const [sourceStart, destinationStart] = [await mark(source, signal), await mark(destination, signal)];
+      const [sourceStart, destinationStart] = [await takeTime(source, signal), await takeTime(destination, signal)];
       record = {
         sourceStart,
         destinationStart,
@@ -130,7 +130,7 @@ export class VerificationPass {
    * Compares all that is still to be compared, when the source is written to no longer: everything up to `time` on the
    * source, and all that anyone has written to the destination up to `end`.
    */
-  async settle(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
+  async compareUpTo(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
     // Looked at in the turn that judges: a round before it may have put documents into the backlog.
     const isReady = (): boolean => this.isComplete && this.#hasRead(time, end) && this.#backlog.isEmpty;
     const judge = async (): Promise<boolean> => {
@@ -141,15 +141,15 @@ export class VerificationPass {
     do {
       while (!this.isComplete) await sleep(ROUND_MS, signal);
       while (!this.#hasRead(time, end) || !this.#backlog.isEmpty) {
-        await this.#rounds.take(() => this.#round(signal));
+        await this.#rounds.run(() => this.#round(signal));
         await sleep(20, signal);
       }
-    } while (!(await this.#rounds.take(judge)));
+    } while (!(await this.#rounds.run(judge)));
   }
 
   /** Compares the known mismatches again. */
   recheckMismatches(signal: AbortSignal): Promise<void> {
-    return this.#rounds.take(() => this.comparison.recheckMismatches(signal));
+    return this.#rounds.run(() => this.comparison.recheckMismatches(signal));
   }
 
   #hasRead(time: Timestamp, end: Timestamp): boolean {
@@ -168,7 +168,7 @@ export class VerificationPass {
       await sleep(ROUND_MS, signal);
       const isIdle = this.waiting === 0 && this.#backlog.isEmpty && this.comparison.mismatches.total === 0;
       if (!isIdle || performance.now() - this.#checkedAt >= IDLE_CHECKPOINT_MS)
-        await this.#rounds.take(() => this.#round(signal));
+        await this.#rounds.run(() => this.#round(signal));
     }
   }
 
@@ -233,7 +233,7 @@ export class VerificationPass {
   }
 
   #save(changes: Partial<VerificationRecord>, signal: AbortSignal): Promise<void> {
-    return this.#saves.take(async () => {
+    return this.#saves.run(async () => {
       const next = { ...this.#record, ...changes };
       if (textOf(next) === textOf(this.#record)) return;
       await this.#context.store.save(next, signal);

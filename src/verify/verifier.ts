@@ -84,23 +84,23 @@ export class Verifier implements VerifierView {
    * Compares all that is still to be compared, when the source is written to no longer: everything up to `time` on the
    * source, and all that anyone has written to the destination up to `end`. What differs then is in `mismatches`.
    */
-  async settle(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
+  async compareUpTo(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
     this.#refuseExpiry();
     for (;;) {
       const pass = this.#pass;
       const change = this.#change.promise;
-      if (pass !== undefined && (await this.#settledIn(pass, { time, end }, change, signal))) return;
+      if (pass !== undefined && (await this.#comparedIn(pass, { time, end }, change, signal))) return;
       if (pass === undefined) await Promise.race([change, aborted(signal)]);
       signal.throwIfAborted();
     }
   }
 
   /** Begins to note which capped collections are written to; call once all was compared. */
-  noteCappedWrites(): void {
-    this.#pass?.comparison.noteCappedWrites();
+  watchCappedWrites(): void {
+    this.#pass?.comparison.watchCappedWrites();
   }
 
-  /** Whether a capped collection may have been written to since `noteCappedWrites`, as far as the streams are read. */
+  /** Whether a capped collection may have been written to since `watchCappedWrites`, as far as the streams are read. */
   mayHaveCappedWrites(collection: string): boolean {
     return this.#pass?.comparison.mayHaveCappedWrites(collection) ?? true;
   }
@@ -124,11 +124,11 @@ export class Verifier implements VerifierView {
   }
 
   async #recopy(
-    { whileHeld, copy }: NonNullable<VerifyContext['recopy']>,
+    { withoutApplying, copy }: NonNullable<VerifyContext['recopy']>,
     { id }: MigratedCollection,
     signal: AbortSignal,
   ): Promise<void> {
-    await whileHeld(id, (collection) => this.whileCopied(collection, () => copy(collection, signal), signal));
+    await withoutApplying(id, (collection) => this.whileCopied(collection, () => copy(collection, signal), signal));
   }
 
   async #keepVerifying(signal: AbortSignal): Promise<void> {
@@ -158,14 +158,14 @@ export class Verifier implements VerifierView {
   }
 
   /** False when the pass has ended first. */
-  async #settledIn(
+  async #comparedIn(
     pass: VerificationPass,
     { time, end }: { readonly time: Timestamp; readonly end: Timestamp },
     change: Promise<void>,
     signal: AbortSignal,
   ): Promise<boolean> {
     const link = linkAbort(signal);
-    const settled = pass.settle(time, end, link.signal).then(() => true);
+    const settled = pass.compareUpTo(time, end, link.signal).then(() => true);
     try {
       return await Promise.race([settled, change.then(() => false)]);
     } finally {

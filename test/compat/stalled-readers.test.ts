@@ -2,7 +2,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { HeldBytes } from '../../src/api/held-bytes.js';
+import { ReservedBytes } from '../../src/api/reserved-bytes.js';
 import { openDoors } from '../support/api-doors.js';
 import { FakeControl, fakeNamespace, RUNNING_SNAPSHOT } from '../support/fake-control.js';
 import { eventually } from '../support/within.js';
@@ -19,7 +19,7 @@ function largeMigration(): FakeControl {
 }
 
 test('a progress stream over gRPC whose reader takes nothing is reset, and what it held is free again', async () => {
-  const held = new HeldBytes();
+  const held = new ReservedBytes();
   const control = largeMigration();
   await using doors = await openDoors(control, { held, stalledMs: STALLED_MS });
   const session = connectHttp2(`http://127.0.0.1:${doors.grpcPort}`);
@@ -37,7 +37,7 @@ test('a progress stream over gRPC whose reader takes nothing is reset, and what 
 });
 
 test('server-sent events whose reader takes nothing are cut off, and what they held is free again', async () => {
-  const held = new HeldBytes();
+  const held = new ReservedBytes();
   const control = largeMigration();
   await using doors = await openDoors(control, { held, stalledMs: STALLED_MS });
   const socket = connect(doors.httpPort, '127.0.0.1');
@@ -52,7 +52,7 @@ test('server-sent events whose reader takes nothing are cut off, and what they h
 });
 
 test('an answer that there is no room for is refused over both doors, and small ones are not', async () => {
-  const held = new HeldBytes(100_000);
+  const held = new ReservedBytes(100_000);
   await using doors = await openDoors(largeMigration(), { held });
   const refused = await doors.http({ path: '/api/v1/progress?details=ALL' });
   assert.equal([refused.status, refused.json['error']], [503, 'ServerBusy']);
@@ -65,7 +65,7 @@ test('an answer that there is no room for is refused over both doors, and small 
 });
 
 test('an answer that waits for room does so until there is some, or its reader is gone', async () => {
-  const held = new HeldBytes(200_000);
+  const held = new ReservedBytes(200_000);
   using holder = held.open();
   holder.add(200_000);
   const stays = new AbortController();
@@ -82,7 +82,7 @@ test('an answer that waits for room does so until there is some, or its reader i
 });
 
 test('the one that has held the longest goes on, the others wait for it, and small ones for nobody', async () => {
-  const held = new HeldBytes(200_000);
+  const held = new ReservedBytes(200_000);
   using first = held.open();
   using second = held.open();
   using third = held.open();

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { decodePlain } from '../../src/bson/bson.js';
 import { uuidBytes } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';
-import { writeNote } from '../../src/cluster/notes.js';
+import { writeOplogNote } from '../../src/cluster/oplog-note.js';
 import { LocalRangeCopier } from '../../src/copy/local-range-copier.js';
 import type { CopyListener, RangeTask } from '../../src/copy/range-task.js';
 import { DocumentWriter } from '../../src/documents/document-writer.js';
@@ -149,7 +149,7 @@ async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyList
   const writer = new DocumentWriter(to, await RawWriter.create(to, 'probe', signal), async () => undefined);
   const budget = new ByteBudget(50_000_000);
   const copier = new LocalRangeCopier({ source: from, destination: to, writer, budget, logger: silentLogger });
-  const time = await writeNote(from, 'test', signal);
+  const time = await writeOplogNote(from, 'test', signal);
   const task: RangeTask = {
     ns: NS,
     uuid: uuidBytes(original?.uuid as Binary),

@@ -93,7 +93,7 @@ test('a build that was done in the moment it was cancelled is made again', async
         gate.resolve();
         await held;
         builder.release(['c']);
-        await eventually(10_000, () => builder.settled, 'the builder being settled');
+        await eventually(10_000, () => builder.isComplete, 'the builder being settled');
         assert.equal(
           (await client.db('t').collection('c').indexes()).map((each) => each.name),
           ['_id_', 'a_1'],

@@ -5,7 +5,7 @@ import type { Doc } from '../../src/bson/bson.js';
 import { Position } from '../../src/bson/position.js';
 import type { Cluster } from '../../src/cluster/cluster.js';
 import type { ReadOptions } from '../../src/cluster/commands.js';
-import { writeNote } from '../../src/cluster/notes.js';
+import { writeOplogNote } from '../../src/cluster/oplog-note.js';
 import { readChanges } from '../../src/documents/change-stream.js';
 import { AppError } from '../../src/errors.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
@@ -16,7 +16,7 @@ const { signal } = new AbortController();
 const set = await sharedSet(test);
 const cluster = await sharedCluster(test, 'cluster0', set);
 
-async function readUntilEnd(of: Cluster, time: Awaited<ReturnType<typeof writeNote>>): Promise<AppError> {
+async function readUntilEnd(of: Cluster, time: Awaited<ReturnType<typeof writeOplogNote>>): Promise<AppError> {
   const options = { start: Position.startAt(time), rawDeltas: false, logger: silentLogger, awaitMs: 100 };
   try {
     for await (const batch of readChanges(of, options, signal)) assert.ok(batch.events.length < 1000);
@@ -32,7 +32,7 @@ for (const megabytes of [6, 7.5]) {
       60_000,
       async () => {
         const client = await set.connect();
-        const time = await writeNote(cluster, 'test', signal);
+        const time = await writeOplogNote(cluster, 'test', signal);
         await client
           .db('shop')
           .collection<{ _id: string }>(`keys${megabytes}`)
@@ -51,7 +51,7 @@ test('connections that are lost again and again prove no event too large: the st
   await within(
     60_000,
     async () => {
-      const time = await writeNote(cluster, 'test', signal);
+      const time = await writeOplogNote(cluster, 'test', signal);
       const client = await set.connect();
       await client.db('shop').collection<{ _id: string }>('small').insertOne({ _id: 'small' });
       let lost = 0;

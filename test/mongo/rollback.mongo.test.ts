@@ -6,7 +6,7 @@ import { LocalLaneApplier } from '../../src/apply/lane-applier.js';
 import type { Binary } from '../../src/bson/bson.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';
-import { writeNote } from '../../src/cluster/notes.js';
+import { writeOplogNote } from '../../src/cluster/oplog-note.js';
 import { LocalRangeCopier } from '../../src/copy/local-range-copier.js';
 import type { RangeTask } from '../../src/copy/range-task.js';
 import { DocumentWriter } from '../../src/documents/document-writer.js';
@@ -88,7 +88,7 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
   for (const part of parts) await copier.copy({ ...common, ...part }, listener, signal);
 }
 
-let time: Awaited<ReturnType<typeof writeNote>>;
+let time: Awaited<ReturnType<typeof writeOplogNote>>;
 const writeTime = async (): Promise<typeof time> => time;
 
 /** Reads these documents again, as changes of which nothing else is known. */
@@ -117,7 +117,7 @@ for (const kind of ['ranges', 'natural', 'resumable', 'refetch'] as const) {
       await destinationClient.db(NS.db).createCollection(NS.coll);
       const docs = Array.from({ length: 100 }, (_, n) => ({ _id: n, n: 0 }));
       await original?.insertMany(docs, { writeConcern: { w: 'majority' } });
-      time = await writeNote(source, 'test', signal);
+      time = await writeOplogNote(source, 'test', signal);
       await using cut = await cutReplication(sourceSet);
       const alone = cut.client.db(NS.db).collection<Item>(NS.coll);
       await alone.updateMany({ _id: { $lt: 60 } }, { $set: { n: 1 } }, { writeConcern: { w: 1 } });

@@ -8,7 +8,7 @@ import { ThreadLaneApplier } from '../../src/apply/thread-lane-applier.js';
 import { type Binary, encode } from '../../src/bson/bson.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';
-import { writeNote } from '../../src/cluster/notes.js';
+import { writeOplogNote } from '../../src/cluster/oplog-note.js';
 import { writeSessions } from '../../src/cluster/write-sessions.js';
 import { LocalRangeCopier } from '../../src/copy/local-range-copier.js';
 import type { RangeTask } from '../../src/copy/range-task.js';
@@ -88,7 +88,7 @@ async function taskOf(count: number): Promise<RangeTask> {
     target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary) },
     ...{ lower: undefined, upper: undefined, natural: false, resumable: false, marks: [], position: undefined },
     ...{ isAgain: false, filter: undefined, ordered: false, batchDocuments: 500 },
-    afterTime: plainTime(await writeNote(from, 'test', signal)),
+    afterTime: plainTime(await writeOplogNote(from, 'test', signal)),
   };
 }
 

@@ -1,6 +1,6 @@
 import type { LaneApplier } from '../../src/apply/lane-applier.js';
 import type { Operation } from '../../src/apply/operation.js';
-import { abortion } from '../../src/lib/signals.js';
+import { rejectOnAbort } from '../../src/lib/signals.js';
 import { deferred } from '../../src/lib/tasks.js';
 import type { MigrationHooks } from '../../src/migration/migration.js';
 
@@ -65,5 +65,5 @@ interface Hold {
 
 async function wait(hold: Hold, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
   hold.entered(operations);
-  await Promise.race([hold.released, abortion(signal)]);
+  await Promise.race([hold.released, rejectOnAbort(signal)]);
 }

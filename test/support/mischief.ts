@@ -6,7 +6,7 @@ const DOCUMENTS = ['insert', 'update', 'delete'];
 const STRUCTURE = ['create', 'drop', 'collMod', 'createIndexes', 'dropIndexes', 'renameCollection', 'dropDatabase'];
 const READS = ['find', 'getMore', 'aggregate', 'appendOplogNote', 'listCollections', 'listIndexes'];
 const APP = 'mongoferry';
-/** Turns for which a message is kept at most. */
+/** SerialQueue for which a message is kept at most. */
 const MAX_TURNS = 8;
 
 /** How often each fault befell a message. */

@@ -81,7 +81,7 @@ export function observedRun(changes: Partial<ObservedRun> = {}): ObservedRun {
     indexes: {
       progress: { built: 3, total: 3, collectionsFinished: 1, collectionsTotal: 1 },
       countsOf: () => ({ built: 3, total: 3 }),
-      settled: true,
+      isComplete: true,
     },
     verifier: verifierView(),
     apply: {

@@ -6,7 +6,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import type { Connections } from '../connections.js';
-import type { HeldBytes } from '../held-bytes.js';
+import type { ReservedBytes } from '../reserved-bytes.js';
 
 /** Calls under way at one time, streams included. */
 const MAX_CALLS = 1000;
@@ -19,7 +19,7 @@ const LOOK_MS = 5000;
 
 /** What calls are counted against. */
 export interface GrpcGuardOptions {
-  readonly held: HeldBytes;
+  readonly held: ReservedBytes;
   readonly connections: Connections;
   readonly maxCalls?: number;
   readonly stalledMs?: number;

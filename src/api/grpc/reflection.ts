@@ -13,7 +13,7 @@ import {
   ServerReflectionService,
 } from '../../../gen/grpc/reflection/v1/reflection.js';
 import { descriptorFiles } from '../descriptors.js';
-import type { HeldBytes } from '../held-bytes.js';
+import type { ReservedBytes } from '../reserved-bytes.js';
 
 type Answer = NonNullable<ServerReflectionResponse['messageResponse']>;
 
@@ -30,7 +30,7 @@ export const reflectionV1AlphaService = {
  * run time, it keeps custom options and comments, so that `grpcurl describe` shows the HTTP mapping too, and it needs
  * no .proto file beside the executable. Source: grpc.reflection.v1.
  */
-export function reflectionHandlers(held: HeldBytes): ServerReflectionServer {
+export function reflectionHandlers(held: ReservedBytes): ServerReflectionServer {
   const index = buildIndex();
   return {
     serverReflectionInfo: (call: ServerDuplexStream<ServerReflectionRequest, ServerReflectionResponse>) => {

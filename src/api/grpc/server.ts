@@ -22,8 +22,8 @@ import { type DoorCredentials, openToAll } from '../credentials.js';
 import { syncService } from '../descriptors.js';
 import type { Call, StreamHandler, UnaryHandler } from '../handlers/handler.js';
 import { RPCS } from '../handlers/table.js';
-import { HeldBytes, serverBusy } from '../held-bytes.js';
 import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from '../limits.js';
+import { ReservedBytes, serverBusy } from '../reserved-bytes.js';
 import { callerGone, type RpcCaller, runStream, runUnary } from '../run-rpc.js';
 import { accessInterceptor, bindCredentials } from './access.js';
 import { grpcGuard } from './guard.js';
@@ -42,7 +42,7 @@ export interface GrpcServerOptions {
   /** Default: without TLS, open to all. */
   readonly credentials?: DoorCredentials;
   /** What callers of both doors may make us hold. */
-  readonly held?: HeldBytes;
+  readonly held?: ReservedBytes;
   /** How long an answer may wait for a reader that takes nothing of it, in milliseconds. Default one minute. */
   readonly stalledMs?: number;
 }
@@ -67,7 +67,7 @@ const MAX_CONNECTIONS = 500;
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const shutdown = new AbortController();
   setMaxListeners(0, shutdown.signal);
-  const { held = new HeldBytes(), credentials: door = openToAll(), logger, stalledMs } = options;
+  const { held = new ReservedBytes(), credentials: door = openToAll(), logger, stalledMs } = options;
   const listener = createServer();
   const connections = new Connections(listener, MAX_CONNECTIONS);
   const guard = grpcGuard({ held, connections, ...(stalledMs === undefined ? {} : { stalledMs }) });
@@ -135,7 +135,7 @@ function stop({ server, listener, connections, shutdown, dispose }: Running, dea
 }
 
 interface ServiceContext extends GrpcServerOptions {
-  readonly held: HeldBytes;
+  readonly held: ReservedBytes;
   readonly shutdown: AbortSignal;
 }
 

@@ -1,4 +1,4 @@
-import { inPortions } from '../../lib/portions.js';
+import { inChunks } from '../../lib/in-chunks.js';
 import { MISMATCH_PAGE_BYTES } from '../../progress/control.js';
 import { encodePageToken, readListMismatchesRequest } from '../wire/read-requests.js';
 import { encodeListMismatchesResponse } from '../wire/responses.js';
@@ -9,7 +9,7 @@ export async function listMismatches({ control, request, signal }: Call): Promis
   const { pageSize, after } = readListMismatchesRequest(request);
   // One more than asked for tells whether there is another page.
   const found = await control.mismatches(after ?? '', pageSize + 1, signal);
-  const [page = []] = inPortions(found, pageSize, MISMATCH_PAGE_BYTES, ({ documentId }) => documentId.length);
+  const [page = []] = inChunks(found, pageSize, MISMATCH_PAGE_BYTES, ({ documentId }) => documentId.length);
   const last = page.at(-1);
   return encodeListMismatchesResponse(
     page,

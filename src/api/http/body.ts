@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { AppError, invalidRequest } from '../../errors.js';
-import type { HeldBytes, Holder } from '../held-bytes.js';
 import { JsonSyntaxError, parseJsonText } from '../json/json-text.js';
 import { costlyWork, LARGE_REQUEST_BYTES, MAX_REQUEST_BYTES } from '../limits.js';
+import type { Holder, ReservedBytes } from '../reserved-bytes.js';
 import type { Violations } from '../violations.js';
 
 /** How much of a refused body is still taken in, so that its sender gets to read the answer. */
@@ -14,7 +14,7 @@ export interface JsonBodyContext {
   readonly path: string;
   readonly violations: Violations;
   /** What the body counts against while it arrives and is read. */
-  readonly held: HeldBytes;
+  readonly held: ReservedBytes;
 }
 
 /**

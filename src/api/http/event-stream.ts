@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../../errors.js';
 import { linkAbort } from '../../lib/signals.js';
-import type { HeldBytes } from '../held-bytes.js';
+import type { ReservedBytes } from '../reserved-bytes.js';
 import { EVENT_STREAM_HEADERS, errorBody, sendError } from './answer.js';
 
 /** Milliseconds between comments that keep proxies from closing a quiet stream. */
@@ -14,7 +14,7 @@ export interface EventStream {
   readonly response: ServerResponse;
   /** Aborts when the server stops. */
   readonly shutdown: AbortSignal;
-  readonly held: HeldBytes;
+  readonly held: ReservedBytes;
   /** The bodies to send, made as they are pulled; `signal` aborts when the client has gone. Errors: AppError. */
   readonly open: (signal: AbortSignal) => AsyncGenerator<JsonObject, void, undefined>;
 }

@@ -14,10 +14,10 @@ import { RefusalLog } from '../auth.js';
 import { Connections } from '../connections.js';
 import { type DoorCaller, type DoorCredentials, openToAll } from '../credentials.js';
 import type { StreamHandler } from '../handlers/handler.js';
-import { HeldBytes, serverBusy } from '../held-bytes.js';
 import { decodeToJson } from '../json/json-out.js';
 import { costlyWork, HANDSHAKE_TIMEOUT_MS } from '../limits.js';
 import { publicError } from '../public-error.js';
+import { ReservedBytes, serverBusy } from '../reserved-bytes.js';
 import { callerGone, type RpcCaller, runStream, runUnary } from '../run-rpc.js';
 import { answerUnreadable, JSON_TYPE, sendError, sendJson, sendText, successBody } from './answer.js';
 import { sendEvents } from './event-stream.js';
@@ -44,7 +44,7 @@ export interface GatewayOptions {
   /** Default: without TLS, open to all. */
   readonly credentials?: DoorCredentials;
   /** What callers of both doors may make us hold. */
-  readonly held?: HeldBytes;
+  readonly held?: ReservedBytes;
   /** How long an answer may wait for a reader that takes nothing of it, in milliseconds. Default one minute. */
   readonly stalledMs?: number;
 }
@@ -70,7 +70,7 @@ const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const shutdown = new AbortController();
   setMaxListeners(0, shutdown.signal);
-  const { held = new HeldBytes(), credentials = openToAll() } = options;
+  const { held = new ReservedBytes(), credentials = openToAll() } = options;
   const refusals = new RefusalLog(options.logger, 'http');
   const context: Context = { ...options, held, credentials, refusals, shutdown: shutdown.signal };
   const routes = buildRoutes(context);
@@ -145,7 +145,7 @@ function cutStalled(response: ServerResponse, stalledMs: number): void {
 interface Context extends GatewayOptions {
   readonly credentials: DoorCredentials;
   readonly refusals: RefusalLog;
-  readonly held: HeldBytes;
+  readonly held: ReservedBytes;
   readonly shutdown: AbortSignal;
 }
 

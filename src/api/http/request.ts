@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { type AppError, invalidRequest } from '../../errors.js';
-import type { HeldBytes } from '../held-bytes.js';
 import { encodeJsonRequest } from '../json/json-in.js';
 import { readQuery } from '../json/query-in.js';
+import type { ReservedBytes } from '../reserved-bytes.js';
 import { Violations } from '../violations.js';
 import { PAGE_SIZE_RULE } from '../wire/read-requests.js';
 import type { EncodedRequest } from '../wire/request.js';
@@ -14,7 +14,7 @@ import type { RpcRoute } from './routes.js';
 export interface HttpRpcRequest {
   readonly request: IncomingMessage;
   readonly query: URLSearchParams;
-  readonly held: HeldBytes;
+  readonly held: ReservedBytes;
 }
 
 /**

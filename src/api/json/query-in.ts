@@ -8,7 +8,7 @@ export interface QueryRequest {
 }
 
 /**
- * Turns `?details=ALL&interval=1s` into `{"details": "ALL", "interval": "1s"}`: parameters that name a boolean or an
+ * SerialQueue `?details=ALL&interval=1s` into `{"details": "ALL", "interval": "1s"}`: parameters that name a boolean or an
  * integer field become that, all else stays text. Only a request's own fields can be given, not members of members.
  */
 export function readQuery(type: DescMessage, query: URLSearchParams): QueryRequest {

@@ -36,9 +36,9 @@ test('a batch waits for room, and one larger than the limit goes in alone', asyn
   const window = new ApplyWindow<string>({ limitBytes: 10 });
   const first = await window.admit('first', 25, never);
   let admitted = false;
-  const second = window.admit('second', 5, never).then((settle) => {
+  const second = window.admit('second', 5, never).then((markApplied) => {
     admitted = true;
-    return settle;
+    return markApplied;
   });
   await Promise.resolve();
   assert.not(admitted);
@@ -61,9 +61,9 @@ test('waiting for room ends when the signal aborts', async () => {
 });
 
 test('a batch settled twice is a bug that is said', async () => {
-  const settle = await new ApplyWindow<string>({ limitBytes: 10 }).admit('x', 1, never);
-  settle();
-  assert.throws(settle, /settled twice/);
+  const markApplied = await new ApplyWindow<string>({ limitBytes: 10 }).admit('x', 1, never);
+  markApplied();
+  assert.throws(markApplied, /settled twice/);
 });
 
 test.run();

@@ -10,7 +10,7 @@ test('who holds the gate waits for the batch that is being dispatched, and the n
   const said: string[] = [];
   const [first, held] = [deferred<void>(), deferred<void>()];
   const passing = gate.pass(() => first.promise.then(() => void said.push('first')));
-  const holding = gate.whileHeld(() => {
+  const holding = gate.whileClosed(() => {
     said.push('held');
     return held.promise;
   });
@@ -30,7 +30,7 @@ test('those who hold it take turns, and a failure lets the others on', async () 
   const gate = new DispatchGate();
   let holders = 0;
   const hold = async (fails: boolean): Promise<void> =>
-    gate.whileHeld(async () => {
+    gate.whileClosed(async () => {
       assert.is(++holders, 1);
       await turn();
       holders--;

@@ -73,7 +73,7 @@ test('the first failure is told, and what follows it is not settled', async () =
   assert.not(settled);
 });
 
-test('stopping ends the wait for lanes that will never settle', async () => {
+test('stopping ends the wait for lanes that will never markApplied', async () => {
   const stop = new AbortController();
   const hanging: LaneApplier = {
     apply: (_, signal) =>

@@ -7,10 +7,10 @@ import {
   isIndexFault,
   isTransient,
   isWorthAnotherRun,
-  noteExhausted,
   safeText,
   statementError,
   TransientError,
+  tagExhausted,
 } from '../../../src/cluster/errors.js';
 import { AppError, ERRORS, type ErrorName, ExitCode } from '../../../src/errors.js';
 
@@ -96,7 +96,7 @@ test('an index cannot be built for what it is or holds, never for the condition 
 test('what has been waited for as long as anything is does not have the work begin again', () => {
   const cause = serverError('not primary', 10107);
   assert.ok(isWorthAnotherRun(clusterError(cause, 'applying')));
-  noteExhausted(cause);
+  tagExhausted(cause);
   assert.not.ok(isWorthAnotherRun(clusterError(cause, 'applying')));
 });
 

@@ -13,14 +13,14 @@ test('sessions that were left are closed once, whoever asks, and again where tha
     await Promise.resolve();
     if (fails) throw new Error('away');
   });
-  await others.settleLeft();
+  await others.resolveLeft();
   assert.equal([others.hasLost, closed], [false, []]);
   others.leave([first]);
   assert.ok(others.hasLost);
-  assert.is(String(await others.settleLeft().catch((error: unknown) => error)), 'Error: away');
+  assert.is(String(await others.resolveLeft().catch((error: unknown) => error)), 'Error: away');
   assert.ok(others.hasLost);
   fails = false;
-  const both = Promise.all([others.settleLeft(), others.settle()]);
+  const both = Promise.all([others.resolveLeft(), others.resolveLost()]);
   // One more while the first ones are being closed.
   others.leave([second]);
   await both;
@@ -34,14 +34,14 @@ test('threads that live are settled by themselves, and count for what may be los
     get hasLost() {
       return hasLost;
     },
-    settle: async () => {
+    resolveLost: async () => {
       hasLost = false;
     },
   };
   const remove = others.add(writer);
-  await others.settleLeft();
+  await others.resolveLeft();
   assert.ok(others.hasLost);
-  await others.settle();
+  await others.resolveLost();
   assert.not.ok(others.hasLost);
   hasLost = true;
   remove();

@@ -1,13 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CopyTold } from '../../../src/copy/copy-worker.js';
-import type { CopyPlace, RangeTask } from '../../../src/copy/range-task.js';
+import type { CopyPosition, RangeTask } from '../../../src/copy/range-task.js';
 import { ThreadRangeCopier } from '../../../src/copy/thread-range-copier.js';
 import { ThreadEnded } from '../../../src/lib/thread-channel.js';
 import type { WriterThreads } from '../../../src/threads/writer-threads.js';
 
 const { signal } = new AbortController();
-const PLACE: CopyPlace = { position: { id: Uint8Array.of(5, 0, 0, 0, 0), documents: 7, bytes: 70 } };
+const PLACE: CopyPosition = { position: { id: Uint8Array.of(5, 0, 0, 0, 0), documents: 7, bytes: 70 } };
 const TASK = { position: undefined, isAgain: false, ordered: false } as unknown as RangeTask;
 
 /** Threads whose only one tells of these, and ends. */
@@ -22,7 +22,7 @@ function ending(told: readonly CopyTold[]): Pick<WriterThreads, 'call'> {
 
 async function copyWith(threads: Pick<WriterThreads, 'call'>, task: RangeTask) {
   let documents = 0;
-  const stored: CopyPlace[] = [];
+  const stored: CopyPosition[] = [];
   const copied: RangeTask[] = [];
   const local = {
     copy: async (each: RangeTask) => {
@@ -34,7 +34,7 @@ async function copyWith(threads: Pick<WriterThreads, 'call'>, task: RangeTask) {
     written: (more: number) => {
       documents += more;
     },
-    marked: async (place: CopyPlace) => void stored.push(place),
+    marked: async (place: CopyPosition) => void stored.push(place),
   };
   const outcome = await new ThreadRangeCopier(threads, local).copy(task, listener, signal);
   return { outcome, documents, stored, copied };

@@ -64,7 +64,7 @@ test('thousands of collections are looked at largest first, each a few times, ho
   const stop = new AbortController();
   const running = builder.run(() => Promise.resolve(), stop.signal).catch(() => 'stopped');
   builder.open();
-  await eventually(20_000, () => builder.settled, 'all being looked at');
+  await eventually(20_000, () => builder.isComplete, 'all being looked at');
   assert.is(listed.length, COLLECTIONS);
   const sizes = listed.map((coll) => all.get(coll)?.copy.estimatedBytes ?? 0);
   assert.ok(

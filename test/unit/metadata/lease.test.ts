@@ -32,7 +32,7 @@ class FakeStore {
 
   as(clientTag: string): LeaseStore {
     return {
-      marks: { client: clientTag, sessions: [], user: '$ann@admin' },
+      identity: { client: clientTag, sessions: [], user: '$ann@admin' },
       mayStillChange: () => this.mayStillChange,
       hasLost: () => this.mayStillChange,
       readLease: async () => this.record && { ...this.record },

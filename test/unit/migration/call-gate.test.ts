@@ -3,8 +3,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AppError } from '../../../src/errors.js';
+import { SerialQueue } from '../../../src/lib/serial-queue.js';
 import { deferred } from '../../../src/lib/tasks.js';
-import { Turns } from '../../../src/lib/turns.js';
 import { CallGate } from '../../../src/migration/call-gate.js';
 import { StateMachine } from '../../../src/migration/machine.js';
 import { within } from '../../support/within.js';
@@ -24,8 +24,8 @@ function gateOf(clusters: readonly { readonly outage: string | undefined }[] = [
   const { signal } = new AbortController();
   const opened: { gate: CallGate; open: AppError | undefined } = {
     open: undefined,
-    gate: new CallGate({ machine, clusters, waits: [], failure: undefined, signal }, new Turns(), {
-      assertSettled: () => {
+    gate: new CallGate({ machine, clusters, waits: [], failure: undefined, signal }, new SerialQueue(), {
+      assertOutcomesKnown: () => {
         if (opened.open !== undefined) throw opened.open;
       },
     }),

@@ -56,7 +56,7 @@ test('what was written during the copy must be applied', () => {
 
 test('indexes must be built', () => {
   const { indexes } = observedRun();
-  assert.is(obstacleInRun({ indexes: { ...indexes, settled: false } }), 'indexes are being built');
+  assert.is(obstacleInRun({ indexes: { ...indexes, isComplete: false } }), 'indexes are being built');
 });
 
 test('a verified migration must have been compared; one that is not verified need not', () => {

@@ -7,12 +7,12 @@ import { documentKey } from '../../../src/apply/document-key.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { packOperations, unpackOperations } from '../../../src/apply/operation-batch.js';
 import { uuidFrom } from '../../../src/bson/uuid.js';
-import { isTransient, isWorthAnotherRun, noteExhausted, TransientError } from '../../../src/cluster/errors.js';
-import type { CopyPlace, RangeOutcome, RangeTask } from '../../../src/copy/range-task.js';
+import { isTransient, isWorthAnotherRun, TransientError, tagExhausted } from '../../../src/cluster/errors.js';
+import type { CopyPosition, RangeOutcome, RangeTask } from '../../../src/copy/range-task.js';
 import { AppError } from '../../../src/errors.js';
 import { callKind, ThreadChannel } from '../../../src/lib/thread-channel.js';
 import type { RangeScan } from '../../../src/matching/range-scanner.js';
-import { SCAN, type ScanProgress } from '../../../src/matching/scan-worker.js';
+import { type RangeProgress, SCAN } from '../../../src/matching/scan-worker.js';
 import { threadErrors } from '../../../src/threads/thread-errors.js';
 import { within } from '../../support/within.js';
 
@@ -56,7 +56,7 @@ const rangeTask: fc.Arbitrary<RangeTask> = record({
   batchDocuments: number,
   afterTime: fc.tuple(number, number),
 });
-const place: fc.Arbitrary<CopyPlace> = fc.oneof(record({ position: maybe(position) }), record({ marks }));
+const place: fc.Arbitrary<CopyPosition> = fc.oneof(record({ position: maybe(position) }), record({ marks }));
 
 const side = record({
   db: fc.string(),
@@ -77,12 +77,12 @@ const rangeScan: fc.Arbitrary<RangeScan> = record({
     }),
   ),
 });
-const scanProgress: fc.Arbitrary<ScanProgress> = fc.oneof(
+const scanProgress: fc.Arbitrary<RangeProgress> = fc.oneof(
   record({ read: fc.tuple(number, number) }),
   record({ differing: fc.array(bytes, { maxLength: 3 }) }),
 );
 
-const COPY = callKind<RangeTask, CopyPlace, RangeOutcome>('a copy');
+const COPY = callKind<RangeTask, CopyPosition, RangeOutcome>('a copy');
 
 test('tasks of the copy and of the verifier, with what is told of them, arrive as they were', async () => {
   using both = ends();
@@ -96,7 +96,7 @@ test('tasks of the copy and of the verifier, with what is told of them, arrive a
     received.push(scan);
     return 'moved';
   });
-  let [places, scans, received]: [readonly CopyPlace[], readonly ScanProgress[], unknown[]] = [[], [], []];
+  let [places, scans, received]: [readonly CopyPosition[], readonly RangeProgress[], unknown[]] = [[], [], []];
   const check = fc.asyncProperty(
     fc.tuple(rangeTask, rangeScan, fc.array(place, { maxLength: 2 }), fc.array(scanProgress, { maxLength: 2 })),
     async ([task, scan, ...told]) => {
@@ -179,7 +179,7 @@ const FAIL = callKind<number>('fail');
 test('errors arrive with their names, metadata and violations, as transient and as worth another run as they were', async () => {
   using both = ends();
   const exhausted = new AppError('ClusterUnreachable', 'for half an hour');
-  noteExhausted(exhausted);
+  tagExhausted(exhausted);
   const driver = new MongoServerError({ message: 'not primary', code: 10107 });
   const errors: readonly Error[] = [
     new AppError('LeaseLost', 'gone', { metadata: { a: 'b' } }),

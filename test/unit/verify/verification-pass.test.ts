@@ -79,7 +79,7 @@ test('what a round has put into the backlog while the end is awaited is judged, 
   void pass.run(stop.signal).catch(() => undefined);
   // The first round has taken what the streams named, and waits for the applier.
   await eventually(WAIT_MS, () => isAwaited, 'the first round');
-  const settled = pass.settle(TIME, TIME, stop.signal);
+  const settled = pass.compareUpTo(TIME, TIME, stop.signal);
   await eventually(WAIT_MS, () => store.firstBacklog(), 'what the round puts into the backlog');
   isApplied = true;
   await settled;

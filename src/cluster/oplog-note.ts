@@ -6,7 +6,7 @@ import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
  * the call is at or before it, and change streams move past it even when nobody writes.
  * Source: MongoDB manual, appendOplogNote; needs the privilege of the same name.
  */
-export async function writeNote(cluster: Cluster, reason: string, signal: AbortSignal): Promise<Timestamp> {
+export async function writeOplogNote(cluster: Cluster, reason: string, signal: AbortSignal): Promise<Timestamp> {
   const reply = await cluster.attempt('writing a note to the oplog', signal, () =>
     cluster.command(
       'admin',

@@ -1,7 +1,7 @@
 import type { Doc, Timestamp } from '../bson/bson.js';
 import { sleep } from '../lib/signals.js';
 import type { Cluster } from './cluster.js';
-import { writeNote } from './notes.js';
+import { writeOplogNote } from './oplog-note.js';
 
 const AGAIN_MS = 100;
 
@@ -19,11 +19,11 @@ export interface Settled<T> {
  *
  * `look` must return what it found rather than throw: what it saw may not last.
  */
-export async function settled<T>(cluster: Cluster, signal: AbortSignal, look: () => Promise<T>): Promise<Settled<T>> {
+export async function confirmed<T>(cluster: Cluster, signal: AbortSignal, look: () => Promise<T>): Promise<Settled<T>> {
   for (;;) {
     const before = await primaryOf(cluster, signal);
     const value = await look();
-    const time = await writeNote(cluster, 'catalog', signal);
+    const time = await writeOplogNote(cluster, 'catalog', signal);
     const after = await primaryOf(cluster, signal);
     if (before.isOne && after.isOne && before.name === after.name) return { value, time };
     await sleep(AGAIN_MS, signal);

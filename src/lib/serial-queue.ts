@@ -1,9 +1,9 @@
 /** Runs pieces of work one after the other, in the order in which they were given. */
-export class Turns {
+export class SerialQueue {
   #last: Promise<unknown> = Promise.resolve();
 
   /** Resolves or rejects as `work` does; a failure does not keep the next one from its turn. */
-  take<T>(work: () => Promise<T>): Promise<T> {
+  run<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#last.then(work);
     // Its failure is the caller's to read.
     this.#last = turn.then(

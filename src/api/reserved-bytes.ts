@@ -24,7 +24,7 @@ export interface Holder extends Disposable {
  * beyond it has to wait: a stream is paused, and the sender with it. The one that has held the longest always goes on,
  * so that they cannot all wait for each other. So at most the budget, one request more and a little for each call is held.
  */
-export class HeldBytes {
+export class ReservedBytes {
   readonly #maxBytes: number;
   /** In the order in which they came. */
   readonly #holders = new Set<OneHolder>();

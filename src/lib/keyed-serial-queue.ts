@@ -1,10 +1,10 @@
 /** Runs pieces of work on the same thing one after the other, and those on different things side by side. */
-export class KeyedTurns {
+export class KeyedSerialQueue {
   /** By key: the end of the last piece of work given for it. Keys without work have none. */
   readonly #last = new Map<string, Promise<void>>();
 
   /** Runs `work` once all that was given before for any of these keys has ended, well or not. Resolves as it does. */
-  take<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
+  run<T>(keys: readonly string[], work: () => Promise<T>): Promise<T> {
     const earlier = keys.flatMap((key) => this.#last.get(key) ?? []);
     const turn = Promise.all(earlier).then(work);
     const ended: Promise<void> = turn.then(

@@ -5,7 +5,7 @@ import type { Cluster } from '../cluster/cluster.js';
 export const IDS_PER_COMMAND = 10_000;
 
 /** The documents of one metadata database. */
-export class StoredDocuments {
+export class MetadataDocuments {
   readonly db: string;
   readonly #cluster: Cluster;
 

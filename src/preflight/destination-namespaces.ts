@@ -23,7 +23,7 @@ export async function listMigrated(source: Cluster, scope: Scope, signal: AbortS
 }
 
 /** Whether each namespace has a place of its own on the destination: nothing clashes among them, nor with what is there. */
-export async function checkPlaces(
+export async function checkDestinationNamespaces(
   migrated: Migrated,
   destination: Cluster,
   scope: Scope,

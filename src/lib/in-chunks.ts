@@ -1,5 +1,5 @@
 /** Cuts items into runs of at most `count` items and `bytes` bytes; one that is larger than that goes alone. */
-export function* inPortions<T>(
+export function* inChunks<T>(
   items: readonly T[],
   count: number,
   bytes: number,

@@ -1,9 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { inPortions } from '../../../src/lib/portions.js';
+import { inChunks } from '../../../src/lib/in-chunks.js';
 
 const cut = (items: readonly number[], count: number, bytes: number): number[][] => [
-  ...inPortions(items, count, bytes, (item) => item),
+  ...inChunks(items, count, bytes, (item) => item),
 ];
 
 test('items are cut by number and by bytes; one that is too large goes alone', () => {

@@ -2,7 +2,7 @@ import { type CatalogEntry, findCollection } from '../catalog/catalog.js';
 import { describeNs, isRenameTemporary, type Namespace, nsText, sameNs } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { settled } from '../cluster/settled.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Attempt } from './ddl-context.js';
@@ -21,18 +21,18 @@ interface BorderContext {
  * The name on the destination of what comes into being on the source must be free; a replay may find what it has made
  * itself. Errors: UnsupportedChange, DestinationModified.
  */
-export async function mustBeFree(
+export async function requireFreeName(
   context: BorderContext,
   sourceNs: Namespace,
   { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
-  mustNotClash(context, sourceNs);
+  requireNoClash(context, sourceNs);
   const ns = context.scope.target(sourceNs);
   if (isReplay) return;
   const look = (): Promise<CatalogEntry | undefined> => findCollection(context.destination, ns, signal);
   // What a primary has alone may go again.
-  if ((await look()) !== undefined && (await settled(context.destination, signal, look)).value !== undefined) {
+  if ((await look()) !== undefined && (await confirmed(context.destination, signal, look)).value !== undefined) {
     throw new AppError(
       'DestinationModified',
       `${nsText(ns)} on the destination was created by someone else during the migration`,
@@ -44,7 +44,7 @@ export async function mustBeFree(
  * Of two databases that are one on the destination, only one may have a collection or view of a name; and two may not
  * differ there in case only, which no server takes.
  */
-export function mustNotClash({ collections, scope }: BorderContext, sourceNs: Namespace): void {
+export function requireNoClash({ collections, scope }: BorderContext, sourceNs: Namespace): void {
   if (scope.keepsNames) return;
   const ns = scope.target(sourceNs);
   const there = [...collections.live(), ...collections.views()];
