@@ -92,6 +92,7 @@ export class ApplyPhase implements Phase {
       ],
       signal,
     );
+    await this.#writers.close();
     return new FinishPhase(context, this.#verifier);
   }
 

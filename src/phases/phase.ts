@@ -23,6 +23,11 @@ export interface Phase {
    */
   run(signal: AbortSignal): Promise<Phase | undefined>;
   progress(): PhaseProgress;
+  /**
+   * Copies mismatches again, those of `ids` or all when it is empty, and has them compared; resolves with how many were
+   * copied. Only of the phase that verifies.
+   */
+  repair?(ids: ReadonlySet<string>, signal: AbortSignal): Promise<number>;
 }
 
 /** Of phases that neither apply nor verify. */

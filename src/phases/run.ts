@@ -5,7 +5,6 @@ import { isPastHandover } from '../cutover/commit.js';
 import { AppError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
 import { traced } from '../lib/trace.js';
-import type { WriterThreads } from '../threads/writer-threads.js';
 import { NOT_VERIFYING, type VerifierView } from '../verify/verifier-view.js';
 import { ApplyPhase } from './apply-phase.js';
 import { CopyPhase } from './copy-phase.js';
@@ -13,7 +12,7 @@ import { FinishPhase } from './finish-phase.js';
 import { InitialisePhase } from './initialise-phase.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import type { RunContext } from './run-context.js';
-import { makeWriters } from './writers.js';
+import { Writers } from './writers.js';
 
 /**
  * The work of a migration to the end of its commit, or until `signal` aborts: initialise → copy → apply (with index
@@ -23,7 +22,8 @@ import { makeWriters } from './writers.js';
 export class MigrationRun {
   readonly #context: RunContext;
   #phase: Phase | undefined;
-  #threads: WriterThreads | undefined;
+  /** Undefined past the handover, where nothing is written any more. */
+  #writers: Writers | undefined;
   /** Of the phase that ended last, for what is no longer going on. */
   #last: PhaseProgress = NOTHING_YET;
   #eventsApplied: number;
@@ -78,16 +78,18 @@ export class MigrationRun {
     const { record } = this.#context;
     try {
       await this.load(signal);
-      const first = await this.#firstPhase(signal);
-      // Before anything else is done with the destination: nothing of the threads may come later.
-      const last = await this.#phases(first, (phase) => !(phase instanceof FinishPhase), signal).finally(() =>
-        this.#threads?.close(),
-      );
-      if (last !== undefined) await this.#phases(last, () => true, signal);
+      let next: Phase | undefined = await this.#firstPhase(signal);
+      while (next !== undefined) {
+        const phase: Phase = next;
+        this.#phase = phase;
+        next = await traced(phase.name, {}, () => phase.run(signal));
+      }
     } catch (error) {
       signal.throwIfAborted();
       throw clusterError(error, `migrating in phase ${record.value.phase}`);
     } finally {
+      // Whatever has ended the run: nothing of its writers may come later.
+      await this.#writers?.close();
       this.#eventsApplied = this.eventsApplied;
       this.#last = { apply: undefined, verifier: this.#progress.verifier };
       this.#phase = undefined;
@@ -99,21 +101,9 @@ export class MigrationRun {
    * InvalidStateTransition when nothing is being verified.
    */
   async repair(ids: readonly string[], signal: AbortSignal): Promise<number> {
-    const phase = this.#phase;
-    if (!(phase instanceof ApplyPhase) || !this.#context.verifies)
+    if (this.#phase?.repair === undefined || !this.#context.verifies)
       throw new AppError('InvalidStateTransition', 'repair is not permitted: nothing is being verified now');
-    return phase.repair(new Set(ids), signal);
-  }
-
-  /** Runs phases for as long as `goesOn` says; resolves with the one that is next then, undefined after the last. */
-  async #phases(first: Phase, goesOn: (phase: Phase) => boolean, signal: AbortSignal): Promise<Phase | undefined> {
-    let next: Phase | undefined = first;
-    while (next !== undefined && goesOn(next)) {
-      const phase: Phase = next;
-      this.#phase = phase;
-      next = await traced(phase.name, {}, () => phase.run(signal));
-    }
-    return next;
+    return this.#phase.repair(new Set(ids), signal);
   }
 
   get #progress(): PhaseProgress {
@@ -124,8 +114,8 @@ export class MigrationRun {
     const context = this.#context;
     const { value } = context.record;
     if (isPastHandover(value)) return new FinishPhase(context, undefined);
-    const writers = await makeWriters(context, signal);
-    this.#threads = writers.threads;
+    const writers = await Writers.make(context, signal);
+    this.#writers = writers;
     switch (value.phase) {
       case 'initialise':
         return new InitialisePhase(context, writers);
