@@ -51,9 +51,13 @@ export class StoredLease implements LeaseStore {
     return this.#reader.readLease(signal);
   }
 
-  async changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean> {
+  async changeLease(
+    filter: Doc,
+    set: Doc,
+    { upsert }: { readonly upsert: boolean } = { upsert: false },
+  ): Promise<boolean> {
     const { destination, db } = this.#parts;
-    const command = { update: 'lease', updates: [{ q: filter, u: pipeline, upsert }] };
+    const command = { update: 'lease', updates: [{ q: filter, u: [{ $set: set }], upsert }] };
     const reply = await destination.writeUnguarded(db, command);
     const [error] = (reply['writeErrors'] as Doc[] | undefined) ?? [];
     // An upsert that meets the document of another holder.

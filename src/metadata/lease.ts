@@ -44,8 +44,11 @@ export interface LeaseStore {
   hasLost(): boolean;
   /** The record as a majority has it. */
   readLease(signal: AbortSignal): Promise<Doc | undefined>;
-  /** Changes it where it is as `filter` says, or makes it; resolves with whether it was. Once; the driver's errors. */
-  changeLease(filter: Doc, pipeline: readonly Doc[], upsert: boolean): Promise<boolean>;
+  /**
+   * Sets fields, by expressions, where it is as `filter` says; with `upsert`, makes it. Resolves with whether it was. Once;
+   * the driver's errors.
+   */
+  changeLease(filter: Doc, set: Doc, options?: { readonly upsert: boolean }): Promise<boolean>;
   /** Resolves once nothing that earlier holders have sent can take effect any more. */
   endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void>;
 }
@@ -100,7 +103,7 @@ export class Lease implements WriteRight {
     this.threads = new ThreadRights({
       leftMs: () => this.#deadlineMs - this.#now(),
       change: async (set) => {
-        if (!(await this.#store.changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+        if (!(await this.#store.changeLease(this.#mine(), set))) throw lost();
       },
     });
   }
@@ -151,7 +154,7 @@ export class Lease implements WriteRight {
     if (this.#begun > this.#ended) return;
     const begun = this.#begun + 1;
     const set = { begun: { $max: ['$begun', begun] } };
-    if (!(await this.#store.changeLease(this.#mine(), [{ $set: set }], false))) throw lost();
+    if (!(await this.#store.changeLease(this.#mine(), set))) throw lost();
     this.#begun = begun;
   }
 
@@ -196,7 +199,7 @@ export class Lease implements WriteRight {
     const isAnswered = this.#changing === 0 && !this.#store.hasLost();
     const nothing = isAnswered ? { client: null, sessions: [], ended: this.#begun } : {};
     const set = literals({ expiresAt: new Date(0), pid: 0, ...nothing });
-    await this.#store.changeLease(this.#mine(), [{ $set: set }], false);
+    await this.#store.changeLease(this.#mine(), set);
   }
 
   /** Looks at it once, and takes it if it may. */
@@ -243,7 +246,7 @@ export class Lease implements WriteRight {
       const expiresAt = { $add: ['$$NOW', LEASE_MS] };
       const filter = { _id: 'lease', ...condition };
       const set = { ...literals({ ...self, term, renewals: 0, leaseMs: LEASE_MS }), expiresAt };
-      if (!(await store.changeLease(filter, [{ $set: set }], current === undefined))) return false;
+      if (!(await store.changeLease(filter, set, { upsert: current === undefined }))) return false;
     } catch (error) {
       // Whether it took effect is seen at the next look.
       if (!isTransient(error)) throw error;
@@ -264,7 +267,7 @@ export class Lease implements WriteRight {
   /** Stored as done only then: the next holder ends them if this process dies before. */
   async #endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void> {
     await this.#store.endEarlier(earlier, signal);
-    await this.#store.changeLease(this.#mine(), [{ $set: { ending: [] } }], false).catch((error: unknown) => {
+    await this.#store.changeLease(this.#mine(), { ending: [] }).catch((error: unknown) => {
       // Then they are looked for once more by the next holder.
       if (!mayPass(error)) throw error;
     });
@@ -281,7 +284,7 @@ export class Lease implements WriteRight {
         leaseMs,
         ended: { $max: ['$ended', this.#endedBurst()] },
       };
-      if (!(await this.#store.changeLease(this.#mine(), [{ $set: change }], false))) {
+      if (!(await this.#store.changeLease(this.#mine(), change))) {
         this.#lost = true;
         this.#setDeadline(Number.NEGATIVE_INFINITY);
         throw lost();

@@ -219,7 +219,7 @@ test('a write block that refuses the lease or the record is waited for, and is n
         sessions: undefined,
         logger: silentLogger,
       });
-      const error = await lease.changeLease({ _id: 'lease' }, [{ $set: { a: 1 } }], true).catch((reason) => reason);
+      const error = await lease.changeLease({ _id: 'lease' }, { a: 1 }, { upsert: true }).catch((reason) => reason);
       assert.ok(isTransient(error), String(error));
       await refuseCommands(client, { commands: ['update'], times: 2 }, 371);
       await store.saveCheckpoint({ position: Position.fromText('82C'), eventsApplied: 3 }, signal);

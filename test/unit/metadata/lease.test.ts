@@ -36,9 +36,9 @@ class FakeStore {
       mayStillChange: () => this.mayStillChange,
       hasLost: () => this.mayStillChange,
       readLease: async () => this.record && { ...this.record },
-      changeLease: async (filter, pipeline, upsert) => {
+      changeLease: async (filter, set, { upsert } = { upsert: false }) => {
         if (this.fails !== undefined) throw this.fails;
-        const changed = this.#change(filter, pipeline, upsert);
+        const changed = this.#change(filter, set, upsert);
         await this.confirmed();
         return changed;
       },
@@ -49,12 +49,12 @@ class FakeStore {
     };
   }
 
-  #change(filter: Doc, [stage]: readonly Doc[], upsert: boolean): boolean {
+  #change(filter: Doc, changes: Doc, upsert: boolean): boolean {
     const { record } = this;
     const matches = Object.entries(filter).every(([name, value]) => (record?.[name] ?? null) === (value ?? null));
     if (record === undefined ? !upsert : !matches) return false;
     const set: Doc = {};
-    for (const [name, value] of Object.entries((stage as Doc)['$set'] as Doc)) {
+    for (const [name, value] of Object.entries(changes)) {
       const { $literal, $max, $add, $setUnion, $setDifference } = value as {
         $literal?: unknown;
         $max?: [string, number];
