@@ -1,3 +1,4 @@
+/** Measures how fast a migration applies events that have piled up. */
 import type { Timestamp } from 'mongodb';
 import { FerryClient } from '../test/support/ferry-client.js';
 import { FerryProcess } from '../test/support/ferry-process.js';

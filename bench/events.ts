@@ -1,3 +1,4 @@
+/** Makes the same mix of change events in every run. */
 import type { Document, MongoClient } from 'mongodb';
 import { bulkDocument } from '../test/support/seed-data-bulk.js';
 import { part, rawDocument, sequence } from '../test/support/seed-data-raw.js';

@@ -1,3 +1,4 @@
+/** Measures the least time that inserts and index builds take on this machine. */
 import { type Db, type Document, Long, type MongoClient, type Timestamp } from 'mongodb';
 import { BULK_INDEXES, bulkBatches, insertBatch } from '../test/support/seed-data-bulk.js';
 

@@ -1,3 +1,4 @@
+/** Measures the copy: its time, its memory, and the restart of a killed process. */
 import type { MongoClient } from 'mongodb';
 import { FerryClient } from '../test/support/ferry-client.js';
 import { FerryProcess } from '../test/support/ferry-process.js';

@@ -1,3 +1,4 @@
+/** Runs the measurements that were asked for, each at two sizes, and prints a report. */
 import { writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+/** Reads the peak memory of a process. */
 import { readFile } from 'node:fs/promises';
 
 /** The most memory that a process ever had resident (VmHWM), in MiB; NaN where the system does not tell. */

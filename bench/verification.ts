@@ -1,3 +1,4 @@
+/** Measures what verification costs. */
 import { FerryClient } from '../test/support/ferry-client.js';
 import { FerryProcess } from '../test/support/ferry-process.js';
 import { ReplicaSet, startPair } from '../test/support/replica-set.js';

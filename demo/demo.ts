@@ -1,3 +1,4 @@
+/** Shows a whole migration between two small clusters. */
 import type { MongoClient } from 'mongodb';
 import type { ProgressSnapshot } from '../gen/mongoferry/v1/progress.js';
 import { bytes, count } from '../src/cli/units.js';

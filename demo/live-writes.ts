@@ -1,3 +1,4 @@
+/** Writes to the source during the demo, as an application does. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BSON, type Collection, type MongoClient } from 'mongodb';
 import { bulkDocument } from '../test/support/seed-data-bulk.js';

@@ -1,3 +1,4 @@
+/** Runs the demo, and ends with a code that tells whether the clusters were equal. */
 import { runDemo } from './demo.js';
 
 const stop = new AbortController();

@@ -1,3 +1,4 @@
+/** Prints the demo's lines, progress and tables. */
 import type { ProgressSnapshot } from '../gen/mongoferry/v1/progress.js';
 import { progressLine, progressScreen } from '../src/cli/progress-view.js';
 

@@ -1,4 +1,4 @@
-// Bundles src/main.ts with everything it needs into one executable file, dist/mongoferry.
+/** Bundles src/main.ts with everything it needs into one executable file, dist/mongoferry. */
 import { chmodSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 import { writeNotices } from './write-notices.mjs';

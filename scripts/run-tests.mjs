@@ -1,9 +1,11 @@
-// Runs the compiled tests, each file in a process of its own, and ends with "N passed, N failed, N skipped".
-//
-//   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [part of a path …]
-//
-// Without --long, files named *.long.test.js are left out; with it, only they run. --unit: only build/test/unit, which
-// needs no servers. A file that crashes, hangs or reports no test counts as one failure.
+/**
+ * Runs the compiled tests, each file in a process of its own, and ends with "N passed, N failed, N skipped".
+ *
+ *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [part of a path …]
+ *
+ * Without --long, files named *.long.test.js are left out; with it, only they run. --unit: only build/test/unit, which
+ * needs no servers. A file that crashes, hangs or reports no test counts as one failure.
+ */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';

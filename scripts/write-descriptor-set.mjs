@@ -1,5 +1,7 @@
-// Writes gen/descriptor-set.ts: everything in proto/ as one FileDescriptorSet, for the gateway, the OpenAPI document
-// and server reflection. Run by `make gen` after `buf generate`; the same proto/ gives the same bytes.
+/**
+ * Writes gen/descriptor-set.ts: everything in proto/ as one FileDescriptorSet, for the gateway, the OpenAPI document
+ * and server reflection. `make gen` runs it after `buf generate`; the same proto/ gives the same bytes.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

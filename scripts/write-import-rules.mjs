@@ -1,5 +1,7 @@
-// Writes the import rules of src/ into biome.json from the one table below: imports go down the floors only, and the
-// rooms of one floor know nothing of each other. `--check` only compares, and ends with 1 where they differ.
+/**
+ * Writes the import rules of src/ into biome.json from the one table below: imports go down the floors only, and the
+ * rooms of one floor know nothing of each other. `--check` only compares, and ends with 1 where they differ.
+ */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 

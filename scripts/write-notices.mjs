@@ -1,4 +1,4 @@
-// What of others is in the bundle: dist/THIRD-PARTY-NOTICES for people, dist/sbom.cdx.json for programs (CycloneDX 1.6).
+/** Lists the software in the bundle: dist/THIRD-PARTY-NOTICES for people, dist/sbom.cdx.json (CycloneDX 1.6) for tools. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 

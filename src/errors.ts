@@ -1,5 +1,5 @@
 /**
- * The one taxonomy of errors, from the engine to the gRPC status, the HTTP body and the exit code.
+ * Lists all errors in one table, from the engine to the gRPC status, the HTTP body and the exit code.
  * Source: docs/errors.md. A new name needs a row here; nothing else throws to a caller.
  */
 

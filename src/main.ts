@@ -1,3 +1,4 @@
+/** Starts the program: the command line, or what a thread of the server is for. */
 import { isMainThread } from 'node:worker_threads';
 import { holdSignals } from './lib/process-signals.js';
 

@@ -1,4 +1,4 @@
-/** What bounded queues report of their limits: see PushBack. */
+/** Counts for metrics how long bounded queues have been full: see PushBack. */
 import { metrics } from './metrics.js';
 
 /** The bounded queues between readers and writers. */

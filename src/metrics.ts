@@ -1,5 +1,5 @@
 /**
- * Every instrument of the process, with its unit and description. A name that starts with `mongosync_` is mongosync's
+ * Declares every metric of the process, with its unit and description. A name that starts with `mongosync_` is mongosync's
  * own and means the same, so that dashboards made for it go on working; the others start with `mongoferry_`.
  * Source: docs/operations.md, "Metrics".
  */

@@ -1,3 +1,4 @@
+/** Builds the server process from its parts, and runs and closes them. */
 import { readFileSync } from 'node:fs';
 import { DoorCredentials, readDoorKeys } from './api/credentials.js';
 import { type GrpcServer, startGrpcServer } from './api/grpc/server.js';

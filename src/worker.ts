@@ -1,4 +1,4 @@
-/** What a thread of a running server does: carries out the tasks of whatever it was started for. */
+/** Runs a thread of a server: carries out the tasks that the thread was started for. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { InvariantError } from './errors.js';
 import { ThreadChannel } from './lib/thread-channel.js';

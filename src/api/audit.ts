@@ -1,3 +1,4 @@
+/** Logs calls and their answers, with mongosync's messages and fields, and without the contents of documents. */
 import { type DescMethod, fromBinary, type JsonObject, type JsonValue, toJson } from '@bufbuild/protobuf';
 import type { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';

@@ -1,3 +1,4 @@
+/** Decides whether a caller has shown what the server asks for, and logs callers that were refused. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';

@@ -1,3 +1,4 @@
+/** Limits the connections of a server, and closes the least useful one when a new one needs its place. */
 import type { Server, Socket } from 'node:net';
 
 /** What a connection is for at the moment; the first are closed first when there are too many. */

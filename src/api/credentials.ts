@@ -1,3 +1,4 @@
+/** Reads the certificates and the token that protect both doors, at the start and again on SIGHUP. */
 import { constants } from 'node:crypto';
 import { statSync } from 'node:fs';
 import type { SecureContextOptions } from 'node:tls';

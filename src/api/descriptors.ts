@@ -1,3 +1,4 @@
+/** Describes the service at run time: its messages, methods and our own options, as proto/ declares them. */
 import {
   createFileRegistry,
   type DescEnum,

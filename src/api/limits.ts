@@ -1,3 +1,4 @@
+/** Holds the limits that both doors set to requests. */
 import type { DescField } from '@bufbuild/protobuf';
 import { LoopTurns } from '../lib/loop-turns.js';
 

@@ -1,3 +1,4 @@
+/** Decides what a caller may see of an error. */
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { redactText } from '../lib/redact.js';

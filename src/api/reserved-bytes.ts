@@ -1,3 +1,4 @@
+/** Bounds the bytes that all callers together make the server hold. */
 import { AppError } from '../errors.js';
 
 /** What each holder may have whatever the others do, so that ordinary calls are never locked out. */

@@ -1,3 +1,4 @@
+/** Runs a handler for a door: with a trace span, a log line of refusals, and errors that are fit for callers. */
 import type { DescMethod } from '@bufbuild/protobuf';
 import { context, propagation, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { AppError } from '../errors.js';

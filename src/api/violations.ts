@@ -1,3 +1,4 @@
+/** Collects everything that is wrong with one request, so that one answer names all of it. */
 import { type FieldViolation, invalidRequest, MAX_TOLD } from '../errors.js';
 
 /** Characters of a path, beyond which it is not continued, and of one name in it. */

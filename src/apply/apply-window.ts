@@ -1,3 +1,4 @@
+/** Computes the position that is safe to store, while batches of change events are applied in parallel. */
 import { EventEmitter, once } from 'node:events';
 import { InvariantError } from '../errors.js';
 import type { PushBack } from '../lib/push-back.js';

@@ -1,4 +1,4 @@
-/** The end of the line: the commit time, after which events are judged and no longer applied. */
+/** Tells the pipeline the commit time: events after it are judged and no longer applied. */
 import type { Timestamp } from '../bson/bson.js';
 
 /** Set once, by the commit; whoever reads documents again or dispatches events asks for it. */

@@ -1,3 +1,4 @@
+/** Carries out the DDL events of collections: create, drop, collMod and changes of indexes. */
 import { canonicalText, type OrderedDoc } from '../bson/bson.js';
 import { carriedOptions, immediateChange, modifiedOptions } from '../catalog/collection-spec.js';
 import { changeCatalog, createCollection, dropCollection } from '../catalog/destination-catalog.js';

@@ -1,4 +1,4 @@
-/** The parts of a migration that the carrying out of DDL events uses. */
+/** Declares the parts of a migration that carry out DDL events. */
 
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Reads what the engine needs from a DDL event. */
 import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../bson/bson.js';
 import { findField } from '../bson/raw-document.js';
 import { uuidText } from '../bson/uuid.js';

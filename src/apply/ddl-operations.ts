@@ -1,3 +1,4 @@
+/** Chooses what to do for a DDL event, by its kind. */
 import { dropEmptyDatabase } from '../catalog/empty-database.js';
 import { AppError } from '../errors.js';
 import { addCollection, changeIndexes, modifyCollection, removeCollection } from './ddl-collections.js';

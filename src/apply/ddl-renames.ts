@@ -1,3 +1,4 @@
+/** Carries out renames of collections, also those that enter or leave the filter. */
 import { renameCollection } from '../catalog/destination-catalog.js';
 import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../catalog/namespace.js';
 import { InvariantError } from '../errors.js';

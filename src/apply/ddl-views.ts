@@ -1,3 +1,4 @@
+/** Carries out the DDL events of views. */
 import { carriedOptions } from '../catalog/collection-spec.js';
 import { changeCatalog, dropView, sendCreate } from '../catalog/destination-catalog.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';

@@ -1,3 +1,4 @@
+/** Carries out each DDL event exactly once, also across a crash. */
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { DdlRecord } from '../metadata/records.js';

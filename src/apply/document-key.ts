@@ -1,3 +1,4 @@
+/** Finds a text that two documents share exactly when the server takes their `_id`s for equal. */
 import { Decimal128, valueEnd } from '../bson/bson.js';
 import { findField, forEachField, idDocument, type RawField } from '../bson/raw-document.js';
 import { AppError } from '../errors.js';

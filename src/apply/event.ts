@@ -1,3 +1,4 @@
+/** Reads raw change events, only as far as their routing needs. */
 import { decodeOrdered, type Timestamp, valueEnd } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
 import { findField } from '../bson/raw-document.js';

@@ -1,3 +1,4 @@
+/** Joins the operations of a lane into few commands and writes them to the destination. */
 import { needsLiteralReplacement } from '../bson/raw-document.js';
 import { deleteStatement, deltaStatement, literalReplaceStatement, replaceStatement } from '../bson/raw-statements.js';
 import { nsText } from '../catalog/namespace.js';

@@ -1,3 +1,4 @@
+/** Spreads operations over lanes that work side by side, without changing the order for any document. */
 import { type Deferred, deferred } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';

@@ -1,3 +1,4 @@
+/** Refuses what DDL may not do where names meet a border: of the filter, of a remap, or of others' data. */
 import { type CatalogEntry, findCollection } from '../catalog/catalog.js';
 import { describeNs, isRenameTemporary, type Namespace, nsText, sameNs } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';

@@ -1,4 +1,4 @@
-/** Operations as they cross to a thread: all their bytes in one buffer, and a few numbers for each. */
+/** Packs operations for their way to a thread: all their bytes in one buffer, and a few numbers for each. */
 
 import { uuidBytes, uuidFrom } from '../bson/uuid.js';
 import { documentKey } from './document-key.js';

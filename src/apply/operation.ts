@@ -1,4 +1,4 @@
-/** What a change event asks to be done to one document of the destination. */
+/** Turns a change event into the operation that it asks for on one document of the destination. */
 import type { DocumentFilter } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';

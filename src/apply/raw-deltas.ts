@@ -1,3 +1,4 @@
+/** Finds out whether both servers know update deltas in their raw form. */
 import { Timestamp } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';

@@ -1,3 +1,4 @@
+/** Reads documents from the source again, where their change events alone do not suffice. */
 import type { Timestamp } from '../bson/bson.js';
 import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Holds the safe position of the application, and wakes whoever waits for it to reach a time. */
 import type { Timestamp } from '../bson/bson.js';
 import { hasReached, type ReachedPosition } from '../bson/position.js';
 

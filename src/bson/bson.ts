@@ -1,3 +1,4 @@
+/** Decodes and encodes BSON without losing the order, the names or the types of fields. */
 import { BSON } from 'mongodb';
 
 /** The BSON types the engine handles; every other file takes them from here. */

@@ -1,3 +1,4 @@
+/** Puts a raw BSON value into a command byte for byte, where decoding it would change it. */
 import { decodeOrdered, encode, ObjectId, survivesDecoding } from './bson.js';
 import { findField } from './raw-document.js';
 

@@ -1,4 +1,4 @@
-/** Where a reader of changes is: positions have an order, a time and a text, and nobody else looks into them. */
+/** Defines positions in a change stream: they have an order, a time and a text, and no other file looks inside. */
 import { Binary, type Doc, Timestamp } from './bson.js';
 
 /** Of a start at a cluster time, in its text. */

@@ -1,3 +1,4 @@
+/** Reads the top-level fields of raw documents without decoding them. */
 import { valueEnd } from './bson.js';
 
 /** A field inside a raw document: its BSON type and where its value stands. */

@@ -1,3 +1,4 @@
+/** Builds the statements of update and delete commands around raw documents. */
 import { documentOf } from './raw-document.js';
 
 /**

@@ -1,4 +1,4 @@
-/** Collection UUIDs in the forms that they come in. */
+/** Converts collection UUIDs between the forms that they come in. */
 import { Binary } from './bson.js';
 
 /** A collection UUID as hexadecimal text, for map keys. */

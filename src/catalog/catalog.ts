@@ -1,3 +1,4 @@
+/** Reads the catalog of a cluster: databases, collections, views and indexes. */
 import { Binary, type Doc, decodeOrdered, decodePlain, type OrderedDoc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';

@@ -1,3 +1,4 @@
+/** Decides which options of a collection are carried, which are held back, and how they are restored. */
 import { type Binary, type Doc, Int32, Long, type OrderedDoc, unorderedText } from '../bson/bson.js';
 
 /** Larger than any collection: a capped collection on the destination must not evict by itself before the commit. */

@@ -1,3 +1,4 @@
+/** Changes the destination's catalog so that a repeated or late command does no harm. */
 import type { Binary, Doc, OrderedDoc } from '../bson/bson.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { Code, codeOf, safeText, statementError, TransientError } from '../cluster/errors.js';

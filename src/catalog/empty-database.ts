@@ -1,3 +1,4 @@
+/** Drops empty databases of the destination whose names stand in the way of others. */
 import type { Doc } from '../bson/bson.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { Code, codeOf, TransientError } from '../cluster/errors.js';

@@ -1,3 +1,4 @@
+/** Decides how an index is built on the destination, and which indexes have to wait for the commit. */
 import {
   canonicalText,
   Decimal128,

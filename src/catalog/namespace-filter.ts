@@ -1,3 +1,4 @@
+/** Decides which names `includeNamespaces` and `excludeNamespaces` permit. */
 import type { Doc } from '../bson/bson.js';
 import type { Namespace } from './namespace.js';
 import { type RegexPattern, regexExpression } from './regex-judge.js';

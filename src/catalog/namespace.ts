@@ -1,3 +1,5 @@
+/** Names collections and views, and decides which names are never migrated. */
+
 /** A collection or view by its two names. */
 export interface Namespace {
   readonly db: string;

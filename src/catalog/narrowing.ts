@@ -1,3 +1,4 @@
+/** Makes stages with which the server leaves out change events of namespaces that are not migrated. */
 import type { Doc } from '../bson/bson.js';
 import type { NamespaceFilterEntry, NamespaceFilterOptions } from './namespace-filter.js';
 

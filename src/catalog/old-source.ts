@@ -1,3 +1,4 @@
+/** Guards reads from servers before 6.0, whose change events tell of few catalog changes. */
 import type { Binary } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';

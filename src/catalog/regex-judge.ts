@@ -1,3 +1,4 @@
+/** Asks the server whether a name matches a regular expression. */
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { codeOf } from '../cluster/errors.js';

@@ -1,3 +1,4 @@
+/** Decides which namespaces of the source are migrated, and what they are called on the destination. */
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Decides whether a document had expired by a given time. */
 import { decodeOrdered, type OrderedDoc } from '../bson/bson.js';
 import { queryValue } from '../bson/carried-value.js';
 import { idDocument } from '../bson/raw-document.js';

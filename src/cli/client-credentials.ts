@@ -1,3 +1,4 @@
+/** Reads the certificates and the token of a client command. */
 import { isLoopback } from '../config/uri.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import { certificateKeyProblem, certificatesProblem, untimelyProblem } from '../lib/pem.js';

@@ -1,4 +1,4 @@
-/** The options that every client command takes: as flags, by the environment, and what they come to. */
+/** Reads the options that every client command takes, from flags and the environment. */
 import { type Command, Option } from 'commander';
 import { envNameOf } from '../config/flags.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Calls a server over gRPC for the client commands. */
 import { isIP } from 'node:net';
 import {
   ChannelCredentials,

@@ -1,3 +1,4 @@
+/** Runs the client commands that make one call. */
 import type { CheckResponse, ListMismatchesResponse, RepairResponse } from '../../gen/mongoferry/v1/sync_service.js';
 import { type ClientOptions, type UnaryCall, withConnection } from './client.js';
 import { CliExit } from './exit-codes.js';

@@ -1,3 +1,4 @@
+/** Prints the findings of a check as a table. */
 import type { CheckResponse, Finding } from '../../gen/mongoferry/v1/sync_service.js';
 
 const MAX_NAMESPACES = 5;

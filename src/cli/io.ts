@@ -1,3 +1,4 @@
+/** Gives commands their streams and environment, so that tests can replace them. */
 import * as fs from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { text } from 'node:stream/consumers';

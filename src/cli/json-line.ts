@@ -1,3 +1,4 @@
+/** Prints an answer as one line of JSON, with the same content as the HTTP door's. */
 import { CheckResponse, GetProgressResponse, Mismatch, RepairResponse } from '../../gen/mongoferry/v1/sync_service.js';
 import { messageType } from '../api/descriptors.js';
 import { decodeToJson } from '../api/json/json-out.js';

@@ -1,3 +1,4 @@
+/** Declares the commands and flags of the command line, and runs one of them. */
 import { Command, CommanderError, Option } from 'commander';
 import { FLAGS, type Flag, type FlagName } from '../config/flags.js';
 import { releaseSignals } from '../lib/process-signals.js';

@@ -1,3 +1,4 @@
+/** Draws a progress snapshot as a screen for a terminal, or as one plain line. */
 import type { NamespaceProgress, ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
 import { bar, bytes, count, duration, percent } from './units.js';
 

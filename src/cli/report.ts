@@ -1,3 +1,4 @@
+/** Prints the error of a client command, and chooses its exit code. */
 import { status } from '@grpc/grpc-js';
 import { BadRequest, ErrorInfo } from '../../gen/google/rpc/error_details.js';
 import { Status } from '../../gen/google/rpc/status.js';

@@ -1,3 +1,4 @@
+/** Runs the server until a signal, or until its migration cannot go on. */
 import { loadConfig } from '../config/config.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';

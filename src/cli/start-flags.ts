@@ -1,3 +1,5 @@
+/** Lists the fields of StartRequest that `start`, `check` and `verify` take as flags. */
+
 /** One field of StartRequest as a flag of `start`, `check` and `verify`. */
 export interface StartFlag {
   /** The field's JSON name. */

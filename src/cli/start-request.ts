@@ -1,3 +1,4 @@
+/** Builds the request of `start`, `check` and `verify` from a file and flags. */
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { StartRequest } from '../../gen/mongoferry/v1/start_options.js';
 import { messageType } from '../api/descriptors.js';

@@ -1,3 +1,5 @@
+/** Formats bytes, counts, durations and bars for people. */
+
 const BYTE_UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 /** `1536` as `1.5 KiB`. */

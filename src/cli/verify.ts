@@ -1,3 +1,4 @@
+/** Runs `mongoferry verify`: compares two clusters without a migration. */
 import { Violations } from '../api/violations.js';
 import { readStartOptions } from '../api/wire/start-options.js';
 import { type ClusterDifference, verifyClusters } from '../compare/verify-clusters.js';

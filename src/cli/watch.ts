@@ -1,3 +1,4 @@
+/** Shows progress, and waits until a migration is in a wanted state. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import type { ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';

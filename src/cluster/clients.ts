@@ -1,3 +1,4 @@
+/** Makes the driver's clients of one deployment: separate pools, so that no kind of work starves another. */
 import { randomUUID } from 'node:crypto';
 import type { MongoClientOptions } from 'mongodb';
 import { invalidRequest } from '../errors.js';

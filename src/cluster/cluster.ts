@@ -1,4 +1,4 @@
-/** A connection to one deployment: its facts, commands that read, and the policy of trying again. */
+/** Connects to one deployment: reads from it, knows its facts, and tries again after errors that pass. */
 
 import type { Doc, Timestamp } from '../bson/bson.js';
 import { DEFAULT_MAX_ELAPSED_MS, type RetryNotice, retry } from '../lib/backoff.js';

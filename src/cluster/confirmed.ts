@@ -1,3 +1,4 @@
+/** Reads the catalog so that a majority of the replica set has what was read. */
 import type { Doc, Timestamp } from '../bson/bson.js';
 import { sleep } from '../lib/signals.js';
 import type { Cluster } from './cluster.js';

@@ -1,3 +1,4 @@
+/** Explains why a connection could not be made, and decides whether waiting can help. */
 import zlib from 'node:zlib';
 import {
   MongoCompatibilityError,

@@ -1,4 +1,4 @@
-/** What the engine uses of the MongoDB driver's client, as an interface, so that tests can put a double in its place. */
+/** Declares what the engine uses of the MongoDB driver's client, so that tests can put a double in its place. */
 import { type ClientSession, MongoClient, type MongoClientOptions } from 'mongodb';
 import type { Binary, Doc } from '../bson/bson.js';
 import { settlesWithin } from '../lib/signals.js';

@@ -1,3 +1,4 @@
+/** Classifies errors of the driver and of servers: the only reader of their labels and codes. */
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
 import { AppError, type ErrorName } from '../errors.js';
 import { redactDocuments } from '../lib/redact.js';

@@ -1,3 +1,4 @@
+/** Finds out at connect what a deployment is: version, topology, identity. */
 import { ObjectId } from '../bson/bson.js';
 import type { DriverClient } from './driver.js';
 import { Code, codeOf } from './errors.js';

@@ -1,3 +1,4 @@
+/** Reads the featureCompatibilityVersion, and tells what to do where it was lowered. */
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
 

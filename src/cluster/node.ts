@@ -1,3 +1,4 @@
+/** Identifies the primary that commands reach, across elections and restarts. */
 import { ObjectId } from '../bson/bson.js';
 import type { Cluster } from './cluster.js';
 

@@ -1,3 +1,4 @@
+/** Ends the operations that a server still carries out for an earlier process. */
 import type { Doc } from '../bson/bson.js';
 import { sleep } from '../lib/signals.js';
 import { structuralTag } from './clients.js';

@@ -1,3 +1,4 @@
+/** Writes notes to the oplog: their times separate what came before from what comes after. */
 import type { Timestamp } from '../bson/bson.js';
 import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 

@@ -1,3 +1,4 @@
+/** Reads how far back the oplog of a cluster reaches. */
 import type { Cluster } from './cluster.js';
 
 /** Seconds between the first and the last entry of a cluster's oplog; undefined when it may not be read. */

@@ -1,4 +1,4 @@
-/** Whoever writes to a cluster for this process besides its main thread: threads, with sessions of their own. */
+/** Keeps track of the threads that write to a cluster for this process, each with sessions of its own. */
 
 import type { Binary } from '../bson/bson.js';
 import { awaitAll } from '../lib/tasks.js';

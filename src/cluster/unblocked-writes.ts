@@ -1,4 +1,4 @@
-/** Sends writes past a write block of users, where the server lets this process. */
+/** Sends writes that the block of user writes does not stop, where this process has the privilege for that. */
 import type { Doc } from '../bson/bson.js';
 import type { Commands } from './commands.js';
 import type { DriverClient } from './driver.js';

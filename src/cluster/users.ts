@@ -1,3 +1,4 @@
+/** Lists the users whom a write block does not stop. */
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';

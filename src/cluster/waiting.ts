@@ -1,3 +1,4 @@
+/** Remembers what a cluster has not answered yet, for progress and log lines. */
 import type { Doc } from '../bson/bson.js';
 
 /** A command that is worth a line when it has had no answer for so long. */

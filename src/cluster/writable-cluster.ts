@@ -1,4 +1,4 @@
-/** A cluster that may be written to: whoever is given one holds a right to write. */
+/** Writes to a cluster, for whoever holds the right to write. */
 
 import type { Binary, Doc } from '../bson/bson.js';
 import { InvariantError } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Sets, lifts and reads the block of user writes of a cluster. */
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from './cluster.js';
 import { confirmed } from './confirmed.js';

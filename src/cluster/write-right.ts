@@ -1,4 +1,4 @@
-/** The right to write to a cluster: a value that whoever writes is given, and asks before each write. */
+/** Defines the right to write to a cluster: a value that every writer is given, and asks before each write. */
 
 /** Made by the lease of a migration; several may exist in one process, each with a term of its own. */
 export interface WriteRight {

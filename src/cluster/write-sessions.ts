@@ -1,4 +1,4 @@
-/** The sessions in which one holder of the right to write sends its document writes, so that late ones are refused. */
+/** Names the sessions in which one holder of the right to write sends its writes, so that late ones are refused. */
 import type { Binary } from '../bson/bson.js';
 import { MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';

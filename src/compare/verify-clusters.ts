@@ -1,3 +1,4 @@
+/** Compares two clusters that no migration connects, while both may be written to. */
 import { idText, type Timestamp } from '../bson/bson.js';
 import { sameUuid } from '../catalog/collection-spec.js';
 import { nsText } from '../catalog/namespace.js';

@@ -1,3 +1,4 @@
+/** Puts the process's options together from flags, environment and file, and checks them. */
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import { LOG_LEVELS, type LogLevel } from '../lib/logger.js';
 import { type DoorOptions, readDoorOptions } from './doors.js';

@@ -1,3 +1,4 @@
+/** Checks the options of both doors, and refuses to open them to a network unprotected. */
 import type { FlagName } from './flags.js';
 import { isBadAddress, isLoopback } from './uri.js';
 

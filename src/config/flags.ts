@@ -1,3 +1,5 @@
+/** Lists every option of the server process: its name, form, help text and default. */
+
 /** What a value must look like. `any` is for flags that are accepted and ignored. */
 export type FlagKind = 'text' | 'integer' | 'boolean' | 'any';
 

@@ -1,3 +1,4 @@
+/** Reads option values from the command line, the environment and the YAML file. */
 import { LineCounter, parseDocument } from 'yaml';
 import type { FieldViolation } from '../errors.js';
 import { envNameOf, FLAGS_BY_NAME } from './flags.js';

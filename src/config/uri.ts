@@ -1,3 +1,4 @@
+/** Checks connection strings for options that would break the migration's guarantees. */
 import { isIP } from 'node:net';
 import { isLoopbackAddress } from '../lib/addresses.js';
 

@@ -1,3 +1,5 @@
+/** Chooses how many documents are read at a time: fewer after each interruption, more again without one. */
+
 /** The smallest batches are this part of the wanted ones. */
 const SMALLEST = 1 / 64;
 const SHRINK = 4;

@@ -1,3 +1,4 @@
+/** Counts what the copy has written, by namespace. */
 import { nsText } from '../catalog/namespace.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { PartitionRecord } from '../metadata/records.js';

@@ -1,3 +1,4 @@
+/** Decides which collections are copied in natural order. */
 import { type Doc, decodeOrdered, survivesDecoding } from '../bson/bson.js';
 import { idDocument } from '../bson/raw-document.js';
 import { numberOf } from '../catalog/collection-spec.js';

@@ -1,3 +1,4 @@
+/** Remembers where a scan in natural order can go on after an interruption. */
 import { type Doc, decodeOrdered, encode } from '../bson/bson.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Copies one range of a collection, in spite of interruptions. */
 import { type Binary, type Doc, decodeOrdered, survivesDecoding } from '../bson/bson.js';
 import { idDocument } from '../bson/raw-document.js';
 import { uuidFrom } from '../bson/uuid.js';

@@ -1,4 +1,4 @@
-/** The copy of one range: what is to be copied, as plain data, who copies it, and what is told meanwhile. */
+/** Declares the copy of one range: the task as plain data, who copies it, and what is reported meanwhile. */
 
 import type { Namespace } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Writes a range again after an interruption, and skips the documents that are there already. */
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentWriter, WriteTarget } from '../documents/document-writer.js';
 import { findStored } from '../documents/stored-documents.js';

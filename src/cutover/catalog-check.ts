@@ -1,3 +1,4 @@
+/** Compares the catalogs of both clusters with what the migration recorded, as a part of the commit. */
 import type { Binary, OrderedDoc } from '../bson/bson.js';
 import { uuidText } from '../bson/uuid.js';
 import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../catalog/catalog.js';

@@ -1,3 +1,4 @@
+/** Carries out a commit in two halves, before and after its point of no return. */
 import type { OrderedDoc, Timestamp } from '../bson/bson.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Decides whether a late event concerns a document that the document filter includes. */
 import { decodeOrdered, type OrderedDoc, survivesDecoding } from '../bson/bson.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';

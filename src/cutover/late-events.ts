@@ -1,3 +1,4 @@
+/** Decides whether a change of the source after the commit time is expected, or fails the commit. */
 import { decodeOrdered, survivesDecoding } from '../bson/bson.js';
 import { isIgnored, type Namespace, nsText } from '../catalog/namespace.js';
 import { hasExpired, ttlRules } from '../catalog/ttl.js';

@@ -1,3 +1,4 @@
+/** Gives the destination back at the commit what was held back before: uniqueness, expiry, sizes. */
 import type { Doc, OrderedDoc } from '../bson/bson.js';
 import { findByUuid } from '../catalog/catalog.js';
 import { collectionTtl, restoreCommand } from '../catalog/collection-spec.js';

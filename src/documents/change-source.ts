@@ -1,4 +1,4 @@
-/** Where changes come from: all that the application of changes and the verifier know of it. */
+/** Declares where changes come from: the interface that the pipeline and the verifier know. */
 import type { Doc } from '../bson/bson.js';
 import type { Position, ReachedPosition } from '../bson/position.js';
 

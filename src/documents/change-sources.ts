@@ -1,4 +1,4 @@
-/** Decides where the changes come from that are applied and verified: the one place that knows of more than the interface. */
+/** Decides which implementation of ChangeSource a run reads: no other file knows more than the interface. */
 
 import type { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';

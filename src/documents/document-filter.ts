@@ -1,3 +1,4 @@
+/** Turns `documentFilter` into queries of the server. */
 import { type Doc, extendedValue, type OrderedDoc } from '../bson/bson.js';
 import { findField, forEachField } from '../bson/raw-document.js';
 import { isCollated } from '../catalog/collection-spec.js';

@@ -1,3 +1,4 @@
+/** Writes whole documents to the destination so that a repeated write does no harm. */
 import type { Binary } from '../bson/bson.js';
 import { holdsEmptyTimestamp, idDocument } from '../bson/raw-document.js';
 import { deleteStatement, literalReplaceStatement } from '../bson/raw-statements.js';

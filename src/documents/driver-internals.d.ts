@@ -1,4 +1,5 @@
-// The one internal module of the pinned driver that raw-writes.ts uses; see there.
+/** Declares the one internal module of the pinned driver that raw-writes.ts uses; see there. */
+
 declare module 'mongodb/lib/cmap/commands.js' {
   export const DocumentSequence: unknown;
 }

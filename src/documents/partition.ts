@@ -1,3 +1,4 @@
+/** Samples a collection for bounds of `_id` ranges, and estimates its size. */
 import { type Binary, type Doc, decodeOrdered, decodePlain, encode, survivesDecoding } from '../bson/bson.js';
 import { idDocument } from '../bson/raw-document.js';
 import { numberOf } from '../catalog/collection-spec.js';

@@ -1,3 +1,4 @@
+/** Reads cursors in batches of raw BSON. */
 import { MongoError } from 'mongodb';
 import type { Doc, Long } from '../bson/bson.js';
 import { Position } from '../bson/position.js';

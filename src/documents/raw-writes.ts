@@ -1,3 +1,4 @@
+/** Sends insert, update and delete commands whose documents stay raw BSON. */
 import { type Binary, type Doc, decodeOrdered, encode, survivesDecoding } from '../bson/bson.js';
 import { Code, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';

@@ -1,3 +1,4 @@
+/** Reads documents by `_id`, also while their collection is renamed. */
 import type { Binary, Doc, OrderedDoc, Timestamp } from '../bson/bson.js';
 import { queryValue } from '../bson/carried-value.js';
 import { findByUuid } from '../catalog/catalog.js';

@@ -1,3 +1,4 @@
+/** Finds the documents that the destination has already, to spare writing them again. */
 import { decodeOrdered, survivesDecoding } from '../bson/bson.js';
 import { queryValue } from '../bson/carried-value.js';
 import { idDocument } from '../bson/raw-document.js';

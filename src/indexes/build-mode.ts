@@ -1,3 +1,4 @@
+/** Decides by `buildIndexes` which indexes are built, and when. */
 import type { OrderedDoc } from '../bson/bson.js';
 
 /** `buildIndexes`: whether, which, and when. Source: docs/options.md. */

@@ -1,3 +1,4 @@
+/** Orders the collections whose indexes are to be built, the largest first. */
 import type { CollectionMap } from '../metadata/collections.js';
 
 /** Collections whose indexes are to be looked at, the largest first. A collection is in it once. */

@@ -1,3 +1,4 @@
+/** Keeps the destination's indexes as the migration wants them: decides when a collection's are built. */
 import type { Binary } from '../bson/bson.js';
 import { sameUuid } from '../catalog/collection-spec.js';
 import { indexName } from '../catalog/index-spec.js';

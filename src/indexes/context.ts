@@ -1,3 +1,4 @@
+/** Declares what the index builder works with. */
 import type { OrderedDoc } from '../bson/bson.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { Logger } from '../lib/logger.js';

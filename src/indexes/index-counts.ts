@@ -1,3 +1,4 @@
+/** Counts indexes for progress: how many are wanted, how many are built. */
 import { splitTwins } from '../catalog/index-spec.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { IndexContext } from './context.js';

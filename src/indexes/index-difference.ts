@@ -1,3 +1,4 @@
+/** Decides which indexes of a collection are to be built and which are to be dropped. */
 import type { OrderedDoc } from '../bson/bson.js';
 import { builtText, indexName } from '../catalog/index-spec.js';
 

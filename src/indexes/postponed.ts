@@ -1,3 +1,4 @@
+/** Postpones index builds that failed until the changes the source has now are applied. */
 import { safeText } from '../cluster/errors.js';
 import type { Logger } from '../lib/logger.js';
 

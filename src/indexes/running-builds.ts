@@ -1,3 +1,4 @@
+/** Finds and ends index builds that go on at the destination. */
 import type { Binary } from '../bson/bson.js';
 import { listIndexBuilds } from '../catalog/catalog.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';

@@ -1,4 +1,4 @@
-/** The first phase: records the source's catalog and creates the collections on the destination. */
+/** Records the source's catalog and creates its collections on the destination: the work of the first phase. */
 
 import type { Binary } from '../bson/bson.js';
 import { uuidText } from '../bson/uuid.js';

@@ -1,3 +1,4 @@
+/** Reads the source's catalog as of one cluster time, although it may change while it is read. */
 import { canonicalText, decodePlain, type OrderedDoc, type Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
 import {

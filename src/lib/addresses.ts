@@ -1,3 +1,4 @@
+/** Compares IP addresses in their various text forms. */
 import { BlockList, isIP } from 'node:net';
 
 const loopback = new BlockList();

@@ -1,3 +1,4 @@
+/** Retries work with growing, random waits. */
 import { type Clock, systemClock } from './clock.js';
 import { sleep } from './signals.js';
 

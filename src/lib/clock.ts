@@ -1,4 +1,4 @@
-/** Time as an input, so that tests can set it. */
+/** Makes time an input, so that tests can set it. */
 export interface Clock {
   /** Wall-clock time; may jump. For log lines and records only, never for measuring. */
   now(): Date;

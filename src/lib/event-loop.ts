@@ -1,3 +1,4 @@
+/** Measures for how long the event loop was held up. */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 
 const RESOLUTION_MS = 20;

@@ -1,4 +1,4 @@
-/** Which machine this is, and which of its processes run: for telling whether another one has ended. */
+/** Identifies this machine and its processes, to tell whether an earlier process has ended. */
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+/** Bounds work: so many pieces at a time, or so many bytes in memory. */
 import type { PushBack } from './push-back.js';
 import { SerialQueue } from './serial-queue.js';
 import { linkAbort } from './signals.js';

@@ -1,3 +1,4 @@
+/** Writes log lines to standard output or to a file that is rotated. */
 import { once } from 'node:events';
 import * as fs from 'node:fs';
 import { Socket } from 'node:net';

@@ -1,3 +1,4 @@
+/** Turns values into plain JSON for the log, without secrets and of bounded size. */
 import { isSecretKey, redactAndCut, redactDocuments, redactSecretValue } from './redact.js';
 
 const MAX_DEPTH = 6;

@@ -1,3 +1,4 @@
+/** Writes log lines as JSON in mongosync's shape. */
 import { type Clock, systemClock } from './clock.js';
 import { logTime } from './log-time.js';
 import { MAX_VALUE_CHARACTERS, toLoggable } from './log-value.js';

@@ -1,5 +1,5 @@
 /**
- * SerialQueue of the event loop for work that holds it up: one piece in each, however many wait. Between two of them timers
+ * Gives turns of the event loop to work that holds it up: one piece in each, however many wait. Between two of them timers
  * run and signals are heard, so that the loop is never held up for longer than one piece takes.
  */
 export class LoopTurns {

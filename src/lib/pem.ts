@@ -1,3 +1,4 @@
+/** Checks PEM files: certificates, keys, and their dates. */
 import { X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 

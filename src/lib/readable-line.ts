@@ -1,3 +1,5 @@
+/** Formats a JSON log line for people at a terminal. */
+
 const HEAD = new Set(['time', 'level', 'serverID', 'mongosyncID', 'pid', 'componentName', 'message']);
 const LEVEL_WIDTH = 5;
 const COMPONENT_WIDTH = 10;

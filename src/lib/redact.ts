@@ -1,3 +1,5 @@
+/** Removes secrets and contents of documents from texts. */
+
 const REDACTED = '[redacted]';
 
 /** Query options of a connection string that hold secrets. */

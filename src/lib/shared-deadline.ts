@@ -1,4 +1,4 @@
-/** A moment until which something is certain: one thread sets it, others read it without asking. */
+/** Shares a deadline between threads: one thread sets it, others read it without asking. */
 
 /** No moment: nothing is certain yet, or any more. */
 const NEVER = 0n;

@@ -1,3 +1,4 @@
+/** Helps with AbortSignals: linked controllers, sleeps, and races that leave no listener behind. */
 import { setMaxListeners } from 'node:events';
 
 /** A child of a longer-lived signal; stays linked until disposed. */

@@ -1,3 +1,4 @@
+/** Runs pieces of work beside each other, so that none outlives the others' failure. */
 import { linkAbort } from './signals.js';
 
 /** A piece of work that ends early when its signal aborts. */

@@ -1,5 +1,6 @@
 /**
- * Typed calls between two threads over a message port: a task goes one way, progress and an answer or an error the other.
+ * Carries typed calls between two threads over a message port: a task goes one way; progress, and an answer or an error,
+ * come back.
  *
  * Both ends are alike: each may call, and each may serve calls. The messages of one call, which bears a number of its
  * caller's:

@@ -1,3 +1,5 @@
+/** Finds the file that a thread of this program runs, in a build and in the one-file executable. */
+
 /** Set by the wrapper of the one-file executable; there is no such name when the compiled files run as they are. */
 declare const __bundleUrl: string | undefined;
 

@@ -1,3 +1,5 @@
+/** Checks the form of a bearer token. */
+
 const MIN_LENGTH = 16;
 const MAX_LENGTH = 4096;
 

@@ -1,3 +1,4 @@
+/** Runs work in a trace span. */
 import { type Attributes, SpanStatusCode, trace } from '@opentelemetry/api';
 
 const tracer = trace.getTracer('mongoferry');

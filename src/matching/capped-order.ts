@@ -1,3 +1,4 @@
+/** Compares the natural order of a capped collection on both sides. */
 import type { Doc } from '../bson/bson.js';
 import { idDocument } from '../bson/raw-document.js';
 import type { Cluster } from '../cluster/cluster.js';

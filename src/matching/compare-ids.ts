@@ -1,3 +1,4 @@
+/** Compares single documents by `_id` on both sides. */
 import { idDocument } from '../bson/raw-document.js';
 import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Compares the number of documents of a collection on both sides. */
 import { numberOf } from '../catalog/collection-spec.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { CollectionAt } from '../documents/read-by-id.js';

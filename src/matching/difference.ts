@@ -1,3 +1,4 @@
+/** Tells how two documents with the same `_id` differ. */
 import { createHash } from 'node:crypto';
 import { canonicalText, decodeOrdered, type OrderedDoc } from '../bson/bson.js';
 import { forEachField } from '../bson/raw-document.js';

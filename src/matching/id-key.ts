@@ -1,4 +1,4 @@
-/** The key of a document in maps. */
+/** Makes the key by which the verifier keeps a document in maps. */
 import { createHash } from 'node:crypto';
 
 /** A key as long as the largest common `_id`s; longer ones are told apart by a digest, which is longer still. */

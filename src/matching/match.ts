@@ -1,3 +1,4 @@
+/** Compares two streams of documents that come in one order. */
 import { idDocument } from '../bson/raw-document.js';
 import { fingerprint } from './difference.js';
 import { idKey } from './id-key.js';

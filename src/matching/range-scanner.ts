@@ -1,3 +1,4 @@
+/** Compares a range of a collection on both sides. */
 import { Binary, type Doc, decodeOrdered, type OrderedDoc, Timestamp } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { isMoved } from '../cluster/errors.js';

@@ -1,3 +1,4 @@
+/** Compares the catalogs of two clusters, one of which is to be a copy of the other. */
 import type { OrderedDoc } from '../bson/bson.js';
 import { uuidText } from '../bson/uuid.js';
 import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../catalog/catalog.js';

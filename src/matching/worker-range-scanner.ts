@@ -38,7 +38,7 @@ export async function startThread(
   }
 }
 
-/** SerialQueue to another scanner once the first one's thread has ended. */
+/** Changes to another scanner once the first one's thread has ended. */
 export class ScannerWithSpare implements RangeScanner {
   readonly #first: RangeScanner;
   readonly #spare: RangeScanner;

@@ -1,3 +1,4 @@
+/** Maps the source's collections to the destination's, in memory and in the metadata. */
 import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../bson/bson.js';
 import type { Position } from '../bson/position.js';
 import { isCapped, isCollated } from '../catalog/collection-spec.js';

@@ -1,3 +1,4 @@
+/** Names the metadata database of a migration, and lists those of all migrations. */
 import type { Cluster } from '../cluster/cluster.js';
 
 /** The metadata database of a migration: mongosync's own name, or one of the migration's name. */

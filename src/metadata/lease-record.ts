@@ -1,4 +1,4 @@
-/** What the lease's record says of the processes that have held it. */
+/** Reads and writes what the lease's record says of the processes that have held it. */
 import type { Binary, Doc } from '../bson/bson.js';
 
 /** How a server knows what a process sends. */

@@ -1,4 +1,4 @@
-/** Where the lease of a migration is kept: on the destination, beside the migration's record. */
+/** Stores the lease of a migration: on the destination, beside the migration's record. */
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code } from '../cluster/errors.js';

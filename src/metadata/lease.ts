@@ -1,3 +1,4 @@
+/** Holds the right to write for a migration: takes the lease, renews it, and says when it has ended. */
 import { randomUUID } from 'node:crypto';
 import type { Doc } from '../bson/bson.js';
 import {

@@ -1,4 +1,4 @@
-/** What a migration runs with, as its record keeps it: the resolved options of its start, and their stored form. */
+/** Declares the options that a migration runs with, and converts them to and from their stored form. */
 import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import { AppError } from '../errors.js';
 

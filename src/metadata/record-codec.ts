@@ -1,3 +1,4 @@
+/** Turns records of the metadata into stored documents and back. */
 import { Binary, type Doc } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
 import { AppError } from '../errors.js';

@@ -1,4 +1,4 @@
-/** What the fields of a migration's record may be in each state; what does not fit is neither stored nor believed. */
+/** Checks the fields of a migration's record against its state; what does not fit is neither stored nor believed. */
 import type { CommitRecord, MigrationRecord, RecordedPhase } from './records.js';
 import type { RecordedState } from './state.js';
 

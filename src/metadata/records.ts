@@ -1,3 +1,4 @@
+/** Declares what a migration stores of itself: one record with its own fields in each state. */
 import type { Binary, Timestamp } from '../bson/bson.js';
 import type { Position } from '../bson/position.js';
 import type { MigrationOptions } from './migration-options.js';

@@ -1,5 +1,5 @@
 /**
- * The states of a migration and every legal move between them, as data. Pure: no clock, no I/O.
+ * Declares the states of a migration and every legal move between them, as data. Pure: no clock, no I/O.
  * Source: docs/states.md. machine.ts is the only writer of the state.
  */
 

@@ -1,4 +1,4 @@
-/** The migration's record in memory: the only way in which a running migration changes what is stored of itself. */
+/** Holds the migration's record in memory: the only way in which a running migration changes its stored record. */
 import { InvariantError } from '../errors.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { checkedRecord } from './record-rules.js';

@@ -1,4 +1,4 @@
-/** What a lease gives to threads of its holder's: their share of the right to write, and their place in the record. */
+/** Gives threads of the lease's holder their share of the right to write, and their place in the lease's record. */
 import type { Binary, Doc } from '../bson/bson.js';
 import type { SharedDeadline } from '../lib/shared-deadline.js';
 

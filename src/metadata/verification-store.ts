@@ -1,3 +1,4 @@
+/** Stores what the verifier must remember across restarts. */
 import { createHash } from 'node:crypto';
 import { type Doc, Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';

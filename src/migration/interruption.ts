@@ -1,4 +1,4 @@
-/** Does a piece of work in spite of what interrupts it. */
+/** Repeats work that an error has interrupted, and decides when to give it up. */
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError, describeError, isWorthAnotherRun } from '../cluster/errors.js';
 import { loweredFcv } from '../cluster/feature-version.js';

@@ -1,4 +1,4 @@
-/** The state of the process's migration. */
+/** Changes the state of the process's migration: the only writer of the state. */
 import { AppError } from '../errors.js';
 import {
   type MigrationEvent,

@@ -1,4 +1,4 @@
-/** What this process has at hand for its one migration: clusters, session, state, and what ends it. */
+/** Holds what this process has for its one migration: clusters, session, state, and what ends it. */
 import type { ConnectOptions } from '../cluster/clients.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';

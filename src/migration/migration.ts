@@ -1,4 +1,4 @@
-/** The migration of one server process: connects, goes on with what is stored, and takes calls. */
+/** Runs the migration of one server process: connects, goes on with what is stored, and takes calls. */
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError } from '../cluster/errors.js';
 import { AppError, type FieldViolation } from '../errors.js';

@@ -1,4 +1,4 @@
-/** A migration in one direction while this process holds its lease; a reversal begins the next. */
+/** Runs a migration in one direction while this process holds its lease; a reversal begins the next session. */
 import { clusterError } from '../cluster/errors.js';
 import { unblockSource } from '../cutover/block-source.js';
 import { AppError } from '../errors.js';
@@ -117,7 +117,7 @@ export class Session {
     this.#run.commitCalled.resolve();
   }
 
-  /** SerialQueue the migration around, from wherever its record says, in REVERSING. */
+  /** Reverses the migration, in REVERSING, and goes on where its record says. */
   reverse(): void {
     this.#host.reporter.heldUp(undefined);
     if (this.#lastRun === undefined) this.#newRun();

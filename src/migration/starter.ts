@@ -1,4 +1,4 @@
-/** Carries out a start: either there is a migration in the end, or nothing of it. */
+/** Carries out a start: in the end there is either a whole migration or nothing of it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';

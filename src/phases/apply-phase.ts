@@ -1,4 +1,4 @@
-/** The third phase: changes of the source are applied, up to the commit's point of no return. */
+/** Runs the third phase: applies changes of the source, up to the commit's point of no return. */
 import { CommitFence } from '../apply/commit-fence.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { ApplyPipeline } from '../apply/pipeline.js';

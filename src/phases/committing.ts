@@ -1,4 +1,4 @@
-/** What the commit of this run works with, up to its point of no return. */
+/** Puts together what the commit of this run works with, up to its point of no return. */
 import type { Timestamp } from '../bson/bson.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { copyAgain } from '../copy/copier.js';

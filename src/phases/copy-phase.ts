@@ -1,4 +1,4 @@
-/** The second phase: every document as it is at some time after the start time. */
+/** Runs the second phase: copies every document as it is at some time after the start time. */
 import { writeOplogNote } from '../cluster/oplog-note.js';
 import { copyCollections } from '../copy/copier.js';
 import { buildsBeforeCopy } from '../indexes/build-mode.js';

@@ -1,4 +1,4 @@
-/** What copies collections in this run: all of them in the copy phase, single ones again later. */
+/** Puts together what copies collections in this run: all of them in the copy phase, single ones again later. */
 import type { CopyContext } from '../copy/copier.js';
 import { LocalRangeCopier } from '../copy/local-range-copier.js';
 import { ThreadRangeCopier } from '../copy/thread-range-copier.js';

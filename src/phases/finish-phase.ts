@@ -1,4 +1,4 @@
-/** The last phase: the commit from its point of no return on. */
+/** Runs the last phase: the commit from its point of no return on. */
 import { commitFromHandover } from '../cutover/commit.js';
 import { rejectOnAbort } from '../lib/signals.js';
 import type { VerifierView } from '../verify/verifier-view.js';

@@ -1,4 +1,4 @@
-/** The first phase: the catalog as of the start time, created on the destination. */
+/** Runs the first phase: creates the catalog as of the start time on the destination. */
 import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { CatalogEntry } from '../catalog/catalog.js';
 import { blockWrites } from '../cluster/write-block.js';

@@ -1,4 +1,4 @@
-/** One part of a migration's work, which ends by storing where the next one begins. */
+/** Declares a phase: one part of a migration's work, which ends by storing where the next one begins. */
 import type { ApplyStatus } from '../apply/pipeline.js';
 import type { VerifierView } from '../verify/verifier-view.js';
 

@@ -1,4 +1,4 @@
-/** What one run of a migration's phases works with: by its stored options and the settings of its process. */
+/** Puts together what the phases of one run work with, from the stored options and the settings of the process. */
 import type { LaneApplier } from '../apply/lane-applier.js';
 import type { OrderedDoc, Timestamp } from '../bson/bson.js';
 import { Scope } from '../catalog/scope.js';

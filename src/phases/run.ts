@@ -1,4 +1,4 @@
-/** One pass through the phases of a migration, from wherever its record says it is. */
+/** Goes through the phases of a migration once, from where its record says it is. */
 import { clusterError } from '../cluster/errors.js';
 import type { CopyProgress } from '../copy/copy-progress.js';
 import { isPastHandover } from '../cutover/commit.js';

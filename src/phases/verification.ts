@@ -1,4 +1,4 @@
-/** The verifier of a run, and what a commit proves by it. */
+/** Puts together the verifier of a run, and has a commit prove equality by it. */
 import type { Timestamp } from '../bson/bson.js';
 import { narrowing } from '../catalog/narrowing.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';

@@ -1,3 +1,4 @@
+/** Watches the oplog and the catalog beside the phases of a run, each until its signal aborts. */
 import { secondsOf } from '../bson/position.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';

@@ -1,4 +1,4 @@
-/** The worker threads of a run, where the operator has asked for some. */
+/** Starts the worker threads of a run, where the operator has asked for some. */
 import { STATE_GONE } from '../apply/apply-worker.js';
 import { WriterThreads } from '../threads/writer-threads.js';
 import type { RunContext } from './run-context.js';

@@ -1,4 +1,4 @@
-/** Who writes documents in this run, up to the point of no return of its commit. */
+/** Makes the writers of documents for this run, up to the point of no return of its commit. */
 import { DocumentWriter } from '../documents/document-writer.js';
 import { RawWriter } from '../documents/raw-writes.js';
 import type { WriterThreads } from '../threads/writer-threads.js';

@@ -1,4 +1,4 @@
-/** The checks of a preflight that look at the data: collections, indexes, space, the oplog. */
+/** Checks the data of both clusters before a start: collections, indexes, space, the oplog. */
 import type { Doc, OrderedDoc } from '../bson/bson.js';
 import { type CatalogEntry, listCollections, listIndexes } from '../catalog/catalog.js';
 import { numberOf } from '../catalog/collection-spec.js';

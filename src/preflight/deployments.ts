@@ -1,3 +1,4 @@
+/** Checks the versions, topologies and members of both clusters. */
 import type { Cluster } from '../cluster/cluster.js';
 import { readFcv } from '../cluster/feature-version.js';
 import { blocker, type Finding, warning } from './finding.js';

@@ -1,3 +1,4 @@
+/** Checks that every migrated namespace has a place of its own on the destination. */
 import { type CatalogEntry, listCollections, listDatabases } from '../catalog/catalog.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';

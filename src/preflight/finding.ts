@@ -1,3 +1,4 @@
+/** Declares what a check of a preflight reports. */
 import type { ErrorName } from '../errors.js';
 
 /** One preflight finding: a stable name, its severity, what was found and what to do. */

@@ -1,3 +1,4 @@
+/** Reports what the source has and no migration carries: users, roles, system collections, search indexes. */
 import type { Doc } from '../bson/bson.js';
 import { listDatabaseNames, listNames } from '../catalog/catalog.js';
 import { isOfMigrationTools, type Namespace, nsText } from '../catalog/namespace.js';

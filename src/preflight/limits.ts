@@ -1,3 +1,4 @@
+/** Checks the limits of servers: numbers of indexes, capped sizes, profiles. */
 import type { OrderedDoc } from '../bson/bson.js';
 import type { CatalogEntry } from '../catalog/catalog.js';
 import { numberOf } from '../catalog/collection-spec.js';

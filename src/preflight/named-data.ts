@@ -1,3 +1,4 @@
+/** Checks that the names in the options exist on the source. */
 import { type CatalogEntry, listCollections, listDatabases } from '../catalog/catalog.js';
 import { isCollated } from '../catalog/collection-spec.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';

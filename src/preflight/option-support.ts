@@ -1,3 +1,4 @@
+/** Checks that both servers support the options of a start. */
 import type { Cluster } from '../cluster/cluster.js';
 import { blocker, type Finding } from './finding.js';
 

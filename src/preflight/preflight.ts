@@ -1,3 +1,4 @@
+/** Runs all checks of a preflight, and puts their findings in order. */
 import type { OrderedDoc } from '../bson/bson.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';

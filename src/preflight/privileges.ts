@@ -1,3 +1,4 @@
+/** Checks that the users of both connection strings have the privileges that a migration needs. */
 import type { Cluster } from '../cluster/cluster.js';
 import { blocker, type Finding, warning } from './finding.js';
 

@@ -1,3 +1,4 @@
+/** Checks for write blocks that exist already, and for users whom a block does not stop. */
 import type { Cluster } from '../cluster/cluster.js';
 import { bypassingUsers } from '../cluster/users.js';
 import { isBlocked } from '../cluster/write-block.js';

@@ -1,4 +1,4 @@
-/** Whether a commit may be called now. */
+/** Decides whether a commit may be called now, and says what stands in its way. */
 import { lagOf, MAX_COMMIT_LAG_SECONDS } from './lag.js';
 import type { SnapshotSources } from './observed.js';
 

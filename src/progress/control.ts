@@ -1,4 +1,4 @@
-/** The contract that the front doors rest on: what a migration tells, and what may be asked of it. */
+/** Declares the contract of the front doors: what a migration reports, and which calls it takes. */
 import type { FieldViolation } from '../errors.js';
 import type { FailureRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';

@@ -1,4 +1,4 @@
-/** How far the destination is behind the source. */
+/** Computes how far the destination is behind the source. */
 import { secondsOf } from '../bson/position.js';
 import type { State } from '../metadata/state.js';
 import type { Snapshot } from './control.js';

@@ -1,3 +1,4 @@
+/** Reads the stored mismatches page by page. */
 import { idText } from '../bson/bson.js';
 import { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';

@@ -1,4 +1,4 @@
-/** Looks at both clusters from time to time, for progress, readiness and the log. */
+/** Pings both clusters and reads the oplog window from time to time, for progress, readiness and the log. */
 import type { Cluster } from '../cluster/cluster.js';
 import { safeText } from '../cluster/errors.js';
 import { oplogTime } from '../cluster/oplog.js';

@@ -1,4 +1,4 @@
-/** Progress by namespace. */
+/** Computes progress by namespace. */
 import { nsText } from '../catalog/namespace.js';
 import type { NamespaceSnapshot } from './control.js';
 import type { ObservedMigration, ObservedRun } from './observed.js';

@@ -1,4 +1,4 @@
-/** What progress looks at: how far the work is, by whoever does it. */
+/** Declares what progress reads from the parts that do the work. */
 import type { ApplyStatus } from '../apply/pipeline.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { CopyProgress } from '../copy/copy-progress.js';

@@ -1,3 +1,5 @@
+/** Measures how fast counters grow. */
+
 const WINDOW_MS = 5000;
 
 /** How fast a set of counters grows, over the last five seconds. */

@@ -1,4 +1,4 @@
-/** Makes the snapshots that progress shows, and tells who listens of changes. */
+/** Makes the snapshots that progress shows, and tells listeners when they change. */
 import type { Logger } from '../lib/logger.js';
 import type { FailureRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';

@@ -1,4 +1,4 @@
-/** The read model of progress: one snapshot of everything that is told of a migration. */
+/** Builds the read model of progress: one snapshot of everything that a migration reports. */
 import { secondsOf } from '../bson/position.js';
 import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import type { State } from '../metadata/state.js';

@@ -1,3 +1,4 @@
+/** Samples progress every second, for rates and for the time until the lag is gone. */
 import type { Snapshot } from './control.js';
 import type { ObservedRun } from './observed.js';
 import { Rates } from './rates.js';

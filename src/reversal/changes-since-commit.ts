@@ -1,3 +1,4 @@
+/** Decides whether a committed migration can be reversed: nobody may have written to the old source. */
 import { type ChangeEvent, isAfter, namespaceOf, parseEvent } from '../apply/event.js';
 import type { Doc, OrderedDoc, Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';

@@ -1,3 +1,4 @@
+/** Takes from existing collections what a destination must not have before its commit. */
 import type { Doc, OrderedDoc } from '../bson/bson.js';
 import { findCollection, listIndexes } from '../catalog/catalog.js';
 import { holdBackCommand } from '../catalog/collection-spec.js';

@@ -1,4 +1,4 @@
-/** SerialQueue a committed migration around: what was the destination becomes the source. */
+/** Reverses a committed migration: what was the destination becomes the source. */
 import { documentKey } from '../apply/document-key.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import type { Operation } from '../apply/operation.js';

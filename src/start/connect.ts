@@ -1,3 +1,4 @@
+/** Connects to both clusters, and waits for one that does not answer. */
 import { type ConnectOptions, processTag } from '../cluster/clients.js';
 import { Cluster } from '../cluster/cluster.js';
 import { mayConnectLater } from '../cluster/connect-errors.js';

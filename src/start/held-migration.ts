@@ -1,4 +1,4 @@
-/** Which cluster is which in a migration, and the right of this process to work on it. */
+/** Holds which cluster is which in a migration, together with the right of this process to work on it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { WritableCluster } from '../cluster/writable-cluster.js';
 import { writeSessions } from '../cluster/write-sessions.js';

@@ -1,4 +1,4 @@
-/** How much a migration asks of the clusters and of this process, set together by `--loadLevel`. Sizes in bytes. */
+/** Sets by `--loadLevel` how much a migration asks of the clusters and of this process. Sizes in bytes. */
 export interface Load {
   readonly parallelRanges: number;
   /** Ranges that are compared at the same time, by the verifier. */

@@ -1,3 +1,4 @@
+/** Checks the rules between the options of a start. */
 import { isIgnoredCollection, isIgnoredDatabase } from '../catalog/namespace.js';
 import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import type { DatabaseRemap, MigrationOptions, NaturalOrderEntry } from '../metadata/migration-options.js';

@@ -1,4 +1,4 @@
-/** What a start asks for, and what a migration then runs with: defaults, forms, and what is refused. */
+/** Resolves the options of a start: sets defaults, and refuses what is wrong or not supported. */
 import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
 import { type FieldViolation, invalidRequest } from '../errors.js';
 import {

@@ -1,3 +1,4 @@
+/** Finds other migrations of the same clusters that this one would disturb, or that would disturb it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { metadataDatabases } from '../metadata/databases.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';

@@ -1,3 +1,4 @@
+/** Finds the migration that an earlier process began, and decides which cluster is which in it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
 import { MetadataReader } from '../metadata/reader.js';

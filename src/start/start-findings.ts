@@ -1,3 +1,4 @@
+/** Collects everything that stands against a start. */
 import type { OrderedDoc } from '../bson/bson.js';
 import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Stores a new migration so that a crash in between leaves either a whole one or none. */
 import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';

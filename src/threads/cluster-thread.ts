@@ -1,4 +1,4 @@
-/** A thread of this program with clients of its own, as the thread that has started it sees it. */
+/** Starts and closes a thread that has clients of its own; the side of the thread that has started it. */
 import { Worker } from 'node:worker_threads';
 import type { Logger } from '../lib/logger.js';
 import { settlesWithin } from '../lib/signals.js';

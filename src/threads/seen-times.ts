@@ -1,4 +1,4 @@
-/** The cluster times that threads of one process tell each other. */
+/** Shares the newest cluster times between the threads of one process. */
 import { Timestamp } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { PlainTime, SeenTimes } from './thread-calls.js';

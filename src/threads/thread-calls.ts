@@ -1,4 +1,4 @@
-/** What a thread of this program with clients of its own is started with, and the calls that all such threads know. */
+/** Declares what a thread with clients of its own is started with, and the calls that all such threads know. */
 
 import type { Namespace } from '../catalog/namespace.js';
 import type { DocumentFilterSpec } from '../documents/document-filter.js';

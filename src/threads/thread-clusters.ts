@@ -1,4 +1,4 @@
-/** A thread's side of its life: connects clients of its own, serves what it is for, and ends when it is told to. */
+/** Runs a thread with clients of its own: connects them, serves what the thread is for, and ends when told to. */
 import { uuidBytes } from '../bson/uuid.js';
 import { Cluster } from '../cluster/cluster.js';
 import { isTransient, safeText, tagExhausted } from '../cluster/errors.js';

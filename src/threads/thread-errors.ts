@@ -1,4 +1,4 @@
-/** The form in which errors cross from one thread to another: with their names, not their classes. */
+/** Carries errors from one thread to another: by their names, since classes are lost on the way. */
 
 import { clusterError, isTransient, isWorthAnotherRun, TransientError, tagExhausted } from '../cluster/errors.js';
 import { AppError, type ErrorName, type FieldViolation } from '../errors.js';

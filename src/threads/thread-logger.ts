@@ -1,4 +1,4 @@
-/** The logger of a thread: hands its lines to the thread that has started it. */
+/** Hands the log lines of a thread to the thread that has started it. */
 import { toLoggable } from '../lib/log-value.js';
 import type { LogFields, Logger } from '../lib/logger.js';
 import type { ThreadChannel } from '../lib/thread-channel.js';

@@ -1,4 +1,4 @@
-/** Hands the metrics of a thread to the main thread, whose they are. */
+/** Hands the metrics of a thread to the main thread, which counts them. */
 import type { ThreadChannel } from '../lib/thread-channel.js';
 import { forwardMetrics, type MetricRecord } from '../metrics.js';
 import { METRICS } from './thread-calls.js';

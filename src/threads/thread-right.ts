@@ -1,4 +1,4 @@
-/** The right to write as a thread has it: a deadline that the lease's owner keeps up to date in shared memory. */
+/** Gives a thread its right to write: a deadline in shared memory, which the lease's holder keeps up to date. */
 
 import { TransientError } from '../cluster/errors.js';
 import type { WriteRight } from '../cluster/write-right.js';

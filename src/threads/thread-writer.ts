@@ -1,4 +1,4 @@
-/** The document writer of a thread: writes with the thread's own clients, and leaves the catalog to the main thread. */
+/** Writes documents with a thread's own clients, and leaves changes of the catalog to the main thread. */
 import { uuidBytes } from '../bson/uuid.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { DocumentWriter } from '../documents/document-writer.js';

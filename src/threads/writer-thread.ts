@@ -1,4 +1,4 @@
-/** One thread that writes to the destination, from its start to what is done about what it may have left behind. */
+/** Runs one thread that writes to the destination, and makes void what it may leave behind at its end. */
 
 import type { Binary } from '../bson/bson.js';
 import { uuidFrom } from '../bson/uuid.js';

@@ -1,4 +1,4 @@
-/** The threads of a run that write: started when they are needed first, closed with the run. */
+/** Keeps the threads of a run that write: starts them when they are first needed, closes them with the run. */
 import { AppError } from '../errors.js';
 import { unlessAborted } from '../lib/signals.js';
 import { type CallKind, type CallOptions, ThreadEnded } from '../lib/thread-channel.js';

@@ -1,3 +1,4 @@
+/** Stores the changed documents that the applier has not reached yet, until they can be compared. */
 import type { Timestamp } from '../bson/bson.js';
 import { InvariantError } from '../errors.js';
 import { inChunks } from '../lib/in-chunks.js';

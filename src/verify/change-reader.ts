@@ -1,3 +1,4 @@
+/** Reads which documents of a cluster change, for the verifier. */
 import type { Doc, Timestamp } from '../bson/bson.js';
 import { hasReached, type Position } from '../bson/position.js';
 import { findField, idDocument } from '../bson/raw-document.js';

@@ -1,3 +1,4 @@
+/** Declares what a verification works with. */
 import type { Timestamp } from '../bson/bson.js';
 import type { Narrowing } from '../catalog/narrowing.js';
 import type { Cluster } from '../cluster/cluster.js';

@@ -1,4 +1,4 @@
-/** The documents that change streams have named and that wait to be compared. */
+/** Holds the documents that change streams have named and that wait to be compared. */
 import type { PushBack } from '../lib/push-back.js';
 import { idKey } from '../matching/id-key.js';
 

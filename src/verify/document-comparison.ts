@@ -1,3 +1,4 @@
+/** Compares single documents and keeps account of those that differ. */
 import type { Timestamp } from '../bson/bson.js';
 import { secondsOf } from '../bson/position.js';
 import { nsText } from '../catalog/namespace.js';

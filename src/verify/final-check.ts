@@ -1,4 +1,4 @@
-/** The verifier's last look before a commit, with writes at an end. */
+/** Makes the last check before a commit's point of no return, when nobody writes any more. */
 import { idText, type OrderedDoc, type Timestamp } from '../bson/bson.js';
 import { ttlRules } from '../catalog/ttl.js';
 import { AppError } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Compares every document once, range by range. */
 import type { Timestamp } from '../bson/bson.js';
 import { mapLimit } from '../lib/limit.js';
 import { aborted, sleep } from '../lib/signals.js';

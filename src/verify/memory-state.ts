@@ -1,3 +1,4 @@
+/** Keeps a verification's state in memory, for comparisons without a migration. */
 import { AppError } from '../errors.js';
 import {
   type BacklogRecord,

@@ -1,3 +1,4 @@
+/** Keeps the documents that are known to differ, and their exact number. */
 import { nsText } from '../catalog/namespace.js';
 import type { Difference } from '../matching/difference.js';
 import type { MigratedCollection } from '../metadata/collections.js';

@@ -1,3 +1,4 @@
+/** Checks the order of capped collections while they are written to, and copies them again where it differs. */
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import { sameRelativeOrder } from '../matching/capped-order.js';
 import { isFollowed } from '../matching/compare-ids.js';

@@ -1,3 +1,4 @@
+/** Cuts collections into the ranges that the verifier compares. */
 import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { collectionSize, sampleBounds } from '../documents/partition.js';

@@ -1,3 +1,4 @@
+/** Decides whether a document that differs is late or wrong, by comparing it again until that is certain. */
 import type { Timestamp } from '../bson/bson.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { idKey } from '../matching/id-key.js';

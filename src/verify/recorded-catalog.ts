@@ -1,3 +1,4 @@
+/** Compares the destination's indexes and views with what the migration recorded. */
 import type { OrderedDoc } from '../bson/bson.js';
 import { findCollection, listIndexes } from '../catalog/catalog.js';
 import { comparableOptions } from '../catalog/collection-spec.js';

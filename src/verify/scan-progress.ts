@@ -1,3 +1,4 @@
+/** Counts how far the initial hashing is, on both sides. */
 import type { VerifyRange } from '../metadata/verification-store.js';
 
 /** Documents read and collections finished by the initial hashing, on both sides. */

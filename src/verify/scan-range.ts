@@ -1,3 +1,4 @@
+/** Compares one range of a collection, also when the collection is renamed or dropped meanwhile. */
 import { uuidFrom } from '../bson/uuid.js';
 import { findByUuid, findCollection } from '../catalog/catalog.js';
 import { sameUuid } from '../catalog/collection-spec.js';

@@ -1,3 +1,4 @@
+/** Runs one verification, from its positions in both change streams until one of them is lost. */
 import type { Timestamp } from '../bson/bson.js';
 import { Position, secondsOf } from '../bson/position.js';
 import { InvariantError } from '../errors.js';

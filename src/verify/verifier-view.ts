@@ -1,4 +1,4 @@
-/** What progress and the conditions of a commit see of a verification. */
+/** Declares what progress and the conditions of a commit see of a verification. */
 import type { Mismatches } from './mismatches.js';
 
 /** How far the verification of one side is. */

@@ -1,3 +1,4 @@
+/** Proves that the destination equals the source, by reads of its own. */
 import type { Timestamp } from '../bson/bson.js';
 import { ttlRules } from '../catalog/ttl.js';
 import { AppError } from '../errors.js';

@@ -1,3 +1,4 @@
+/** Makes a double of a cluster whose change stream gives prepared answers. */
 import { Long, Timestamp } from 'mongodb';
 import type { Cluster } from '../../src/cluster/cluster.js';
 

@@ -1,3 +1,4 @@
+/** Opens both doors over a fake migration, and sends requests to them. */
 import { request } from 'node:http';
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
 import { BadRequest, ErrorInfo } from '../../gen/google/rpc/error_details.js';

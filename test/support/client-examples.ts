@@ -1,3 +1,4 @@
+/** Builds and runs the examples of clients/. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Tests a client's example against a scripted migration, the same for every language. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';

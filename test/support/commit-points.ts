@@ -1,3 +1,4 @@
+/** Holds a process at each step of a commit. */
 import type { Document, MongoClient } from 'mongodb';
 import { holdCommands, releaseCommands } from './fail-points.js';
 import { FerryClient } from './ferry-client.js';

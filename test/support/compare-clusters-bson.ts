@@ -1,3 +1,4 @@
+/** Reads raw BSON for the comparison, independently of src/. */
 import { BSON } from 'mongodb';
 
 // Written apart from src/cluster on purpose: what judges the engine must not share the engine's mistakes.

@@ -1,3 +1,4 @@
+/** Compares the catalogs of two clusters. */
 import type { MongoClient } from 'mongodb';
 import {
   fieldOf,

@@ -1,3 +1,4 @@
+/** Compares the documents of two clusters byte for byte. */
 import type { Document, MongoClient } from 'mongodb';
 import { fieldOf, numberOf, orderlessText, type RawValue, renderValue } from './compare-clusters-bson.js';
 import { RawDocuments } from './compare-clusters-read.js';

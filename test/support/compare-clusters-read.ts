@@ -1,3 +1,4 @@
+/** Reads cursors as raw BSON for the comparison. */
 import type { Document, Long, MongoClient } from 'mongodb';
 
 interface Cursor {

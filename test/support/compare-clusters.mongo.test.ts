@@ -1,3 +1,4 @@
+/** Proves that the comparison finds planted differences. */
 import { type Db, Double, Int32, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

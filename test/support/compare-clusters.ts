@@ -1,3 +1,4 @@
+/** Compares two clusters, as the judge of what a migration promises. */
 import type { Document, MongoClient } from 'mongodb';
 import { type CatalogEntry, compareEntries, readCatalog } from './compare-clusters-catalog.js';
 import { compareDocuments } from './compare-clusters-documents.js';

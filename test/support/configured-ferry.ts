@@ -1,3 +1,4 @@
+/** Runs a server as mongosync's user interfaces do: by a configuration file. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,3 +1,4 @@
+/** Cuts a primary off from replication, by fail points. */
 import { MongoClient } from 'mongodb';
 import type { Member, ReplicaSet } from './replica-set.js';
 

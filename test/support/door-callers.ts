@@ -1,3 +1,4 @@
+/** Calls both doors with and without certificates and tokens. */
 import * as https from 'node:https';
 import { ChannelCredentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { HealthClient } from '../../gen/grpc/health/v1/health.js';

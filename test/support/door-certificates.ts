@@ -1,3 +1,4 @@
+/** Makes certificates for the doors and their callers. */
 import { readFileSync } from 'node:fs';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import os from 'node:os';

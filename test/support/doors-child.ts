@@ -1,3 +1,4 @@
+/** Serves both doors in a process of their own. */
 import { openDoors } from './api-doors.js';
 
 const TICK_MS = 10;

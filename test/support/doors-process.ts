@@ -1,3 +1,4 @@
+/** Starts the doors in a process of their own, to measure what requests cost. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';

@@ -1,3 +1,4 @@
+/** Holds or refuses chosen commands of mongoferry on a server. */
 import type { Document, MongoClient } from 'mongodb';
 import { eventually } from './within.js';
 

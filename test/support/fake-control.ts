@@ -1,3 +1,4 @@
+/** Stands in for a migration behind the doors. */
 import { AppError, type FieldViolation } from '../../src/errors.js';
 import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/metadata/state.js';
 import type { Finding } from '../../src/preflight/finding.js';

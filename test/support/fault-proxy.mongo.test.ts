@@ -1,3 +1,4 @@
+/** Proves that the fault proxy does what it is told. */
 import { type Collection, type Document, MongoClient, type MongoClientOptions } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,3 +1,4 @@
+/** Stands between a test and a server, and lets chosen messages meet with faults. */
 import { once } from 'node:events';
 import net from 'node:net';
 import { MongoClient } from 'mongodb';

@@ -1,3 +1,4 @@
+/** Describes which messages meet with which fault. */
 import type { Document } from 'mongodb';
 import type { CommandName } from './wire-message.js';
 

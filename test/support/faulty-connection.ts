@@ -1,3 +1,4 @@
+/** Carries one connection through the fault proxy. */
 import type net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BSON, type Document } from 'mongodb';

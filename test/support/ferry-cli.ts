@@ -1,3 +1,4 @@
+/** Runs client commands of the built executable. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { ferryExecutable } from './ferry-process.js';
 

@@ -1,3 +1,4 @@
+/** Calls a running server over gRPC, and waits for states. */
 import { ChannelCredentials, type ServiceError } from '@grpc/grpc-js';
 import type { ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
 import { StartRequest } from '../../gen/mongoferry/v1/start_options.js';

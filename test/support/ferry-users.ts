@@ -1,3 +1,4 @@
+/** Makes users with the least privileges that docs/security.md names. */
 import type { Document, MongoClient } from 'mongodb';
 import { mongoUri } from './mongo-uri.js';
 import type { ReplicaSet } from './replica-set.js';

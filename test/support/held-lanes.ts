@@ -1,3 +1,4 @@
+/** Holds lanes of a migration where they are. */
 import type { LaneApplier } from '../../src/apply/lane-applier.js';
 import type { Operation } from '../../src/apply/operation.js';
 import { rejectOnAbort } from '../../src/lib/signals.js';

@@ -1,3 +1,4 @@
+/** Asks servers what they are, one by one. */
 import { type Document, MongoClient } from 'mongodb';
 import { mongoUri } from './mongo-uri.js';
 import type { TlsFiles } from './tls-files.js';

@@ -1,3 +1,4 @@
+/** Kills a migration's process again and again under a random workload. */
 import type { MongoClient } from 'mongodb';
 import { type CompareOptions, compareClusters } from './compare-clusters.js';
 import { startProxiedSet } from './fault-proxy.js';

@@ -1,3 +1,4 @@
+/** Runs a migration inside the test's process. */
 import { AppError } from '../../src/errors.js';
 import { createLogger, type LogSink } from '../../src/lib/logger.js';
 import { createMigration, type Migration, type MigrationHooks } from '../../src/migration/migration.js';

@@ -1,3 +1,4 @@
+/** Lets faults happen by chance, the same ones for a seed. */
 import type { FaultProxy } from './fault-proxy.js';
 import type { Fault, FaultRule, HeldMessage, MessageMatch } from './fault-rule.js';
 import type { Random } from './workload-random.js';
@@ -6,7 +7,7 @@ const DOCUMENTS = ['insert', 'update', 'delete'];
 const STRUCTURE = ['create', 'drop', 'collMod', 'createIndexes', 'dropIndexes', 'renameCollection', 'dropDatabase'];
 const READS = ['find', 'getMore', 'aggregate', 'appendOplogNote', 'listCollections', 'listIndexes'];
 const APP = 'mongoferry';
-/** SerialQueue for which a message is kept at most. */
+/** Turns for which a message is kept at most. */
 const MAX_TURNS = 8;
 
 /** How often each fault befell a message. */

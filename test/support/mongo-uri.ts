@@ -1,3 +1,4 @@
+/** Writes connection strings. */
 import type { TlsFiles } from './tls-files.js';
 
 /** A user of the database `admin`. */

@@ -1,3 +1,4 @@
+/** Finds or fetches the servers that tests run on. */
 import { access, chmod, copyFile, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';

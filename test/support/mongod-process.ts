@@ -1,3 +1,4 @@
+/** Runs one mongod that can be killed, paused and started again. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, open, readFile, stat } from 'node:fs/promises';

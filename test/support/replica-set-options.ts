@@ -1,3 +1,4 @@
+/** Turns a replica set's options into flags of mongod. */
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';

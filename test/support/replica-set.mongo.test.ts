@@ -1,3 +1,4 @@
+/** Proves that replica sets start, recover and leave nothing behind. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';

@@ -1,3 +1,4 @@
+/** Runs replica sets of real servers. */
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import os from 'node:os';

@@ -1,3 +1,4 @@
+/** Calls the HTTP door as mongosync's runbooks do. */
 import { eventually } from './within.js';
 
 /** An answer of the HTTP door with its JSON body. */

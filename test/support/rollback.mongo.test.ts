@@ -1,3 +1,4 @@
+/** Proves that a test can make a primary roll back its writes. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FAIL_POINTS } from './fail-points.js';

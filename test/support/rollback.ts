@@ -1,3 +1,4 @@
+/** Makes a primary whose writes are rolled back. */
 import { type Document, MongoClient } from 'mongodb';
 import type { Member, ReplicaSet } from './replica-set.js';
 import { eventually } from './within.js';

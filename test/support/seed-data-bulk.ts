@@ -1,3 +1,4 @@
+/** Makes many documents of one size, for measurements. */
 import type { CreateIndexesOptions, Db, IndexSpecification, MongoClient } from 'mongodb';
 import { part, rawDocument, sequence } from './seed-data-raw.js';
 

@@ -1,3 +1,4 @@
+/** Makes collections, views and indexes of every kind. */
 import { type CreateCollectionOptions, type Db, type Document, Double, Long, type MongoClient } from 'mongodb';
 
 /** A document with a number for its `_id`, and any other fields. */

@@ -1,3 +1,4 @@
+/** Makes documents with every kind of value and the largest sizes. */
 import { type MongoClient, ObjectId } from 'mongodb';
 import {
   documentOfSize,

@@ -1,3 +1,4 @@
+/** Makes raw documents that no driver would write. */
 import { BSON, type MongoClient } from 'mongodb';
 import { DocumentSequence } from 'mongodb/lib/cmap/commands.js';
 

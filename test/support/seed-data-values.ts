@@ -1,3 +1,4 @@
+/** Lists values of every BSON type that software is known to damage. */
 import {
   Binary,
   BSONRegExp,

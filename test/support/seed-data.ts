@@ -1,3 +1,4 @@
+/** Makes data of every kind that a migration must carry. */
 import type { MongoClient } from 'mongodb';
 import { seedCollated, seedIndexes, seedKinds, seedNames } from './seed-data-catalog.js';
 import { type FillerOptions, seedLargest, seedValues } from './seed-data-documents.js';

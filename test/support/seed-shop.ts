@@ -1,3 +1,4 @@
+/** Makes a small database with what a commit has to restore. */
 import type { MongoClient } from 'mongodb';
 
 /** A database `shop` with what a commit has to restore: unique and TTL indexes, and a capped collection. */

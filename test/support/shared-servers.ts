@@ -1,3 +1,4 @@
+/** Shares servers between the tests of a file. */
 import type { MongoClient } from 'mongodb';
 import type { Test } from 'uvu';
 import { Cluster } from '../../src/cluster/cluster.js';

@@ -1,3 +1,4 @@
+/** Logs nothing, for tests that need a logger. */
 import { createLogger } from '../../src/lib/logger.js';
 
 /** Takes every line and writes none. */

@@ -1,3 +1,4 @@
+/** Writes to a source all the while, as an application does. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Collection, MongoClient } from 'mongodb';
 

@@ -1,3 +1,4 @@
+/** Reads what a migration has stored, and resets clusters. */
 import type { Document, MongoClient } from 'mongodb';
 import { eventually } from './within.js';
 

@@ -1,3 +1,4 @@
+/** Migrates one tenant of a workload with kills on the way. */
 import type { MongoClient } from 'mongodb';
 import { compareClusters } from './compare-clusters.js';
 import { FerryClient } from './ferry-client.js';

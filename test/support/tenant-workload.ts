@@ -1,3 +1,4 @@
+/** Changes documents so that they enter and leave a document filter. */
 import {
   Binary,
   type ClientSession,

@@ -1,3 +1,4 @@
+/** Makes certificates for servers and clients. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { runTool } from './run-tool.js';

@@ -1,3 +1,4 @@
+/** Cleans up after a test process, also one that was killed. */
 import { spawn } from 'node:child_process';
 
 // Waits for the end of its standard input, which comes when the parent closes it or dies by whatever cause. A process

@@ -1,3 +1,4 @@
+/** Reads the messages of MongoDB's wire protocol. */
 import { BSON, type Document } from 'mongodb';
 import { findField, forEachField, type RawField } from '../../src/bson/raw-document.js';
 

@@ -1,3 +1,4 @@
+/** Sets deadlines to waits in tests. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 

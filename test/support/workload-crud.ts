@@ -1,3 +1,4 @@
+/** Lists the document changes of random workloads. */
 import type { AnyBulkWriteOperation, ClientSession, Collection, Document } from 'mongodb';
 import { type Act, pickCollection, type Turn } from './workload-turn.js';
 import { FIELDS, IDS, idOf, numeric, randomDocument, randomText, randomValue } from './workload-values.js';

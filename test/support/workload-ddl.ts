@@ -1,3 +1,4 @@
+/** Lists the catalog changes of random workloads. */
 import type { CreateCollectionOptions, Document } from 'mongodb';
 import { type Act, COLLECTIONS, pickDatabase, type Turn } from './workload-turn.js';
 import { randomDocument } from './workload-values.js';

@@ -1,3 +1,4 @@
+/** Decides which errors a random workload may meet. */
 import {
   MongoBulkWriteError,
   MongoError,

@@ -1,3 +1,4 @@
+/** Declares what one operation of a random workload is given. */
 import type { Collection, MongoClient } from 'mongodb';
 import type { Random } from './workload-random.js';
 

@@ -1,3 +1,4 @@
+/** Makes random values, and `_id`s that meet each other again. */
 import { Binary, Decimal128, type Document, Double, Int32, Long, MaxKey, MinKey, ObjectId, Timestamp } from 'mongodb';
 import type { Random } from './workload-random.js';
 

@@ -1,3 +1,4 @@
+/** Proves that a workload is the same for a seed. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startPair } from './replica-set.js';

@@ -1,3 +1,4 @@
+/** Runs a random workload on a source, the same for a seed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type MongoClient, MongoError } from 'mongodb';
 import { CRUD } from './workload-crud.js';

@@ -1,3 +1,4 @@
+/** Checks the credentials of every gRPC call, and lets the server's certificate be replaced while it runs. */
 import {
   ResponderBuilder,
   ServerCredentials,

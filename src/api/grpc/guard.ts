@@ -1,3 +1,4 @@
+/** Bounds the memory, the number and the duration of what gRPC callers send. */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import {
   ServerInterceptingCall,

@@ -1,4 +1,4 @@
-/** The standard gRPC health service, for probes and load balancers. */
+/** Serves the standard gRPC health service, for probes and load balancers. */
 import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
 import {
   type HealthCheckRequest,

@@ -1,3 +1,4 @@
+/** Serves gRPC reflection, so that grpcurl works without a proto file. */
 import { toBinary } from '@bufbuild/protobuf';
 import {
   type DescriptorProto,

@@ -1,4 +1,4 @@
-/** The gRPC door: SyncService, health and reflection. */
+/** Serves the gRPC door: SyncService, health and reflection. */
 import { setMaxListeners } from 'node:events';
 import { type AddressInfo, createServer, type Server as Listener } from 'node:net';
 import type { DescMethod } from '@bufbuild/protobuf';

@@ -1,3 +1,4 @@
+/** Turns an AppError into a gRPC status with google.rpc's error details. */
 import { Metadata, type StatusObject } from '@grpc/grpc-js';
 import { BadRequest, ErrorInfo } from '../../../gen/google/rpc/error_details.js';
 import { Status } from '../../../gen/google/rpc/status.js';

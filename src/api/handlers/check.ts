@@ -1,3 +1,4 @@
+/** Answers the call Check: examines both clusters and changes nothing. */
 import { readCheckRequest } from '../wire/read-requests.js';
 import { encodeCheckResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';

@@ -1,3 +1,4 @@
+/** Answers the call Commit. */
 import { refuseAnyField } from '../wire/request.js';
 import { EMPTY_RESPONSE } from '../wire/responses.js';
 import type { Call } from './handler.js';

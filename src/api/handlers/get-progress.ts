@@ -1,3 +1,4 @@
+/** Answers the call GetProgress: one snapshot. */
 import { costlyWork } from '../limits.js';
 import { encodeGetProgressResponse } from '../wire/progress.js';
 import { readGetProgressRequest } from '../wire/read-requests.js';

@@ -1,3 +1,4 @@
+/** Declares what a handler is given and what it returns, the same for both doors. */
 import type { MigrationControl } from '../../progress/control.js';
 import type { EncodedRequest } from '../wire/request.js';
 

@@ -1,3 +1,4 @@
+/** Answers the call ListMismatches, page by page. */
 import { inChunks } from '../../lib/in-chunks.js';
 import { MISMATCH_PAGE_BYTES } from '../../progress/control.js';
 import { encodePageToken, readListMismatchesRequest } from '../wire/read-requests.js';

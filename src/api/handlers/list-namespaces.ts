@@ -1,3 +1,4 @@
+/** Answers the call ListNamespaces, page by page. */
 import { encodePageToken, readListNamespacesRequest } from '../wire/read-requests.js';
 import { encodeListNamespacesResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';

@@ -1,3 +1,4 @@
+/** Answers the call Progress: a stream of snapshots. */
 import { AppError } from '../../errors.js';
 import type { FailureRecord } from '../../metadata/records.js';
 import type { MigrationControl, Snapshot } from '../../progress/control.js';

@@ -1,3 +1,4 @@
+/** Answers the call Repair: copies documents that differ again. */
 import { readRepairRequest } from '../wire/read-requests.js';
 import { encodeRepairResponse } from '../wire/responses.js';
 import type { Call } from './handler.js';

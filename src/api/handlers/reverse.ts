@@ -1,8 +1,9 @@
+/** Answers the call Reverse. */
 import { refuseAnyField } from '../wire/request.js';
 import { EMPTY_RESPONSE } from '../wire/responses.js';
 import type { Call } from './handler.js';
 
-/** SerialQueue a committed, reversible migration around. Answers once REVERSING is recorded. */
+/** Reverses a committed, reversible migration. Answers once REVERSING is recorded. */
 export async function reverse({ control, request, signal }: Call): Promise<Uint8Array> {
   refuseAnyField('mongoferry.v1.ReverseRequest', request);
   await control.reverse(signal);

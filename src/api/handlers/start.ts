@@ -1,3 +1,4 @@
+/** Answers the call Start. */
 import { readStartRequest } from '../wire/read-requests.js';
 import { EMPTY_RESPONSE } from '../wire/responses.js';
 import type { Call } from './handler.js';

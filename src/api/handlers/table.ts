@@ -1,3 +1,4 @@
+/** Lists the handler of every method of the service: both doors serve what stands here. */
 import { check } from './check.js';
 import { commit } from './commit.js';
 import { getProgress } from './get-progress.js';

@@ -1,3 +1,4 @@
+/** Writes the answers of the HTTP door: bodies, errors, and errors of requests that could not be read. */
 import { type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { JsonObject } from '@bufbuild/protobuf';

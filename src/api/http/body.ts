@@ -1,3 +1,4 @@
+/** Reads the body of an HTTP request as JSON, within the limits of size and time. */
 import type { IncomingMessage } from 'node:http';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { AppError, invalidRequest } from '../../errors.js';

@@ -1,3 +1,4 @@
+/** Sends a stream of snapshots as server-sent events, no faster than the client takes them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AppError } from '../../errors.js';

@@ -1,4 +1,4 @@
-/** The HTTP door: mongosync's `/api/v1` and our own routes, served by the same handlers as the gRPC door. */
+/** Serves the HTTP door: mongosync's `/api/v1` and our own routes, by the same handlers as the gRPC door. */
 import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import * as http from 'node:http';

@@ -1,3 +1,4 @@
+/** Refuses HTTP requests that a web page in somebody's browser could have sent. */
 import type { IncomingMessage } from 'node:http';
 import { AppError, invalidRequest } from '../../errors.js';
 import { isLoopbackAddress, isSameAddress } from '../../lib/addresses.js';

@@ -1,3 +1,4 @@
+/** Makes the OpenAPI document of the HTTP door from proto/ and its comments. */
 import { type DescField, type DescMessage, type JsonObject, ScalarType } from '@bufbuild/protobuf';
 import { commentOf, isJsonNonEmpty, isJsonRequired, shortEnumName, syncService, unsetJson } from '../descriptors.js';
 import type { RpcRoute } from './routes.js';

@@ -1,3 +1,4 @@
+/** Turns an HTTP request into the encoded message that a handler reads. */
 import type { IncomingMessage } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { type AppError, invalidRequest } from '../../errors.js';

@@ -1,3 +1,4 @@
+/** Finds the HTTP routes of the service in the annotations of proto/. */
 import type { DescMessage, DescMethod } from '@bufbuild/protobuf';
 import { InvariantError } from '../../errors.js';
 import { type HttpRule, httpRule, syncService } from '../descriptors.js';

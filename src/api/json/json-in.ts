@@ -1,3 +1,4 @@
+/** Encodes a JSON value as a message, and finds everything that is wrong with it. */
 import {
   type DescEnum,
   type DescField,

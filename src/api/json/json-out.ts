@@ -1,3 +1,4 @@
+/** Writes an encoded message as the JSON that mongosync's clients expect. */
 import {
   type DescField,
   type DescMessage,

@@ -1,3 +1,4 @@
+/** Parses JSON text strictly: no value of a request is lost silently. */
 import type { JsonValue } from '@bufbuild/protobuf';
 import type { FieldViolation } from '../../errors.js';
 import { MAX_VALUES } from '../limits.js';

@@ -1,3 +1,4 @@
+/** Reads the query string of a request as a JSON object. */
 import { type DescField, type DescMessage, type JsonObject, type JsonValue, ScalarType } from '@bufbuild/protobuf';
 import type { FieldViolation } from '../../errors.js';
 
@@ -8,7 +9,7 @@ export interface QueryRequest {
 }
 
 /**
- * SerialQueue `?details=ALL&interval=1s` into `{"details": "ALL", "interval": "1s"}`: parameters that name a boolean or an
+ * Turns `?details=ALL&interval=1s` into `{"details": "ALL", "interval": "1s"}`: parameters that name a boolean or an
  * integer field become that, all else stays text. Only a request's own fields can be given, not members of members.
  */
 export function readQuery(type: DescMessage, query: URLSearchParams): QueryRequest {

@@ -1,3 +1,4 @@
+/** Finds the fields of an encoded request that this server does not know, before a decoder drops them. */
 import { type DescField, type DescMessage, ScalarType } from '@bufbuild/protobuf';
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { MAX_VALUES, maxItems, tooManyItems } from '../limits.js';

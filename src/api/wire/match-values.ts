@@ -1,3 +1,4 @@
+/** Checks the values of `documentFilter`. */
 import { encode, extendedValue } from '../../bson/bson.js';
 import type { Violations } from '../violations.js';
 

@@ -1,3 +1,4 @@
+/** Encodes snapshots as progress messages. */
 import {
   type NamespaceProgress,
   type ProgressDetails,

@@ -1,3 +1,4 @@
+/** Reads every kind of request into what the migration is asked for. */
 import type { Duration } from '../../../gen/google/protobuf/duration.js';
 import { StartRequest } from '../../../gen/mongoferry/v1/start_options.js';
 import {

@@ -1,3 +1,4 @@
+/** Decodes a request and refuses fields that this server does not know. */
 import { invalidRequest } from '../../errors.js';
 import { messageType } from '../descriptors.js';
 import { Violations } from '../violations.js';

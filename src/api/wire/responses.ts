@@ -1,3 +1,4 @@
+/** Encodes every response but progress. */
 import {
   CheckResponse,
   ListMismatchesResponse,

@@ -1,3 +1,4 @@
+/** Reads the options of a start from a request, and checks each of them for its form. */
 import type {
   DatabaseName,
   NamespaceFilter,
