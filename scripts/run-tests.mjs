@@ -4,11 +4,13 @@
  *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [part of a path …]
  *
  * Without --long, files named *.long.test.js are left out; with it, only they run. --unit: only build/test/unit, which
- * needs no servers. A file that crashes, hangs or reports no test counts as one failure.
+ * needs no servers. A file that crashes, hangs or reports no test counts as one failure. Replica sets of the plain kinds
+ * are kept here and lent to one file after the other; MONGOFERRY_TEST_OWN_SERVERS=1 has each file start its own.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join, relative, resolve as resolvePath } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const ROOT = 'build/test';
@@ -63,9 +65,10 @@ function runFile(file) {
   const started = performance.now();
   const child = spawn(process.execPath, ['--enable-source-maps', file], {
     detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+    stdio: ['ignore', 'pipe', 'pipe', ...(keeper === undefined ? [] : ['ipc'])],
+    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', ...(keeper && { MONGOFERRY_TEST_LENDER: '1' }) },
   });
+  keeper?.serve(child);
   running.add(child.pid);
   const output = [];
   child.stdout.on('data', (chunk) => output.push(chunk));
@@ -121,7 +124,17 @@ for (const name of ['SIGINT', 'SIGTERM']) {
   });
 }
 
+/** Keeps the sets that files borrow; undefined where nothing is to be lent. */
+async function openKeeper(limit) {
+  const module = join(ROOT, 'support/set-keeper.js');
+  if (process.env.MONGOFERRY_TEST_OWN_SERVERS || !queue.some(needsServers) || !existsSync(module)) return undefined;
+  const { SetKeeper } = await import(pathToFileURL(resolvePath(module)).href);
+  return new SetKeeper({ limit, tell: (text) => console.log(`     ${text}`) });
+}
+
 const queue = findTests();
+const jobs = Math.max(1, Number(values.jobs));
+const keeper = await openKeeper(3 * jobs);
 const results = [];
 async function worker() {
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
@@ -130,7 +143,8 @@ async function worker() {
     console.log(lineOf(result));
   }
 }
-await Promise.all(Array.from({ length: Math.max(1, Number(values.jobs)) }, worker));
+await Promise.all(Array.from({ length: jobs }, worker));
+await keeper?.[Symbol.asyncDispose]();
 
 for (const { file, text } of results.filter(({ failed }) => failed > 0)) {
   console.log(`\n---- ${relative(ROOT, file)}\n${text.trimEnd()}`);

@@ -9,7 +9,11 @@ import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 
-const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS, keepData: true });
+const { pair, source, destination } = await sharedPair(test, {
+  setParameters: FAIL_POINTS,
+  keepData: true,
+  destination: { own: true },
+});
 const orders = source.db('shop').collection('orders');
 await orders.insertMany([{ a: 1 }, { a: 2 }]);
 await orders.createIndex({ a: 1 });

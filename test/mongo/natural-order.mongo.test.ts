@@ -58,7 +58,7 @@ test('a copy in natural order, killed (-9), goes on where a majority had it; cha
     await using pair = await startPair({ source: { setParameters: FAIL_POINTS } });
     const source = await pair.source.connect();
     const db = source.db('shop');
-    const count = 120_000;
+    const count = 80_000;
     await fill(db, 'random', count, scattered, 1000);
     await fill(db, 'other', 1000, scattered);
     await db.command({ profile: 2 });
@@ -107,7 +107,7 @@ test('a copy in natural order, killed (-9), goes on where a majority had it; cha
 
 test('after its node was started anew, or its record deleted, a scan does not rely on its marks', async () => {
   const migrate = async () => {
-    await using pair = await startPair({ source: { setParameters: FAIL_POINTS } });
+    await using pair = await startPair({ source: { setParameters: FAIL_POINTS, own: true } });
     const source = await pair.source.connect();
     const db = source.db('shop');
     await fill(db, 'random', 80_000, scattered, 1000);

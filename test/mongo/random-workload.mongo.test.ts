@@ -1,3 +1,4 @@
+/** Random workloads with DDL end equal: one seed of each kind here, more in random-workload.long.test.ts. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { migrateUnderWorkload } from '../support/random-migration.js';
@@ -5,7 +6,7 @@ import { within } from '../support/within.js';
 
 const TEST_MS = 200_000;
 /** A failing seed is written here to be run again; `SEED=n` runs that one alone. */
-const SEEDS = process.env['SEED'] === undefined ? [1, 2, 3] : [Number(process.env['SEED'])];
+const SEEDS = process.env['SEED'] === undefined ? [1] : [Number(process.env['SEED'])];
 
 for (const seed of SEEDS) {
   test(`a random workload with DDL ends equal (seed ${seed})`, async () => {

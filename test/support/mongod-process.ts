@@ -32,13 +32,62 @@ export interface MongodOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** One server of a set: what {@link MongodProcess} starts, or what somebody else started. */
+export interface Mongod {
+  readonly port: number;
+  /** `127.0.0.1:<port>` */
+  readonly host: string;
+  readonly pid: number;
+  readonly running: boolean;
+  readonly dbPath: string;
+  readonly logPath: string;
+  run(): Promise<void>;
+  kill(): Promise<void>;
+  pause(): void;
+  resume(): void;
+}
+
+/** A server that another process keeps alive: it can be paused, but neither killed nor started again. */
+export class LentMongod implements Mongod {
+  readonly running = true;
+  readonly port: number;
+  readonly host: string;
+  readonly pid: number;
+  readonly dbPath: string;
+  readonly logPath: string;
+
+  constructor({ port, host, pid, dbPath, logPath }: Pick<Mongod, 'port' | 'host' | 'pid' | 'dbPath' | 'logPath'>) {
+    this.port = port;
+    this.host = host;
+    this.pid = pid;
+    this.dbPath = dbPath;
+    this.logPath = logPath;
+  }
+
+  async run(): Promise<void> {
+    throw new Error(`${this.host} is lent and runs: a set that a test restarts is asked for with \`own: true\``);
+  }
+
+  async kill(): Promise<void> {
+    throw new Error(`${this.host} is lent: a set that a test kills is asked for with \`own: true\``);
+  }
+
+  pause(): void {
+    process.kill(this.pid, 'SIGSTOP');
+  }
+
+  resume(): void {
+    process.kill(this.pid, 'SIGCONT');
+  }
+}
+
 const START_MS = 60_000;
 const PORT_TRIES = 10;
 const LOG_TAIL_LINES = 25;
 const LOG_LINE_LENGTH = 400;
 
 /** One mongod on 127.0.0.1 that can be killed, started again on the same port and data, and paused. */
-export class MongodProcess {
+export class MongodProcess implements Mongod {
   readonly port: number;
   readonly dbPath: string;
   readonly logPath: string;

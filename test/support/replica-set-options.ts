@@ -30,6 +30,8 @@ export interface ReplicaSetOptions {
    * Its clients find it there. Default: where it listens.
    */
   readonly announce?: (host: string, index: number) => Promise<string>;
+  /** A set that no other file has used or will use, e.g. since a test kills or restarts it. Default false. */
+  readonly own?: boolean;
   /** Ends the start; what was started by then is removed. */
   readonly signal?: AbortSignal | undefined;
 }

@@ -113,7 +113,7 @@ timed(
 );
 
 timed('removal leaves neither process nor folder, and closes the clients', async (signal) => {
-  const pair = await startPair({ signal, destination: { setParameters: { ttlMonitorSleepSecs: '1' } } });
+  const pair = await startPair({ signal, own: true, destination: { setParameters: { ttlMonitorSleepSecs: '1' } } });
   const members = [...pair.source.members, ...pair.destination.members];
   const client = await pair.destination.connect();
   const parameter = await client.db('admin').command({ getParameter: 1, ttlMonitorSleepSecs: 1 });

@@ -7,8 +7,9 @@ import { type Document, MongoClient, type MongoClientOptions } from 'mongodb';
 import { HelloProbe, isPrimary, takesPart } from './hello-probe.js';
 import { type Credentials, mongoUri } from './mongo-uri.js';
 import { findMongod } from './mongod-binary.js';
-import { MongodProcess } from './mongod-process.js';
+import { LentMongod, type Mongod, MongodProcess } from './mongod-process.js';
 import { mongodFlags, type ReplicaSetOptions } from './replica-set-options.js';
+import { borrow, type Loan } from './set-loans.js';
 import { makeTlsFiles, type TlsFiles } from './tls-files.js';
 import { startWatchdog, type Watchdog } from './watchdog.js';
 import { DeadlineError, eventually, within } from './within.js';
@@ -39,10 +40,11 @@ export class ReplicaSet implements AsyncDisposable {
   /** Version of the servers, e.g. `6.0.5`. */
   readonly version: string;
   readonly #options: ReplicaSetOptions;
-  readonly #folder: string;
+  /** Undefined for a lent set. */
+  readonly #folder: string | undefined;
   readonly #watchdog: Watchdog;
   readonly #tls: TlsFiles | undefined;
-  readonly #mongods: MongodProcess[] = [];
+  readonly #mongods: Mongod[] = [];
   readonly #clients = new Set<MongoClient>();
   #announced: readonly string[] = [];
   #credentials: Credentials | undefined;
@@ -50,7 +52,7 @@ export class ReplicaSet implements AsyncDisposable {
 
   private constructor(
     options: ReplicaSetOptions,
-    made: { folder: string; watchdog: Watchdog; tls: TlsFiles | undefined; version: string },
+    made: { folder: string | undefined; watchdog: Watchdog; tls: TlsFiles | undefined; version: string },
   ) {
     this.#options = options;
     this.name = options.name ?? 'rs';
@@ -85,6 +87,20 @@ export class ReplicaSet implements AsyncDisposable {
       watchdog.release();
       throw error;
     }
+  }
+
+  /**
+   * A set that somebody else keeps alive. {@link remove} closes the clients and gives it back; it cannot be killed nor
+   * restarted.
+   */
+  static lent({ set: { name, version, members }, giveBack }: Loan): ReplicaSet {
+    const set = new ReplicaSet(
+      { name },
+      { folder: undefined, watchdog: { release: giveBack }, tls: undefined, version },
+    );
+    set.#mongods.push(...members.map((member) => new LentMongod(member)));
+    set.#announced = set.hosts;
+    return set;
   }
 
   /** Connection string of the whole set, with credentials and TLS files where they are on. */
@@ -220,6 +236,7 @@ export class ReplicaSet implements AsyncDisposable {
   async #remove(): Promise<void> {
     try {
       await this.#closeClients();
+      if (this.#folder === undefined) return;
       await Promise.all(this.#mongods.map((mongod) => mongod.kill()));
       await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 });
     } finally {
@@ -290,7 +307,7 @@ export class ReplicaSet implements AsyncDisposable {
     return primaries[0]?.member;
   }
 
-  #mongod(member: number): MongodProcess {
+  #mongod(member: number): Mongod {
     const mongod = this.#mongods[member];
     if (mongod === undefined) throw new RangeError(`${this.name} has no member ${member}`);
     return mongod;
@@ -309,15 +326,21 @@ export interface PairOptions extends ReplicaSetOptions {
   readonly destination?: ReplicaSetOptions;
 }
 
+/** A set for a test: one that the runner lends where these options allow it, else a new one. */
+export async function obtainSet(options: ReplicaSetOptions = {}): Promise<ReplicaSet> {
+  const loan = await borrow(options);
+  return loan === undefined ? await ReplicaSet.start(options) : ReplicaSet.lent(loan);
+}
+
 /**
- * Starts two sets at once, named `source` and `destination` unless told otherwise; disposing of the pair removes both.
- * Errors: as {@link ReplicaSet.start}; then neither is left.
+ * Obtains two sets at once, named `source` and `destination` unless told otherwise; disposing of the pair removes both,
+ * or gives them back. Errors: as {@link ReplicaSet.start}; then neither is left.
  */
 export async function startPair(options: PairOptions = {}): Promise<ReplicaSetPair> {
   const { source, destination, ...both } = options;
   const starts = await Promise.allSettled([
-    ReplicaSet.start({ name: 'source', ...both, ...source }),
-    ReplicaSet.start({ name: 'destination', ...both, ...destination }),
+    obtainSet({ name: 'source', ...both, ...source }),
+    obtainSet({ name: 'destination', ...both, ...destination }),
   ]);
   const [first, second] = starts;
   if (first.status === 'fulfilled' && second.status === 'fulfilled') {

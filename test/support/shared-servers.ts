@@ -3,7 +3,7 @@ import type { MongoClient } from 'mongodb';
 import type { Test } from 'uvu';
 import { Cluster } from '../../src/cluster/cluster.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
-import { type PairOptions, ReplicaSet, type ReplicaSetPair, startPair } from './replica-set.js';
+import { obtainSet, type PairOptions, type ReplicaSet, type ReplicaSetPair, startPair } from './replica-set.js';
 import type { ReplicaSetOptions } from './replica-set-options.js';
 import { silentLogger } from './silent-logger.js';
 import { resetClusters } from './stored-migration.js';
@@ -26,7 +26,7 @@ export interface SharedPairOptions extends PairOptions {
 }
 
 /**
- * Starts a pair, which is removed after the file's last test, and has both clusters reset before each test: ahead of
+ * Obtains a pair, which is removed or given back after the file's last test, and has both clusters reset before each test: ahead of
  * the file's own `test.before.each`, if that is registered later. Errors: as {@link startPair}.
  */
 export async function sharedPair(test: Test, options: SharedPairOptions = {}): Promise<SharedPair> {
@@ -38,9 +38,9 @@ export async function sharedPair(test: Test, options: SharedPairOptions = {}): P
   return { pair, source, destination };
 }
 
-/** Starts a set, which is removed after the file's last test. Errors: as {@link ReplicaSet.start}. */
+/** Obtains a set, which is removed or given back after the file's last test. Errors: as {@link ReplicaSet.start}. */
 export async function sharedSet(test: Test, options: ReplicaSetOptions = {}): Promise<ReplicaSet> {
-  const set = await ReplicaSet.start(options);
+  const set = await obtainSet(options);
   atEnd(test, () => set.remove());
   return set;
 }
