@@ -47,7 +47,7 @@ export class ApplyWindow<P> {
   }
 
   #markApplied(entry: { applied: boolean }): P | undefined {
-    if (entry.applied) throw new InvariantError('a batch of change events was settled twice');
+    if (entry.applied) throw new InvariantError('a batch of change events was marked applied twice');
     entry.applied = true;
     const open = this.#order.findIndex((each) => !each.applied);
     const passed = this.#order.splice(0, open < 0 ? this.#order.length : open);

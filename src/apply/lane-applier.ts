@@ -122,7 +122,9 @@ export class LocalLaneApplier implements LaneApplier {
     if (operations.length === 0) return;
     const refused = await this.#sendUpdates(target, operations, signal);
     if (refused.length === 0) return;
-    this.#logger.debug(`${nsText(target.ns)}: reading ${refused.length} documents again that an update does not fit`);
+    this.#logger.debug(
+      `${nsText(target.ns)}: reading ${refused.length} documents again, because their updates do not fit`,
+    );
     await this.#refetch(target, refused, signal);
   }
 

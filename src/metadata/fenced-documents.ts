@@ -113,7 +113,7 @@ export class FencedDocuments extends MetadataDocuments {
     const found = await this.#cluster.command(this.db, find, { record: true, signal });
     if ((found['cursor'] as { firstBatch: Doc[] }).firstBatch.length > 0)
       throw new AppError('LeaseLost', 'another process has taken over this migration');
-    if (isMet) throw new TransientError('two of our own writes of one document have met');
+    if (isMet) throw new TransientError('two writes of this process to one document overlapped');
   }
 }
 
