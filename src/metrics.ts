@@ -162,7 +162,7 @@ export const metrics = {
   refetchDuration: histogram(
     'mongosync_cea_crud_applier_refetch_duration',
     'ms',
-    'Time to read one document again, of those read together the average.',
+    'Time to read one document again: the average of those read together.',
     MS_BUCKETS,
   ),
   duplicateKeys: counter(
@@ -211,12 +211,12 @@ export const metrics = {
   queueWait: counter<OneOf<'queue'>>(
     'mongoferry_queue_wait',
     'ms',
-    'Time for which a bounded queue without room has kept waiting what fills it, of all its writers together.',
+    'Time for which writers waited for room in a bounded queue, summed over all writers.',
   ),
   queueFull: counter<OneOf<'queue'>>(
     'mongoferry_queue_full',
     '{time}',
-    'How often a bounded queue has been without room for five seconds or more.',
+    'How often a bounded queue was full for five seconds or more.',
   ),
 
   // The front doors.

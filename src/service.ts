@@ -211,7 +211,7 @@ function reloadOnHangup(config: Config, credentials: DoorCredentials, logger: Lo
       for (const warning of credentials.warnings) logger.warn(warning);
       logger.info('certificates and token were read again on SIGHUP', describe(credentials));
     } catch (error) {
-      logger.error('certificates and token stay as they were, since the new files cannot be used', { error });
+      logger.error('certificates and token stay as they were, because the new files cannot be used', { error });
     }
   });
 }
@@ -226,7 +226,7 @@ async function openGrpc(
     return await listening('grpcPort', grpcPort, open(grpcPort));
   } catch (error) {
     if (!grpcPortIsDefault || grpcPort === 0) throw error;
-    logger.info(`port ${grpcPort} is taken; gRPC listens on a free one (--grpcPort says which)`);
+    logger.info(`port ${grpcPort} is taken; gRPC listens on a free port instead (--grpcPort chooses one)`);
     return await listening('grpcPort', 0, open(0));
   }
 }
@@ -257,7 +257,7 @@ async function endOf({ config, logger, signal }: Run, error: AppError): Promise<
   const exitCode = error.row.exit;
   const staysUp = config.stayUpOnFailure && exitCode === ExitCode.failed && !signal.aborted;
   const outlook = staysUp ? 'the process keeps answering until it is told to stop' : 'the process ends';
-  const text = `the migration cannot go on, ${outlook}: ${error.message}`;
+  const text = `the migration cannot go on, and ${outlook}: ${error.message}`;
   logger.fatal(text, { exitCode, error });
   // Who started the process looks there, and not in a file.
   if (config.logDirectory !== undefined) process.stdout.write(`mongoferry: ${redactText(text)}\n`);

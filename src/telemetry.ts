@@ -131,7 +131,7 @@ function lookForCollectors(endpoints: readonly string[], logger: Logger, signal:
       continue;
     }
     const warn = (why: string): void =>
-      logger.warn(`the OpenTelemetry collector at ${place.text} cannot be reached (${why}); what it is sent is lost`);
+      logger.warn(`the OpenTelemetry collector at ${place.text} cannot be reached (${why}); data for it is lost`);
     const socket = connect({ host: place.host, port: place.port, signal });
     socket.unref();
     socket.setTimeout(CONNECT_MS, () => socket.destroy(new Error(`no answer for ${CONNECT_MS / 1000} s`)));

@@ -160,6 +160,6 @@ function exposureWarnings(paths: readonly (string | undefined)[]): string[] {
   return paths.flatMap((path) => {
     const mode = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false })?.mode;
     if (path === undefined || mode === undefined || (mode & 0o004) === 0) return [];
-    return [`every user of this machine can read ${path}, which holds a secret; take that right away (chmod 600)`];
+    return [`${path} holds a secret, and every user of this machine can read it; restrict its permissions (chmod 600)`];
   });
 }

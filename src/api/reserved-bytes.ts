@@ -7,7 +7,7 @@ const DEFAULT_MAX_BYTES = 64 * 1024 * 1024;
 
 /** For an answer that there is no room for. */
 export function serverBusy(): AppError {
-  return new AppError('ServerBusy', 'the server holds as much for its callers as it can; try again');
+  return new AppError('ServerBusy', 'the server already holds as much data for its callers as it may; try again');
 }
 
 /** Bytes held for one call: of its request, or of an answer that its reader has not taken. */

@@ -21,7 +21,7 @@ export interface RpcCaller {
 
 /** Why a call's signal aborts when nobody waits for its answer. */
 export function callerGone(): AppError {
-  return new AppError('Cancelled', 'the caller has gone, or its deadline has passed, before the call was carried out');
+  return new AppError('Cancelled', 'the caller went away, or its deadline passed, before the call was carried out');
 }
 
 /** Runs a unary handler in a span. Errors: an AppError that is fit for callers. */

@@ -8,8 +8,16 @@ export type MarkApplied<P> = () => P | undefined;
 
 /**
  * Lets batches of change events be applied in parallel and reports the one position that is safe to store: everything
- * at or before it is on the destination. A batch whose write failed is never settled, so the position cannot pass it:
- * the caller must fail the stream.
+ * at or before it is on the destination.
+ *
+ * Why not simply the position of the batch that was applied last: batches end out of order. Suppose A, B and C are read
+ * in this order, and C is applied first. If C's position were stored and the process died, a restart would go on behind
+ * C, and A and B would be lost. So C only marks itself applied. When A is applied, the safe position moves to A; when B
+ * is, it moves over B and C at once.
+ *
+ * Invariant: the safe position is that of the last batch of the longest run of applied batches from the beginning. It
+ * never moves back. A batch whose write failed is never marked, so the position cannot pass it: the caller must fail
+ * the stream. Replaying what is after the safe position is harmless, since all operations may be repeated.
  *
  * Units: `limitBytes` and `bytes` are raw BSON bytes, held until the safe position passes the batch, so the limit
  * bounds memory and replay after a crash. A larger batch goes in alone.
@@ -47,7 +55,7 @@ export class ApplyWindow<P> {
   }
 
   #markApplied(entry: { applied: boolean }): P | undefined {
-    if (entry.applied) throw new InvariantError('a batch of change events was settled twice');
+    if (entry.applied) throw new InvariantError('a batch of change events was marked applied twice');
     entry.applied = true;
     const open = this.#order.findIndex((each) => !each.applied);
     const passed = this.#order.splice(0, open < 0 ? this.#order.length : open);

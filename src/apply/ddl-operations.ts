@@ -75,14 +75,14 @@ async function dropRest({ destination, scope, onWarning }: DdlContext, event: Ch
   const { db } = scope.target(namespaceOf(event));
   if ((await dropEmptyDatabase(destination, db, signal)) !== 'notPermitted') return;
   onWarning(
-    `the source has dropped the database ${event.db}; the destination keeps the name ${db} of what is an empty database there, since the user of ${destination.name} may not drop it: it lacks the action dropDatabase`,
+    `the source dropped the database ${event.db}, but the destination keeps ${db} as an empty database, because the user of ${destination.name} lacks the privilege dropDatabase`,
   );
 }
 
 function unsupported(event: ChangeEvent): AppError {
   const what = SHARDING_EVENTS.has(event.operation)
-    ? 'sharding of the source may not change during a migration'
-    : 'this version does not know how to follow it';
+    ? 'the sharding of the source must not change during a migration'
+    : 'this version of mongoferry cannot follow it';
   return new AppError(
     'UnsupportedChange',
     `${event.operation} of ${event.db}.${event.coll} was run on the source during the migration: ${what}`,

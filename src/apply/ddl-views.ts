@@ -27,7 +27,7 @@ export async function addView(
     );
   }
   if (!scope.migratesViews) {
-    const text = `the view ${nsText(sourceNs)}, created meanwhile, is not migrated, since preExistingDestinationData is set`;
+    const text = `the view ${nsText(sourceNs)} was created on the source during the migration and is not migrated, because preExistingDestinationData is set`;
     return context.onWarning(text);
   }
   await removeLostView(context, sourceNs, signal);

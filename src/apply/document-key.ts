@@ -19,6 +19,30 @@ export interface DocumentKey {
   readonly holdsText: boolean;
 }
 
+/*
+ * How a key is made, and why not from the bytes.
+ *
+ * Two changes of one document must stay in order, so they must get the same key. The server takes `_id`s of different
+ * types for equal: an application may insert `{_id: 1}` (Int32), delete it, and insert `{_id: 1.0}` (Double). Keys made
+ * from the bytes would put the two inserts and the delete on different lanes, and the last state would depend on which
+ * lane is faster. So all numbers share one form: `n` and the exact value in decimal digits.
+ *
+ * Number by number: 1, Long 1, 1.0 and Decimal 1.0 all give `n1`; -0.0 gives `n0`. Above 2^53 a Double holds whole
+ * numbers that JavaScript prints rounded (1e21), so they go through BigInt and meet the Long of the same value. A
+ * Decimal that is not a small whole number is rounded to the nearest Double: several Decimals then share a key (`exact:
+ * false`).
+ *
+ * A shared key of different `_id`s is safe: they wait for each other, and are never joined into one operation.
+ * Different keys for equal `_id`s would be a fault. So wherever it is uncertain, the key is the coarser one: that is
+ * the invariant.
+ *
+ * Documents and arrays: the keys of their fields one after the other, each with its length before it. Without
+ * lengths, a string that looks like a key could make one field look like two.
+ *
+ * Strings are compared byte for byte here. Under a collation the server takes more of them for equal ("a" and "A"), so
+ * `holdsText` tells the caller to keep all operations of such a collection in stream order (`isSequential`).
+ */
+
 /** What two values must share to be one to the server. */
 type ValueKey = Omit<DocumentKey, 'identity'>;
 

@@ -55,7 +55,7 @@ export class EventTargets {
     if (found !== undefined)
       throw new AppError(
         'UnsupportedChange',
-        `${nsText(found)} came into being on the source without a change event, so its documents cannot be followed`,
+        `${nsText(found)} appeared on the source without a change event, so its documents cannot be followed`,
       );
   }
 }

@@ -122,7 +122,9 @@ export class LocalLaneApplier implements LaneApplier {
     if (operations.length === 0) return;
     const refused = await this.#sendUpdates(target, operations, signal);
     if (refused.length === 0) return;
-    this.#logger.debug(`${nsText(target.ns)}: reading ${refused.length} documents again that an update does not fit`);
+    this.#logger.debug(
+      `${nsText(target.ns)}: reading ${refused.length} documents again, because their updates do not fit`,
+    );
     await this.#refetch(target, refused, signal);
   }
 
@@ -174,9 +176,21 @@ interface Rounds {
 }
 
 /**
- * A later operation on a key joins the last one where it can: a whole-document operation takes its place, a delta
- * becomes a further stage of a delta. Otherwise it goes into the round after it, so that a hot document delays only
- * itself.
+ * Puts an operation into the rounds of its collection.
+ *
+ * Why rounds: the statements of an unordered command may be carried out in any order, so one command must not hold two
+ * operations on one document. Sending a command for each operation would keep the order, but costs a round trip per
+ * event. Cutting the lane where a key comes up again would let one hot document (a counter) cut all others into tiny
+ * commands.
+ *
+ * The idea: each key has its own sequence. The first operation on a key goes into round 0, the next one into round 1,
+ * and so on; the rounds are sent one after the other. A later operation on a key joins the last one where it can
+ * (`join`): then it takes no further round at all.
+ *
+ * Example: `put a, delta a, put b, delta b, delta a, delete b` gives round 0: `put a, delete b`; round 1: `delta a +
+ * delta a`. The delta cannot join a put; the two deltas join; the delete takes the place of what came before it on b.
+ *
+ * Invariant: for each key, the rounds hold its operations in stream order, and no round holds a key twice.
  */
 function addToRounds(rounds: Map<string, Rounds>, each: Operation): void {
   const { text } = each.key;
@@ -197,8 +211,14 @@ function byKey(a: Operation, b: Operation): number {
 }
 
 /**
- * One operation with the effect of two, or undefined where there is none: also for two documents with one `_id`, which a
- * sharded source may have.
+ * One operation with the effect of two on the same document, or undefined where there is none.
+ *
+ * - A whole document (put, replace), a delete or a refetch ends what the earlier operation did: it takes its place.
+ * - A delta changes what is there, so it needs the earlier state: it can only follow another delta, as a further
+ *   stage of one update. Stages and bytes are limited: the server compiles each pipeline anew, and a delta that the
+ *   destination refuses has the whole document read again.
+ * - Never when the keys are not exact or their identities differ: equal texts may then be two documents (two Decimals
+ *   that round to one Double; two shards with one `_id`), and joining would lose one of them.
  */
 function join(earlier: Operation, each: Operation): Operation | undefined {
   if (!earlier.key.exact || !each.key.exact || earlier.key.identity !== each.key.identity) return undefined;

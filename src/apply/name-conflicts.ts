@@ -36,7 +36,7 @@ export async function requireFreeName(
   if ((await look()) !== undefined && (await confirmed(context.destination, signal, look)).value !== undefined) {
     throw new AppError(
       'DestinationModified',
-      `${nsText(ns)} on the destination was created by someone else during the migration`,
+      `someone else created ${nsText(ns)} on the destination during the migration`,
     );
   }
 }
@@ -53,25 +53,25 @@ export function requireNoClash({ collections, scope }: BorderContext, sourceNs: 
   if (inCase !== undefined) {
     throw new AppError(
       'UnsupportedChange',
-      `${describeNs(sourceNs, ns)} came into being on the source during the migration, but the destination has ${nsText(inCase.ns)}, whose database differs in case only. Rename or drop one of them, and start anew`,
+      `${describeNs(sourceNs, ns)} appeared on the source during the migration, but the destination has ${nsText(inCase.ns)}, whose database name differs only in case. Rename or drop one of them, and start a new migration`,
     );
   }
   const other = there.find((each) => sameNs(each.ns, ns) && !sameNs(each.sourceNs, sourceNs));
   if (other === undefined) return;
   throw new AppError(
     'UnsupportedChange',
-    `${describeNs(sourceNs, ns)} came into being on the source during the migration, but ${nsText(other.sourceNs)} has that name on the destination already. Rename or drop one of them, and start anew`,
+    `${describeNs(sourceNs, ns)} appeared on the source during the migration, but ${nsText(other.sourceNs)} already has that name on the destination. Rename or drop one of them, and start a new migration`,
   );
 }
 
 /** The error of a rename that would bring in a collection whose documents were not followed. */
 export function entersFilter(from: Namespace, to: Namespace): AppError {
   const what = isRenameTemporary(from.coll)
-    ? `a collection of another database was renamed to ${nsText(to)} on the source during the migration. Its documents were not followed, and ${to.db} is not wholly included`
+    ? `a collection of another database was renamed to ${nsText(to)} on the source during the migration. Its documents were not followed, because ${to.db} is not wholly included`
     : `${nsText(from)}, which the filter does not include, was renamed to ${nsText(to)} on the source during the migration`;
   return new AppError(
     'UnsupportedChange',
-    `${what}: a collection may enter the filter only by a rename into a wholly included database. Start anew, if need be with the whole database ${to.db} included`,
+    `${what}. A collection can enter the filter only by a rename into a wholly included database. Start a new migration, if needed with the whole database ${to.db} included`,
   );
 }
 
@@ -79,6 +79,6 @@ export function entersFilter(from: Namespace, to: Namespace): AppError {
 export function leavesFilter(from: Namespace, to: Namespace): AppError {
   return new AppError(
     'UnsupportedChange',
-    `${nsText(from)} was renamed to ${nsText(to)} on the source during the migration, a name which the filter does not include. Start anew, with a filter that includes both names or the whole database`,
+    `${nsText(from)} was renamed to ${nsText(to)} on the source during the migration, and the filter does not include the new name. Start a new migration with a filter that includes both names or the whole database`,
   );
 }

@@ -192,7 +192,7 @@ export class ApplyPipeline {
         // What the destination refuses is no answer of the source's, and a batch must not be dispatched twice.
         if (!isReading || !this.#rawDeltas || !isDeltaRefusal(error)) throw error;
         this.#context.logger.warn(
-          'The source no longer gives raw update deltas; changed documents are read again instead',
+          'The source no longer sends raw update deltas; changed documents are read again instead',
         );
         this.#rawDeltas = false;
       }

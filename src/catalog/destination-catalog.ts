@@ -183,7 +183,7 @@ export async function emptyCollection(
 
 function refusedDelete(ns: Namespace, error: Doc): Error {
   const [code, text] = [Number(error['code']), safeText(String(error['errmsg']))];
-  if (code === Code.CollectionUUIDMismatch) return modified(ns, 'was dropped, renamed or created anew by someone else');
+  if (code === Code.CollectionUUIDMismatch) return modified(ns, 'was dropped, renamed or recreated by someone else');
   return statementError(`the destination refuses to empty ${nsText(ns)}`, { code, text });
 }
 
@@ -210,6 +210,6 @@ async function isEmpty(cluster: WritableCluster, ns: Namespace, signal: AbortSig
 function modified(ns: Namespace, what: string): AppError {
   return new AppError(
     'DestinationModified',
-    `${nsText(ns)} on the destination ${what} during the migration. Only the migration may change the destination before canWrite`,
+    `${nsText(ns)} on the destination ${what} during the migration. Only the migration may change the destination until canWrite is true`,
   );
 }

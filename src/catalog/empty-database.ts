@@ -69,10 +69,10 @@ function nameInTheWay(error: unknown, db: string): string | undefined {
 function inTheWay(db: string, other: string, outcome: DropOutcome, cause: unknown): TransientError {
   const remedy =
     outcome === 'notPermitted'
-      ? `it is empty, but this user may not drop it. Grant the action dropDatabase, or drop it there with db.getSiblingDB("${other}").dropDatabase()`
-      : `mongoferry does not drop it, since it may hold data of others. Drop or move what it holds, then the database itself, with db.getSiblingDB("${other}").dropDatabase()`;
+      ? `it is empty, but the user lacks the privilege dropDatabase. Grant it, or drop the database there with db.getSiblingDB("${other}").dropDatabase()`
+      : `mongoferry does not drop it, because it may hold other data. Move or drop that data, then drop the database with db.getSiblingDB("${other}").dropDatabase()`;
   return new TransientError(
-    `the destination does not take the database ${db} while it has ${other}, whose name differs in case only; ${remedy}`,
+    `the destination refuses the database ${db} while it has ${other}, whose name differs only in case; ${remedy}`,
     { cause },
   );
 }

@@ -84,7 +84,9 @@ export function relaxedIndex(
     else warnings.push(`option "${name}" is unknown to createIndexes and was dropped`);
   }
   if (isNever(spec.get('expireAfterSeconds')))
-    warnings.push('its expiry is not a number, by which nothing expires; it became the largest that servers take');
+    warnings.push(
+      'its expireAfterSeconds is not a number, so that nothing expires; it was changed to the largest value that servers accept',
+    );
   // Without it the index would inherit the collection's collation (docs/05-indexes.md).
   if (isCollated(collectionOptions) && !spec.has('collation')) result.set('collation', new Map([['locale', 'simple']]));
   return { spec: result, warnings };
@@ -98,7 +100,7 @@ function sendableKey(key: OrderedDoc, warnings: string[]): OrderedDoc {
       typeof value === 'string'
         ? value === ''
         : !isNumber(value) || numberOf(value) === 0 || Number.isNaN(numberOf(value));
-    if (legacy) warnings.push(`the key value of "${field}" is of an old form and became 1`);
+    if (legacy) warnings.push(`the key value of "${field}" has an old form and was changed to 1`);
     result.set(field, legacy ? new Int32(1) : value);
   }
   return result;

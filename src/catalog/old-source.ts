@@ -13,7 +13,7 @@ import { type Namespace, nsText } from './namespace.js';
 export function catalogChanged(what: string): AppError {
   return new AppError(
     'UnsupportedChange',
-    `${what} on the source during the migration: before 6.0 its change events do not tell enough to follow that. Collections, indexes and options of such a source must stay as they are until the commit`,
+    `${what} on the source during the migration: before 6.0, change events do not describe that well enough to follow it. Do not change collections, indexes or options of such a source until the commit`,
   );
 }
 
@@ -24,5 +24,5 @@ export function catalogChanged(what: string): AppError {
 export async function assertInPlace(source: Cluster, ns: Namespace, uuid: Binary, signal: AbortSignal): Promise<void> {
   if (source.isAtLeast(6)) return;
   const found = await findCollection(source, ns, signal);
-  if (!sameUuid(found?.uuid, uuid)) throw catalogChanged(`${nsText(ns)} was dropped, renamed or created anew`);
+  if (!sameUuid(found?.uuid, uuid)) throw catalogChanged(`${nsText(ns)} was dropped, renamed or recreated`);
 }

@@ -16,7 +16,9 @@ export async function runCleanup(values: Readonly<Record<string, unknown>>, io: 
   const config = loadConfig({ flags, env: io.env, readFile: io.readFile });
   const { ask } = io;
   if (yes !== true && ask === undefined)
-    throw invalidRequest([{ field: 'yes', description: 'is needed where there is no terminal to ask on' }]);
+    throw invalidRequest([
+      { field: 'yes', description: 'is required here, because there is no terminal to ask for confirmation' },
+    ]);
   const sink = { write: (line: string) => io.err(line) };
   const logger = createLogger({ level: 'WARN', mongosyncId: config.instanceId, sink });
   const confirm = async (what: string): Promise<boolean> => {

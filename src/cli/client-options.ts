@@ -34,7 +34,7 @@ const CLIENT_FLAGS: readonly ClientFlag[] = [
   {
     name: 'tls',
     flags: '--tls [BOOL]',
-    help: 'use TLS, with the well-known authorities unless there is a tlsCAFile',
+    help: 'use TLS; the well-known authorities are trusted unless tlsCAFile is given',
     variable: 'MONGOFERRY_TLS',
   },
   // The server has these files' options, too: one environment serves both.

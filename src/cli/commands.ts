@@ -87,7 +87,7 @@ export async function runRepair(options: ClientOptions, values: Values, io: Io):
   );
   const { repairedCount, remainingCount } = response;
   if (options.output === 'json') io.out(toJsonLine('RepairResponse', response));
-  else io.out(`${repairedCount} documents copied again; ${remainingCount} known to differ\n`);
+  else io.out(`${repairedCount} documents copied again; ${remainingCount} still differ\n`);
   return remainingCount === 0 ? CliExit.ok : CliExit.failed;
 }
 

@@ -14,7 +14,7 @@ const TLS_FAULTS: readonly (readonly [said: RegExp, advice: string])[] = [
   ],
   [
     /unable to verify|self.signed certificate|unable to get (local )?issuer|certificate signature failure|invalid CA/i,
-    "the server's certificate is not of an authority that is trusted: give --tlsCAFile, the file of the server's authority",
+    "the server's certificate is not signed by a trusted authority: give --tlsCAFile, the file of the server's authority",
   ],
   [/wrong version number|packet length too long|record layer/i, 'the server does not speak TLS there: leave --tls out'],
 ];
@@ -35,5 +35,5 @@ export function accessAdvice(needs: string, { tls, token }: ClientCredentials): 
     ...(tls?.certificateKey === undefined && needs.includes('certificate') ? ['--tlsCertificateKeyFile'] : []),
   ];
   if (missing.length > 0) return `add ${missing.join(' and ')}`;
-  return 'what was given is not, or no longer, right';
+  return 'what was given is wrong, or no longer valid';
 }

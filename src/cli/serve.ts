@@ -42,7 +42,7 @@ function stopOnSignals(logger: Logger): { readonly signal: AbortSignal; dispose(
 /** If something still holds the process by then, a supervisor's kill would be next; this way there is a log line. */
 function endBefore(ms: number, logger: Logger): void {
   const timer = setTimeout(() => {
-    logger.fatal(`something did not stop within ${ms / 1000} s; the process ends itself`);
+    logger.fatal(`a part of the process did not stop within ${ms / 1000} s; the process ends itself`);
     process.kill(process.pid, 'SIGTERM');
   }, ms);
   timer.unref();

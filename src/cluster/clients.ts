@@ -55,7 +55,7 @@ export function makeClients(options: ConnectOptions): Clients {
   const { name, uri: given, logger, maxPoolSize, tag = processTag(), makeClient = mongoDriverClient } = options;
   const { uri, leftOut } = leaveOutCompressors(given);
   if (leftOut.length > 0)
-    logger.warn(`${name}: compression by ${leftOut.join(', ')} is not part of this program and is left out`);
+    logger.warn(`${name}: this program does not support compression by ${leftOut.join(', ')}, and connects without it`);
   const make = (size: number, more: { readonly tag?: string; readonly tellsSent?: boolean } = {}): DriverClient =>
     makeClient(uri, { maxPoolSize: size, tag, tellsSent: false, settings: SETTINGS, ...more });
   try {
@@ -67,7 +67,7 @@ export function makeClients(options: ConnectOptions): Clients {
       structure: make(maxPoolSize, { tellsSent: true, tag: structuralTag(tag) }),
     };
   } catch (error) {
-    const description = `the driver does not take the connection string: ${safeText(error)}`;
+    const description = `the driver refuses the connection string: ${safeText(error)}`;
     throw invalidRequest([{ field: name, description }]);
   }
 }

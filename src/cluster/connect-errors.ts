@@ -51,13 +51,13 @@ export function mayConnectLater(error: unknown): boolean {
 function lastingReason(error: unknown): string | undefined {
   if (error instanceof MongoServerSelectionError) return lastingReasonOfAll(error);
   if (REFUSALS.some((refusal) => error instanceof refusal))
-    return `the driver does not take the connection string: ${safeText(error)}`;
+    return `the driver refuses the connection string: ${safeText(error)}`;
   for (const each of chain(error)) {
     const { code, syscall, path } = each as { code?: unknown; syscall?: unknown; path?: unknown };
     if (typeof code !== 'string') continue;
     if (FILE_CODES.has(code) && (syscall === 'open' || syscall === 'read'))
       return `the file ${String(path)} of its connection string cannot be read: ${code}`;
-    if (CERTIFICATE_CODE.test(code)) return `TLS fails for a reason that stays: ${each.message} (${code})`;
+    if (CERTIFICATE_CODE.test(code)) return `TLS fails, and waiting will not help: ${each.message} (${code})`;
   }
   return undefined;
 }
@@ -68,7 +68,7 @@ function lastingReasonOfAll({ reason }: MongoServerSelectionError): string | und
   const servers = [...reason.servers.values()];
   // The driver forgets servers that say they belong to another set, or to none.
   if (servers.length === 0 && reason.setName != null)
-    return `none of its hosts belongs to a replica set named ${reason.setName}, as its option replicaSet says`;
+    return `none of its hosts belongs to the replica set ${reason.setName} that its option replicaSet names`;
   const reasons = servers.map(({ error }) => (error == null ? undefined : lastingReason(error)));
   return reasons.every((each) => each !== undefined) ? reasons[0] : undefined;
 }

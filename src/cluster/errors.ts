@@ -129,7 +129,7 @@ export function statementError(what: string, { code, text }: StatementRefusal): 
 export function writesBlocked(label: string): AppError {
   return new AppError(
     'WritesBlocked',
-    `user writes on ${label} are blocked, and this user may not pass. Lift the block there with db.adminCommand({setUserWriteBlockMode: 1, global: false}), unless the migration has set it; or grant bypassWriteBlockingMode on {cluster: true}`,
+    `user writes on ${label} are blocked, and the user lacks the privilege bypassWriteBlockingMode. If somebody else has set the block, lift it there with db.adminCommand({setUserWriteBlockMode: 1, global: false}). If the migration has set it, grant bypassWriteBlockingMode on {cluster: true}`,
   );
 }
 

@@ -24,5 +24,5 @@ export async function loweredFcv(cluster: Cluster, signal: AbortSignal): Promise
   if (version === undefined || Number.parseFloat(version) >= 6) return undefined;
   const [major, minor] = cluster.facts.version;
   const command = `{setFeatureCompatibilityVersion: "${major}.${minor}"${major < 7 ? '' : ', confirm: true'}}`;
-  return `the featureCompatibilityVersion of ${cluster.label} is ${version}, with which the migration cannot go on; set it back to ${major}.${minor} with db.adminCommand(${command})`;
+  return `the featureCompatibilityVersion of ${cluster.label} is ${version}, and the migration cannot go on with it; set it back to ${major}.${minor} with db.adminCommand(${command})`;
 }

@@ -36,17 +36,22 @@ const NO_STATEMENT = -1;
 /**
  * A fixed set of sessions for the document writes of one client; each write has one for itself until it is answered.
  *
+ * Why the plain way fails: a write whose answer was lost is tried again. If only its answer was lost, that is harmless.
+ * If the first write is still on its way, it may arrive after the retry, after later writes of the same document, or
+ * after the handover, and bring an old state back. Waiting does not help: nobody knows how long a proxy keeps a
+ * message.
+ *
  * The idea: every insert, update and delete carries `lsid` and a `txnNumber` higher than any sent in that session
  * before. A server that has seen a session's number refuses each lower one (TransactionTooOld, 225). So when the answer
  * to number 7 is lost, the server is first brought to 8, and 7 can never take effect any more; then the write is tried
- * again with 9.
+ * again with 9, or in another session. Closing a session for good is the same step with the highest number there is.
  *
- * A retryable write (the documented use of the number) makes the server record every statement in `config.transactions`,
- * which costs half of an update and most of a delete. That record is for telling what a lost write did; we never ask,
- * since all our writes may be repeated. With statement number -1 the server checks the number and records nothing, as it
- * does for its own internal writes (op_observer_impl.cpp, kUninitializedStmtId; tried on 6.0.5 and 6.0.27). The number is
- * then only in that server's memory, so what is raised after a loss is raised by one real retryable write, on a
- * majority: it survives a failover, and a step back to the same server.
+ * A retryable write (the documented use of the number) makes the server record every statement in
+ * `config.transactions`, which costs half of an update and most of a delete. That record is for telling what a lost
+ * write did; we never ask, since all our writes may be repeated. With statement number -1 the server checks the number
+ * and records nothing, as it does for its own internal writes (op_observer_impl.cpp, kUninitializedStmtId; tried on
+ * 6.0.5 and 6.0.27). The number is then only in that server's memory, so what is raised after a loss is raised by one
+ * real retryable write, on a majority: it survives a failover, and a step back to the same server.
  *
  * Invariant: a write is sent only while no session holds a lost one that the server could still take.
  * Limit: a server forgets a session 30 minutes after its last use (localLogicalSessionTimeoutMinutes).
@@ -78,9 +83,9 @@ export class NumberedSessions {
   }
 
   /**
-   * Sends a write of so many statements with a number of its own. `signal` ends the waiting before it, not the write. Errors:
-   * LeaseLost when another process has closed the session; else those of `send`, and of bringing the server beyond writes
-   * that were lost before.
+   * Sends a write of so many statements with a number of its own. `signal` ends the waiting before it, not the write.
+   * Errors: LeaseLost when another process has closed the session; else those of `send`, and of bringing the server
+   * beyond writes that were lost before.
    */
   async send(statements: number, signal: AbortSignal, send: (numbered: Numbered) => Promise<Doc>): Promise<Doc> {
     const own = await this.#acquire();

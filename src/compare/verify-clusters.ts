@@ -97,7 +97,7 @@ function refuseTopology(cluster: Cluster): void {
   if (cluster.facts.topology === 'replicaSet') return;
   throw new AppError(
     'UnsupportedTopology',
-    `${cluster.label} is no replica set: what changes while it is read could not be followed`,
+    `${cluster.label} is not a replica set: changes made during the comparison could not be followed`,
   );
 }
 
@@ -196,11 +196,11 @@ function changeOf(
   const tell = (what: string): ClusterDifference => ({
     namespace,
     kind: 'unverified',
-    detail: `${what} meanwhile, and is not compared: run the comparison again`,
+    detail: `${what} during the comparison, and is not compared: run the comparison again`,
   });
   if (earlier === undefined || !sameUuid(earlier.destinationUuid, now.destinationUuid)) return tell('was created');
   if (nsText(earlier.sourceNs) !== namespace) return tell(`was renamed from ${nsText(earlier.sourceNs)}`);
-  return lost.has(now.id) ? tell('was renamed, and back,') : undefined;
+  return lost.has(now.id) ? tell('was renamed and renamed back') : undefined;
 }
 
 /**

@@ -115,7 +115,7 @@ const COUNTED_UP = 100;
 function grpcPortOf(reader: Reader, httpPort: number): { readonly port: number; readonly isDefault: boolean } {
   if (reader.isGiven('grpcPort')) {
     const port = reader.integer('grpcPort', 0, 65_535, GRPC_PORT);
-    if (port !== 0 && port === httpPort) reader.refuse('grpcPort', 'must be another port than "port"');
+    if (port !== 0 && port === httpPort) reader.refuse('grpcPort', 'must differ from "port"');
     return { port, isDefault: false };
   }
   const isInTheWay = reader.isGiven('port') && httpPort <= GRPC_PORT && httpPort > GRPC_PORT - COUNTED_UP;
@@ -146,7 +146,7 @@ class Reader {
     const given = this.#find(name);
     if (given === undefined) return undefined;
     const value = asText(given.value);
-    if (value === undefined) this.#refuseValue(name, given, 'must be a text');
+    if (value === undefined) this.#refuseValue(name, given, 'must be a string');
     else if (!pattern.test(value)) this.#refuseValue(name, given, rule);
     return value;
   }
@@ -157,7 +157,7 @@ class Reader {
     if (given === undefined) return [];
     const parts = Array.isArray(given.value) ? given.value.map(asText) : asText(given.value)?.split(',');
     if (parts === undefined || parts.includes(undefined)) {
-      this.#refuseValue(name, given, 'must be texts, separated by commas');
+      this.#refuseValue(name, given, 'must be strings, separated by commas');
       return [];
     }
     return parts.map((part) => part?.trim() ?? '').filter((part) => part !== '');

@@ -42,7 +42,7 @@ export const FLAGS = [
     name: 'workerThreads',
     kind: 'integer',
     argument: 'N',
-    help: 'threads that copy and apply, each with connections of its own, 0 to 16; 0 = the main thread does (default: 0)',
+    help: 'threads that copy and apply, each with its own connections, 0 to 16; 0 = the main thread does both (default: 0)',
   },
   { name: 'port', kind: 'integer', argument: 'PORT', help: 'HTTP port; 0 = any free one (default: 27182)' },
   {

@@ -78,7 +78,7 @@ async function tryOnce(source: WritableCluster, signal: AbortSignal): Promise<bo
     return await tryBlock(source, signal);
   } catch (error) {
     if (isTransient(error) || codeOf(error) === undefined) throw error;
-    throw new AppError('SourceNotBlocked', `${source.label} does not block writes: ${safeText(error)}`, {
+    throw new AppError('SourceNotBlocked', `${source.label} refused to block writes: ${safeText(error)}`, {
       cause: error,
     });
   }

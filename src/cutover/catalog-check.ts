@@ -34,8 +34,8 @@ export async function checkCatalog(
     throw new AppError(
       'CatalogDiffers',
       source.isAtLeast(6)
-        ? `the catalog of the source is not what its change events told: ${named(differences)}`
-        : `the catalog of the source was changed during the migration, which cannot be followed before 6.0: ${named(differences)}`,
+        ? `the catalog of the source differs from what its change events described: ${named(differences)}`
+        : `the catalog of the source was changed during the migration, and such changes cannot be followed before 6.0: ${named(differences)}`,
     );
   }
 }
@@ -119,7 +119,7 @@ async function destinationDifferences(
       : [...actual.keys()].filter((ns) => !expected.has(ns)).map((ns) => `${ns} was created`)),
     ...[...expected]
       .filter(([ns, uuid]) => actual.has(ns) && !sameUuid(uuid, actual.get(ns)))
-      .map(([ns]) => `${ns} is another collection`),
+      .map(([ns]) => `${ns} is a different collection`),
   ];
 }
 
@@ -171,19 +171,19 @@ async function differencesOf(
     if (view === undefined) return [`the view ${ns} is new`];
     return comparableOptions(view.options) === comparableOptions(entry.options)
       ? []
-      : [`the view ${ns} is defined otherwise`];
+      : [`the view ${ns} has a different definition`];
   }
   const collection = entry.uuid === undefined ? undefined : collections.get(uuidText(entry.uuid));
   if (collection === undefined || collection.dropped || nsText(collection.sourceNs) !== ns) {
     const isNew = collections.live().every((each) => nsText(each.sourceNs) !== ns);
-    return [isNew ? `${ns} is new` : `${ns} is another collection`];
+    return [isNew ? `${ns} is new` : `${ns} is a different collection`];
   }
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))
-    differences.push(`${ns} has other options`);
+    differences.push(`${ns} has different options`);
   const actual = await listIndexes(source, entry.ns, signal);
   const indexes = indexDifferences(collection.indexes, actual, { textOf: comparableIndex });
   const names = indexes.map(({ name }) => name);
-  if (names.length > 0) differences.push(`${ns} has other indexes (${names.join(', ')})`);
+  if (names.length > 0) differences.push(`${ns} has different indexes (${names.join(', ')})`);
   return differences;
 }

@@ -39,7 +39,7 @@ export async function judgeLateEvent(
     return;
   throw new AppError(
     'SourceModifiedAfterCommit',
-    `${event.operation} of ${nsText(event.ns)} on the source after the commit was called: it is not on the destination. Stop all writes to the source before the commit, and migrate anew`,
+    `${event.operation} of ${nsText(event.ns)} was made on the source after the commit was called, and is not on the destination. Start a new migration, and stop all writes to the source before its commit`,
   );
 }
 

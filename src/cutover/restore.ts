@@ -40,7 +40,7 @@ export async function restoreBeforeHandover(
       } catch (error) {
         const code = codeOf(error);
         if (code === undefined || !GONE.includes(code)) throw error;
-        const text = `${each.name} on the destination was changed by someone else during the migration`;
+        const text = `someone else changed ${each.name} on the destination during the migration`;
         throw new AppError('DestinationModified', `${text}: ${safeText(error)}`, { cause: error });
       }
     },
@@ -77,7 +77,7 @@ async function checkUnique(
     if (codeOf(error) !== Code.CannotConvertIndexToUnique) throw error;
     throw new AppError(
       'UniqueViolation',
-      `documents of ${collection.name} violate the unique index ${index.name}; remove the duplicates on the source and start anew`,
+      `documents of ${collection.name} violate the unique index ${index.name}; remove the duplicates on the source and start a new migration`,
       { cause: error },
     );
   }
@@ -150,8 +150,8 @@ async function refusalOf(change: () => Promise<void>): Promise<string | undefine
     const code = codeOf(error);
     if (code === undefined || isTransient(error)) throw error;
     return code === Code.CannotConvertIndexToUnique
-      ? 'could not be made unique, since documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry'
-      : `could not be given back what was held back during the migration: ${safeText(error)} (code ${code}). Remove the cause and restart mongoferry`;
+      ? 'could not be made unique, because documents written meanwhile violate it; it keeps prepareUnique. Remove the duplicates and restart mongoferry'
+      : `could not get back the options that were held back during the migration: ${safeText(error)} (code ${code}). Remove the cause and restart mongoferry`;
   }
 }
 

@@ -251,7 +251,7 @@ function refuseLostTarget(target: WriteTarget, error: WriteError): void {
   if (error.code === Code.CollectionUUIDMismatch) {
     throw new AppError(
       'DestinationModified',
-      `${nsText(target.ns)} on the destination was dropped, renamed or created anew by someone else during the migration`,
+      `someone else dropped, renamed or recreated ${nsText(target.ns)} on the destination during the migration`,
     );
   }
 }

@@ -147,7 +147,7 @@ export class IndexBuilder {
     await this.hold([id], signal);
     try {
       this.#context.logger.info(
-        `Indexes of ${nsText(ns)} do not take a document as it is now; building them again later`,
+        `Indexes of ${nsText(ns)} refuse a document in its present state; building them again later`,
       );
       await this.#reconciler.dropAll(collection, signal);
       this.#queue.add(id);
@@ -233,7 +233,7 @@ export class IndexBuilder {
       if (now === undefined || now.dropped) return this.#goesOn(id);
       const isMoving = this.#held.has(id) || !sameNs(now.ns, collection.ns);
       if (code === Code.CollectionUUIDMismatch && !isMoving) {
-        const text = `${collection.name} on the destination was dropped, renamed or created anew by someone else`;
+        const text = `someone else dropped, renamed or recreated ${collection.name} on the destination`;
         throw new AppError('DestinationModified', `${text} during the migration`, { cause: error });
       }
       // An index aborted by a write block, a drop or an election, or a server that has no room: nothing about the index.

@@ -103,7 +103,7 @@ export class IndexReconciler {
       signal,
     );
     this.#context.onWarning(
-      `the indexes ${lost.join(', ')} of ${nsText(ns)} on the destination, which the migration does not build, stood in its way and were dropped`,
+      `the indexes ${lost.join(', ')} of ${nsText(ns)} on the destination were dropped, because they conflict with indexes that the migration builds`,
     );
   }
 
@@ -111,11 +111,11 @@ export class IndexReconciler {
   #warnOfForeign(collection: MigratedCollection, missing: readonly OrderedDoc[], surplus: readonly OrderedDoc[]): void {
     const parts = [
       ...(missing.length > 0 ? [`${missing.map(indexName).join(', ')} dropped`] : []),
-      ...(surplus.length > 0 ? [`${surplus.map(indexName).join(', ')} made`] : []),
+      ...(surplus.length > 0 ? [`${surplus.map(indexName).join(', ')} created`] : []),
     ];
     if (parts.length === 0) return;
     this.#context.onWarning(
-      `someone else changed indexes of ${nsText(collection.ns)} on the destination, which is put right: ${parts.join('; ')}`,
+      `someone else changed indexes of ${nsText(collection.ns)} on the destination, and the migration restores them: ${parts.join('; ')}`,
     );
   }
 
@@ -127,7 +127,7 @@ export class IndexReconciler {
 
   #warnOfTwin(collection: MigratedCollection, { spec, of }: IndexTwin): void {
     this.#warn(
-      `index ${indexName(spec)} of ${collection.name} has the keys and options of the unique index ${of}, which is not unique on the destination before the commit: it is built after that`,
+      `index ${indexName(spec)} of ${collection.name} has the same keys and options as the unique index ${of}, which is not unique on the destination before the commit; it is built after the commit`,
     );
   }
 

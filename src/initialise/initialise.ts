@@ -82,7 +82,7 @@ function refuseTimeSeries(namespaces: readonly ListedNamespace[]): void {
 function viewsSkipped(views: readonly ListedNamespace[]): string {
   const names = views.slice(0, 5).map((each) => nsText(each.ns));
   const more = views.length > names.length ? ', …' : '';
-  return `${views.length} views are not migrated, since preExistingDestinationData is set: ${names.join(', ')}${more}. Create them on the destination after the commit.`;
+  return `${views.length} views are not migrated, because preExistingDestinationData is set: ${names.join(', ')}${more}. Create them on the destination after the commit.`;
 }
 
 function toCollection(each: ListedNamespace, scope: Scope): NewCollection {

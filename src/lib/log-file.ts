@@ -37,7 +37,7 @@ export function stdoutSink(stdout: Writable & { readonly isTTY?: boolean } = pro
     write: (line) => {
       if (stdout.writableLength > MAX_WAITING_BYTES) dropped++;
       else if (dropped > 0) {
-        const message = `${dropped} lines of the log are missing here: nobody has read standard output`;
+        const message = `${dropped} lines of the log are missing here, because nobody read standard output`;
         dropped = 0;
         const notice = `${JSON.stringify({ time: new Date().toISOString(), level: 'warn', message })}\n`;
         stdout.write(`${shown(notice)}${shown(line)}`);

@@ -8,7 +8,7 @@ const ENCRYPTED_KEY = /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRY
 
 /** What keeps a PEM text from being used as a certificate and its private key; nothing of the text is shown. */
 export function certificateKeyProblem(text: string): string | undefined {
-  if (!PRIVATE_KEY.test(text)) return 'holds no private key: the certificate and its key belong into one PEM file';
+  if (!PRIVATE_KEY.test(text)) return 'holds no private key: put the certificate and its key into one PEM file';
   if (ENCRYPTED_KEY.test(text)) return 'holds an encrypted private key: store it without a passphrase';
   const problem = certificatesProblem(text);
   if (problem !== undefined) return problem;

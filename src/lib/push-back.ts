@@ -70,7 +70,7 @@ export class PushBack {
     if (this.#isTold || now - this.#sinceMs < TELL_MS) return;
     this.#isTold = true;
     onFull();
-    logger.info('A queue has been full for seconds: what fills it waits for what empties it', { queue });
+    logger.info('A queue has been full for several seconds, and its writers wait', { queue });
   }
 }
 

@@ -55,14 +55,19 @@ async function compareAsTheyAre(pair: Pair, part: CopiedPart, signal: AbortSigna
   const differences: CatalogDifference[] = [];
   const wanted = new Set(source.map(({ ns }) => nsText(scope.target(ns))));
   for (const [namespace, entry] of copies)
-    if (!wanted.has(namespace)) differences.push({ namespace, kind: 'extra', detail: `a ${entry.type} more` });
+    if (!wanted.has(namespace))
+      differences.push({ namespace, kind: 'extra', detail: `the ${entry.type} exists only on the destination` });
   const collections = await mapLimit(
     source,
     PARALLEL,
     async (entry, inner) => {
       const other = copies.get(nsText(scope.target(entry.ns)));
       if (other !== undefined) return compareOne(pair, part, { source: entry, destination: other }, differences, inner);
-      differences.push({ namespace: nsText(entry.ns), kind: 'missing', detail: `a ${entry.type} is missing` });
+      differences.push({
+        namespace: nsText(entry.ns),
+        kind: 'missing',
+        detail: `the ${entry.type} exists only on the source`,
+      });
       return [];
     },
     signal,
@@ -99,7 +104,11 @@ async function compareOne(
 ): Promise<MigratedCollection[]> {
   const namespace = nsText(source.ns);
   if (source.type !== destination.type) {
-    differences.push({ namespace, kind: 'type', detail: `a ${source.type} there, a ${destination.type} here` });
+    differences.push({
+      namespace,
+      kind: 'type',
+      detail: `a ${source.type} on the source, a ${destination.type} on the destination`,
+    });
     return [];
   }
   const options = carriedOptions(source.options);

@@ -25,8 +25,8 @@ export async function startThread(
   signal: AbortSignal,
 ): Promise<RangeScanner> {
   const without = (error: Error): void => {
-    onWarning('Documents are compared without a thread of their own, which is slower');
-    logger.warn(`The thread that compares documents: ${error.message}`);
+    onWarning('Documents are compared in the main thread, which is slower');
+    logger.warn(`The thread that compares documents has failed: ${error.message}`);
   };
   try {
     const thread = await ClusterThread.start({ ...data, uses: ['compare'], writing: undefined }, { logger }, signal);

@@ -20,9 +20,28 @@ const STATEMENTS_PER_COMMAND = 1000;
 const BYTES_PER_COMMAND = 16 * 1024 * 1024;
 
 /**
- * The documents of a metadata database, written with majority. They carry the lease's term, and replace nothing of a
- * higher one: a write of an earlier holder's, however late it comes, changes nothing. Knows of no record's form.
- * Source: docs/02-lifecycle.md.
+ * The documents of a metadata database, written with majority. Knows of no record's form.
+ *
+ * The problem: a process checks its lease and then sends a write. Between the two it may be stopped (SIGSTOP, a virtual
+ * machine that moves), or a proxy may deliver the write minutes later. By then another process has the lease, and the
+ * late write would put an old position over a newer one: events would be skipped after the next restart. A check in the
+ * process that writes cannot prevent that; only the server can, at the moment when it carries out the write.
+ *
+ * The idea: every document carries the `term` of the lease under which it was written, and every update and delete has
+ * the condition `term` not above its own. A late write of term 3 finds the document with term 4 and passes over it.
+ *
+ * Two consequences. An upsert that passes over the document tries to insert a second one with the same `_id` and is
+ * refused with DuplicateKey (11000); an update without upsert changes nothing and says so by `n`. Both may have other
+ * causes (two upserts at the same time; a document that does not exist), so the document is read once more: only a
+ * higher term on it means that another process has taken over.
+ *
+ * Example: the holder of term 3 stores `{_id: 'checkpoint', position: 50, term: 3}` and is stopped in its next write,
+ * position 60. Term 4 stores position 90. The process of term 3 wakes: its filter `{_id: 'checkpoint', term: {$not:
+ * {$gt: 3}}}` matches nothing, its insert meets the `_id`, and it ends with LeaseLost.
+ *
+ * Invariant: the term on a document never falls. `drop` has no such condition (a server cannot fence it); it is a
+ * structural command, and those are made void before the next holder begins (docs/02-lifecycle.md, "Writes that arrive
+ * late"). Errors: LeaseLost; ClusterUnreachable; CommandRefused or WriteRefused when the server refuses a document.
  */
 export class FencedDocuments extends MetadataDocuments {
   readonly #cluster: WritableCluster;
@@ -113,7 +132,7 @@ export class FencedDocuments extends MetadataDocuments {
     const found = await this.#cluster.command(this.db, find, { record: true, signal });
     if ((found['cursor'] as { firstBatch: Doc[] }).firstBatch.length > 0)
       throw new AppError('LeaseLost', 'another process has taken over this migration');
-    if (isMet) throw new TransientError('two of our own writes of one document have met');
+    if (isMet) throw new TransientError('two writes of this process to one document overlapped');
   }
 }
 

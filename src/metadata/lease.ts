@@ -23,8 +23,8 @@ import { ThreadRights } from './thread-rights.js';
 const LEASE_MS = 30_000;
 const RENEW_MS = 4000;
 /**
- * A majority that confirms late has the lease made for longer, so that it lasts until the next confirmation: by what the
- * record says, which a taker goes by.
+ * A majority that confirms late has the lease made for longer, so that it lasts until the next confirmation: by what
+ * the record says, which a taker goes by.
  */
 const MAX_LEASE_MS = 10 * 60_000;
 /** A taker waits this much longer than the lease, so that the holder's own clock has run out before. */
@@ -63,16 +63,33 @@ export interface LeaseSurroundings {
 }
 
 /**
- * The right to write for a migration: one process at a time. The holder renews it; every write asks `assertHeld`, which
- * compares with a monotonic deadline counted from before the renewal was sent, so a process that was stopped or cut off
- * sends nothing more before another one may begin. `term` grows with every change of hands.
+ * The right to write for a migration: one process at a time. The holder renews it; every write asks `assertHeld`.
+ * `term` grows with every change of hands.
  *
- * A taker trusts no clock but its own: it takes what it has seen unchanged for longer than a lease lasts. A process on
- * the same host (boot id) whose pid is gone gives it up at once; so a restart goes on within a second. What the earlier
- * holder has sent, and the server has not carried out or not even received, is made void before anything else is written
- * (docs/02-lifecycle.md, "Writes that arrive late"). For that the record names the holder's sessions and connections, and
- * whether it may be changing the catalog: `begun` counts the bursts of structural commands, `ended` those that are over.
- * Both only grow, so a change of them that arrives late does no harm.
+ * Why a flag "process X is working" is not enough: a process that dies leaves it behind, and a process that is only
+ * stopped (SIGSTOP, a suspended virtual machine) wakes up later and believes that it is still the holder. Why a time of
+ * expiry in the record is not enough: clocks of two hosts differ, and a clock may be set back.
+ *
+ * The holder's side: after each renewal that a majority has confirmed, the holder may write for the length of the lease
+ * (30 s, or more where the majority is slow) from the moment when it *sent* the renewal, by its monotonic clock. A
+ * process that was stopped or cut off finds its deadline passed and sends nothing more.
+ *
+ * The taker's side: a taker trusts no clock but its own. It takes a lease whose record it has seen unchanged for longer
+ * than the lease lasts plus `GRACE_MS`. The holder's deadline counts from the sending of a renewal, the taker's waiting
+ * from seeing its effect, which is later: so the holder's right has ended before the taker's begins.
+ *
+ * Example: the holder renews at 0 s and is stopped at 1 s. The taker sees that record first at 3 s and takes the lease
+ * at 35 s. The holder wakes at 40 s: its deadline was 30 s, so `assertHeld` throws; its next renewal finds another
+ * owner: LeaseLost.
+ *
+ * Invariant: at no moment do two processes pass `assertHeld`. What was *sent* before a deadline may still arrive after
+ * it: the server refuses that by session numbers (numbered-sessions.ts) and terms (fenced-documents.ts).
+ *
+ * A process on the same host (boot id) whose pid is gone gives it up at once; so a restart goes on within a second.
+ * What the earlier holder has sent, and the server has not carried out or not even received, is made void before
+ * anything else is written (docs/02-lifecycle.md, "Writes that arrive late"). For that the record names the holder's
+ * sessions and connections, and whether it may be changing the catalog: `begun` counts the bursts of structural
+ * commands, `ended` those that are over. Both only grow, so a change of them that arrives late does no harm.
  */
 export class Lease implements WriteRight {
   /** For threads of this process. */
@@ -191,8 +208,8 @@ export class Lease implements WriteRight {
   }
 
   /**
-   * Gives it back, so that another process need not wait: neither for the lease nor for what this one has sent, since all
-   * of that has been answered. Where an answer was lost, the record goes on to tell who sent it.
+   * Gives it back, so that another process need not wait: neither for the lease nor for what this one has sent, since
+   * all of that has been answered. Where an answer was lost, the record goes on to tell who sent it.
    */
   async release(): Promise<void> {
     if (!this.held) return;

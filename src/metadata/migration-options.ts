@@ -104,6 +104,6 @@ function isOneOf<T>(allowed: readonly T[], value: unknown): value is T {
 function unreadable(what: string): AppError {
   return new AppError(
     'MetadataUnreadable',
-    `${what} in the migration's record are not of the form that this program wrote`,
+    `${what} in the migration's record do not have the form that this program writes`,
   );
 }

@@ -43,7 +43,7 @@ export class MetadataReader {
     if (schema['version'] !== SCHEMA_VERSION) {
       throw new AppError(
         'MetadataUnreadable',
-        `the metadata in ${this.db} on ${this.#cluster.label} is of version ${String(schema['version'])}, this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
+        `the metadata in ${this.db} on ${this.#cluster.label} has version ${String(schema['version'])}, but this program reads version ${SCHEMA_VERSION}: finish the migration with the version that began it`,
       );
     }
     const [doc] = await this.#documents.find('migration', { _id: 'migration' }, signal);
@@ -102,7 +102,7 @@ export class MetadataReader {
   #foreign(db = this.db): AppError {
     return new AppError(
       'ForeignMetadata',
-      `${this.#cluster.label} holds a database ${db} that mongoferry did not write, for example a mongosync's. If that migration is over, drop the database`,
+      `${this.#cluster.label} holds the database ${db}, which mongoferry did not write; it may be a mongosync's. If that migration is over, drop the database`,
     );
   }
 }

@@ -27,7 +27,7 @@ export function toMigration(doc: Doc): MigrationRecord {
   const { _id, term, ...stored } = doc;
   const record = { ...stored, options: toOptions(doc['options']), eventsApplied: Number(doc['eventsApplied']) };
   const fault = faultOf(record);
-  if (fault !== undefined) throw new AppError('MetadataUnreadable', `the migration's record is not whole: ${fault}`);
+  if (fault !== undefined) throw new AppError('MetadataUnreadable', `the migration's record is not valid: ${fault}`);
   return record as unknown as MigrationRecord;
 }
 
@@ -137,7 +137,7 @@ function toIntent(value: unknown): DdlRecord['intent'] {
 /** A copy of a record's bytes. Errors: MetadataUnreadable when they are none. */
 export function bytesOf(value: unknown): Buffer {
   if (!(value instanceof Binary))
-    throw new AppError('MetadataUnreadable', 'a metadata record is not of the form this program wrote');
+    throw new AppError('MetadataUnreadable', 'a metadata record does not have the form that this program writes');
   return Buffer.from(value.buffer.subarray(0, value.position));
 }
 

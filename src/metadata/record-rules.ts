@@ -38,9 +38,9 @@ const RULES: Readonly<Record<RecordedState, StateRule>> = {
 export function faultOf(record: Unchecked): string | undefined {
   const state = String(record['state']);
   const rule = (RULES as Readonly<Record<string, StateRule>>)[state];
-  if (rule === undefined) return `no state is called ${state}`;
+  if (rule === undefined) return `there is no state ${state}`;
   const checked = record as unknown as Checked;
-  if (!rule.phases.includes(checked.phase)) return `phase ${String(checked.phase)} is none of ${state}`;
+  if (!rule.phases.includes(checked.phase)) return `there is no phase ${String(checked.phase)} in state ${state}`;
   const fault = rule.fault(checked);
   return fault === undefined ? undefined : `in ${state}, ${fault}`;
 }
@@ -85,5 +85,5 @@ function isHandedOver({ step, time, reverseStart }: CommitRecord): boolean {
 
 function superfluous(record: Partial<Checked>, names: readonly (keyof Checked)[]): string | undefined {
   const found = names.find((name) => record[name] !== undefined && record[name] !== false);
-  return found === undefined ? undefined : `${found} has no place`;
+  return found === undefined ? undefined : `the field ${found} is not permitted`;
 }

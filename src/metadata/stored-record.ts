@@ -45,7 +45,7 @@ export class StoredRecord {
       const fields = Object.entries({ ...this.#value, ...changes }).filter(([, value]) => value !== undefined);
       const next = checkedRecord(
         Object.fromEntries(fields),
-        (fault) => new InvariantError(`the record would not be whole: ${fault}`),
+        (fault) => new InvariantError(`the record would not be valid: ${fault}`),
       );
       this.#isCertain = false;
       await this.#store.updateMigration(changes, signal);

@@ -70,7 +70,7 @@ async function leaveSource(held: HeldMigration, logger: Logger): Promise<string>
     return '';
   } catch (cause) {
     logger.error(`The block of ${source.label} could not be lifted: ${safeText(cause)}`);
-    return ` Writes to the source are still blocked; to lift that, run on ${source.label}: ${UNBLOCK}.`;
+    return ` Writes to the source are still blocked; to lift the block, run on ${source.label}: ${UNBLOCK}.`;
   }
 }
 
@@ -79,8 +79,8 @@ function advice({ record, destination, store }: HeldMigration): string {
   if (record.value.state === 'REVERSING' && record.value.canWrite)
     return ` ${destination.label} keeps its data and goes on accepting writes.`;
   const blocked = record.value.blockedDestination
-    ? ` Writes to the destination are still blocked; to lift that, run there: ${UNBLOCK}.`
+    ? ` Writes to the destination are still blocked; to lift the block, run there: ${UNBLOCK}.`
     : '';
   const which = (record.value.generation ?? 0) > 0 ? `, which is ${destination.label}` : '';
-  return `${blocked} To begin anew, drop what was migrated and the database ${store.db} on the destination${which}.`;
+  return `${blocked} To start again, drop what was migrated and the database ${store.db} on the destination${which}.`;
 }

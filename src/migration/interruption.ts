@@ -62,7 +62,7 @@ export class Interruption {
         if (this.#cameFurther() || sinceMs === undefined) [sinceMs, attempt] = [now, 1];
         const delayMs = backoffDelayMs(attempt + 3);
         if (now - sinceMs + delayMs > limitMs) throw lasting(error, cause, limitMs);
-        this.#tell(`The migration was interrupted and begins again where it was: ${cause}`);
+        this.#tell(`The migration was interrupted and continues where it was: ${cause}`);
         await sleep(delayMs, signal);
       }
     } finally {

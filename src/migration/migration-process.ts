@@ -41,7 +41,7 @@ export interface MigrationConfig {
 export type ProcessHooks = Partial<RunHooks> & Pick<ConnectOptions, 'makeClient'>;
 
 const BLOCK_LIMIT_MS = 60_000;
-const READING = 'what an earlier process has left on the clusters is being read';
+const READING = 'the metadata of an earlier process is being read';
 
 /**
  * The one place where it stands which clusters are connected, which session is under way and whether the migration has
@@ -130,7 +130,9 @@ export class MigrationProcess implements SessionHost, Reported {
     const outage = this.clusters.find((each) => each.outage !== undefined)?.outage;
     if (outage !== undefined) return outage;
     if (this.#session?.interruption !== undefined) return this.#session.interruption;
-    return (this.#session?.held.lease.held ?? true) ? undefined : 'the lease of the migration is not held';
+    return (this.#session?.held.lease.held ?? true)
+      ? undefined
+      : 'this process does not hold the lease of the migration';
   }
 
   /** Something is waited for, or (undefined) no longer. */

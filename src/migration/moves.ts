@@ -115,7 +115,7 @@ export class Moves {
     } catch (cause) {
       signal.throwIfAborted();
       const { event, held } = move;
-      const text = `it is not known yet whether ${event} has taken effect: ${AppError.from(reason).message}. It is found out as soon as ${held.destination.label} answers; look at progress then, and call again if it has not`;
+      const text = `it is not known yet whether ${event} has taken effect: ${AppError.from(reason).message}. This is known as soon as ${held.destination.label} answers: look at progress then, and call again if it has not taken effect`;
       logger.warn(text, { error: cause });
       this.later(text, (inner) => this.#settle(move, inner));
       throw new AppError('OutcomeUnknown', text, { cause: reason });

@@ -66,7 +66,7 @@ export class Pausing {
     }
     const waited = waits();
     const why = waited.length === 0 ? '' : `: ${waited.join('; ')}`;
-    const text = `the migration is still being paused, since work under way has not ended${why}. It is PAUSED as soon as that has: look at progress, or call pause again to wait for it`;
+    const text = `the migration is not paused yet, because work is still under way${why}. It is PAUSED as soon as that work has ended: look at progress, or call pause again to wait for it`;
     const unfinished = { text, done: deferred<void>() };
     this.#unfinished = unfinished;
     this.#moves.later(text, async (inner) => {

@@ -37,7 +37,7 @@ export interface SessionHost extends FailureListener {
 }
 
 const NOT_VERIFIED =
-  'The data is not verified, as was asked for. Compare the clusters by other means before relying on the destination.';
+  'The data is not verified, because verification is switched off. Compare the clusters by other means before relying on the destination.';
 
 /**
  * The migration that this process has the lease of, and at most one piece of work at a time, from `open` to
@@ -188,7 +188,7 @@ export class Session {
       reporter.heldUp(`The reversal was given up: ${error.message}`);
       return;
     }
-    logger.info('The migration has moved to what was its source', { destination: turned.destination.label });
+    logger.info('The metadata of the migration has moved to the old source', { destination: turned.destination.label });
     const next = this.#host.hold(turned);
     await this.held.lease.release();
     next.reverse();

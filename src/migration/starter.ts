@@ -118,7 +118,7 @@ export class Starter {
     try {
       await undo(AbortSignal.timeout(UNDO_MS));
     } catch (error) {
-      const text = `a start that has failed is being undone, which waits for ${roles.destination.label} to answer; call again then`;
+      const text = `a failed start is still being undone, because ${roles.destination.label} does not answer; call again when it does`;
       logger.warn(text, { error });
       this.#moves.later(text, (signal) => undo(signal).finally(stopKeeping));
     }

@@ -6,7 +6,7 @@ import type { Found } from '../start/recover.js';
 import { undoStart } from '../start/starting.js';
 import type { MigrationProcess } from './migration-process.js';
 
-const LEASE = 'another process holds the lease of this migration; it is waited for';
+const LEASE = 'another process holds the lease of this migration; this process waits for it';
 
 /**
  * Goes on with a migration that an earlier process began, in the state it was in; one whose start was not completed is

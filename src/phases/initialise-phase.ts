@@ -38,7 +38,7 @@ export class InitialisePhase implements Phase {
     );
     if (!rawDeltas)
       listener.warn(
-        'the servers do not give or take raw update deltas; changed documents are read again instead, which is slower',
+        'the servers do not support raw update deltas; changed documents are read again instead, which is slower',
       );
     await initialise(
       {

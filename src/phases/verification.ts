@@ -53,7 +53,10 @@ export function makeVerifier(context: RunContext, { applied, withoutApplying, co
     },
     followsCatalog: true,
     onTakenAway: ({ name }) => {
-      throw new AppError('DestinationModified', `${name} could not be found to compare it: someone else took it away`);
+      throw new AppError(
+        'DestinationModified',
+        `someone else dropped or renamed ${name}, so that it cannot be compared`,
+      );
     },
     expiresOnBoth: false,
     recopy: { withoutApplying, copy },

@@ -28,7 +28,7 @@ export async function watchOplog(context: RunContext, signal: AbortSignal): Prom
     if (oldest !== undefined && oldest > needed) {
       throw new AppError(
         'OplogRolledOver',
-        `the oplog of ${source.name} no longer reaches back to the beginning of the copy. Make it larger with replSetResizeOplog and start anew`,
+        `the oplog of ${source.name} no longer reaches back to the beginning of the copy. Make it larger with replSetResizeOplog and start a new migration`,
       );
     }
   }

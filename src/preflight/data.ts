@@ -53,8 +53,8 @@ export async function checkData(
 function nothingFound(): Finding {
   return warning(
     'FilterMatchesNothing',
-    'the source has no namespace that includeNamespaces and excludeNamespaces leave over',
-    'Compare the names in them with those of the source, unless they are yet to come.',
+    'no namespace of the source passes includeNamespaces and excludeNamespaces',
+    'Compare the names in them with those on the source, unless the collections will be created later.',
   );
 }
 
@@ -147,8 +147,8 @@ function checkHaystacks(namespaces: readonly string[]): Finding[] {
   return [
     blocker(
       'UnsupportedIndex',
-      `there are geoHaystack indexes, which servers from 5.0 on do not have: ${namespaces.slice(0, 5).join(', ')}`,
-      'Drop them; 2d indexes serve the queries that remain.',
+      `the source has geoHaystack indexes, which servers from 5.0 on do not support: ${namespaces.slice(0, 5).join(', ')}`,
+      'Drop them, and use 2d indexes instead.',
       namespaces.slice(0, MAX_NAMED),
     ),
   ];
@@ -173,7 +173,7 @@ function checkTwins(found: readonly { readonly ns: string; readonly names: reado
   return [
     blocker(
       'UniqueAndNonUniqueIndex',
-      `indexes differ only in being unique: ${found
+      `index pairs differ only in the option unique: ${found
         .slice(0, 5)
         .map((each) => `${each.ns} (${each.names.join(', ')})`)
         .join('; ')}`,
@@ -208,7 +208,7 @@ export async function checkDiskSpace(
   return [
     blocker(
       'InsufficientDestinationDiskSpace',
-      `the destination has ${inMb(free)} free, the source's data takes ${inMb(bytes)}`,
+      `the destination has ${inMb(free)} free, but the source's data takes ${inMb(bytes)}`,
       'Give it at least 1.25 times the data, or start with skipDiskSpaceCheck.',
     ),
   ];
@@ -268,7 +268,7 @@ export async function checkOplog(source: Cluster, scope: Scope, signal: AbortSig
   return [
     warning(
       'ShortOplogWindow',
-      `the source's oplog spans ${inHours(window)} hours of writes so far; ${inHours(needed)} would be on the safe side for this much data`,
+      `the source's oplog spans ${inHours(window)} hours of writes so far; ${inHours(needed)} would be safe for this much data`,
       'If the copy takes longer than the oplog lasts, the migration fails: enlarge it with replSetResizeOplog if its size, not the age of the cluster, is the limit.',
     ),
   ];

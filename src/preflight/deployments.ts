@@ -23,7 +23,7 @@ export async function checkDeployments(source: Cluster, destination: Cluster, si
     findings.push(
       blocker(
         'SameCluster',
-        `${source.label} and ${destination.label} are one replica set`,
+        `${source.label} and ${destination.label} are the same replica set`,
         'Give two different clusters in --cluster0 and --cluster1.',
       ),
     );
@@ -137,8 +137,8 @@ export async function checkArbiters(clusters: readonly Cluster[], signal: AbortS
     findings.push(
       warning(
         'Arbiters',
-        `${cluster.label} has arbiters, which store nothing and so confirm no write: ${arbiters.join(', ')}`,
-        'With a member down a majority may be lacking, and the migration waits for it. Replace them by members with data, at least for the migration.',
+        `${cluster.label} has arbiters, which store no data and cannot confirm writes: ${arbiters.join(', ')}`,
+        'While a member is down, no majority may be left to confirm writes, and the migration waits. Replace the arbiters by members with data, at least for the migration.',
       ),
     );
   }

@@ -62,7 +62,7 @@ function checkLengths({ entries }: Migrated, scope: Scope): Finding[] {
   return [
     blocker(
       'NamespaceTooLong',
-      `namespaces would be longer on the destination than the ${MAX_NAMESPACE_BYTES} bytes that a server takes: ${found.slice(0, MAX_NAMED).join(', ')}`,
+      `namespaces would be longer on the destination than ${MAX_NAMESPACE_BYTES} bytes, the limit of servers: ${found.slice(0, MAX_NAMED).join(', ')}`,
       'Choose a shorter name in namespaceRemap, or rename the collections.',
       found.slice(0, MAX_NAMED),
     ),
@@ -77,7 +77,7 @@ function checkClashes({ entries }: Migrated, scope: Scope): Finding[] {
   return [
     blocker(
       'NamespacesClash',
-      `namespaces of the source would be one on the destination: ${texts.slice(0, MAX_NAMED).join('; ')}`,
+      `different namespaces of the source would have the same name on the destination: ${texts.slice(0, MAX_NAMED).join('; ')}`,
       'Change namespaceRemap, exclude or rename one of each.',
       clashes.flat().map(nsText).slice(0, MAX_NAMED),
     ),
@@ -114,7 +114,7 @@ async function checkTaken(
     ...findings,
     blocker(
       'DestinationNamespaceExists',
-      `the destination has ${taken.length} of the namespaces to migrate already: ${taken.slice(0, MAX_NAMED).join(', ')}`,
+      `the destination already has ${taken.length} of the namespaces to migrate: ${taken.slice(0, MAX_NAMED).join(', ')}`,
       'Exclude them, give their database another name with namespaceRemap, or drop or rename them on the destination.',
       taken.slice(0, MAX_NAMED),
     ),
@@ -124,7 +124,7 @@ async function checkTaken(
 function differOnlyInCase(databases: readonly string[]): Finding {
   return blocker(
     'NamesDifferOnlyInCase',
-    `databases differ in the case of their names only: ${databases.join(', ')}`,
+    `database names differ only in case: ${databases.join(', ')}`,
     'Rename or drop one of them.',
     databases,
   );

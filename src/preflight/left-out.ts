@@ -50,8 +50,8 @@ async function checkDatabases(source: Cluster, scope: Scope, signal: AbortSignal
   return [
     warning(
       'DatabasesNotMigrated',
-      `databases by whose names migration tools know their own are not migrated: ${textOf(found)}`,
-      'Nothing is wrong if a migration has left them. Rename what is yours.',
+      `databases with names that migration tools reserve are not migrated: ${textOf(found)}`,
+      'If a migration tool has left them, nothing is wrong. If they hold your data, rename them.',
       found.slice(0, MAX_NAMED),
     ),
   ];

@@ -41,8 +41,8 @@ export function checkCapped(entries: readonly CatalogEntry[]): Finding[] {
   return [
     warning(
       'CappedSettings',
-      `capped collections have a size that is no multiple of ${CAPPED_UNIT} bytes, or a maximum out of the usual: ${found.slice(0, 5).join(', ')}`,
-      'Rehearse the commit: a destination that rounds them fails it, by name. Sizes are changed by collMod cappedSize.',
+      `capped collections have a size that is not a multiple of ${CAPPED_UNIT} bytes, or an unusual maximum: ${found.slice(0, 5).join(', ')}`,
+      'Rehearse the commit: it fails if the destination rounds these sizes. collMod with cappedSize changes a size.',
       found.slice(0, MAX_NAMED),
     ),
   ];
@@ -76,7 +76,7 @@ export async function checkProfiling(
   return [
     warning(
       'ProfilingNotMigrated',
-      `databases have been profiled, and neither the profile nor its level is migrated: ${found.slice(0, 5).join(', ')}`,
+      `databases have a profile, and neither the profile nor its level is migrated: ${found.slice(0, 5).join(', ')}`,
       'Set the level on the destination after the commit; switch it off on the source for a faster copy.',
       found.slice(0, MAX_NAMED),
     ),

@@ -128,8 +128,8 @@ function partText({ database, databaseRegex, collections, collectionsRegex }: Na
 function nothingNamed(field: string, missing: readonly string[]): Finding {
   return warning(
     'FilterEntryNotFound',
-    `${field} names what is not on the source: ${missing.slice(0, MAX_NAMED).join(', ')}`,
-    'Correct the name if it is misspelt; nothing is wrong if it is yet to come.',
+    `${field} names databases or collections that are not on the source: ${missing.slice(0, MAX_NAMED).join(', ')}`,
+    'Correct the name if it is misspelt. If it will be created later, nothing is wrong.',
     missing.slice(0, MAX_NAMED),
   );
 }
@@ -141,7 +141,7 @@ function checkRemap(remap: NamedData['namespaceRemap'], databases: readonly stri
     warning(
       'RemapNotFound',
       `namespaceRemap[${i}].from names a database that the source does not have, or that is not migrated: ${from}`,
-      'Correct the name if it is misspelt; nothing is wrong if it is yet to come.',
+      'Correct the name if it is misspelt. If it will be created later, nothing is wrong.',
       [from],
     ),
   );
@@ -160,7 +160,7 @@ function checkNames(names: NaturalOrderNames, entries: readonly CatalogEntry[]):
   return [
     warning(
       'NaturalOrderNotFound',
-      `copyInNaturalOrder names what is not on the source: ${missing.slice(0, MAX_NAMED).join(', ')}`,
+      `copyInNaturalOrder names databases or collections that are not on the source: ${missing.slice(0, MAX_NAMED).join(', ')}`,
       'Correct the name if it is misspelt; such a collection is copied in the order of its _ids.',
       missing.slice(0, MAX_NAMED),
     ),
@@ -174,7 +174,7 @@ function checkCollations(spec: DocumentFilterSpec | null, entries: readonly Cata
   return [
     blocker(
       'CollatedDocumentFilter',
-      `documentFilter compares texts, and ${collated.length} collections compare them by a collation of their own`,
+      `documentFilter has string values, and ${collated.length} collections compare strings by a collation of their own`,
       'Leave these collections out, or filter by values that are not strings.',
       collated.slice(0, MAX_NAMED).map(({ ns }) => nsText(ns)),
     ),

@@ -78,7 +78,7 @@ function skipped(error: unknown): Finding {
   return warning(
     'CheckSkipped',
     `a check could not be made: ${safeText(error)}`,
-    'Grant the privilege, or see to it by other means.',
+    'Grant the privilege, or check this by other means.',
   );
 }
 

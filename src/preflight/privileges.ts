@@ -59,7 +59,7 @@ function checkDropping({ name, has }: Granted): Finding[] {
   return [
     warning(
       'DropDatabaseNotGranted',
-      `the user of ${name} lacks the action ${DROP_DATABASE} on {db: "", collection: ""}: a database that the source drops loses all it has there, but its name stays taken for another one that differs in case only`,
+      `the user of ${name} lacks the action ${DROP_DATABASE} on {db: "", collection: ""}: when the source drops a database, an empty database of that name stays on the destination, which then refuses a name that differs only in case`,
       'Grant it if databases may be dropped during the migration; only empty ones are dropped.',
     ),
   ];

@@ -24,8 +24,8 @@ export async function checkWriteBlocks(
     findings.push(
       warning(
         'SourceWritesBlocked',
-        `user writes on ${source.label} are blocked already; this block is somebody else's, and the migration will not lift it`,
-        `If that is not meant, run there: ${UNBLOCK}.`,
+        `user writes on ${source.label} are already blocked; somebody else set this block, and the migration will not lift it`,
+        `If that is not intended, run there: ${UNBLOCK}.`,
       ),
     );
   }
@@ -36,7 +36,7 @@ export async function checkWriteBlocks(
 export function blockedAlready(destination: Cluster): Finding {
   return blocker(
     'DestinationWritesBlocked',
-    `user writes on ${destination.label} are blocked already`,
+    `user writes on ${destination.label} are already blocked`,
     `Find out who blocked them; then run there: ${UNBLOCK}.`,
   );
 }
@@ -57,8 +57,8 @@ export async function checkBypassingUsers(
     findings.push(
       warning(
         'UsersBypassWriteBlock',
-        `the write block of ${cluster.label} does not stop these users, who have bypassWriteBlockingMode: ${users.slice(0, MAX_NAMED).join(', ')}${more}`,
-        'See to it that no application uses them until canWrite is true.',
+        `the write block of ${cluster.label} does not stop these users, because they have the privilege bypassWriteBlockingMode: ${users.slice(0, MAX_NAMED).join(', ')}${more}`,
+        'Make sure that no application uses them until canWrite is true.',
       ),
     );
   }

@@ -20,7 +20,7 @@ export function commitObstacle({
   if (unverified !== undefined) return unverified;
   const lag = lagOf(state, run, work.migration)?.overallSeconds;
   if (lag === undefined || lag > MAX_COMMIT_LAG_SECONDS)
-    return `the destination is ${lag ?? 'an unknown number of'} seconds behind, which may be ${MAX_COMMIT_LAG_SECONDS} at most`;
+    return `the destination is ${lag ?? 'an unknown number of'} seconds behind; a commit needs ${MAX_COMMIT_LAG_SECONDS} or less`;
   const outage = source.outage ?? destination.outage;
   return outage === undefined ? undefined : `a cluster does not answer: ${outage}`;
 }

@@ -186,5 +186,5 @@ function sourceBlock(migration: ObservedMigration | undefined): string | undefin
   if (migration === undefined) return undefined;
   const { record, source } = migration;
   if (!record.value.canWrite || record.value.blockedSource !== true) return undefined;
-  return `The commit has blocked writes to the source, and leaves them so; to lift that, run on ${source.label}: db.adminCommand({setUserWriteBlockMode: 1, global: false}). Writes to it make a reversal impossible`;
+  return `The commit has blocked writes to the source, and the block stays; to lift it, run on ${source.label}: db.adminCommand({setUserWriteBlockMode: 1, global: false}). Writes to the source make a reversal impossible`;
 }

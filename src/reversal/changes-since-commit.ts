@@ -100,7 +100,7 @@ function documentText(collection: string | undefined, id: Buffer): string {
 function modified({ source }: CommittedContext, event: ChangeEvent): AppError {
   return new AppError(
     'ReverseSourceModified',
-    `${event.operation} of ${nsText(namespaceOf(event))} on ${source.label} after the commit: it is no longer what was migrated, so the migration cannot be reversed. Migrate anew, in the other direction, into an empty cluster`,
+    `${event.operation} of ${nsText(namespaceOf(event))} on ${source.label} after the commit: that cluster has changed since, so the migration cannot be reversed. Start a new migration in the other direction, into an empty cluster`,
   );
 }
 
@@ -146,7 +146,7 @@ async function* changes(
     if (!(error instanceof AppError) || error.code !== 'OplogRolledOver') throw error;
     throw new AppError(
       'ReverseOplogRolledOver',
-      `the oplog of ${cluster.label} no longer reaches back to the commit, so the migration cannot be reversed. Migrate anew, in the other direction, into an empty cluster`,
+      `the oplog of ${cluster.label} no longer reaches back to the commit, so the migration cannot be reversed. Start a new migration in the other direction, into an empty cluster`,
       { cause: error },
     );
   }

@@ -139,7 +139,7 @@ async function refuseOccupied(store: MetadataReader, generation: number, signal:
     throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
   throw new AppError(
     'MigrationExists',
-    `a reversal needs ${store.db} on the old source, which holds the metadata of another migration; drop it there if that one is over`,
+    `a reversal needs ${store.db} on the old source, but that database holds the metadata of another migration; drop it there if that migration is over`,
   );
 }
 

@@ -62,11 +62,11 @@ function checkRemap(remap: readonly DatabaseRemap[], refuse: Refuse): void {
     if (!checkDatabaseName(to, `${path}.to.database`, refuse) && NOT_PORTABLE.test(to))
       refuse(`${path}.to.database`, `"${to}" is not a valid database name on every server`);
     if (from !== '' && from === to) refuse(`${path}.to.database`, 'is the same as from');
-    if (sources.has(from)) refuse(`${path}.from.database`, `"${from}" is remapped already`);
+    if (sources.has(from)) refuse(`${path}.from.database`, `"${from}" is already remapped`);
     sources.add(from);
     const other = targets.get(to.toLowerCase());
     if (other !== undefined && other !== to)
-      refuse(`${path}.to.database`, `"${to}" differs from "${other}" in case only`);
+      refuse(`${path}.to.database`, `"${to}" differs from "${other}" only in case`);
     targets.set(to.toLowerCase(), to);
   }
 }

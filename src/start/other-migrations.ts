@@ -41,7 +41,7 @@ export async function checkOtherMigrations(
 function refused({ db, text }: Other, cluster: Cluster): Finding {
   return blocker(
     'OtherMigrationExists',
-    `another migration into ${cluster.label} is under way (${db}: ${text}); a write block would be of both`,
+    `another migration into ${cluster.label} is under way (${db}: ${text}); a write block would affect both`,
     'Start both with enableUserWriteBlocking "none", or wait until the other one is committed.',
   );
 }
@@ -50,15 +50,15 @@ function blocked({ db, text }: Other, cluster: Cluster): Finding {
   return blocker(
     'OtherMigrationExists',
     `another migration into ${cluster.label} is under way (${db}: ${text}), and blocks writes there until its commit`,
-    'Wait until it is committed. Several at a time go only with enableUserWriteBlocking "none" for each.',
+    'Wait until it is committed. Several at the same time need enableUserWriteBlocking "none" for each.',
   );
 }
 
 function unshared({ db, text, shares }: Other, cluster: Cluster): Finding {
-  const whose = shares ? 'this one takes the destination' : 'it takes the destination';
+  const whose = shares ? 'this one needs the whole destination' : 'it needs the whole destination';
   return blocker(
     'OtherMigrationExists',
-    `another migration into ${cluster.label} is under way (${db}: ${text}), and ${whose} for its own`,
+    `another migration into ${cluster.label} is under way (${db}: ${text}), and ${whose}`,
     'Start each with preExistingDestinationData, or wait until the other one is committed.',
   );
 }

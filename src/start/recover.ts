@@ -81,17 +81,17 @@ function obstacles(found: Found): string[] {
   const { record, destination } = found;
   return [
     ...otherIds(found),
-    ...(record.options['destination'] === destination.name ? [] : [`cluster0 and cluster1 have changed places`]),
+    ...(record.options['destination'] === destination.name ? [] : [`cluster0 and cluster1 are exchanged`]),
   ];
 }
 
 function otherIds({ record, source, destination }: Found): string[] {
   return [
     ...(record.sourceId !== '' && source.facts.setId !== record.sourceId
-      ? [`${source.name} is not the source it began with`]
+      ? [`${source.name} is not the source that it began with`]
       : []),
     ...(record.destinationId !== '' && destination.facts.setId !== record.destinationId
-      ? [`${destination.name} is not the destination it began with`]
+      ? [`${destination.name} is not the destination that it began with`]
       : []),
   ];
 }

@@ -71,6 +71,6 @@ async function runPreflight(question: StartQuestion, signal: AbortSignal): Promi
 /** A reversal takes the metadata to the source, where what another migration has left would be in its way. */
 function onReversal(existing: Finding, source: Cluster, db: string): Finding {
   const remedy = `Give this migration a --migrationName of its own, or drop ${db} there if the other one is over.`;
-  const description = `a reversal would need ${db} on ${source.label}, which holds the metadata of another migration`;
+  const description = `a reversal would need ${db} on ${source.label}, but that database holds the metadata of another migration`;
   return { ...existing, description, remedy };
 }

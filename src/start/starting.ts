@@ -52,13 +52,13 @@ export async function checkMetadata(store: MetadataReader, signal: AbortSignal):
     return undefined;
   } catch (error) {
     if (!isUnreadable(error)) throw error;
-    return blocker(error.code, error.message, 'Find out what wrote it before anything is dropped.');
+    return blocker(error.code, error.message, 'Find out what wrote it before you drop anything.');
   }
 }
 
 /** The finding that there is a migration already. */
 export function migrationExists(state: string, db: string): Finding {
-  const remedy = `To go on with it, restart mongoferry with the same clusters. To begin anew, drop what it has migrated and the database ${db} on the destination.`;
+  const remedy = `To go on with it, restart mongoferry with the same clusters. To start again, drop what it has migrated and the database ${db} on the destination.`;
   return blocker('MigrationExists', `the destination holds a migration that is ${state}`, remedy);
 }
 
@@ -138,7 +138,7 @@ export function refuseOtherOptions(wanted: MigrationOptions, record: MigrationRe
   const text = differing.map(
     ([name, value]) => `${requestName(name)} is ${JSON.stringify(stored.get(name))}, not ${JSON.stringify(value)}`,
   );
-  const message = `a migration with other options is ${state}: ${text.join('; ')}`;
+  const message = `a migration with different options is ${state}: ${text.join('; ')}`;
   throw new AppError('OptionsDiffer', message, { metadata: { state } });
 }
 

@@ -195,7 +195,7 @@ export class WriterThread implements OtherWriter {
     // The sessions cannot be closed before what the server is carrying out in them is over.
     const ended = { clientTags: [this.#tag], awaits: 'none' } as const;
     endWrites(destination, ended, AbortSignal.timeout(END_MS)).catch((error: unknown) => {
-      logger.debug(`What a thread has left could not be ended, and is waited for: ${safeText(error)}`);
+      logger.debug(`Commands of a closed thread could not be ended; waiting for them: ${safeText(error)}`);
     });
   }
 

@@ -76,7 +76,7 @@ async function refuse(verifier: Verifier, others: readonly string[], signal: Abo
   const counts = [...mismatches.counts].slice(0, MAX_NAMED).map(([namespace, count]) => `${namespace}: ${count}`);
   throw new AppError(
     'VerificationFailed',
-    `the destination is not the source: ${problems.slice(0, MAX_NAMED).join('; ')}${more}. "mongoferry mismatches" lists the documents`,
+    `verification failed: ${problems.slice(0, MAX_NAMED).join('; ')}${more}. "mongoferry mismatches" lists the documents`,
     { metadata: { documents: String(mismatches.total), namespaces: counts.join(', ') } },
   );
 }
@@ -103,7 +103,7 @@ async function mendedOrder(
 
 async function order(pair: Pair, collection: MigratedCollection, signal: AbortSignal): Promise<string[]> {
   if (await sameOrder(pair, collection, signal)) return [];
-  return [`the capped collection ${collection.name} has not the same documents in the same order`];
+  return [`the documents of the capped collection ${collection.name} or their order differ`];
 }
 
 async function number(
@@ -119,9 +119,7 @@ async function number(
   if (pair.filter !== undefined) return [];
   if (sourceExpires && ttlRules(collection.options, collection.indexes).length > 0) return [];
   const surplus = verifier?.pending.get(collection.id) ?? 0;
-  return (await sameCount(pair, collection, surplus, signal))
-    ? []
-    : [`${collection.name} has another number of documents`];
+  return (await sameCount(pair, collection, surplus, signal)) ? [] : [`document counts differ in ${collection.name}`];
 }
 
 /** The first of them by `_id`, as Extended JSON. */

@@ -24,10 +24,10 @@ export async function mendOrder(
   for (const { id } of collections.live().filter((each) => each.capped && isFollowed(each, context))) {
     if (!interrupted.has(id) && (await isInOrder(context, id, signal))) continue;
     const collection = collections.get(id) as MigratedCollection;
-    logger.info(`${collection.name} has not the order of the source; copying it again`);
+    logger.info(`the order of ${collection.name} differs from the source; copying it again`);
     await copyAgain(collection, signal);
     if (!(await isInOrder(context, id, signal)))
-      logger.warn(`${collection.name} has not the order of the source even after it was copied again`);
+      logger.warn(`the order of ${collection.name} still differs from the source after it was copied again`);
   }
 }
 

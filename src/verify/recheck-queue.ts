@@ -34,8 +34,28 @@ export interface Compared {
 }
 
 /**
- * Documents that were found differing and are compared again: most are only ahead or behind by a moment. What stays is
- * stored before the streams' positions are, so that a restart forgets none.
+ * Documents that were found differing and that are compared again.
+ *
+ * The problem: while applications write to the source, a document differs for a moment after each change, until the
+ * change is applied. One comparison therefore proves nothing. Waiting a fixed time proves nothing either: a hot
+ * document may change more often than that, and differs each time for another, harmless reason.
+ *
+ * The idea: a difference counts only if nobody changed the document in between. The verifier's own change streams name
+ * each document that changes. So a comparison that finds a document differing counts when two things hold: no stream
+ * has named the document since the comparison before (`changed`), and the source's stream has been read up to the
+ * source's time of that earlier comparison (`readUpTo` against `seenAt`), since an unread event could still name the
+ * document. A document that differs in {@link CONFIRMED_AFTER} such comparisons is a mismatch.
+ *
+ * Example: `_id` 7 differs at source time 100 (`times` 0, `seenAt` 100). At the next comparison the stream has been
+ * read up to 90: this one does not count. At the next, up to 120, and nothing named 7: `times` is 1. Then an event
+ * names 7: `times` is 0 again. Three comparisons later without an event: a mismatch.
+ *
+ * Expiry is the exception. TTL deletes happen on each side at their own time, so a document that only expiry holds
+ * apart is kept as pending (`keepPending`): it is no mismatch, and it does not count for `isFull`.
+ *
+ * Invariant: a document leaves the queue only when it was equal in its last comparison, when its verdict is stored, or
+ * when its collection is gone. `store` is called before the streams' positions are stored, so a restart forgets none.
+ * Bounded by `limits` (documents, and bytes of their `_id`s); what does not fit is returned as `overflow`.
  */
 export class RecheckQueue {
   readonly #store: VerificationState;
@@ -159,6 +179,7 @@ export class RecheckQueue {
     });
   }
 
+  /** Counts one comparison that found the entry differing, if no change of it can be in between. */
   #count(entry: Entry, hasChanged: boolean, { readUpTo, now }: Compared): void {
     const counts = entry.seenAt !== undefined && readUpTo?.greaterThanOrEqual(entry.seenAt) === true;
     if (hasChanged || entry.seenAt === undefined)

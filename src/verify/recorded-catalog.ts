@@ -59,17 +59,17 @@ async function compareRecordedIndexes(
   const actual = await listIndexes(destination, collection.ns, signal);
   const textOf = (spec: OrderedDoc): string => builtText(relaxedIndex(spec, collection.options).spec);
   return indexDifferences(wanted, actual, { textOf }).map(({ name, kind }) => {
-    if (kind === 'missing') return `${collection.name} lacks the index ${name}`;
+    if (kind === 'missing') return `index ${name} of ${collection.name} is missing on the destination`;
     return kind === 'extra'
-      ? `${collection.name} has an index ${name} that the source has not`
-      : `${collection.name} has another index ${name}`;
+      ? `index ${name} of ${collection.name} exists only on the destination`
+      : `index ${name} of ${collection.name} differs`;
   });
 }
 
 async function compareView(destination: Cluster, view: MigratedView, signal: AbortSignal): Promise<string[]> {
   const found = await findCollection(destination, view.ns, signal);
-  if (found === undefined) return [`the view ${describeNs(view.sourceNs, view.ns)} is missing`];
+  if (found === undefined) return [`the view ${describeNs(view.sourceNs, view.ns)} is missing on the destination`];
   return found.type === 'view' && comparableOptions(found.options) === comparableOptions(view.options)
     ? []
-    : [`the view ${describeNs(view.sourceNs, view.ns)} is defined otherwise`];
+    : [`the view ${describeNs(view.sourceNs, view.ns)} has a different definition`];
 }

@@ -32,8 +32,22 @@ export type SideName = 'source' | 'destination';
  * One verification, from its positions in the streams on: the initial hashing, the two readers, and round after round
  * the comparison of what they named. It lives until one of the streams loses its position.
  *
- * The readers never wait for the applier: what it has not reached is stored in the backlog. A position is stored after
- * what it has led to, which is equal, in the stored queue, or in the backlog.
+ * Why it does not simply compare what a stream names: the verifier's readers are often ahead of the applier. A document
+ * that the source has just changed is still old on the destination, and comparing it would find a difference that means
+ * nothing. If the readers waited for the applier instead, an applier that is hours behind would hold them back until
+ * their own positions had left the oplog. So the readers never wait: what the applier has not reached is stored in the
+ * backlog (with the source's time of that moment) and compared once the applier has passed that time.
+ *
+ * One round: take the documents that were named; if the applier is there within {@link PATIENCE_MS}, compare them, else
+ * put them into the backlog; then store the queue, and only then the positions that the round began with; then work on
+ * the backlog as far as the applier is.
+ *
+ * Example: the reader names `_id` 7 at source time 100, and the applier is at 60. Document 7 goes into the backlog for
+ * time 100 and the position behind 100 is stored. The process dies. The next one reads the stream from behind 100,
+ * where nothing names 7 any more; it finds 7 in the backlog and compares it once its applier has passed 100.
+ *
+ * Invariant: everything that a stream named before a stored position was found equal, or is in the stored queue, or is
+ * a stored mismatch, or is in the backlog. Positions and time run forward only. Rounds do not overlap (`#rounds`).
  */
 export class VerificationPass {
   readonly comparison: DocumentComparison;
@@ -132,7 +146,8 @@ export class VerificationPass {
    * source, and all that anyone has written to the destination up to `end`.
    */
   async compareUpTo(time: Timestamp, end: Timestamp, signal: AbortSignal): Promise<void> {
-    // Looked at in the turn that judges: a round before it may have put documents into the backlog.
+    // Looked at in the turn that judges: a round before it may have put documents into the backlog. Nobody writes to the
+    // source any more, so a document that differs now stays different: one comparison is enough here.
     const isReady = (): boolean => this.isComplete && this.#hasRead(time, end) && this.#backlog.isEmpty;
     const judge = async (): Promise<boolean> => {
       if (!isReady()) return false;

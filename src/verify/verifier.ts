@@ -141,9 +141,9 @@ export class Verifier implements VerifierView {
       } catch (error) {
         if (!(error instanceof AppError) || error.code !== 'OplogRolledOver') throw error;
         this.#context.onWarning(
-          'The verifier was behind for longer than an oplog reaches back, so it compares every document anew',
+          'The verifier fell behind further than an oplog reaches back, so it compares every document again',
         );
-        this.#context.logger.info(`The verification begins anew: ${error.message}`);
+        this.#context.logger.info(`The verification starts again from the beginning: ${error.message}`);
         this.#turnTo(undefined);
         await this.#context.store.clear(signal);
       }

@@ -82,7 +82,7 @@ const tries: readonly Try[] = [
     keys: { ...LOCKED, clientCa: undefined },
     args: [...TLS, ...OWN, '--authTokenFile', otherTokenFile],
     code: 1,
-    said: /^mongoferry: Unauthenticated: .* not, or no longer, right$/m,
+    said: /^mongoferry: Unauthenticated: .* wrong, or no longer valid$/m,
   },
   {
     what: 'no client certificate',
@@ -110,14 +110,14 @@ const tries: readonly Try[] = [
     keys: LOCKED,
     args: ['--tlsCAFile', files.strangerCa, ...OWN, ...WITH_TOKEN],
     code: 3,
-    said: /Unreachable: .*not of an authority that is trusted: give --tlsCAFile/,
+    said: /Unreachable: .*not signed by a trusted authority: give --tlsCAFile/,
   },
   {
     what: 'the well-known authorities',
     keys: LOCKED,
     args: ['--tls', ...WITH_TOKEN],
     code: 3,
-    said: /Unreachable: .*not of an authority that is trusted: give --tlsCAFile/,
+    said: /Unreachable: .*not signed by a trusted authority: give --tlsCAFile/,
   },
   {
     what: 'a server of another name',

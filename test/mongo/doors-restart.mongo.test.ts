@@ -87,11 +87,11 @@ test('other clusters than before are refused with exit code 3, whatever the migr
     const swapped = { cluster0: pair.destination.uri, cluster1: pair.source.uri };
     await using other = await FerryProcess.start(swapped);
     assert.is((await other.exited).code, 3);
-    assert.match(other.log.at(-1)?.message ?? '', /cluster0 and cluster1 have changed places/);
+    assert.match(other.log.at(-1)?.message ?? '', /cluster0 and cluster1 are exchanged/);
     await using third = await startPair({ source: { name: 'third' } });
     await using stranger = await FerryProcess.start({ cluster0: third.source.uri, cluster1: pair.destination.uri });
     assert.is((await stranger.exited).code, 3);
-    assert.match(stranger.log.at(-1)?.message ?? '', /cluster0 is not the source it began with/);
+    assert.match(stranger.log.at(-1)?.message ?? '', /cluster0 is not the source that it began with/);
     // And the right ones still go on.
     await using again = await ferryOf();
     assert.is((await withClient(again, (client) => client.waitUntilInitialized())).state, 'RUNNING');

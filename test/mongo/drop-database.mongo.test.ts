@@ -107,7 +107,7 @@ test('on a destination with data of others no database is dropped: its name is w
     await harness.sync({ ...start, includeNamespaces });
     await source.db('App').dropDatabase();
     await source.db('app').collection('a').insertOne({ n: 5 });
-    const warning = /does not take the database app while it has App.*dropDatabase\(\)/;
+    const warning = /refuses the database app while it has App.*dropDatabase\(\)/;
     const isTold = () => harness.snapshot.warnings.some((text) => warning.test(text));
     await eventually(30_000, isTold, 'a warning that says what to do');
     await destination.db('App').dropDatabase();

@@ -147,7 +147,7 @@ test('a source that no longer knows the deltas, after a failover to another bina
     await profile();
     await refuseCommands(source, { commands: ['getMore'], times: 1 }, UNKNOWN_FIELD);
     await harness.until(
-      () => harness.logLines.some((line) => line.includes('no longer gives raw update deltas')),
+      () => harness.logLines.some((line) => line.includes('no longer sends raw update deltas')),
       'the fall-back',
     );
     await updateMuch();
@@ -163,11 +163,11 @@ test('what the destination does not know is not taken for an answer of the sourc
     await harness.sync({ verification: { enabled: false } });
     await refuseCommands(destination, { commands: ['create'], times: 1 }, UNKNOWN_FIELD);
     await source.db('shop').createCollection('cheap', { viewOn: 'items', pipeline: [] });
-    const isTold = () => harness.snapshot.warnings.some((each) => /begins again.*cheap/.test(each));
+    const isTold = () => harness.snapshot.warnings.some((each) => /continues where.*cheap/.test(each));
     await eventually(30_000, isTold, 'the refusal being told');
     await harness.commit();
     await assertEqualClusters(source, destination);
-    assert.not.ok(harness.logLines.some((line) => line.includes('no longer gives raw update deltas')));
+    assert.not.ok(harness.logLines.some((line) => line.includes('no longer sends raw update deltas')));
   };
   await within(TEST_MS, migrate(), 'the migration');
 });

@@ -77,7 +77,7 @@ test('an index that the source drops during the copy, and that does not take wha
     assert.is((await storedMigration(destination))?.['phase'], 'copy', 'it was during the copy');
     await releaseCommands(source);
     await harness.until(
-      () => harness.logLines.some((line) => line.includes('do not take a document')),
+      () => harness.logLines.some((line) => line.includes('refuse a document')),
       'the index giving way',
     );
     await harness.until(({ canCommit }) => canCommit, 'canCommit');

@@ -178,7 +178,7 @@ for (const [what, act, text] of REFUSED) {
       const error = await harness.failure();
       assert.is(error.code, 'UnsupportedChange');
       assert.match(error.message, text);
-      assert.match(error.message, /Start anew/);
+      assert.match(error.message, /Start a new migration/);
     };
     await within(TEST_MS, migrate(), 'the failure');
   });
@@ -354,10 +354,10 @@ test('every entry of a filter that names nothing is told, by what of it is not t
     assert.equal(
       told.map(({ severity, description }) => `${severity}: ${description}`),
       [
-        'warning: includeNamespaces[0] names what is not on the source: students.gradaute, students./^x/',
-        'warning: includeNamespaces[2] names what is not on the source: Staff',
-        'warning: includeNamespaces[4] names what is not on the source: /^cons/',
-        'warning: excludeNamespaces[0] names what is not on the source: staff.nobody',
+        'warning: includeNamespaces[0] names databases or collections that are not on the source: students.gradaute, students./^x/',
+        'warning: includeNamespaces[2] names databases or collections that are not on the source: Staff',
+        'warning: includeNamespaces[4] names databases or collections that are not on the source: /^cons/',
+        'warning: excludeNamespaces[0] names databases or collections that are not on the source: staff.nobody',
       ],
     );
   };

@@ -110,7 +110,7 @@ test('inserts that the server fails for no fault of theirs cost no index and end
     }
     await arrives(harness, -1);
     assert.is((await copies.indexes()).length, 2);
-    assert.not.ok(harness.logLines.some((line) => line.includes('do not take a document')));
+    assert.not.ok(harness.logLines.some((line) => line.includes('refuse a document')));
     await harness.commit();
   };
   await within(TEST_MS, work(), 'the migration');

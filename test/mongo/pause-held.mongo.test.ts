@@ -66,7 +66,7 @@ test('a pause behind a held command is answered in time, names it, and is PAUSED
     assert.is((first as AppError).code, 'OutcomeUnknown');
     assert.match((first as AppError).message, 'cluster1 has not answered create of shop.late');
     assert.is(harness.snapshot.state, 'RUNNING');
-    assert.ok(harness.snapshot.warnings.some((each) => each.includes('still being paused')));
+    assert.ok(harness.snapshot.warnings.some((each) => each.includes('not paused yet')));
     const refused = await within(1000, migration.commit().catch(AppError.from), 'the commit');
     assert.is((refused as AppError).code, 'OutcomeUnknown');
     await releaseCommands(destination);
@@ -80,7 +80,7 @@ test('a pause behind a held command is answered in time, names it, and is PAUSED
         .then((all) => all.length),
       1,
     );
-    assert.not.ok(harness.snapshot.warnings.some((each) => each.includes('still being paused')));
+    assert.not.ok(harness.snapshot.warnings.some((each) => each.includes('not paused yet')));
     await migration.resume();
     await harness.commit();
   };

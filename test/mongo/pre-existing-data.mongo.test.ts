@@ -220,7 +220,7 @@ test('a collection that comes into being under a name that others have fails the
     await source.db('shop').collection('fresh').insertOne({ n: 1 });
     const error = await harness.failure();
     assert.is(error.code, 'DestinationModified');
-    assert.match(error.message, /shop\.fresh on the destination was created by someone else/);
+    assert.match(error.message, /someone else created shop\.fresh on the destination/);
     assert.is((await destination.db('shop').collection('fresh').indexes()).length, 2);
     assert.is(await destination.db('shop').collection('fresh').countDocuments(), 0);
   };
@@ -291,7 +291,7 @@ test('what happens to views after the commit time is no late write, and views cr
     for (const told of [
       /^of the start$/,
       /1 views are not migrated/,
-      /shop\.lateView, created meanwhile, is not migrated/,
+      /shop\.lateView was created .* and is not migrated/,
     ])
       await harness.until(({ warnings }) => warnings.some((text) => told.test(text)), String(told));
     await commitWith(harness, async () => {

@@ -101,7 +101,7 @@ test('B to C while A to B runs: refused under the same name, with advice; with a
       await using same = await ferryOf(1, 2);
       assert.is((await same.exited).code, 3);
       const text = same.log.at(-1)?.message ?? '';
-      assert.match(text, /belongs to other clusters: cluster1 is not the source it began with/);
+      assert.match(text, /belongs to other clusters: cluster1 is not the source that it began with/);
       assert.match(text, /--migrationName/);
     }
     await using second = await ferryOf(1, 2, '--migrationName', 'onward');
@@ -136,8 +136,8 @@ test('several migrations into one cluster: a block is of all of them, so each is
     const beside = await check(second, { enableUserWriteBlocking: false });
     assert.match(named(beside, 'OtherMigrationExists').join(), /RUNNING\), and blocks writes there until its commit/);
     const blocking = await check(second);
-    assert.match(named(blocking, 'OtherMigrationExists').join(), /a write block would be of both/);
-    assert.match(await refusal(second, {}), /a write block would be of both/);
+    assert.match(named(blocking, 'OtherMigrationExists').join(), /a write block would affect both/);
+    assert.match(await refusal(second, {}), /a write block would affect both/);
     await withClient(first, (client) => client.commitAndWait());
     const after = await check(second);
     assert.equal(named(after, 'OtherMigrationExists'), [], 'a migration that is over is no obstacle');
@@ -208,7 +208,7 @@ test('a reversal is refused while another migration, of whatever name, is in its
         'mongosync_internal_other',
         /another migration into cluster0.* is under way \(mongosync_internal_other: RUNNING\)/,
       ],
-      ['mongosync_reserved_for_internal_use', /which holds the metadata of another migration/],
+      ['mongosync_reserved_for_internal_use', /that database holds the metadata of another migration/],
     ] as const) {
       const write = (coll: string, doc: object) =>
         a.db(db).command({ insert: coll, documents: [doc], mayBypassWriteBlocking: true });

@@ -74,8 +74,8 @@ test('two migrations into one destination, each with preExistingDestinationData,
 });
 
 for (const [name, running, wanted, text] of [
-  ['one that takes the destination for its own', ALONE, only('office'), /it takes the destination for its own/],
-  ['one that shares it, for another that does not', only('shop'), ALONE, /this one takes the destination for its own/],
+  ['one that takes the destination for its own', ALONE, only('office'), /it needs the whole destination/],
+  ['one that shares it, for another that does not', only('shop'), ALONE, /this one needs the whole destination/],
 ] as const) {
   test(`beside ${name} no other is accepted`, async () => {
     const refuse = async () => {
@@ -149,7 +149,7 @@ for (const [name, write, error] of [
   [
     'ForeignMetadata',
     (client: MongoClient) => client.db(METADATA_DB).collection('resumeData').insertOne({ phase: 'x' }),
-    /mongosync_reserved_for_internal_use that mongoferry did not write/,
+    /mongosync_reserved_for_internal_use, which mongoferry did not write/,
   ],
   [
     'MetadataUnreadable',

@@ -61,7 +61,7 @@ for (const filtered of [false, true]) {
       await foreign({ insert: 'log', documents: [{ _id: 1, tenant: 1 }] });
       const error = await harness.failure();
       assert.is(error.code, 'VerificationFailed', error.message);
-      assert.match(error.message, /capped collection shop\.log has not the same documents in the same order/);
+      assert.match(error.message, /capped collection shop\.log or their order differ/);
       assert.not.ok(harness.snapshot.canWrite);
     };
     await within(TEST_MS, work(), 'the failing commit');
@@ -78,7 +78,7 @@ test('a document that came without a change event is found by the numbers of doc
     await harness.migration.commit();
     const error = await harness.failure();
     assert.is(error.code, 'VerificationFailed', error.message);
-    assert.match(error.message, /shop\.items has another number of documents/);
+    assert.match(error.message, /document counts differ in shop\.items/);
   };
   await within(TEST_MS, work(), 'the failing commit');
 });
@@ -93,7 +93,7 @@ test('where the source is blocked, and expires nothing, collections with TTL are
     await source.db('admin').command({ applyOps: [{ op: 'i', ns: 'shop.items', o: { _id: 'untold' } }] });
     await harness.migration.commit();
     const error = await harness.failure();
-    assert.match(error.message, /shop\.items has another number of documents/);
+    assert.match(error.message, /document counts differ in shop\.items/);
   };
   await within(TEST_MS, work(), 'the failing commit');
 });

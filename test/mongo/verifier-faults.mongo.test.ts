@@ -110,7 +110,7 @@ const CATALOG_FAULTS: readonly [what: string, plant: () => Promise<void>, code: 
     'a view is defined otherwise',
     () => foreign({ collMod: 'v', viewOn: 'c', pipeline: [{ $match: { a: 2 } }] }),
     'VerificationFailed',
-    /the view shop\.v is defined otherwise/,
+    /the view shop\.v has a different definition/,
   ],
   ['there is a collection more', () => foreign({ create: 'more' }), 'DestinationModified', /shop\.more was created/],
   ['a collection is gone', () => foreign({ drop: 'c' }), 'DestinationModified', /shop\.c/],

@@ -16,7 +16,7 @@ import { eventually, within } from '../support/within.js';
 const TEST_MS = 120_000;
 const OPLOG_LOST = 286;
 const STREAM = 'admin.$cmd.aggregate';
-const ANEW = /compares every document anew/;
+const ANEW = /compares every document again/;
 
 const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 

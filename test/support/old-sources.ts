@@ -158,9 +158,9 @@ export async function changeCatalog(version: OldVersion): Promise<void> {
   const error = await harness.failure();
   assert.is(error.code, 'CatalogDiffers');
   for (const name of [
-    'shop.a has other indexes (new index)',
-    'shop.b has other indexes (old index)',
-    'shop.b has other options',
+    'shop.a has different indexes (new index)',
+    'shop.b has different indexes (old index)',
+    'shop.b has different options',
     'shop.empty is new',
     'the view shop.seen is new',
   ])

@@ -152,7 +152,7 @@ test('a gRPC port that is taken is fatal only if it was asked for', async () => 
   const fine = harness({ run: async () => undefined, parts: { startGrpcServer } });
   assert.is(await fine.service.run(fine.stop.signal), 0);
   assert.equal(opened, [27_183, 0]);
-  assert.ok(fine.lines.some(({ message }) => message.startsWith('port 27183 is taken; gRPC listens on a free one')));
+  assert.ok(fine.lines.some(({ message }) => message.startsWith('port 27183 is taken; gRPC listens on a free port')));
   assert.is(fine.lines.find(({ message }) => message === 'listening')?.['grpcPort'], 40_001);
   const asked = harness({ flags: { grpcPort: '27183' }, parts: { startGrpcServer } });
   assert.is(await asked.service.run(asked.stop.signal), 1);

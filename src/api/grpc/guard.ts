@@ -40,7 +40,11 @@ export function grpcGuard(options: GrpcGuardOptions): ServerInterceptor {
     const stream = streamOf(call);
     if (stream === undefined) return new ServerInterceptingCall(call);
     if (calls >= maxCalls) {
-      refuse(call, status.RESOURCE_EXHAUSTED, `the server carries out ${maxCalls} calls already; try again`);
+      refuse(
+        call,
+        status.RESOURCE_EXHAUSTED,
+        `the server is already carrying out ${maxCalls} calls, its limit; try again`,
+      );
       return new ServerInterceptingCall(call);
     }
     calls++;

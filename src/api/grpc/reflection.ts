@@ -113,7 +113,7 @@ function encodedFile(file: FileDescriptorProto): Buffer {
 function notFound(): Answer {
   return {
     $case: 'errorResponse',
-    value: { errorCode: status.NOT_FOUND, errorMessage: 'there is no such thing here' },
+    value: { errorCode: status.NOT_FOUND, errorMessage: 'this server has no such file, symbol or extension' },
   };
 }
 

@@ -119,7 +119,7 @@ interface Running {
 
 function stop({ server, listener, connections, shutdown, dispose }: Running, deadlineMs: number): Promise<void> {
   dispose();
-  shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; ask again when it is back'));
+  shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; call again when it has restarted'));
   listener.close();
   return new Promise((resolve) => {
     const timer = setTimeout(() => {

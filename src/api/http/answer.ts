@@ -53,7 +53,7 @@ export function answerUnreadable(server: Server): void {
     else response.once('finish', () => socket.end());
   });
   server.on('connect', (_request, socket) => {
-    endWith(socket, { status: 405, error: new AppError('MethodNotAllowed', 'this server is no proxy') });
+    endWith(socket, { status: 405, error: new AppError('MethodNotAllowed', 'this server is not a proxy') });
   });
   server.on('checkExpectation', (_request, response) => {
     sendJson(response, 417, errorBody(invalidRequest([{ field: 'expect', description: 'must be 100-continue' }])));
@@ -77,7 +77,7 @@ function unreadable(code: string | undefined): LastAnswer {
         error: invalidRequest([{ field: '', description: 'the request took too long to arrive' }]),
       };
     default:
-      return { status: 400, error: invalidRequest([{ field: '', description: 'this is no valid HTTP request' }]) };
+      return { status: 400, error: invalidRequest([{ field: '', description: 'this is not a valid HTTP request' }]) };
   }
 }
 

@@ -217,12 +217,12 @@ function hasCertificate({ socket }: IncomingMessage): boolean {
 function dispatch(routes: Routes, path: string, exchange: Exchange): Promise<void> {
   const { request, response } = exchange;
   const verbs = routes.get(path);
-  if (verbs === undefined) throw new AppError('NotFound', 'there is nothing at this path; see /openapi.json');
+  if (verbs === undefined) throw new AppError('NotFound', 'this path does not exist; /openapi.json lists the paths');
   const serveOne = verbs.get(request.method === 'HEAD' ? 'GET' : (request.method ?? ''));
   if (serveOne !== undefined) return serveOne(exchange);
   const allow = [...verbs.keys(), ...(verbs.has('GET') ? ['HEAD'] : [])].join(', ');
   response.setHeader('allow', allow);
-  throw new AppError('MethodNotAllowed', `this path is for ${allow}`);
+  throw new AppError('MethodNotAllowed', `this path accepts only ${allow}`);
 }
 
 function splitTarget(target: string): [path: string, query: string] {
@@ -238,11 +238,11 @@ function sendReadiness(response: ServerResponse, control: MigrationControl, mayK
     return;
   }
   const notReady = (why: string | undefined): string =>
-    (mayKnowWhy ? why : undefined) ?? 'a cluster cannot be reached, or the lease is not held';
+    (mayKnowWhy ? why : undefined) ?? 'a cluster cannot be reached, or this process does not hold the lease';
   if (failure === undefined) {
     sendError(response, new AppError('ClusterUnreachable', notReady(control.unreadiness)));
   } else {
-    const said = mayKnowWhy ? failure.description : 'the migration has failed; progress tells why';
+    const said = mayKnowWhy ? failure.description : 'the migration has failed; progress shows the cause';
     sendError(response, new AppError('MigrationFailed', said));
   }
 }
@@ -301,7 +301,7 @@ function listen(server: HttpServer, { host, port, logger }: GatewayOptions): Pro
 }
 
 async function stop(server: HttpServer, shutdown: AbortController): Promise<void> {
-  shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; ask again when it is back'));
+  shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; call again when it has restarted'));
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   const timer = setTimeout(() => server.closeAllConnections(), STOP_DEADLINE_MS);
   await closed;

@@ -41,7 +41,7 @@ const ERROR_SCHEMA: JsonObject = {
   properties: {
     success: { const: false },
     error: { type: 'string', description: 'A name from the table of errors, e.g. "InvalidRequest".' },
-    errorDescription: { type: 'string', description: 'What is wrong; of a bad request, all of it at once.' },
+    errorDescription: { type: 'string', description: 'What is wrong. For a bad request: every problem at once.' },
   },
 };
 

@@ -61,7 +61,7 @@ function readMessage(
   }
   for (const field of type.fields) {
     if (isJsonRequired(field) && !given.has(field))
-      violations.add(memberPath(path, field.jsonName), 'is required, be it empty');
+      violations.add(memberPath(path, field.jsonName), 'is required; it may be empty');
   }
   return clean;
 }

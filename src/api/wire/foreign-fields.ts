@@ -56,7 +56,10 @@ function scan(at: Scan, violations: Violations): void {
     const [number, wireType] = reader.tag();
     const field = fields.get(number);
     if (field === undefined || !wireTypesOf(field).includes(wireType)) {
-      violations.add(memberPath(path, `#${number}`), 'is a field that this server does not know; is the client newer?');
+      violations.add(
+        memberPath(path, `#${number}`),
+        'is not known to this server; the client may be newer than the server',
+      );
       reader.skip(wireType, number);
       continue;
     }

@@ -176,7 +176,7 @@ function readShardingEntry(entry: ShardingEntry, path: string, violations: Viola
   for (const [i, struct] of fields.entries()) {
     const field = readKeyField(struct, `${keyPath}[${i}]`, violations);
     if (field === undefined) continue;
-    if (key.has(field.field)) violations.add(`${keyPath}[${i}]`, 'names a field that the key has already');
+    if (key.has(field.field)) violations.add(`${keyPath}[${i}]`, 'names a field that the key already has');
     key.set(field.field, field);
   }
   return { database: entry.database, collection: entry.collection, key: [...key.values()] };

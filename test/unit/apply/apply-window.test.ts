@@ -63,7 +63,7 @@ test('waiting for room ends when the signal aborts', async () => {
 test('a batch settled twice is a bug that is said', async () => {
   const markApplied = await new ApplyWindow<string>({ limitBytes: 10 }).admit('x', 1, never);
   markApplied();
-  assert.throws(markApplied, /settled twice/);
+  assert.throws(markApplied, /marked applied twice/);
 });
 
 test.run();

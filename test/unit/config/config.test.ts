@@ -156,7 +156,7 @@ test('reports every problem at once', () => {
 const refused: [string, Record<string, string>, string][] = [
   ['a port out of range', { port: '65536' }, 'port: must be a whole number from 0 to 65535 (given by --port)'],
   ['a port with a fraction', { port: '1.5' }, 'port: must be a whole number from 0 to 65535 (given by --port)'],
-  ['one port for both doors', { port: '5', grpcPort: '5' }, 'grpcPort: must be another port than "port"'],
+  ['one port for both doors', { port: '5', grpcPort: '5' }, 'grpcPort: must differ from "port"'],
   [
     'a name that is too long',
     { migrationName: 'a'.repeat(45) },
@@ -270,7 +270,7 @@ test('allowed hosts are texts with commas, or lists in the file, and exact names
   const many = Array.from({ length: 101 }, (_, i) => `h${i}`).join();
   assert.match(problems({ flags: { ...URIS, allowedHosts: many } }).join(), /at most 100/);
   const odd = { 'm.yaml': 'allowedHosts: [[a]]\n' };
-  assert.match(problems({ flags: { ...URIS, config: 'm.yaml' }, files: odd }).join(), /must be texts/);
+  assert.match(problems({ flags: { ...URIS, config: 'm.yaml' }, files: odd }).join(), /must be strings/);
 });
 
 test("accepts mongosync's flags that have no use, and says so", () => {

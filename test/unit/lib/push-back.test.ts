@@ -66,7 +66,7 @@ test('one that is full for seconds is told of once, and again when nobody waits 
     await waiting;
   }
   assert.equal([queue.messages.length, queue.full, queue.waitedMs], [1, 1, 8000]);
-  assert.match(queue.messages[0] ?? '', 'full for seconds');
+  assert.match(queue.messages[0] ?? '', 'full for several seconds');
   queue.pass(2000);
   assert.match(queue.messages[1] ?? '', 'has room again');
   assert.is(queue.lines[1]?.fields?.['seconds'], 8);

@@ -44,7 +44,7 @@ test('what may pass has the work begin again, with a warning that names it and g
   };
   await within(20_000, interruption.outlast(work, signal), 'the work');
   assert.is(tries, 3);
-  assert.match(told[0] ?? '', /begins again.*insert of a\.b.*code 1/);
+  assert.match(told[0] ?? '', /continues where it was.*insert of a\.b.*code 1/);
   assert.is(told.at(-1), '');
 });
 

@@ -48,7 +48,7 @@ test('work that does not end is told by name; the pause is stored after it, and 
   };
   const waits = () => ['cluster1 has not answered drop of shop.items for 12 s'];
   const first = await codeOf(pausing.pause({ stop: () => stopped.promise, store, waits }, signal));
-  assert.match(first as string, /^OutcomeUnknown: .*still being paused.*drop of shop\.items/);
+  assert.match(first as string, /^OutcomeUnknown: .*not paused yet.*drop of shop\.items/);
   assert.is(later.length, 1, 'other calls are refused meanwhile');
   assert.match((await codeOf(pausing.waitAgain())) as string, /^OutcomeUnknown: .*drop of shop\.items/);
   assert.is(isStored, false, 'not while something writes');

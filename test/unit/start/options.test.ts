@@ -140,8 +140,8 @@ test('names of remapped databases are unique, also without regard to case', () =
     { from: 'a', to: 'X' },
   ];
   assert.equal(rulesBrokenBy({ namespaceRemap }), [
-    'namespaceRemap[1].from.database: "a" is remapped already',
-    'namespaceRemap[1].to.database: "X" differs from "x" in case only',
+    'namespaceRemap[1].from.database: "a" is already remapped',
+    'namespaceRemap[1].to.database: "X" differs from "x" only in case',
   ]);
 });
 
