@@ -10,6 +10,7 @@
 // they take. --record writes into it what this run took.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -17,12 +18,17 @@ import { parseArgs } from 'node:util';
 const ROOT = 'build/test';
 const SECONDS = { unit: 60, clients: 420, mongo: 420, long: 7200 };
 
+/** Most of a test's time goes by in waits: a core takes more than two files at once. */
+function defaultJobs() {
+  return Math.min(8, 2 * availableParallelism() + 1);
+}
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     unit: { type: 'boolean' },
     long: { type: 'boolean' },
-    jobs: { type: 'string', default: '4' },
+    jobs: { type: 'string', default: String(defaultJobs()) },
     record: { type: 'boolean' },
   },
 });

@@ -1,4 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
+import type { ClusterFacts } from '../cluster/facts.js';
 import { blocker, type Finding } from './finding.js';
 
 /** The options that not every pair of servers has what they need for. */
@@ -17,8 +18,17 @@ interface Rule {
   readonly instead: string;
 }
 
+/** What is asked of a cluster here. */
+export type VersionedCluster = Pick<Cluster, 'isAtLeast' | 'label'> & {
+  readonly facts: Pick<ClusterFacts, 'version' | 'versionText'>;
+};
+
 /** Options that the servers' versions do not permit. Source: docs/options.md. */
-export function checkOptionSupport(source: Cluster, destination: Cluster, options: OptionsToSupport): Finding[] {
+export function checkOptionSupport(
+  source: VersionedCluster,
+  destination: VersionedCluster,
+  options: OptionsToSupport,
+): Finding[] {
   const { versionText } = source.facts;
   const findings = rules(options)
     .filter(({ given, needs }) => given && !source.isAtLeast(...needs))
@@ -66,7 +76,7 @@ function rules({ buildIndexes, documentFilter, blocksSource, reversible }: Optio
   ];
 }
 
-function release({ facts }: Cluster): string {
+function release({ facts }: VersionedCluster): string {
   const [major, minor] = facts.version;
   return `${major}.${minor}`;
 }
