@@ -1,14 +1,18 @@
 /**
  * Runs the compiled tests, each file in a process of its own, and ends with "N passed, N failed, N skipped".
  *
- *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [part of a path …]
+ *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [--record] [part of a path …]
  *
  * Without --long, files named *.long.test.js are left out; with it, only they run. --unit: only build/test/unit, which
  * needs no servers. A file that crashes, hangs or reports no test counts as one failure. Replica sets of the plain kinds
  * are kept here and lent to one file after the other; MONGOFERRY_TEST_OWN_SERVERS=1 has each file start its own.
+ *
+ * The longest files go first, so that no job is left alone with one at the end: scripts/test-seconds.json says how long
+ * they take. --record writes into it what this run took.
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -16,10 +20,26 @@ import { parseArgs } from 'node:util';
 const ROOT = 'build/test';
 const SECONDS = { unit: 60, clients: 420, mongo: 420, long: 7200 };
 
+/** Most of a test's time goes by in waits: a core takes more than two files at once. */
+function defaultJobs() {
+  return Math.min(8, 2 * availableParallelism() + 1);
+}
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { unit: { type: 'boolean' }, long: { type: 'boolean' }, jobs: { type: 'string', default: '4' } },
+  options: {
+    unit: { type: 'boolean' },
+    long: { type: 'boolean' },
+    jobs: { type: 'string', default: String(defaultJobs()) },
+    record: { type: 'boolean' },
+  },
 });
+
+const RECORD = 'scripts/test-seconds.json';
+/** Shorter ones need no record. */
+const RECORDED_SECONDS = 10;
+/** Of a file by name, as of the last recorded run. */
+const seconds = existsSync(RECORD) ? JSON.parse(readFileSync(RECORD, 'utf8')) : {};
 
 /** A file whose source is gone is a leftover of an earlier build. */
 function findTests() {
@@ -31,7 +51,28 @@ function findTests() {
     .filter((file) => file.includes('.long.test.') === (values.long === true))
     .filter((file) => values.unit !== true || file.startsWith(join(ROOT, 'unit')))
     .filter((file) => positionals.length === 0 || positionals.some((part) => file.includes(part)))
-    .sort((a, b) => needsServers(b) - needsServers(a) || a.localeCompare(b));
+    .sort((a, b) => expectedSeconds(b) - expectedSeconds(a) || a.localeCompare(b));
+}
+
+/** Without a record: by the size, files that need servers before the others. */
+function expectedSeconds(file) {
+  return (
+    seconds[nameOf(file)] ?? Math.min(RECORDED_SECONDS, statSync(file).size / 2000) / (needsServers(file) ? 1 : 10)
+  );
+}
+
+function nameOf(file) {
+  return relative(ROOT, file).replace(/\.test\.js$/, '');
+}
+
+/** Keeps what is recorded of files that did not run, and leaves out what is gone. */
+function record() {
+  for (const { file, seconds: taken } of results) seconds[nameOf(file)] = Math.round(taken);
+  const isKept = ([name, taken]) => taken >= RECORDED_SECONDS && existsSync(`test/${name}.test.ts`);
+  const sorted = Object.entries(seconds)
+    .filter(isKept)
+    .sort(([, a], [, b]) => b - a);
+  writeFileSync(RECORD, `${JSON.stringify(Object.fromEntries(sorted), undefined, 2)}\n`);
 }
 
 function needsServers(file) {
@@ -149,6 +190,7 @@ await keeper?.[Symbol.asyncDispose]();
 for (const { file, text } of results.filter(({ failed }) => failed > 0)) {
   console.log(`\n---- ${relative(ROOT, file)}\n${text.trimEnd()}`);
 }
+if (values.record === true) record();
 const sum = (key) => results.reduce((total, result) => total + result[key], 0);
 console.log(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped`);
 process.exitCode = results.length === 0 || sum('failed') > 0 ? 1 : 0;

@@ -49,12 +49,18 @@ export type CollectionChanges = Partial<
   >
 >;
 
+/** What the map needs of the store. */
+export type CatalogStore = Pick<
+  MetadataStore,
+  'loadCollections' | 'loadViews' | 'saveCollections' | 'saveViews' | 'deleteCollections' | 'deleteView'
+>;
+
 /**
  * The map from source UUIDs to the destination, kept in memory and stored with every change: change events name
  * collections by UUID, so that drops and renames cannot mix up two that had one name.
  */
 export class CollectionMap {
-  readonly #store: MetadataStore;
+  readonly #store: CatalogStore;
   readonly #byId = new Map<string, MigratedCollection>();
   readonly #live = new Map<string, MigratedCollection>();
   readonly #views = new Map<string, MigratedView>();
@@ -62,7 +68,7 @@ export class CollectionMap {
   readonly #queue = new KeyedSerialQueue();
   #version = 0;
 
-  constructor(store: MetadataStore) {
+  constructor(store: CatalogStore) {
     this.#store = store;
   }
 

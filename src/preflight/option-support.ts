@@ -1,5 +1,6 @@
 /** Checks that both servers support the options of a start. */
 import type { Cluster } from '../cluster/cluster.js';
+import type { ClusterFacts } from '../cluster/facts.js';
 import { blocker, type Finding } from './finding.js';
 
 /** The options that not every pair of servers has what they need for. */
@@ -18,8 +19,17 @@ interface Rule {
   readonly instead: string;
 }
 
+/** What is asked of a cluster here. */
+export type VersionedCluster = Pick<Cluster, 'isAtLeast' | 'label'> & {
+  readonly facts: Pick<ClusterFacts, 'version' | 'versionText'>;
+};
+
 /** Options that the servers' versions do not permit. Source: docs/options.md. */
-export function checkOptionSupport(source: Cluster, destination: Cluster, options: OptionsToSupport): Finding[] {
+export function checkOptionSupport(
+  source: VersionedCluster,
+  destination: VersionedCluster,
+  options: OptionsToSupport,
+): Finding[] {
   const { versionText } = source.facts;
   const findings = rules(options)
     .filter(({ given, needs }) => given && !source.isAtLeast(...needs))
@@ -67,7 +77,7 @@ function rules({ buildIndexes, documentFilter, blocksSource, reversible }: Optio
   ];
 }
 
-function release({ facts }: Cluster): string {
+function release({ facts }: VersionedCluster): string {
   const [major, minor] = facts.version;
   return `${major}.${minor}`;
 }

@@ -32,14 +32,15 @@ const LASTING: readonly [what: string, uri: string, said: RegExp][] = [
   ],
 ];
 
-for (const [what, wrong, said] of LASTING) {
+/** All at once, since each takes the seconds that a server is looked for. */
+const connecting = LASTING.map(([, wrong]) => {
+  const options = { name: 'cluster0', uri: wrong, logger: silentLogger, maxPoolSize: 2 };
+  return Cluster.connect(options).then(() => undefined, AppError.from);
+});
+
+for (const [index, [what, , said]] of LASTING.entries()) {
   test(`${what} ends the connecting at once, and is named`, async () => {
-    const options = { name: 'cluster0', uri: wrong, logger: silentLogger, maxPoolSize: 2 };
-    const error = await within(
-      TEST_MS,
-      Cluster.connect(options).then(() => undefined, AppError.from),
-      'the error',
-    );
+    const error = await within(TEST_MS, connecting[index] ?? Promise.resolve(undefined), 'the error');
     assert.is(error?.code, 'InvalidRequest', error?.message);
     assert.match(error?.message ?? '', said);
   });
@@ -64,7 +65,7 @@ test('a wrong set name ends the process with 2', async () => {
   await within(TEST_MS, work(), 'the end');
 });
 
-test('why a cluster is not connected yet is told by progress, check and readyz', async () => {
+test('why a cluster is not connected yet is told by progress and readyz', async () => {
   const work = async () => {
     await using ferry = await FerryProcess.start({ cluster0: 'mongodb://127.0.0.1:1/?replicaSet=rs', cluster1: uri });
     const rest = new RestClient(() => ferry.httpUrl);
@@ -72,12 +73,9 @@ test('why a cluster is not connected yet is told by progress, check and readyz',
       /cluster0 cannot be reached yet[^"]*ECONNREFUSED/.test(JSON.stringify(progress)),
     );
     assert.is(state, 'INITIALIZING');
-    const check = await rest.post('check', '{"source":"cluster0","destination":"cluster1"}');
-    const ready = await new RestClient(() => ferry.httpUrl).get('/readyz');
-    for (const answer of [check, ready]) {
-      assert.is(answer.status, 503);
-      assert.match(JSON.stringify(answer.body), /ECONNREFUSED/);
-    }
+    const ready = await rest.get('/readyz');
+    assert.is(ready.status, 503);
+    assert.match(JSON.stringify(ready.body), /ECONNREFUSED/);
   };
   await within(TEST_MS, work(), 'the cause');
 });

@@ -44,6 +44,7 @@ test('what INITIALIZING waits for stands in progress and in the command, and in 
     await using ferry = await FerryProcess.start({ cluster0: pair.source.uri, cluster1: nowhere });
     const rest = new RestClient(() => ferry.httpUrl);
     const refused = rest.post('start', START);
+    const checked = rest.post('check', START);
     const first = await rest.progress();
     assert.match(String(first['warnings']), /cluster1/, 'from the first moment');
     const told = await rest.waitFor('the reason', ({ warnings }) =>
@@ -58,6 +59,9 @@ test('what INITIALIZING waits for stands in progress and in the command, and in 
     const { status, body } = await refused;
     assert.equal([status, body['error']], [409, 'InvalidStateTransition']);
     assert.match(String(body['errorDescription']), /still INITIALIZING after 30 s: cluster1 cannot be reached yet/);
+    const check = await checked;
+    assert.is(check.status, 503);
+    assert.match(JSON.stringify(check.body), /ECONNREFUSED/);
   };
   await within(TEST_MS, work(), 'the refusal');
 });

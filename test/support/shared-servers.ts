@@ -54,13 +54,18 @@ export async function sharedCluster(test: Test, name: string, { uri }: ReplicaSe
 
 type Work = () => PromiseLike<unknown>;
 
-const works = new WeakMap<Test, Work[]>();
+/** Of a test file: what is to be done after its last test. */
+interface Ending {
+  readonly after: (hook: () => Promise<void>) => void;
+}
+
+const works = new WeakMap<Ending, Work[]>();
 
 /**
  * Has `work` done after the file's last test, whether it passed or failed. What was given last is done first, so what
  * uses a server is closed before the server is removed. Errors: the last, once everything has been done.
  */
-export function atEnd(test: Test, work: Work): void {
+export function atEnd(test: Ending, work: Work): void {
   const earlier = works.get(test);
   if (earlier !== undefined) {
     earlier.push(work);

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ListMismatchesRequest, ListMismatchesResponse } from '../../../gen/mongoferry/v1/sync_service.js';
 import { listMismatches } from '../../../src/api/handlers/list-mismatches.js';
-import { MISMATCH_PAGE_BYTES, type MigrationControl, type Mismatch } from '../../../src/progress/control.js';
+import { MISMATCH_PAGE_BYTES, type Mismatch } from '../../../src/progress/control.js';
 
 const { signal } = new AbortController();
 
@@ -21,7 +21,7 @@ async function pagesOf(lengths: readonly number[], pageSize: number): Promise<nu
   });
   const mismatches = async (after: string, limit: number): Promise<Mismatch[]> =>
     all.filter(({ id }) => id > after).slice(0, limit);
-  const control = { mismatches } as unknown as MigrationControl;
+  const control = { mismatches };
   const pages: number[] = [];
   for (let pageToken = ''; ; ) {
     const bytes = ListMismatchesRequest.encode({ pageSize, pageToken }).finish();

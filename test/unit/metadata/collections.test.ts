@@ -1,25 +1,26 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Position } from '../../../src/bson/position.js';
-import { CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
+import { type CatalogStore, CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
 import type { CollectionRecord } from '../../../src/metadata/records.js';
-import type { MetadataStore } from '../../../src/metadata/store.js';
 
 const { signal } = new AbortController();
 
 /** Keeps collections as the destination would. */
-function memoryStore(): { store: MetadataStore; records: Map<string, CollectionRecord> } {
+function memoryStore(): { store: CatalogStore; records: Map<string, CollectionRecord> } {
   const records = new Map<string, CollectionRecord>();
-  const store = {
+  const store: CatalogStore = {
     loadCollections: async () => [...records.values()],
     loadViews: async () => [],
+    saveViews: async () => undefined,
+    deleteView: async () => undefined,
     saveCollections: async (saved: readonly CollectionRecord[]) => {
       for (const each of saved) records.set(each.id, each);
     },
     deleteCollections: async (ids: readonly string[]) => {
       for (const id of ids) records.delete(id);
     },
-  } as unknown as MetadataStore;
+  };
   return { store, records };
 }
 

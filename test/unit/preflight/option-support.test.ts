@@ -1,14 +1,17 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Cluster } from '../../../src/cluster/cluster.js';
-import { checkOptionSupport } from '../../../src/preflight/option-support.js';
+import { checkOptionSupport, type VersionedCluster } from '../../../src/preflight/option-support.js';
 
-function clusterOf(major: number, minor = 0): Cluster {
-  const facts = { version: [major, minor, 1], versionText: `${major}.${minor}.1` };
-  return { facts, isAtLeast: (wanted: number) => major >= wanted } as unknown as Cluster;
+function clusterOf(major: number, minor = 0): VersionedCluster {
+  const facts = { version: [major, minor, 1] as const, versionText: `${major}.${minor}.1` };
+  return { facts, label: 'cluster0: host:27017', isAtLeast: (wanted: number) => major >= wanted };
 }
 
-function namesOf(from: Cluster, to: Cluster, options: { blocksSource: boolean; reversible: boolean }): string[] {
+function namesOf(
+  from: VersionedCluster,
+  to: VersionedCluster,
+  options: { blocksSource: boolean; reversible: boolean },
+): string[] {
   const found = checkOptionSupport(from, to, { buildIndexes: 'beforeDataCopy', documentFilter: null, ...options });
   return found.map(({ name, severity }) => `${name} ${severity}`);
 }

@@ -1,10 +1,10 @@
-import { type Test, test } from 'uvu';
+import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { atEnd } from '../../support/shared-servers.js';
 
 test('what was given last is done first, once each, the rest also when one of them fails', async () => {
   const hooks: (() => Promise<void>)[] = [];
-  const file = { after: (hook: () => Promise<void>) => hooks.push(hook) } as unknown as Test;
+  const file = { after: (hook: () => Promise<void>) => void hooks.push(hook) };
   const done: string[] = [];
   for (const name of ['server', 'user of it']) {
     atEnd(file, async () => {
