@@ -1,0 +1,211 @@
+/** A simulated replica set: its members, its connections, its elections; commands reach its primary over the network. */
+import { ObjectId } from 'mongodb';
+import type { Random } from '../support/workload-random.js';
+import { Chaos, type ChaosLevels } from './chaos.js';
+import { CommandTable, isWrite, notPrimary, type SetFacts } from './commands.js';
+import { Codes, networkError, serverError } from './errors.js';
+import type { Answer, Doc, Request } from './request.js';
+import { FakeServer } from './server.js';
+import { ServerState } from './server-state.js';
+import { Owner, SimulationError, type World } from './world.js';
+
+/** A connection as the server sees it. */
+export interface Connection {
+  readonly id: number;
+  /** What its client calls itself. */
+  readonly platform: string;
+  /** The command that runs on it. */
+  running: { readonly request: Request; readonly opid: number; readonly kill: (error: Error) => void } | undefined;
+  /** The client has given it up; it ends with what is still on its way. */
+  isAbandoned: boolean;
+  /** Commands of it that have not arrived yet. */
+  onTheWay: number;
+}
+
+/** Told of a primary's address, and that there is none. */
+export type PrimaryListener = (address: string | undefined) => void;
+
+/** What a simulated set is made of. */
+export interface DeploymentParts {
+  readonly name: string;
+  readonly world: World;
+  readonly random: Random;
+  readonly levels: ChaosLevels;
+  readonly tell: (what: string) => void;
+}
+
+/** Two members, of which one is primary. */
+export class FakeDeployment implements SetFacts {
+  readonly name: string;
+  readonly world: World;
+  readonly owner: Owner;
+  readonly random: Random;
+  readonly chaos: Chaos;
+  readonly state: ServerState;
+  readonly server: FakeServer;
+  readonly setId: ObjectId;
+  readonly hosts: readonly string[];
+  term = 1;
+  /** Counts failovers that undid something. */
+  rolledBack = 0;
+  readonly #commands: CommandTable;
+  readonly #connections = new Map<number, Connection>();
+  readonly #listeners = new Set<PrimaryListener>();
+  readonly #tell: (what: string) => void;
+  #hasPrimary = true;
+  #nextId = 1;
+  /** Nothing is replicated before. */
+  #replicationStalledUntilMs = 0;
+
+  constructor({ name, world, random, levels, tell }: DeploymentParts) {
+    this.name = name;
+    this.world = world;
+    this.random = random;
+    this.#tell = (what) => tell(`${name}: ${what}`);
+    this.owner = new Owner(name);
+    this.chaos = new Chaos(random, levels, this.#tell);
+    this.state = new ServerState(world, random);
+    this.server = new FakeServer({ world, owner: this.owner, state: this.state, chaos: this.chaos });
+    this.setId = new ObjectId(Buffer.from(name.padEnd(12, '0').slice(0, 12), 'latin1'));
+    this.hosts = [`${name}-a:27017`, `${name}-b:27017`];
+    this.#commands = new CommandTable(this.server, this);
+    this.state.onEntry = (time) => this.#replicate(time);
+    this.state.note();
+    this.state.oplog.commit(this.state.oplog.lastTime);
+  }
+
+  get address(): string {
+    return this.hosts[this.term % 2] as string;
+  }
+
+  /** Undefined: there is none at the moment. */
+  get primary(): string | undefined {
+    return this.#hasPrimary ? this.address : undefined;
+  }
+
+  onPrimary(listener: PrimaryListener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  connect(platform: string): Connection {
+    const connection = { id: this.#nextId++, platform, running: undefined, isAbandoned: false, onTheWay: 0 };
+    this.#connections.set(connection.id, connection);
+    return connection;
+  }
+
+  /** The client uses it no more. */
+  abandon(connection: Connection): void {
+    connection.isAbandoned = true;
+    this.#endIfIdle(connection);
+  }
+
+  /** A command arrives. Resolves with its answer; errors: the server's, or networkError when the server goes away. */
+  async deliver(connection: Connection, request: Request, address: string): Promise<Answer> {
+    connection.onTheWay--;
+    try {
+      if (address !== this.primary) throw notPrimary();
+      return await this.#run(connection, request);
+    } finally {
+      this.#endIfIdle(connection);
+    }
+  }
+
+  async #run(connection: Connection, request: Request): Promise<Answer> {
+    const killed = new Promise<never>((_, reject) => {
+      connection.running = { request, opid: this.#nextId++, kill: reject };
+    });
+    killed.catch(() => undefined);
+    try {
+      const running = this.#commands.run(request);
+      running.catch((error: unknown) => this.#mustBeAnswer(error));
+      return await Promise.race([running, killed]);
+    } finally {
+      connection.running = undefined;
+    }
+  }
+
+  /** What is no answer of a server's is a fault of the simulation. */
+  #mustBeAnswer(error: unknown): void {
+    const isAnswer = error instanceof Error && 'errorResponse' in error;
+    if (!isAnswer) this.world.fail(error instanceof SimulationError ? error : new SimulationError(String(error), { cause: error }));
+  }
+
+  #endIfIdle(connection: Connection): void {
+    if (connection.isAbandoned && connection.onTheWay === 0 && connection.running === undefined)
+      this.#connections.delete(connection.id);
+  }
+
+  operations(): Doc[] {
+    return [...this.#connections.values()].map(({ id, platform, running }) => ({
+      connectionId: id,
+      platform,
+      active: running !== undefined,
+      ...(running === undefined
+        ? {}
+        : { opid: running.opid, op: OPERATIONS.get(running.request.name) ?? 'command', command: { [running.request.name]: running.request.target } }),
+    }));
+  }
+
+  kill(opid: number): void {
+    const found = [...this.#connections.values()].find(({ running }) => running?.opid === opid);
+    found?.running?.kill(serverError(Codes.Interrupted, 'operation was interrupted'));
+  }
+
+  /** Replication pauses for so long: a failover in that time loses what nobody else has. */
+  stallReplication(ms: number): void {
+    this.#tell(`replication stalls for ${Math.round(ms)} ms`);
+    this.#replicationStalledUntilMs = this.world.nowMs + ms;
+  }
+
+  /** The primary steps down or dies; another one is elected after `ms`. */
+  failOver(ms: number): void {
+    if (!this.#hasPrimary) return;
+    this.#tell(`the primary goes; the next comes in ${Math.round(ms)} ms`);
+    this.#hasPrimary = false;
+    for (const { running } of this.#connections.values()) running?.kill(networkError('connection closed'));
+    this.server.interrupt();
+    for (const listen of [...this.#listeners]) listen(undefined);
+    this.server.after(ms, () => this.#elect());
+  }
+
+  #elect(): void {
+    const { oplog } = this.state;
+    const lost = oplog.entries.length - oplog.committed;
+    const kept = oplog.committed + (lost > 0 ? this.random.int(lost + 1) : 0);
+    const undone = oplog.rollBack(kept);
+    if (undone > 0) {
+      this.rolledBack++;
+      this.#tell(`${undone} entries are rolled back`);
+    }
+    if (this.random.chance(0.5)) this.server.builds.abortAll(Codes.InterruptedDueToReplStateChange);
+    this.#commands.forgetNumbers();
+    this.term++;
+    this.#hasPrimary = true;
+    this.#replicationStalledUntilMs = 0;
+    this.state.note();
+    this.#tell(`${this.address} is primary`);
+    for (const listen of [...this.#listeners]) listen(this.address);
+  }
+
+  #replicate(time: number): void {
+    const { term } = this;
+    const stalledMs = Math.max(0, this.#replicationStalledUntilMs - this.world.nowMs);
+    this.server.after(stalledMs + this.chaos.replicationMs(), () => {
+      // A primary that has gone confirms nothing; the next one's first entry does so for all before it.
+      if (!this.#hasPrimary || this.term !== term) return;
+      if (this.state.oplog.commit(time)) this.server.advanced();
+    });
+  }
+}
+
+const OPERATIONS = new Map([
+  ['insert', 'insert'],
+  ['update', 'update'],
+  ['delete', 'remove'],
+]);
+
+/** Whether a lost answer to this command may have changed something. */
+export function changes({ name }: Request): boolean {
+  return isWrite(name);
+}

@@ -1,0 +1,151 @@
+/** Index builds of a simulated server: they take their time, stand in the way of other commands, and may be refused. */
+import { Binary, Int32 } from 'mongodb';
+import { changeIndexes } from './catalog.js';
+import { Codes, serverError } from './errors.js';
+import { entriesOf } from './query.js';
+import { toRaw } from './raw.js';
+import type { Request } from './request.js';
+import type { FakeServer } from './server.js';
+import type { FakeCollection, Spec } from './storage.js';
+import { describe } from './stream-events.js';
+import { mustBeThere } from './catalog-commands.js';
+import type { Timer } from './world.js';
+
+interface Build {
+  readonly id: Buffer;
+  readonly collection: FakeCollection;
+  readonly specs: readonly Spec[];
+  readonly waiting: ((error: Error | undefined) => void)[];
+  timer: Timer | undefined;
+}
+
+/** Builds under way. */
+export class IndexBuilds {
+  readonly #server: FakeServer;
+  #running: Build[] = [];
+
+  constructor(server: FakeServer) {
+    this.#server = server;
+  }
+
+  /** Resolves once the indexes are there on the primary. Errors: the server's. */
+  async create(request: Request): Promise<void> {
+    const collection = mustBeThere(this.#server, request);
+    const specs = (request.command['indexes'] as (Spec | Record<string, unknown>)[]).map(toIndex);
+    const missing = specs.filter((spec) => !isThere(collection, spec));
+    if (missing.length === 0) return;
+    const id = this.#server.state.uuid();
+    const build: Build = { id, collection, specs: missing, waiting: [], timer: undefined };
+    const ms = collection.size === 0 ? 0 : this.#server.chaos.buildMs();
+    if (ms === 0) return this.#end(build);
+    this.#running.push(build);
+    build.timer = this.#server.after(ms, () => this.#finish(build));
+    await new Promise<void>((resolve, reject) => {
+      build.waiting.push((error) => (error === undefined ? resolve() : reject(error)));
+    });
+  }
+
+  /** As listIndexes shows those that are not finished. */
+  listed(collection: FakeCollection): Spec[] {
+    return this.#of(collection).flatMap(({ id, specs }) =>
+      specs.map((spec) => new Map<string, unknown>([['spec', spec], ['buildUUID', new Binary(id, 4)]])),
+    );
+  }
+
+  refuseWhileBuilding(collection: FakeCollection, code: number = Codes.BackgroundOperationInProgress): void {
+    if (this.#of(collection).length > 0)
+      throw serverError(code, `cannot perform operation: an index build is currently running for collection`);
+  }
+
+  /** Ends a build by the names of all its indexes; false when no build has just these. */
+  abortNamed(collection: FakeCollection, names: readonly string[]): boolean {
+    for (const build of this.#of(collection)) {
+      const own = build.specs.map((spec) => String(spec.get('name')));
+      if (own.every((name) => names.includes(name)) && names.every((name) => own.includes(name))) {
+        this.#abort(build, Codes.IndexBuildAborted);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  abort(collection: FakeCollection, code: number): void {
+    for (const build of this.#of(collection)) this.#abort(build, code);
+  }
+
+  abortAll(code: number): void {
+    for (const build of [...this.#running]) this.#abort(build, code);
+  }
+
+  #of(collection: FakeCollection): Build[] {
+    return this.#running.filter((each) => each.collection === collection);
+  }
+
+  #abort(build: Build, code: number): void {
+    build.timer?.cancel();
+    this.#running = this.#running.filter((each) => each !== build);
+    const error = serverError(code, 'Index build aborted');
+    for (const tell of build.waiting) tell(error);
+  }
+
+  #finish(build: Build): void {
+    this.#running = this.#running.filter((each) => each !== build);
+    let failed: Error | undefined;
+    try {
+      this.#end(build);
+    } catch (error) {
+      failed = error as Error;
+    }
+    for (const tell of build.waiting) tell(failed);
+  }
+
+  #end({ collection, specs }: Build): void {
+    const { catalog, state } = this.#server;
+    if (catalog.find(collection.db, collection.name) !== collection)
+      throw serverError(Codes.NamespaceNotFound, 'collection dropped');
+    for (const spec of specs)
+      if (spec.get('unique') === true && collection.hasDuplicates(spec))
+        throw serverError(Codes.DuplicateKey, 'E11000 duplicate key error dup key: {}');
+    const refused = this.#server.chaos.buildRefusal();
+    if (refused !== undefined) throw refused;
+    state.change((tx) => {
+      const indexes = new Map([...collection.indexes, ...specs.map((spec) => [String(spec.get('name')), spec] as const)]);
+      tx.did(changeIndexes(collection, indexes), {
+        operationType: 'createIndexes',
+        ns: { db: collection.db, coll: collection.name },
+        uuid: collection.uuid,
+        description: describe([['indexes', specs]]),
+      });
+    });
+  }
+}
+
+/** As the server stores it. */
+function toIndex(given: Spec | Record<string, unknown>): Spec {
+  const spec = entriesOf(given);
+  const { collation, ...rest } = Object.fromEntries(spec) as { collation?: unknown };
+  const isSimple = collation !== undefined && entriesOf(collation).get('locale') === 'simple';
+  const entries = isSimple ? Object.entries(rest) : [...spec];
+  const v = [['v', new Int32(2)] as const];
+  // Options that say nothing are not kept.
+  return new Map([...v, ...entries.filter(([name, value]) => name !== 'v' && value !== undefined && value !== false)]);
+}
+
+function isThere(collection: FakeCollection, spec: Spec): boolean {
+  const existing = collection.indexes.get(String(spec.get('name')));
+  const sameKey = [...collection.indexes.values()].find((each) => keyText(each) === keyText(spec));
+  if (existing === undefined && sameKey === undefined) return false;
+  if (existing === undefined)
+    throw serverError(Codes.IndexOptionsConflict, `Index already exists with a different name: ${sameKey?.get('name')}`);
+  if (toRaw(existing).equals(toRaw(spec))) return true;
+  throw serverError(Codes.IndexKeySpecsConflict, 'An existing index has the same name as the requested index');
+}
+
+/** What two indexes of one collection must not share. */
+function keyText(spec: Spec): string {
+  const part = (name: string): string => {
+    const value = spec.get(name);
+    return value === undefined ? '' : toRaw({ value }).toString('hex');
+  };
+  return ['key', 'collation', 'partialFilterExpression', 'unique', 'sparse'].map(part).join();
+}
