@@ -239,6 +239,8 @@ function modifyIndex(collection: FakeCollection, change: Spec, isDryRun: boolean
   const result = new Map(spec);
   for (const [field, value] of change) {
     if (field === 'name' || field === 'keyPattern') continue;
+    // What is unique need not be prepared for it.
+    if (field === 'prepareUnique' && spec.get('unique') === true) continue;
     if (field === 'unique') {
       if (spec.get('prepareUnique') !== true && spec.get('unique') !== true)
         throw serverError(72, 'Cannot make index unique with collMod without prepareUnique');

@@ -16,6 +16,11 @@ export class EventQueue<T extends Scheduled> {
     return this.#heap.length;
   }
 
+  /** How many of them pass a test. */
+  count(test: (item: T) => boolean): number {
+    return this.#heap.filter(test).length;
+  }
+
   push(item: T): void {
     const heap = this.#heap;
     let index = heap.push(item) - 1;

@@ -45,6 +45,14 @@ export class IndexBuilds {
     });
   }
 
+  /** For users, whose builds are of no concern: the indexes are there at once. Errors: the server's. */
+  createAtOnce(request: Request): void {
+    const collection = mustBeThere(this.#server, request);
+    const specs = (request.command['indexes'] as (Spec | Record<string, unknown>)[]).map(toIndex);
+    const missing = specs.filter((spec) => !isThere(collection, spec));
+    if (missing.length > 0) this.#end({ id: collection.uuid, collection, specs: missing, waiting: [], timer: undefined });
+  }
+
   /** As listIndexes shows those that are not finished. */
   listed(collection: FakeCollection): Spec[] {
     return this.#of(collection).flatMap(({ id, specs }) =>
@@ -90,9 +98,9 @@ export class IndexBuilds {
 
   #finish(build: Build): void {
     this.#running = this.#running.filter((each) => each !== build);
-    let failed: Error | undefined;
+    let failed = this.#server.chaos.buildRefusal();
     try {
-      this.#end(build);
+      if (failed === undefined) this.#end(build);
     } catch (error) {
       failed = error as Error;
     }
@@ -106,8 +114,6 @@ export class IndexBuilds {
     for (const spec of specs)
       if (spec.get('unique') === true && collection.hasDuplicates(spec))
         throw serverError(Codes.DuplicateKey, 'E11000 duplicate key error dup key: {}');
-    const refused = this.#server.chaos.buildRefusal();
-    if (refused !== undefined) throw refused;
     state.change((tx) => {
       const indexes = new Map([...collection.indexes, ...specs.map((spec) => [String(spec.get('name')), spec] as const)]);
       tx.did(changeIndexes(collection, indexes), {

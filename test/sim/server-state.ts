@@ -38,6 +38,8 @@ export class ServerState {
   readonly modes: Modes = { isBlocked: false };
   readonly random: Random;
   readonly #world: World;
+  /** Of several statements, while they are one change. */
+  #group: Transaction | undefined;
   /** Told of every entry. */
   onEntry: (time: number) => void = () => undefined;
 
@@ -58,7 +60,8 @@ export class ServerState {
   }
 
   uuid(): Buffer {
-    const bytes = Buffer.from(Array.from({ length: 16 }, () => this.random.int(256)));
+    const bytes = Buffer.allocUnsafe(16);
+    for (let at = 0; at < 16; at += 4) bytes.writeUInt32LE(this.random.int(0x1_0000_0000), at);
     bytes[6] = ((bytes[6] as number) & 0x0f) | 0x40;
     bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
     return bytes;
@@ -66,6 +69,7 @@ export class ServerState {
 
   /** Carries out one atomic change, which leaves nothing when it throws. `isNote`: an entry even when nothing changed. */
   change<T>(work: (tx: Transaction) => T, isNote = false): T {
+    if (this.#group !== undefined) return work(this.#group);
     const tx = new Transaction(this.oplog.nextTime(this.seconds));
     let result: T;
     try {
@@ -79,6 +83,18 @@ export class ServerState {
       this.onEntry(tx.time);
     }
     return result;
+  }
+
+  /** Carries out several changes as one transaction: all at one time, or none of them. */
+  transaction(work: () => void): void {
+    this.change((tx) => {
+      this.#group = tx;
+      try {
+        work();
+      } finally {
+        this.#group = undefined;
+      }
+    });
   }
 
   /** An entry that changes nothing. */

@@ -37,6 +37,6 @@ async function one(seed: number, log: boolean): Promise<void> {
 const seed = Number(process.argv[2] ?? 1);
 await one(seed, true);
 const n = Number(process.argv[3] ?? 0);
-const t = realNowMs();
+const t = realNowMs(); const c0 = process.cpuUsage();
 for (let i = 0; i < n; i++) await one(seed + i, false);
-if (n) out(`${((realNowMs() - t) / n).toFixed(2)} ms each`);
+const c = process.cpuUsage(c0); if (n) out(`${((realNowMs() - t) / n).toFixed(2)} ms each, cpu ${((c.user + c.system) / 1000 / n).toFixed(2)} ms`);

@@ -74,6 +74,11 @@ export class World {
     this.#isOver = true;
   }
 
+  /** How many events of somebody are still to come. */
+  pendingOf(owner: Owner): number {
+    return this.#queue.count((event) => event.owner === owner && event.run !== undefined);
+  }
+
   /** Runs events until `finish`. Errors: what `fail` was given; SimulationError when nothing happens any more, or too much. */
   async run(limits: { readonly untilMs: number; readonly events: number }): Promise<void> {
     await new Promise<void>((resolve) => {
