@@ -1,5 +1,5 @@
 /** A migration in one direction while this process holds its lease; a reversal begins the next. */
-import { clusterError } from '../cluster/errors.js';
+import { clusterError, describeError } from '../cluster/errors.js';
 import { AppError } from '../errors.js';
 import { linkAbort } from '../lib/signals.js';
 import { type FailureContext, fail } from './failure.js';
@@ -178,7 +178,10 @@ export class Session {
     }
     logger.info('The migration has moved to what was its source', { destination: place.destination.label });
     const next = enter(place);
-    await this.place.lease.release();
+    // What is left behind runs out by itself: its refusal must not begin the reversal anew, beside the session that goes on.
+    await this.place.lease.release().catch((error: unknown) => {
+      logger.warn(`The lease of what was left behind could not be given back: ${describeError(error)}`);
+    });
     next.reverse();
   }
 
