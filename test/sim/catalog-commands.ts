@@ -11,6 +11,7 @@ import type { FakeServer } from './server.js';
 import type { Transaction } from './server-state.js';
 import { FakeCollection, type Spec } from './storage.js';
 import { describe } from './stream-events.js';
+import { SimulationError } from './world.js';
 import { uuidBinary } from './write-commands.js';
 
 /** Without what every command may bear. */
@@ -196,21 +197,22 @@ export function collMod(server: FakeServer, request: Request): void {
     );
   }
   const collection = mustBeThere(server, request);
+  if (fields.has('viewOn')) throw serverError(Codes.InvalidOptions, 'option only supported on a view: viewOn');
   server.builds.refuseWhileBuilding(collection);
   const index = fields.get('index');
-  const event = {
-    operationType: 'modify',
-    ns: { db, coll: target },
-    uuid: collection.uuid,
-    description: describe(fields),
-  };
+  const isDryRun = command['dryRun'] === true;
   server.state.change((tx) => {
-    if (index !== undefined) modifyIndex(collection, entriesOf(index), command['dryRun'] === true, tx);
+    const isSame = index !== undefined && !modifyIndex(collection, entriesOf(index), isDryRun, tx);
+    if (isDryRun) return;
     const options = modified(collection.options, fields);
-    if (tx.changes.length > 0 || options !== undefined) {
-      if (options !== undefined) tx.did(changeOptions(collection, options));
-      tx.events.push(event);
-    } else if (command['dryRun'] !== true) tx.events.push(event);
+    if (options !== undefined) tx.did(changeOptions(collection, options));
+    tx.events.push({
+      operationType: 'modify',
+      ns: { db, coll: target },
+      uuid: collection.uuid,
+      // A change of an index that changes nothing is an event that tells of nothing.
+      description: describe([...fields].filter(([name]) => !(name === 'index' && isSame))),
+    });
   });
 }
 
@@ -228,32 +230,66 @@ function modified(options: Spec, fields: Spec): Spec | undefined {
     else if (name === 'validator' && entriesOf(value).size === 0) result.delete(name);
     else if (name === 'changeStreamPreAndPostImages' && entriesOf(value).get('enabled') !== true) result.delete(name);
     else result.set(name, value);
+    if (name.startsWith('validat')) setValidation(result);
   }
   return isChanged ? result : undefined;
 }
 
-function modifyIndex(collection: FakeCollection, change: Spec, isDryRun: boolean, tx: Transaction): void {
+/** A collMod of one writes out all. */
+function setValidation(options: Map<string, unknown>): void {
+  if (!options.has('validationLevel')) options.set('validationLevel', 'strict');
+  if (!options.has('validationAction')) options.set('validationAction', 'error');
+}
+
+/** False: the index is so already. */
+function modifyIndex(collection: FakeCollection, change: Spec, isDryRun: boolean, tx: Transaction): boolean {
   const name = String(change.get('name'));
   const spec = collection.indexes.get(name);
   if (spec === undefined) throw serverError(Codes.IndexNotFound, `cannot find index ${name}`);
   const result = new Map(spec);
+  let isChanged = false;
   for (const [field, value] of change) {
-    if (field === 'name' || field === 'keyPattern') continue;
-    // What is unique need not be prepared for it.
-    if (field === 'prepareUnique' && spec.get('unique') === true) continue;
-    if (field === 'unique') {
-      if (spec.get('prepareUnique') !== true && spec.get('unique') !== true)
-        throw serverError(72, 'Cannot make index unique with collMod without prepareUnique');
+    if (field === 'name') continue;
+    const isNew = changeField(collection, spec, result, [field, value]);
+    isChanged ||= isNew;
+  }
+  if (isChanged && !isDryRun)
+    tx.did(changeIndexes(collection, new Map([...collection.indexes].map(([n, s]) => [n, n === name ? result : s]))));
+  return isChanged;
+}
+
+function changeField(
+  collection: FakeCollection,
+  spec: Spec,
+  result: Map<string, unknown>,
+  [field, value]: readonly [string, unknown],
+): boolean {
+  const isUnique = spec.get('unique') === true;
+  switch (field) {
+    case 'unique':
+      if (isUnique) return false;
+      if (spec.get('prepareUnique') !== true)
+        throw serverError(Codes.InvalidOptions, "Cannot make index unique with 'prepareUnique=false'");
       if (collection.hasDuplicates(spec))
         throw serverError(Codes.CannotConvertIndexToUnique, 'Cannot convert the index to unique', { violations: [] });
-      if (isDryRun) return;
       result.delete('prepareUnique');
       result.set('unique', true);
-    } else if (field === 'forceNonUnique') {
+      return true;
+    case 'forceNonUnique':
+      if (!isUnique) throw serverError(Codes.InvalidOptions, 'Cannot make index non-unique, it is not unique');
       result.delete('unique');
-      result.delete('prepareUnique');
-    } else if ((field === 'hidden' || field === 'prepareUnique') && value === false) result.delete(field);
-    else result.set(field, value);
+      return true;
+    case 'prepareUnique':
+    case 'hidden':
+      // What is unique need not be prepared for it.
+      if ((spec.get(field) === true) === value || (field === 'prepareUnique' && isUnique)) return false;
+      if (value === true) result.set(field, true);
+      else result.delete(field);
+      return true;
+    case 'expireAfterSeconds':
+      result.set(field, value);
+      return true;
+    default:
+      throw new SimulationError(`a collMod of an index's ${field} is not simulated`);
   }
-  tx.did(changeIndexes(collection, new Map([...collection.indexes].map(([n, s]) => [n, n === name ? result : s]))));
 }

@@ -4,6 +4,7 @@ import type { Random } from '../support/workload-random.js';
 import { Chaos, type ChaosLevels } from './chaos.js';
 import { CommandTable, isWrite, notPrimary, type SetFacts } from './commands.js';
 import { Codes, networkError, serverError } from './errors.js';
+import { fromRaw } from './raw.js';
 import type { Answer, Doc, Request } from './request.js';
 import { FakeServer } from './server.js';
 import { ServerState } from './server-state.js';
@@ -32,6 +33,8 @@ export interface DeploymentParts {
   readonly random: Random;
   readonly levels: ChaosLevels;
   readonly tell: (what: string) => void;
+  /** Whether every command is told. */
+  readonly tellsCommands: boolean;
 }
 
 /** Two members, of which one is primary. */
@@ -52,12 +55,14 @@ export class FakeDeployment implements SetFacts {
   readonly #connections = new Map<number, Connection>();
   readonly #listeners = new Set<PrimaryListener>();
   readonly #tell: (what: string) => void;
+  readonly #tellsCommands: boolean;
   #hasPrimary = true;
   #nextId = 1;
   /** Nothing is replicated before. */
   #replicationStalledUntilMs = 0;
 
-  constructor({ name, world, random, levels, tell }: DeploymentParts) {
+  constructor({ name, world, random, levels, tell, tellsCommands }: DeploymentParts) {
+    this.#tellsCommands = tellsCommands;
     this.name = name;
     this.world = world;
     this.random = random;
@@ -119,6 +124,7 @@ export class FakeDeployment implements SetFacts {
     try {
       const running = this.#commands.run(request);
       running.catch((error: unknown) => this.#mustBeAnswer(error));
+      if (this.#tellsCommands) running.then((answer) => this.#tell(`${commandText(request)} → ${commandText(answer.reply)}`), (error: unknown) => this.#tell(`${commandText(request)} → ${String(error)}`));
       return await Promise.race([running, killed]);
     } finally {
       connection.running = undefined;
@@ -197,6 +203,17 @@ export class FakeDeployment implements SetFacts {
       if (this.state.oplog.commit(time)) this.server.advanced();
     });
   }
+}
+
+/** For those who look for the cause of something. */
+function commandText(value: unknown): string {
+  const plain = (_: string, each: unknown): unknown => {
+    if (each instanceof Map) return Object.fromEntries(each);
+    if (each !== null && typeof each === 'object' && 'chunks' in each)
+      return (each.chunks as Buffer[]).slice(1).map((chunk) => fromRaw(Buffer.from(chunk)));
+    return each;
+  };
+  return JSON.stringify(value, plain).slice(0, 600);
 }
 
 const OPERATIONS = new Map([

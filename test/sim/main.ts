@@ -10,7 +10,7 @@ const began = realNowMs();
 let events = 0;
 let virtualMs = 0;
 for (let n = 0; n < total; n++) {
-  const outcome = await simulate(seed + n, { logs });
+  const outcome = await simulate(seed + n, { logs, commands: process.env['COMMANDS'] !== undefined });
   events += outcome.events;
   virtualMs += outcome.virtualMs;
   verdicts.set(outcome.verdict, (verdicts.get(outcome.verdict) ?? 0) + 1);

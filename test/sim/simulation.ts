@@ -28,10 +28,12 @@ export interface Outcome {
 export interface Watching {
   /** Takes the program's log lines among the steps. */
   readonly logs: boolean;
+  /** And every command that reaches a cluster. */
+  readonly commands?: boolean;
 }
 
 const TICK_MS = 250;
-const LIMITS = { untilMs: 3 * 3600_000, events: 400_000 };
+const LIMITS = { untilMs: 2 * 3600_000, events: 100_000 };
 
 /** Runs the migration of a seed. Never rejects: whatever is wrong is the verdict. */
 export async function simulate(seed: number, watching: Watching = { logs: false }): Promise<Outcome> {
@@ -91,6 +93,7 @@ class Simulation {
   #startedMs = 0;
   #calling = false;
   #lastState = '';
+  #lastObstacle = '';
   #commits = 0;
   #usersStop = false;
   verdict: Verdict = { verdict: 'BROKEN: not over', details: [] };
@@ -103,7 +106,7 @@ class Simulation {
     this.#watching = watching;
     this.#plan = makePlan(new Random(random.int(2 ** 31)));
     const make = (name: string): FakeDeployment =>
-      new FakeDeployment({ name, world, random: new Random(random.int(2 ** 31)), levels: CALM, tell });
+      new FakeDeployment({ name, world, random: new Random(random.int(2 ** 31)), levels: CALM, tell, tellsCommands: watching.commands === true });
     this.#clusters = [make('cluster0'), make('cluster1')];
     this.#source = this.#clusters[0];
     this.#stepsLeft = this.#plan.stepsDuring;
@@ -155,7 +158,10 @@ class Simulation {
   #tick(): void {
     if (this.#isEnding) return;
     this.#restartEnded();
-    const [process] = this.#processes.filter((each) => each?.isRunning === true);
+    const running = this.#processes.filter((each) => each?.isRunning === true);
+    const isAtWork = (each: SimulatedProcess | undefined): boolean =>
+      !['INITIALIZING', 'IDLE'].includes(each?.migration.snapshot().state ?? '');
+    const process = running.find(isAtWork) ?? running[0];
     if (process !== undefined) this.#operate(process);
     if (!this.#isEnding) this.#befall();
     this.#world.after(TICK_MS, () => this.#tick(), this.#world.outside);
@@ -182,6 +188,7 @@ class Simulation {
     const snapshot = process.migration.snapshot();
     if (snapshot.state !== this.#lastState) this.#tell(`${process.owner.name} is ${snapshot.state}`);
     this.#lastState = snapshot.state;
+    this.#tellObstacle(snapshot);
     if (this.#calling) return;
     const call = this.#nextCall(snapshot);
     if (call === undefined) return;
@@ -198,9 +205,21 @@ class Simulation {
       const calling = call === 'start' ? migration.start(this.#plan.start) : migration[call]();
       calling.then(
         () => ended('done'),
-        (error: unknown) => ended(`${AppError.from(error).code}: ${AppError.from(error).message}`),
+        (error: unknown) => {
+          ended(`${AppError.from(error).code}: ${AppError.from(error).message}`);
+          // As the message says: it is another process that goes on with it.
+          if (AppError.from(error).code === 'MigrationExists') process.stop();
+        },
       );
     });
+  }
+
+  /** What stands against a commit, whenever that changes. */
+  #tellObstacle({ commitObstacle, warnings }: Snapshot): void {
+    const text = [commitObstacle, ...warnings].join('; ').replaceAll(/\d+/g, 'N');
+    if (text === this.#lastObstacle) return;
+    this.#lastObstacle = text;
+    if (text !== '') this.#tell(`it waits: ${text}`);
   }
 
   #nextCall(snapshot: Snapshot): 'start' | 'pause' | 'resume' | 'commit' | 'reverse' | undefined {
@@ -299,7 +318,7 @@ class Simulation {
     const look = (tries: number): void => {
       const running = this.#processes.filter((each) => each?.isRunning === true);
       if (running.length === 0) return this.#world.finish();
-      if (tries > 100) {
+      if (tries > 600) {
         this.verdict = { verdict: 'DIFFERENT: a process does not stop', details };
         return this.#world.finish();
       }
