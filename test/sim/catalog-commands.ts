@@ -1,5 +1,5 @@
 /** Commands that list or change the catalog of a simulated server. */
-import { Int32 } from 'mongodb';
+import { Int32, Long } from 'mongodb';
 import { changeIndexes, changeOptions } from './catalog.js';
 import { Codes, serverError } from './errors.js';
 import type { StreamEvent } from './oplog.js';
@@ -211,9 +211,24 @@ export function collMod(server: FakeServer, request: Request): void {
       ns: { db, coll: target },
       uuid: collection.uuid,
       // A change of an index that changes nothing is an event that tells of nothing.
-      description: describe([...fields].filter(([name]) => !(name === 'index' && isSame))),
+      description: describe(
+        [...fields]
+          .filter(([name]) => !(name === 'index' && isSame))
+          .map(([name, value]) => [name, name === 'index' ? withLong(entriesOf(value)) : longOf(name, value)]),
+      ),
     });
   });
+}
+
+const LONGS = new Set(['expireAfterSeconds', 'cappedMax', 'cappedSize']);
+
+/** As the event tells of it. */
+function withLong(index: Spec): Spec {
+  return new Map([...index].map(([name, value]) => [name, longOf(name, value)]));
+}
+
+function longOf(name: string, value: unknown): unknown {
+  return LONGS.has(name) && typeof value !== 'string' ? Long.fromNumber(numberOf(value)) : value;
 }
 
 const NO_MAXIMUM = 2_147_483_647;
@@ -287,7 +302,7 @@ function changeField(
       else result.delete(field);
       return true;
     case 'expireAfterSeconds':
-      result.set(field, value);
+      result.set(field, longOf(field, value));
       return true;
     default:
       throw new SimulationError(`a collMod of an index's ${field} is not simulated`);

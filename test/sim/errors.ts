@@ -6,6 +6,7 @@ export const Codes = {
   BadValue: 2,
   NamespaceNotFound: 26,
   IndexNotFound: 27,
+  CannotCreateIndex: 67,
   InvalidOptions: 72,
   NamespaceExists: 48,
   WriteConcernFailed: 64,

@@ -34,6 +34,7 @@ export class IndexBuilds {
     const specs = (request.command['indexes'] as (Spec | Record<string, unknown>)[]).map(toIndex);
     const missing = specs.filter((spec) => !isThere(collection, spec));
     if (missing.length === 0) return;
+    for (const spec of missing) refuseExpiry(collection, spec);
     const id = this.#server.state.uuid();
     const build: Build = { id, collection, specs: missing, waiting: [], timer: undefined };
     const ms = collection.size === 0 ? 0 : this.#server.chaos.buildMs();
@@ -50,6 +51,7 @@ export class IndexBuilds {
     const collection = mustBeThere(this.#server, request);
     const specs = (request.command['indexes'] as (Spec | Record<string, unknown>)[]).map(toIndex);
     const missing = specs.filter((spec) => !isThere(collection, spec));
+    for (const spec of missing) refuseExpiry(collection, spec);
     if (missing.length > 0) this.#end({ id: collection.uuid, collection, specs: missing, waiting: [], timer: undefined });
   }
 
@@ -135,6 +137,11 @@ function toIndex(given: Spec | Record<string, unknown>): Spec {
   const v = [['v', new Int32(2)] as const];
   // Options that say nothing are not kept.
   return new Map([...v, ...entries.filter(([name, value]) => name !== 'v' && value !== undefined && value !== false)]);
+}
+
+function refuseExpiry(collection: FakeCollection, spec: Spec): void {
+  if (collection.isCapped && spec.has('expireAfterSeconds'))
+    throw serverError(Codes.CannotCreateIndex, 'Cannot create TTL index on a capped collection');
 }
 
 function isThere(collection: FakeCollection, spec: Spec): boolean {

@@ -180,7 +180,7 @@ export class FakeServer {
       operationType: 'create',
       ns: { db, coll: name },
       uuid: collection.uuid,
-      description: describe([['idIndex', ID_INDEX], ...kept]),
+      description: describe([...kept, ['idIndex', ID_INDEX]]),
     });
     return collection;
   }

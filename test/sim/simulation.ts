@@ -6,7 +6,7 @@ import { CALM } from './chaos.js';
 import { FakeDeployment } from './deployment.js';
 import { makePlan, type Plan } from './plan.js';
 import { SimulatedProcess } from './simulated-process.js';
-import { commitTime, differences, storedRecord } from './verdict.js';
+import { commitTime, differences, generationOf, storedRecord } from './verdict.js';
 import { nextStep, runStep, type WorkloadStep } from './workload.js';
 import { SimulationError, World } from './world.js';
 import { enter, leave } from './virtual-globals.js';
@@ -94,7 +94,8 @@ class Simulation {
   #calling = false;
   #lastState = '';
   #lastObstacle = '';
-  #commits = 0;
+  /** The highest generation that was compared. */
+  #compared = -1;
   #usersStop = false;
   verdict: Verdict = { verdict: 'BROKEN: not over', details: [] };
   #isEnding = false;
@@ -150,8 +151,8 @@ class Simulation {
   #step(): void {
     const step = nextStep(this.#source.server, this.#random);
     if (step === undefined) return;
-    const isDone = runStep(this.#source.server, step);
-    this.#tell(`users of ${this.#source.name}: ${textOf(step)}${isDone ? '' : ' (refused)'}`);
+    const codes = runStep(this.#source.server, step).filter((code) => code !== 0);
+    this.#tell(`users of ${this.#source.name}: ${textOf(step)}${codes.length === 0 ? '' : ` refused: ${codes.join()}`}`);
   }
 
   /** What the operator sees and does. */
@@ -246,13 +247,16 @@ class Simulation {
     return true;
   }
 
+  /** Compares once in each direction; turns the direction around, again if the call before came to nothing. */
   #afterCommit(): 'reverse' | undefined {
-    this.#commits++;
+    const generation = Math.max(...this.#clusters.map((each) => generationOf(storedRecord(each))));
     const [cluster0, cluster1] = this.#clusters;
+    const [source, destination] = generation % 2 === 0 ? [cluster0, cluster1] : [cluster1, cluster0];
+    if (generation <= this.#compared) return 'reverse';
     this.#usersStop = true;
-    const destination = this.#source === cluster0 ? cluster1 : cluster0;
-    this.#tell('committed');
-    const found = this.#compare(this.#source, destination);
+    this.#compared = generation;
+    const found = this.#compare(source, destination);
+    this.#tell(`generation ${generation} is committed`);
     if (found.length > 0 || this.#reversalsLeft === 0) {
       this.#finish(found.length === 0 ? 'equal' : 'DIFFERENT', found);
       return undefined;

@@ -103,10 +103,14 @@ export class FakeCollection {
     return change;
   }
 
-  /** The unique index that a document violates beside all but the one at `record`, if there is one. */
-  violated(document: StoredDocument, record: number | undefined): Spec | undefined {
+  /**
+   * The unique index that a document violates beside all but the one at `record`, if there is one. An index whose keys
+   * stay as they were `before` is not looked at.
+   */
+  violated(document: StoredDocument, record: number | undefined, before?: StoredDocument): Spec | undefined {
     for (const index of this.indexes.values()) {
       if (index.get('unique') !== true && index.get('prepareUnique') !== true) continue;
+      if (before !== undefined && this.#keyIn(index, before) === this.#keyIn(index, document)) continue;
       if (this.#isTaken(index, document, record)) return index;
     }
     return undefined;

@@ -37,6 +37,7 @@ export function rawEvent(entry: OplogEntry, index: number, showsDelta: boolean):
   const event = entry.events[index] as StreamEvent;
   const fields: Field[] = [
     toField('_id', { _data: eventToken(entry, index) }),
+    ...(event.to === undefined ? [] : [toField('to', event.to)]),
     toField('operationType', event.operationType),
     toField('clusterTime', timestampOf(entry.time)),
   ];
@@ -44,7 +45,6 @@ export function rawEvent(entry: OplogEntry, index: number, showsDelta: boolean):
   fields.push({ name: 'wallTime', type: Type.date, value: wallTime(entry.time) });
   if (event.document !== undefined) fields.push(documentField('fullDocument', event.document));
   fields.push(toField('ns', event.ns));
-  if (event.to !== undefined) fields.push(toField('to', event.to));
   if (event.key !== undefined) fields.push(documentField('documentKey', event.key));
   if (event.delta !== undefined) {
     fields.push(documentField(showsDelta ? 'rawUpdateDescription' : 'updateDescription', event.delta));

@@ -20,6 +20,11 @@ export function storedRecord(deployment: FakeDeployment): Doc | undefined {
   return row === undefined ? undefined : fromRaw(row[1].raw);
 }
 
+/** How often a migration's direction had been turned around when the record was stored; -1: there is none. */
+export function generationOf(record: Doc | undefined): number {
+  return record === undefined ? -1 : Number(record['generation'] ?? 0);
+}
+
 /** The time as of which a committed migration's destination is its source. */
 export function commitTime(record: Doc): number | undefined {
   const time = (record['commit'] as { time?: unknown } | undefined)?.time;

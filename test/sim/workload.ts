@@ -198,23 +198,46 @@ const RUNS = new Map<string, (server: FakeServer, request: Request) => unknown>(
   ['collMod', collMod],
 ]);
 
-/** Carries out an operation as users do: at once, and without asking for a majority. False: the server refused it. */
-export function runStep(server: FakeServer, { db, commands }: WorkloadStep): boolean {
+/** What came of an operation: 0 for what was done, else the code of the server's refusal, one for each command. */
+export type StepCodes = readonly number[];
+
+/** Carries out an operation as users do: at once, and without asking for a majority. */
+export function runStep(server: FakeServer, { db, commands }: WorkloadStep): StepCodes {
   const requests = commands.map((command) => requestOf(db, command));
+  if (requests.length === 1) return requests.map((request) => codeOf(() => runOne(server, request)));
+  const codes: number[] = [];
+  const run = (): void => {
+    for (const request of requests) {
+      codes.push(codeOf(() => runOne(server, request)));
+      // Whatever is refused ends a transaction, and undoes it.
+      if (codes.at(-1) !== 0) throw new Aborted();
+    }
+  };
   try {
-    if (requests.length > 1) server.state.transaction(() => requests.forEach((request) => runOne(server, request)));
-    else for (const request of requests) runOne(server, request);
-    return true;
+    server.state.transaction(run);
   } catch (error) {
-    if (error instanceof MongoServerError) return false;
+    if (!(error instanceof Aborted)) throw error;
+  }
+  return codes;
+}
+
+class Aborted extends Error {}
+
+function codeOf(run: () => unknown): number {
+  try {
+    const { writeErrors = [] } = (run() ?? {}) as { writeErrors?: readonly { readonly code: number }[] };
+    return writeErrors[0]?.code ?? 0;
+  } catch (error) {
+    if (error instanceof MongoServerError && typeof error.code === 'number') return error.code;
     throw error;
   }
 }
 
-function runOne(server: FakeServer, request: Request): void {
+function runOne(server: FakeServer, request: Request): unknown {
   server.assertUnblocked(request);
-  if (request.name === 'createIndexes') server.builds.createAtOnce(request);
-  else RUNS.get(request.name)?.(server, request);
+  if (request.name !== 'createIndexes') return RUNS.get(request.name)?.(server, request);
+  server.builds.createAtOnce(request);
+  return undefined;
 }
 
 /** A command as a request of a user's. */

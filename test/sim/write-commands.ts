@@ -147,8 +147,13 @@ export function insertOne(
   return stored;
 }
 
-function refuseViolation(collection: FakeCollection, stored: StoredDocument, record: number | undefined): void {
-  const index = collection.violated(stored, record);
+function refuseViolation(
+  collection: FakeCollection,
+  stored: StoredDocument,
+  record: number | undefined,
+  before?: StoredDocument,
+): void {
+  const index = collection.violated(stored, record, before);
   if (index !== undefined) throw duplicate(String(index.get('name')), index.get('key') as Spec);
 }
 
@@ -243,7 +248,7 @@ export function replaceOne(
   const stored = collection.toStored(change.after);
   if (stored.key !== change.before.key)
     throw new Refused(Codes.ImmutableField, "Performing an update on the path '_id' would modify the immutable field");
-  refuseViolation(collection, stored, change.record);
+  refuseViolation(collection, stored, change.record, change.before);
   const { uuid, db, name: coll } = collection;
   const event = { ns: { db, coll }, uuid, key: stored.id };
   tx.did(
