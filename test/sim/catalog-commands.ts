@@ -72,8 +72,24 @@ export async function listIndexes(server: FakeServer, request: Request): Promise
   const { db, target } = request;
   const collection = guarded(server, request);
   if (collection === undefined) throw serverError(Codes.NamespaceNotFound, `ns does not exist: ${db}.${target}`);
-  const documents = [ID_INDEX, ...collection.indexes.values(), ...server.builds.listed(collection)].map(toRaw);
+  const finished = [...collection.indexes.values()].map(asListed);
+  const documents = [ID_INDEX, ...finished, ...server.builds.listed(collection)].map(toRaw);
   return { reply: wholeReply(request, `${db}.${target}`, documents) };
+}
+
+/** Expiry is an int there, whatever is stored. */
+function asListed(spec: Spec): Spec {
+  const seconds = spec.get('expireAfterSeconds');
+  return seconds === undefined ? spec : new Map([...spec, ['expireAfterSeconds', new Int32(numberOf(seconds))]]);
+}
+
+/** Errors: 5 when a view would be defined by itself, over however many others. */
+function refuseCycle(server: FakeServer, db: string, name: string, options: Spec): void {
+  for (let on: unknown = options.get('viewOn'); on !== undefined; ) {
+    if (on === name) throw serverError(Codes.GraphContainsCycle, 'View cycle detected');
+    const entry = server.catalog.find(db, String(on));
+    on = entry === undefined || entry instanceof FakeCollection ? undefined : entry.viewOptions.get('viewOn');
+  }
 }
 
 export function create(server: FakeServer, request: Request): void {
@@ -85,6 +101,7 @@ export function create(server: FakeServer, request: Request): void {
   server.state.change((tx) => {
     if (viewOn === undefined) return void server.createCollection(db, target, options, tx);
     server.refuseTwin(db);
+    refuseCycle(server, db, target, options);
     tx.did(server.catalog.put(db, target, { viewOptions: options }), {
       operationType: 'create',
       ns: { db, coll: target },
@@ -116,6 +133,7 @@ export function dropEntry(server: FakeServer, db: string, name: string, tx: Tran
 
 /** Collections one by one, then views, which no event tells of, and the database. */
 export function dropDatabase(server: FakeServer, { db }: Request): void {
+  if (!server.catalog.knows(db)) return;
   for (const [name, entry] of server.catalog.entries(db))
     if (entry instanceof FakeCollection) server.state.change((tx) => dropEntry(server, db, name, tx));
   server.state.change((tx) => {
@@ -188,6 +206,7 @@ export function collMod(server: FakeServer, request: Request): void {
   if (entry !== undefined && !(entry instanceof FakeCollection)) {
     if (command['collectionUUID'] !== undefined) throw uuidMismatch(request, undefined);
     const viewOptions = new Map([...entry.viewOptions, ...fields]);
+    refuseCycle(server, db, target, viewOptions);
     return server.state.change((tx) =>
       tx.did(server.catalog.put(db, target, { viewOptions }), {
         operationType: 'modify',
@@ -302,6 +321,7 @@ function changeField(
       else result.delete(field);
       return true;
     case 'expireAfterSeconds':
+      if (collection.isCapped) throw serverError(Codes.InvalidOptions, 'TTL indexes are not supported for capped collections.');
       result.set(field, longOf(field, value));
       return true;
     default:

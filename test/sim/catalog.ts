@@ -17,6 +17,11 @@ export class FakeCatalog {
     return [...this.#databases].filter(([, entries]) => entries.size > 0).map(([name]) => name);
   }
 
+  /** Whether there is a database, be it an empty one. */
+  knows(db: string): boolean {
+    return this.#databases.has(db);
+  }
+
   /** What a database holds, by name. */
   entries(db: string): [string, CatalogEntry][] {
     return [...(this.#databases.get(db) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));

@@ -1,6 +1,7 @@
 /** What a simulated server does by chance: how long things take, and what goes wrong how often. */
 import type { Random } from '../support/workload-random.js';
 import { serverError } from './errors.js';
+import type { Tell } from './world.js';
 
 /** Probabilities and times. Times are milliseconds; probabilities are of one command. */
 export interface ChaosLevels {
@@ -50,9 +51,9 @@ export class Chaos {
   readonly random: Random;
   levels: ChaosLevels;
   /** Told of everything that goes wrong. */
-  readonly #tell: (what: string) => void;
+  readonly #tell: Tell;
 
-  constructor(random: Random, levels: ChaosLevels, tell: (what: string) => void) {
+  constructor(random: Random, levels: ChaosLevels, tell: Tell) {
     this.random = random;
     this.levels = levels;
     this.#tell = tell;
@@ -70,7 +71,7 @@ export class Chaos {
   /** Why a build is refused, by chance. */
   buildRefusal(): Error | undefined {
     if (!this.random.chance(this.levels.refusesBuild)) return undefined;
-    this.#tell('an index build is refused');
+    this.#tell('an index build is refused', 'index builds refused');
     return serverError(this.random.pick([276, 11602, 146]), 'the index build was interrupted');
   }
 
@@ -90,6 +91,7 @@ export class Chaos {
     const { losesRequest, losesAnswer, late, writeConcern, interrupts } = this.levels;
     const draw = this.random.next();
     let at = 0;
+    if (draw >= losesRequest + losesAnswer + late + interrupts + writeConcern) return 'answered';
     const lots: readonly (readonly [Fate, number])[] = [
       ['requestLost', losesRequest],
       ['answerLost', losesAnswer],
@@ -100,7 +102,7 @@ export class Chaos {
     for (const [fate, probability] of lots) {
       at += probability;
       if (draw >= at) continue;
-      this.#tell(`${fate}: ${name}`);
+      this.#tell(`${fate}: ${name}`, `commands: ${fate}`);
       return fate;
     }
     return 'answered';

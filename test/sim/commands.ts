@@ -124,23 +124,30 @@ const note: Handler = async ({ server }, request) => {
   return confirmed(server, request, { ok: 1 });
 };
 
+const hellos = new WeakMap<SetFacts, { readonly term: number; readonly reply: Doc }>();
+
 const hello: Handler = async ({ facts }) => {
-  const { address: me, hosts, setId, term } = facts;
+  const known = hellos.get(facts);
+  if (known?.term === facts.term) return { reply: known.reply };
+  const reply = helloOf(facts);
+  hellos.set(facts, { term: facts.term, reply });
+  return { reply };
+};
+
+function helloOf({ address: me, hosts, setId, term }: SetFacts): Doc {
   const processId = new ObjectId(Buffer.from(me.padEnd(12, '.').slice(0, 12), 'latin1'));
   const electionId = new ObjectId(Buffer.from(`7fffffff${term.toString(16).padStart(16, '0')}`, 'hex'));
   return {
-    reply: {
-      me,
-      hosts,
-      setName: setId.toHexString(),
-      primary: me,
-      isWritablePrimary: true,
-      electionId,
-      topologyVersion: { processId, counter: Long.fromNumber(term) },
-      ok: 1,
-    },
+    me,
+    hosts,
+    setName: setId.toHexString(),
+    primary: me,
+    isWritablePrimary: true,
+    electionId,
+    topologyVersion: { processId, counter: Long.fromNumber(term) },
+    ok: 1,
   };
-};
+}
 
 const aggregate: Handler = async ({ server, facts }, request) => {
   const [first, ...rest] = request.command['pipeline'] as Doc[];

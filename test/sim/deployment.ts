@@ -8,7 +8,7 @@ import { fromRaw } from './raw.js';
 import type { Answer, Doc, Request } from './request.js';
 import { FakeServer } from './server.js';
 import { ServerState } from './server-state.js';
-import { Owner, SimulationError, type World } from './world.js';
+import { Owner, SimulationError, type Tell, type World } from './world.js';
 
 /** A connection as the server sees it. */
 export interface Connection {
@@ -32,7 +32,7 @@ export interface DeploymentParts {
   readonly world: World;
   readonly random: Random;
   readonly levels: ChaosLevels;
-  readonly tell: (what: string) => void;
+  readonly tell: Tell;
   /** Whether every command is told. */
   readonly tellsCommands: boolean;
 }
@@ -54,7 +54,7 @@ export class FakeDeployment implements SetFacts {
   readonly #commands: CommandTable;
   readonly #connections = new Map<number, Connection>();
   readonly #listeners = new Set<PrimaryListener>();
-  readonly #tell: (what: string) => void;
+  readonly #tell: Tell;
   readonly #tellsCommands: boolean;
   #hasPrimary = true;
   #nextId = 1;
@@ -66,7 +66,7 @@ export class FakeDeployment implements SetFacts {
     this.name = name;
     this.world = world;
     this.random = random;
-    this.#tell = (what) => tell(`${name}: ${what}`);
+    this.#tell = (what, kind) => tell(() => `${name}: ${typeof what === 'string' ? what : what()}`, kind);
     this.owner = new Owner(name);
     this.chaos = new Chaos(random, levels, this.#tell);
     this.state = new ServerState(world, random);
@@ -116,19 +116,38 @@ export class FakeDeployment implements SetFacts {
     }
   }
 
-  async #run(connection: Connection, request: Request): Promise<Answer> {
-    const killed = new Promise<never>((_, reject) => {
-      connection.running = { request, opid: this.#nextId++, kill: reject };
-    });
-    killed.catch(() => undefined);
-    try {
+  #run(connection: Connection, request: Request): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        connection.running = undefined;
+      };
+      const kill = (error: Error): void => {
+        end();
+        reject(error);
+      };
+      connection.running = { request, opid: this.#nextId++, kill };
       const running = this.#commands.run(request);
-      running.catch((error: unknown) => this.#mustBeAnswer(error));
-      if (this.#tellsCommands) running.then((answer) => this.#tell(`${commandText(request)} → ${commandText(answer.reply)}`), (error: unknown) => this.#tell(`${commandText(request)} → ${String(error)}`));
-      return await Promise.race([running, killed]);
-    } finally {
-      connection.running = undefined;
-    }
+      if (this.#tellsCommands) this.#tellAnswer(request, running);
+      running.then(
+        (answer) => {
+          end();
+          resolve(answer);
+        },
+        (error: unknown) => {
+          this.#mustBeAnswer(error);
+          end();
+          reject(error);
+        },
+      );
+    });
+  }
+
+  #tellAnswer(request: Request, running: Promise<Answer>): void {
+    const asked = commandText(request);
+    running.then(
+      ({ reply }) => this.#tell(`${asked} → ${commandText(reply)}`),
+      (error: unknown) => this.#tell(`${asked} → ${String(error)}`),
+    );
   }
 
   /** What is no answer of a server's is a fault of the simulation. */
@@ -160,7 +179,7 @@ export class FakeDeployment implements SetFacts {
 
   /** Replication pauses for so long: a failover in that time loses what nobody else has. */
   stallReplication(ms: number): void {
-    this.#tell(`replication stalls for ${Math.round(ms)} ms`);
+    this.#tell(`replication stalls for ${Math.round(ms)} ms`, 'replication stalls');
     this.#replicationStalledUntilMs = this.world.nowMs + ms;
   }
 
@@ -182,7 +201,7 @@ export class FakeDeployment implements SetFacts {
     const undone = oplog.rollBack(kept);
     if (undone > 0) {
       this.rolledBack++;
-      this.#tell(`${undone} entries are rolled back`);
+      this.#tell(`${undone} entries are rolled back`, 'failovers with rollback');
     }
     if (this.random.chance(0.5)) this.server.builds.abortAll(Codes.InterruptedDueToReplStateChange);
     this.#commands.forgetNumbers();
@@ -190,7 +209,7 @@ export class FakeDeployment implements SetFacts {
     this.#hasPrimary = true;
     this.#replicationStalledUntilMs = 0;
     this.state.note();
-    this.#tell(`${this.address} is primary`);
+    this.#tell(`${this.address} is primary`, 'failovers');
     for (const listen of [...this.#listeners]) listen(this.address);
   }
 

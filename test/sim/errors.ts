@@ -4,6 +4,7 @@ import { MongoNetworkError, MongoServerError, MongoServerSelectionError, type To
 /** Codes that the simulated server answers with. Source: the server's error_codes.yml. */
 export const Codes = {
   BadValue: 2,
+  GraphContainsCycle: 5,
   NamespaceNotFound: 26,
   IndexNotFound: 27,
   CannotCreateIndex: 67,

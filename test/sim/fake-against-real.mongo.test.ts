@@ -16,8 +16,8 @@ import { enter, leave } from './virtual-globals.js';
 import { nextStep, runStep, type StepCodes, type WorkloadStep } from './workload.js';
 import { Owner, World } from './world.js';
 
-const SEEDS = Number(process.env["SEEDS"] ?? 12);
-const STEPS = Number(process.env["STEPS"] ?? 120);
+const SEEDS = 12;
+const STEPS = 120;
 const TEST_MS = 120_000;
 
 const set = await sharedSet(test);

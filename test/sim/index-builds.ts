@@ -4,7 +4,7 @@ import { changeIndexes } from './catalog.js';
 import { Codes, serverError } from './errors.js';
 import { entriesOf } from './query.js';
 import { toRaw } from './raw.js';
-import type { Request } from './request.js';
+import { numberOf, type Request } from './request.js';
 import type { FakeServer } from './server.js';
 import type { FakeCollection, Spec } from './storage.js';
 import { describe } from './stream-events.js';
@@ -146,12 +146,22 @@ function refuseExpiry(collection: FakeCollection, spec: Spec): void {
 
 function isThere(collection: FakeCollection, spec: Spec): boolean {
   const existing = collection.indexes.get(String(spec.get('name')));
-  const sameKey = [...collection.indexes.values()].find((each) => keyText(each) === keyText(spec));
-  if (existing === undefined && sameKey === undefined) return false;
-  if (existing === undefined)
-    throw serverError(Codes.IndexOptionsConflict, `Index already exists with a different name: ${sameKey?.get('name')}`);
-  if (toRaw(existing).equals(toRaw(spec))) return true;
-  throw serverError(Codes.IndexKeySpecsConflict, 'An existing index has the same name as the requested index');
+  const twin = [...collection.indexes.values()].find((each) => keyText(each) === keyText(spec));
+  if (existing === undefined && twin === undefined) return false;
+  if (existing !== undefined && keyText(existing) !== keyText(spec))
+    throw serverError(Codes.IndexKeySpecsConflict, 'An existing index has the same name as the requested index');
+  if (existing !== undefined && sameOptions(existing, spec)) return true;
+  throw serverError(Codes.IndexOptionsConflict, 'Index already exists with a different name or with other options');
+}
+
+function sameOptions(a: Spec, b: Spec): boolean {
+  const text = (spec: Spec): string =>
+    [...spec]
+      .filter(([name]) => name !== 'prepareUnique' && name !== 'hidden')
+      .map(([name, value]) => `${name} ${name === 'expireAfterSeconds' ? numberOf(value) : toRaw({ value }).toString('hex')}`)
+      .sort()
+      .join();
+  return text(a) === text(b);
 }
 
 /** What two indexes of one collection must not share. */

@@ -8,7 +8,7 @@ import { makePlan, type Plan } from './plan.js';
 import { SimulatedProcess } from './simulated-process.js';
 import { commitTime, differences, generationOf, storedRecord } from './verdict.js';
 import { nextStep, runStep, type WorkloadStep } from './workload.js';
-import { SimulationError, World } from './world.js';
+import { SimulationError, type Tell, World } from './world.js';
 import { enter, leave } from './virtual-globals.js';
 
 /** How a simulated migration ended. */
@@ -19,9 +19,11 @@ export interface Outcome {
   readonly isExplained: boolean;
   readonly details: readonly string[];
   /** What happened, one line each. */
-  readonly steps: readonly string[];
+  readonly steps: () => readonly string[];
   readonly events: number;
   readonly virtualMs: number;
+  /** How often each kind of thing went wrong. */
+  readonly befell: readonly (readonly [string, number])[];
 }
 
 /** What is told while it runs. */
@@ -32,21 +34,30 @@ export interface Watching {
   readonly commands?: boolean;
 }
 
-const TICK_MS = 250;
+const TICK_MS = 400;
 const LIMITS = { untilMs: 2 * 3600_000, events: 100_000 };
 
 /** Runs the migration of a seed. Never rejects: whatever is wrong is the verdict. */
 export async function simulate(seed: number, watching: Watching = { logs: false }): Promise<Outcome> {
   const world = new World();
-  const steps: string[] = [];
-  const tell = (what: string): void => void steps.push(`${(world.nowMs / 1000).toFixed(3).padStart(9)} ${what}`);
+  const befell = new Map<string, number>();
+  const lines: (() => string)[] = [];
+  const tell: Tell = (what, kind) => {
+    if (kind !== undefined) befell.set(kind, (befell.get(kind) ?? 0) + 1);
+    const { nowMs } = world;
+    // Made into text only if somebody reads it.
+    lines.push(() => `${(nowMs / 1000).toFixed(3).padStart(9)} ${typeof what === 'string' ? what : what()}`);
+  };
   const random = new Random(seed);
   enter(world, new Random(random.int(2 ** 31)));
   const unhandled = (error: unknown): void => world.fail(new SimulationError(`unhandled rejection: ${String(error)}`, { cause: error }));
   process.on('unhandledRejection', unhandled);
+  const { stackTraceLimit } = Error;
+  // Errors are many, and nobody reads where they were made.
+  if (!watching.logs) Error.stackTraceLimit = 0;
   const simulation = new Simulation({ world, random, tell, watching });
   const end = (verdict: string, isExplained: boolean, details: readonly string[] = []): Outcome => {
-    return { seed, verdict, isExplained, details, steps, events: world.events, virtualMs: world.nowMs };
+    return { seed, verdict, isExplained, details, steps: () => lines.map((line) => line()), events: world.events, virtualMs: world.nowMs, befell: [...befell] };
   };
   try {
     simulation.begin();
@@ -58,6 +69,7 @@ export async function simulate(seed: number, watching: Watching = { logs: false 
     return end(`BROKEN: ${error instanceof Error ? error.message : String(error)}`, false, [stack]);
   } finally {
     process.off('unhandledRejection', unhandled);
+    Error.stackTraceLimit = stackTraceLimit;
     leave();
   }
 }
@@ -65,7 +77,7 @@ export async function simulate(seed: number, watching: Watching = { logs: false 
 interface SimulationParts {
   readonly world: World;
   readonly random: Random;
-  readonly tell: (what: string) => void;
+  readonly tell: Tell;
   readonly watching: Watching;
 }
 
@@ -78,7 +90,7 @@ interface Verdict {
 class Simulation {
   readonly #world: World;
   readonly #random: Random;
-  readonly #tell: (what: string) => void;
+  readonly #tell: Tell;
   readonly #watching: Watching;
   readonly #plan: Plan;
   readonly #clusters: readonly [FakeDeployment, FakeDeployment];
@@ -116,12 +128,16 @@ class Simulation {
 
   begin(): void {
     const { stepsBefore, levels, processes } = this.#plan;
-    this.#tell(`plan ${JSON.stringify(this.#plan)}`);
+    this.#tell(() => `plan ${JSON.stringify(this.#plan)}`);
     for (let count = 0; count < stepsBefore; count++) this.#step();
     for (const cluster of this.#clusters) cluster.chaos.levels = levels;
     for (let slot = 0; slot < processes; slot++) this.#processes.push(this.#newProcess());
     this.#world.after(TICK_MS, () => this.#tick(), this.#world.outside);
     this.#world.after(this.#plan.stepMs, () => this.#keepStepping(), this.#world.outside);
+  }
+
+  get #running(): SimulatedProcess[] {
+    return this.#processes.filter((each): each is SimulatedProcess => each?.isRunning === true);
   }
 
   #newProcess(): SimulatedProcess {
@@ -151,19 +167,21 @@ class Simulation {
   #step(): void {
     const step = nextStep(this.#source.server, this.#random);
     if (step === undefined) return;
-    const codes = runStep(this.#source.server, step).filter((code) => code !== 0);
-    this.#tell(`users of ${this.#source.name}: ${textOf(step)}${codes.length === 0 ? '' : ` refused: ${codes.join()}`}`);
+    const { name, server } = this.#source;
+    const codes = runStep(server, step).filter((code) => code !== 0);
+    const refused = codes.length === 0 ? '' : ` refused: ${codes.join()}`;
+    this.#tell(() => `users of ${name}: ${textOf(step)}${refused}`, 'operations of users');
   }
 
   /** What the operator sees and does. */
   #tick(): void {
     if (this.#isEnding) return;
     this.#restartEnded();
-    const running = this.#processes.filter((each) => each?.isRunning === true);
-    const isAtWork = (each: SimulatedProcess | undefined): boolean =>
-      !['INITIALIZING', 'IDLE'].includes(each?.migration.snapshot().state ?? '');
-    const process = running.find(isAtWork) ?? running[0];
-    if (process !== undefined) this.#operate(process);
+    const running = this.#running.map((each) => ({ process: each, snapshot: each.migration.snapshot() }));
+    const isAtWork = ({ snapshot: { state } }: { readonly snapshot: Snapshot }): boolean =>
+      state !== 'INITIALIZING' && state !== 'IDLE';
+    const chosen = running.find(isAtWork) ?? running[0];
+    if (chosen !== undefined) this.#operate(chosen.process, chosen.snapshot);
     if (!this.#isEnding) this.#befall();
     this.#world.after(TICK_MS, () => this.#tick(), this.#world.outside);
   }
@@ -185,8 +203,7 @@ class Simulation {
     if (!this.#isEnding) this.#processes[slot] = this.#newProcess();
   }
 
-  #operate(process: SimulatedProcess): void {
-    const snapshot = process.migration.snapshot();
+  #operate(process: SimulatedProcess, snapshot: Snapshot): void {
     if (snapshot.state !== this.#lastState) this.#tell(`${process.owner.name} is ${snapshot.state}`);
     this.#lastState = snapshot.state;
     this.#tellObstacle(snapshot);
@@ -194,7 +211,7 @@ class Simulation {
     const call = this.#nextCall(snapshot);
     if (call === undefined) return;
     this.#calling = true;
-    this.#tell(`${call} is called`);
+    this.#tell(`${call} is called`, `calls of ${call}`);
     const ended = (text: string): void => {
       this.#tell(`${call}: ${text}`);
       this.#world.after(this.#random.int(1500), () => {
@@ -217,7 +234,7 @@ class Simulation {
 
   /** What stands against a commit, whenever that changes. */
   #tellObstacle({ commitObstacle, warnings }: Snapshot): void {
-    const text = [commitObstacle, ...warnings].join('; ').replaceAll(/\d+/g, 'N');
+    const text = [commitObstacle, ...warnings].join('; ');
     if (text === this.#lastObstacle) return;
     this.#lastObstacle = text;
     if (text !== '') this.#tell(`it waits: ${text}`);
@@ -256,7 +273,7 @@ class Simulation {
     this.#usersStop = true;
     this.#compared = generation;
     const found = this.#compare(source, destination);
-    this.#tell(`generation ${generation} is committed`);
+    this.#tell(`generation ${generation} is committed`, 'commits compared');
     if (found.length > 0 || this.#reversalsLeft === 0) {
       this.#finish(found.length === 0 ? 'equal' : 'DIFFERENT', found);
       return undefined;
@@ -282,17 +299,16 @@ class Simulation {
     if (this.#world.nowMs > this.#startedMs + calmAfterMs) return this.#calm();
     const random = this.#random;
     const isNow = (perSecond: number): boolean => perSecond > 0 && random.chance(perSecond * (TICK_MS / 1000));
-    const running = this.#processes.filter((each) => each?.isRunning === true) as SimulatedProcess[];
-    for (const process of running) {
+    for (const process of this.#running) {
       if (isNow(kills)) {
-        this.#tell(`${process.owner.name} is killed`);
+        this.#tell(`${process.owner.name} is killed`, 'processes killed');
         process.kill();
       } else if (isNow(stalls)) {
         const ms = random.int(random.chance(0.3) ? 90_000 : 5000);
-        this.#tell(`${process.owner.name} stalls for ${ms} ms`);
+        this.#tell(`${process.owner.name} stalls for ${ms} ms`, 'processes stalled');
         process.stall(ms);
       } else if (isNow(stops)) {
-        this.#tell(`${process.owner.name} is stopped`);
+        this.#tell(`${process.owner.name} is stopped`, 'processes stopped');
         process.stop();
       }
     }
@@ -320,8 +336,7 @@ class Simulation {
     this.verdict = { verdict, details };
     for (const process of this.#processes) process?.stop();
     const look = (tries: number): void => {
-      const running = this.#processes.filter((each) => each?.isRunning === true);
-      if (running.length === 0) return this.#world.finish();
+      if (this.#running.length === 0) return this.#world.finish();
       if (tries > 600) {
         this.verdict = { verdict: 'DIFFERENT: a process does not stop', details };
         return this.#world.finish();

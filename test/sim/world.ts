@@ -26,6 +26,9 @@ export interface Timer {
   cancel(): void;
 }
 
+/** Takes what happens, a line each; `kind`: what to count it as. */
+export type Tell = (what: string | (() => string), kind?: string) => void;
+
 /** An error that ends the simulation: the fakes do not know what they were asked, or the program hangs. */
 export class SimulationError extends Error {}
 
