@@ -10,7 +10,7 @@ import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const ROOT = 'build/test';
-const SECONDS = { unit: 60, clients: 420, mongo: 420, long: 7200 };
+const SECONDS = { unit: 60, sim: 420, clients: 420, mongo: 420, long: 7200 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -38,6 +38,7 @@ function needsServers(file) {
 function kindOf(file) {
   if (file.includes('.long.test.')) return 'long';
   if (needsServers(file) === 1) return 'mongo';
+  if (file.includes('/sim/')) return 'sim';
   return file.includes('/clients/') || file.includes('/package/') ? 'clients' : 'unit';
 }
 

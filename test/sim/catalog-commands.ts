@@ -63,7 +63,13 @@ function listed(
   return new Map<string, unknown>([
     ...head,
     ['options', entry.options],
-    ['info', new Map<string, unknown>([['readOnly', false], ['uuid', uuidBinary(entry.uuid)]])],
+    [
+      'info',
+      new Map<string, unknown>([
+        ['readOnly', false],
+        ['uuid', uuidBinary(entry.uuid)],
+      ]),
+    ],
     ['idIndex', ID_INDEX],
   ]);
 }
@@ -207,13 +213,14 @@ export function collMod(server: FakeServer, request: Request): void {
     if (command['collectionUUID'] !== undefined) throw uuidMismatch(request, undefined);
     const viewOptions = new Map([...entry.viewOptions, ...fields]);
     refuseCycle(server, db, target, viewOptions);
-    return server.state.change((tx) =>
+    server.state.change((tx) =>
       tx.did(server.catalog.put(db, target, { viewOptions }), {
         operationType: 'modify',
         ns: { db, coll: target },
         description: describe(fields),
       }),
     );
+    return;
   }
   const collection = mustBeThere(server, request);
   if (fields.has('viewOn')) throw serverError(Codes.InvalidOptions, 'option only supported on a view: viewOn');
@@ -321,7 +328,8 @@ function changeField(
       else result.delete(field);
       return true;
     case 'expireAfterSeconds':
-      if (collection.isCapped) throw serverError(Codes.InvalidOptions, 'TTL indexes are not supported for capped collections.');
+      if (collection.isCapped)
+        throw serverError(Codes.InvalidOptions, 'TTL indexes are not supported for capped collections.');
       result.set(field, longOf(field, value));
       return true;
     default:

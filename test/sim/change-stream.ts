@@ -4,7 +4,7 @@ import { type OplogEntry, timeOf } from './oplog.js';
 import type { OpenCursor } from './read-commands.js';
 import { type Answer, cursorReply, type Doc, numberOf, type Request } from './request.js';
 import type { FakeServer } from './server.js';
-import { eventToken, highWaterMark, positionOf, rawEvent, streamStages, type StreamStages } from './stream-events.js';
+import { eventToken, highWaterMark, positionOf, rawEvent, type StreamStages, streamStages } from './stream-events.js';
 import { SimulationError } from './world.js';
 
 const KNOWN = new Set([
@@ -83,12 +83,14 @@ class StreamCursor implements OpenCursor {
     const { entries } = this.#server.state.oplog;
     const [oldest] = entries;
     if (oldest !== undefined && oldest.time > time)
-      throw serverError(Codes.ChangeStreamHistoryLost, 'Resume of change stream was not possible, as the resume point may no longer be in the oplog.');
+      throw serverError(
+        Codes.ChangeStreamHistoryLost,
+        'Resume of change stream was not possible, as the resume point may no longer be in the oplog.',
+      );
     const found = entries.findIndex((each) => each.time >= time);
     this.#entry = found < 0 ? entries.length : found;
     if (index === undefined) return;
-    if (entries[found]?.time !== time)
-      throw serverError(280, 'cannot resume stream; the resume token was not found');
+    if (entries[found]?.time !== time) throw serverError(280, 'cannot resume stream; the resume token was not found');
     this.#event = index + 1;
   }
 

@@ -1,6 +1,7 @@
 /** What a simulated server does by chance: how long things take, and what goes wrong how often. */
 import type { Random } from '../support/workload-random.js';
 import { serverError } from './errors.js';
+import type { Request } from './request.js';
 import type { Tell } from './world.js';
 
 /** Probabilities and times. Times are milliseconds; probabilities are of one command. */
@@ -50,6 +51,8 @@ export type Fate = 'answered' | 'requestLost' | 'answerLost' | 'late' | 'writeCo
 export class Chaos {
   readonly random: Random;
   levels: ChaosLevels;
+  /** What becomes of a command, where it is not left to chance. */
+  script: ((request: Request) => Fate | undefined) | undefined;
   /** Told of everything that goes wrong. */
   readonly #tell: Tell;
 
@@ -87,7 +90,13 @@ export class Chaos {
     return this.levels.replicationMs * (0.5 + this.random.next());
   }
 
-  fate(name: string, isWrite: boolean): Fate {
+  fate(request: Request, isWrite: boolean): Fate {
+    const scripted = this.script?.(request);
+    if (scripted !== undefined) {
+      this.#tell(`${scripted}, as it is written: ${request.name}`);
+      return scripted;
+    }
+    const { name } = request;
     const { losesRequest, losesAnswer, late, writeConcern, interrupts } = this.levels;
     const draw = this.random.next();
     let at = 0;

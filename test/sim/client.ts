@@ -20,7 +20,10 @@ const SELECTION_MS = 5000;
 
 /** The clients of one simulated process. */
 export class FakeClients {
+  /** Called with the number of each command, before it leaves and after it has. */
+  onCommand: (number: number, hasLeft: boolean) => void = () => undefined;
   readonly #owner: Owner;
+  #commands = 0;
   readonly #deployments: ReadonlyMap<string, FakeDeployment>;
   readonly #made: FakeClient[] = [];
 
@@ -34,10 +37,19 @@ export class FakeClients {
   readonly make: MakeDriverClient = (uri, options) => {
     const deployment = this.#deployments.get(uri);
     if (deployment === undefined) throw new TypeError(`no simulated set has the connection string ${uri}`);
-    const client = new FakeClient(this.#owner, deployment, options);
+    const client = new FakeClient(this.#owner, deployment, options, (send) => this.#count(send));
     this.#made.push(client);
     return client;
   };
+
+  #count(send: () => Promise<Doc>): Promise<Doc> {
+    const number = ++this.#commands;
+    this.onCommand(number, false);
+    if (this.#owner.isDead) return NEVER;
+    const answering = send();
+    this.onCommand(number, true);
+    return answering;
+  }
 
   /** Connections that no client has closed. */
   get open(): number {
@@ -49,6 +61,9 @@ export class FakeClients {
     for (const client of this.#made) client.vanish();
   }
 }
+
+/** The answer to what a process asks that is no more. */
+const NEVER = new Promise<never>(() => undefined);
 
 interface Call {
   readonly request: Request;
@@ -65,8 +80,11 @@ export class FakeClient implements DriverClient {
   readonly #owner: Owner;
   readonly #deployment: FakeDeployment;
   readonly #options: DriverClientOptions;
+  readonly #counted: (send: () => Promise<Doc>) => Promise<Doc>;
   #idle: Connection[] = [];
   readonly #busy = new Set<Connection>();
+  /** Of each command without an answer: what ends it. */
+  readonly #calls = new Set<(error: Error) => void>();
   readonly #sentListeners: ((sent: SentCommand) => void)[] = [];
   readonly #primaryListeners: ((address: string) => void)[] = [];
   readonly #waiting = new Set<() => void>();
@@ -75,7 +93,13 @@ export class FakeClient implements DriverClient {
   #forget: () => void = () => undefined;
   #isClosed = false;
 
-  constructor(owner: Owner, deployment: FakeDeployment, options: DriverClientOptions) {
+  constructor(
+    owner: Owner,
+    deployment: FakeDeployment,
+    options: DriverClientOptions,
+    counted: (send: () => Promise<Doc>) => Promise<Doc>,
+  ) {
+    this.#counted = counted;
     this.#owner = owner;
     this.#deployment = deployment;
     this.#options = options;
@@ -90,18 +114,16 @@ export class FakeClient implements DriverClient {
     const { world } = this.#deployment;
     this.#forget = this.#deployment.onPrimary((address) => {
       // Heard of by each client by itself, a while after.
-      const ms = this.#deployment.random.next() * 600;
-      world.after(ms, () => this.#learn(address), this.#owner);
+      const ms = this.#deployment.random.next() * this.#deployment.discoveryMs;
+      world.after(ms, () => this.#learn(address), this.#owner).unref();
     });
     this.#learn(this.#deployment.primary);
     if (this.#primary === undefined) await this.#selected();
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#forget();
-    for (const connection of this.#idle) this.#deployment.abandon(connection);
-    this.#idle = [];
+    this.vanish();
+    for (const fail of [...this.#calls]) fail(networkError('the client is closed'));
   }
 
   get open(): number {
@@ -145,7 +167,7 @@ export class FakeClient implements DriverClient {
       session: options.session?.id.toString('hex'),
       raw: options.fieldsAsRaw ?? {},
     };
-    return this.#send(request, address, options.signal);
+    return this.#counted(() => this.#send(request, address, options.signal));
   }
 
   #send(request: Request, address: string, signal: AbortSignal | undefined): Promise<Doc> {
@@ -156,11 +178,14 @@ export class FakeClient implements DriverClient {
     return new Promise((resolve, reject) => {
       let isOver = false;
       const onAbort = (): void => settle({ error: signal?.reason });
+      const fail = (error: Error): void => settle({ error });
+      this.#calls.add(fail);
       const settle: Call['settle'] = (outcome) => {
         if (isOver) return;
         isOver = true;
         signal?.removeEventListener('abort', onAbort);
         this.#busy.delete(connection);
+        this.#calls.delete(fail);
         const isAnswered = 'reply' in outcome || isAnswer(outcome.error);
         if (isAnswered && !this.#isClosed) this.#idle.push(connection);
         else this.#deployment.abandon(connection);
@@ -168,7 +193,7 @@ export class FakeClient implements DriverClient {
         else reject(outcome.error as Error);
       };
       signal?.addEventListener('abort', onAbort, { once: true });
-      const fate = this.#deployment.chaos.fate(request.name, isWrite(request.name));
+      const fate = this.#deployment.chaos.fate(request, isWrite(request.name));
       this.#travel({ request, settle, isOver: () => isOver, connection, fate }, address);
     });
   }
@@ -182,11 +207,11 @@ export class FakeClient implements DriverClient {
         connection.onTheWay--;
         call.settle({ error: networkError('connection reset') });
       };
-      world.after(chaos.wayMs(), lose, this.#owner);
+      world.after(chaos.wayMs(), lose, this.#owner).unref();
       return;
     }
     if (fate === 'late') {
-      world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner);
+      world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner).unref();
       world.after(random.int(20_000), () => void this.#arrive(call, address), owner);
       return;
     }
@@ -196,7 +221,7 @@ export class FakeClient implements DriverClient {
         const code = random.pick([Codes.Interrupted, Codes.InterruptedDueToReplStateChange, 91, 262]);
         call.settle({ error: serverError(code, `${request.name} was interrupted`) });
       };
-      world.after(chaos.wayMs(), interrupt, this.#owner);
+      world.after(chaos.wayMs(), interrupt, this.#owner).unref();
       return;
     }
     world.after(chaos.wayMs(), () => void this.#arrive(call, address), owner);
@@ -211,15 +236,17 @@ export class FakeClient implements DriverClient {
     }
     const { world, chaos, state, random } = this.#deployment;
     const deliver = (): void => {
-      if ('error' in outcome) return call.settle({ error: this.#known(outcome.error, address) });
-      const { reply, time } = outcome.answer;
-      if (call.fate === 'writeConcern')
-        return call.settle({ error: writeConcernError(random.pick([64, 91, 189, 11602])) });
-      call.settle({ reply: { ...reply, operationTime: timestampOf(time ?? state.oplog.lastTime) } });
+      if ('error' in outcome) call.settle({ error: this.#known(outcome.error, address) });
+      else if (call.fate === 'writeConcern')
+        call.settle({ error: writeConcernError(random.pick([64, 91, 189, 11602])) });
+      else {
+        const { reply, time } = outcome.answer;
+        call.settle({ reply: { ...reply, operationTime: timestampOf(time ?? state.oplog.lastTime) } });
+      }
     };
     if (call.fate === 'answerLost')
-      world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner);
-    else if (!call.isOver()) world.after(chaos.wayMs(), deliver, this.#owner);
+      world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner).unref();
+    else if (!call.isOver()) world.after(chaos.wayMs(), deliver, this.#owner).unref();
   }
 
   /** A server that says it is primary no longer is not asked again. */
@@ -231,7 +258,8 @@ export class FakeClient implements DriverClient {
   }
 
   #learn(address: string | undefined): void {
-    if (address !== undefined && address !== this.#deployment.primary) return;
+    if (address !== undefined && address !== this.#deployment.primary && address !== this.#deployment.stalePrimary)
+      return;
     const isNew = address !== this.#primary;
     this.#primary = address;
     if (!isNew) return;

@@ -1,5 +1,6 @@
 /** The commands that a simulated server knows. One that it does not know ends the simulation: nothing is guessed. */
 import { Long, ObjectId } from 'mongodb';
+import { made } from './catalog.js';
 import {
   collMod,
   create,
@@ -11,14 +12,13 @@ import {
   listIndexes,
   renameCollection,
 } from './catalog-commands.js';
-import { made } from './catalog.js';
 import { openStream } from './change-stream.js';
 import { Codes, serverError } from './errors.js';
+import { toRaw } from './raw.js';
 import { aggregateCollection, count, find, getMore } from './read-commands.js';
 import { type Answer, type Doc, numberOf, type Request, wholeReply } from './request.js';
 import type { FakeServer } from './server.js';
 import { SessionNumbers } from './session-numbers.js';
-import { toRaw } from './raw.js';
 import { SimulationError } from './world.js';
 import { write } from './write-commands.js';
 
@@ -62,10 +62,10 @@ const WRITES = new Set([
 
 /** Runs commands on the primary. */
 export class CommandTable {
-  readonly #context: Context;
+  readonly #context: Omit<Context, 'facts'>;
 
-  constructor(server: FakeServer, facts: SetFacts) {
-    this.#context = { server, facts, numbers: new SessionNumbers() };
+  constructor(server: FakeServer) {
+    this.#context = { server, numbers: new SessionNumbers() };
   }
 
   /** What only the primary's memory knows of sessions is gone. */
@@ -74,10 +74,10 @@ export class CommandTable {
   }
 
   /** Errors: the server's; SimulationError for what it does not know. */
-  async run(request: Request): Promise<Answer> {
+  async run(request: Request, facts: SetFacts): Promise<Answer> {
     const handler = HANDLERS.get(request.name);
     if (handler === undefined) throw new SimulationError(`the command ${request.name} is not simulated`);
-    return handler(this.#context, request);
+    return handler({ ...this.#context, facts }, request);
   }
 }
 
@@ -108,16 +108,24 @@ const createIndexes: Handler = async ({ server }, request) => {
 
 const setBlock: Handler = async ({ server }, request) => {
   const isBlocked = request.command['global'] === true;
+  if (isBlocked) await untilNoTransaction(server, request.command['maxTimeMS']);
   const { modes } = server.state;
   const before = modes.isBlocked;
   server.builds.abortAll(Codes.IndexBuildAborted);
   const set = (value: boolean) => () => {
     modes.isBlocked = value;
   };
-  if (before !== isBlocked)
-    server.state.change((tx) => tx.did(made({ redo: set(isBlocked), undo: set(before) })));
+  if (before !== isBlocked) server.state.change((tx) => tx.did(made({ redo: set(isBlocked), undo: set(before) })));
   return { reply: { ok: 1 } };
 };
+
+async function untilNoTransaction(server: FakeServer, maxTimeMS: unknown): Promise<void> {
+  const leftMs = server.transactionUntilMs - server.nowMs;
+  if (leftMs <= 0) return;
+  const limitMs = maxTimeMS === undefined ? Number.POSITIVE_INFINITY : numberOf(maxTimeMS);
+  await new Promise<void>((resolve) => void server.after(Math.min(leftMs, limitMs), resolve));
+  if (leftMs > limitMs) throw serverError(Codes.MaxTimeMSExpired, 'operation exceeded time limit');
+}
 
 const note: Handler = async ({ server }, request) => {
   server.state.note();
@@ -152,12 +160,14 @@ function helloOf({ address: me, hosts, setId, term }: SetFacts): Doc {
 const aggregate: Handler = async ({ server, facts }, request) => {
   const [first, ...rest] = request.command['pipeline'] as Doc[];
   if (first?.['$changeStream'] !== undefined) return openStream(server, request);
-  if (first?.['$currentOp'] !== undefined) return { reply: currentOperations(facts, request, rest) };
+  if (first?.['$currentOp'] !== undefined) return { reply: currentOperations(server, facts, request, rest) };
   return aggregateCollection(server, request);
 };
 
-function currentOperations(facts: SetFacts, request: Request, stages: readonly Doc[]): Doc {
-  let operations = facts.operations();
+function currentOperations(server: FakeServer, facts: SetFacts, request: Request, stages: readonly Doc[]): Doc {
+  const isOpen = server.transactionUntilMs > server.nowMs;
+  const transaction = { transaction: { timeOpenMicros: Long.fromNumber(1), parameters: { autocommit: false } } };
+  let operations = [...facts.operations(), ...(isOpen ? [transaction] : [])];
   for (const stage of stages) {
     const match = stage['$match'] as Doc | undefined;
     if (match !== undefined) operations = operations.filter((each) => matchesOperation(each, match));
@@ -171,7 +181,7 @@ function matchesOperation(operation: Doc, match: Doc): boolean {
     if (name === 'connectionId') return operation['connectionId'] === condition;
     if (name === 'clientMetadata.platform')
       return new RegExp((condition as { $regex: string }).$regex).test(String(operation['platform']));
-    if (name === 'transaction.parameters.autocommit') return false;
+    if (name === 'transaction.parameters.autocommit') return operation['transaction'] !== undefined;
     throw new SimulationError(`a $currentOp by ${name} is not simulated`);
   });
 }
@@ -229,10 +239,7 @@ const HANDLERS = new Map<string, Handler>([
   ['getParameter', fixed(() => ({ featureCompatibilityVersion: { version: '6.0' } }))],
   ['dbStats', fixed(() => ({ fsTotalSize: 1e12, fsUsedSize: 1e9 }))],
   ['serverStatus', fixed(({ server }) => ({ repl: { userWriteBlockMode: server.state.modes.isBlocked ? 2 : 1 } }))],
-  [
-    'usersInfo',
-    fixed(() => ({ users: [] })),
-  ],
+  ['usersInfo', fixed(() => ({ users: [] }))],
 ]);
 
 /** A refusal of a command that only a primary takes. */

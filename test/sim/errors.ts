@@ -10,6 +10,7 @@ export const Codes = {
   CannotCreateIndex: 67,
   InvalidOptions: 72,
   NamespaceExists: 48,
+  MaxTimeMSExpired: 50,
   WriteConcernFailed: 64,
   ImmutableField: 66,
   IndexOptionsConflict: 85,

@@ -16,9 +16,9 @@ export class EventQueue<T extends Scheduled> {
     return this.#heap.length;
   }
 
-  /** How many of them pass a test. */
-  count(test: (item: T) => boolean): number {
-    return this.#heap.filter(test).length;
+  /** Those that pass a test, in no order. */
+  filter(test: (item: T) => boolean): T[] {
+    return this.#heap.filter(test);
   }
 
   push(item: T): void {

@@ -54,7 +54,10 @@ async function onFake(seed: number): Promise<Observed & { readonly steps: readon
       return step === undefined ? [] : [{ step, codes: runStep(fake.server, step) }];
     }).flat();
     const observing = observe(client);
-    observing.then(() => world.finish(), (error: unknown) => world.fail(error));
+    observing.then(
+      () => world.finish(),
+      (error: unknown) => world.fail(error),
+    );
     await world.run({ untilMs: 60_000, events: 100_000 });
     const steps = drawn.map(({ step }) => step);
     return { ...(await observing), steps, codes: drawn.map(({ codes }) => codes) };

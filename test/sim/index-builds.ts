@@ -1,6 +1,7 @@
 /** Index builds of a simulated server: they take their time, stand in the way of other commands, and may be refused. */
 import { Binary, Int32 } from 'mongodb';
 import { changeIndexes } from './catalog.js';
+import { mustBeThere } from './catalog-commands.js';
 import { Codes, serverError } from './errors.js';
 import { entriesOf } from './query.js';
 import { toRaw } from './raw.js';
@@ -8,7 +9,6 @@ import { numberOf, type Request } from './request.js';
 import type { FakeServer } from './server.js';
 import type { FakeCollection, Spec } from './storage.js';
 import { describe } from './stream-events.js';
-import { mustBeThere } from './catalog-commands.js';
 import type { Timer } from './world.js';
 
 interface Build {
@@ -52,13 +52,20 @@ export class IndexBuilds {
     const specs = (request.command['indexes'] as (Spec | Record<string, unknown>)[]).map(toIndex);
     const missing = specs.filter((spec) => !isThere(collection, spec));
     for (const spec of missing) refuseExpiry(collection, spec);
-    if (missing.length > 0) this.#end({ id: collection.uuid, collection, specs: missing, waiting: [], timer: undefined });
+    if (missing.length > 0)
+      this.#end({ id: collection.uuid, collection, specs: missing, waiting: [], timer: undefined });
   }
 
   /** As listIndexes shows those that are not finished. */
   listed(collection: FakeCollection): Spec[] {
     return this.#of(collection).flatMap(({ id, specs }) =>
-      specs.map((spec) => new Map<string, unknown>([['spec', spec], ['buildUUID', new Binary(id, 4)]])),
+      specs.map(
+        (spec) =>
+          new Map<string, unknown>([
+            ['spec', spec],
+            ['buildUUID', new Binary(id, 4)],
+          ]),
+      ),
     );
   }
 
@@ -117,7 +124,10 @@ export class IndexBuilds {
       if (spec.get('unique') === true && collection.hasDuplicates(spec))
         throw serverError(Codes.DuplicateKey, 'E11000 duplicate key error dup key: {}');
     state.change((tx) => {
-      const indexes = new Map([...collection.indexes, ...specs.map((spec) => [String(spec.get('name')), spec] as const)]);
+      const indexes = new Map([
+        ...collection.indexes,
+        ...specs.map((spec) => [String(spec.get('name')), spec] as const),
+      ]);
       tx.did(changeIndexes(collection, indexes), {
         operationType: 'createIndexes',
         ns: { db: collection.db, coll: collection.name },
@@ -158,7 +168,10 @@ function sameOptions(a: Spec, b: Spec): boolean {
   const text = (spec: Spec): string =>
     [...spec]
       .filter(([name]) => name !== 'prepareUnique' && name !== 'hidden')
-      .map(([name, value]) => `${name} ${name === 'expireAfterSeconds' ? numberOf(value) : toRaw({ value }).toString('hex')}`)
+      .map(
+        ([name, value]) =>
+          `${name} ${name === 'expireAfterSeconds' ? numberOf(value) : toRaw({ value }).toString('hex')}`,
+      )
       .sort()
       .join();
   return text(a) === text(b);

@@ -56,13 +56,17 @@ export async function seenEvents(client: DriverClient, from: unknown): Promise<s
   const names = new Map<string, string>();
   const events: string[] = [];
   const open = { aggregate: 1, pipeline: [{ $changeStream: changeStream }], cursor: {} };
-  let { cursor } = (await client.command('admin', open, { fieldsAsRaw: { firstBatch: true } })) as { cursor: CursorBatch };
+  let { cursor } = (await client.command('admin', open, { fieldsAsRaw: { firstBatch: true } })) as {
+    cursor: CursorBatch;
+  };
   for (let quiet = 0; quiet < 2; ) {
     const batch = cursor.firstBatch ?? cursor.nextBatch ?? [];
     events.push(...batch.map((raw) => eventText(decodeOrdered(raw), names)));
     quiet = batch.length > 0 ? 0 : quiet + 1;
     const more = { getMore: cursor.id, collection: '$cmd.aggregate', maxTimeMS: 200 };
-    ({ cursor } = (await client.command('admin', more, { fieldsAsRaw: { nextBatch: true } })) as { cursor: CursorBatch });
+    ({ cursor } = (await client.command('admin', more, { fieldsAsRaw: { nextBatch: true } })) as {
+      cursor: CursorBatch;
+    });
   }
   return sortDrops(events);
 }

@@ -90,6 +90,28 @@ export class Oplog {
     return lost.length;
   }
 
+  /**
+   * As `rollBack`, and gives what was undone: what another primary goes on without is still there on the one before it,
+   * until that learns of it.
+   */
+  split(kept: number): readonly OplogEntry[] {
+    const lost = this.#entries.slice(Math.max(kept, this.#committed));
+    this.rollBack(kept);
+    return lost;
+  }
+
+  /** What `look` sees of the state of a primary that had `tail` after the first `length` entries. */
+  onBranch<T>(length: number, tail: readonly OplogEntry[], look: () => T): T {
+    return this.#atLength(length, () => {
+      for (const { changes } of tail) for (const change of changes) change.redo();
+      try {
+        return look();
+      } finally {
+        for (const entry of tail.toReversed()) undo(entry);
+      }
+    });
+  }
+
   /** What `look` sees of the state as a majority has it. */
   atMajority<T>(look: () => T): T {
     return this.#atLength(this.#committed, look);

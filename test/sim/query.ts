@@ -1,5 +1,5 @@
 /** Evaluates the few forms of queries that the engine sends, on raw documents. What is not known is thrown. */
-import { type Field, fieldOf, toField, Type } from './raw.js';
+import { type Field, fieldOf, Type, toField } from './raw.js';
 import { rankOf, sortKey } from './sort-key.js';
 import { SimulationError } from './world.js';
 
@@ -71,7 +71,8 @@ function valueTest(operator: string, operand: unknown, foldsCase: boolean): Valu
     }
     case '$regex': {
       const regex = new RegExp(String(operand));
-      return (field) => field?.type === Type.string && regex.test(field.value.toString('utf8', 4, field.value.length - 1));
+      return (field) =>
+        field?.type === Type.string && regex.test(field.value.toString('utf8', 4, field.value.length - 1));
     }
     default:
       throw new SimulationError(`the query operator ${operator} is not simulated`);
@@ -80,7 +81,8 @@ function valueTest(operator: string, operand: unknown, foldsCase: boolean): Valu
 
 function equals(operand: unknown, foldsCase: boolean): ValueTest {
   if (operand instanceof RegExp)
-    return (field) => field?.type === Type.string && operand.test(field.value.toString('utf8', 4, field.value.length - 1));
+    return (field) =>
+      field?.type === Type.string && operand.test(field.value.toString('utf8', 4, field.value.length - 1));
   if (operand === null) return (field) => field === undefined || field.type === Type.null;
   const key = sortKey(toField('', operand), foldsCase);
   return (field) => field !== undefined && sortKey(field, foldsCase) === key;

@@ -97,7 +97,7 @@ export function fromRaw(raw: Buffer): Record<string, unknown> {
 }
 
 /** A raw field's value likewise. */
-export function valueOf({ type, value }: Field): unknown {
+export function fieldValue({ type, value }: Field): unknown {
   return fromRaw(documentFrom([{ name: 'v', type, value }]))['v'];
 }
 

@@ -1,9 +1,18 @@
 /** find, getMore, count and the aggregations that read documents, on a simulated server. */
 import { Long } from 'mongodb';
 import { Codes, serverError } from './errors.js';
-import { matcher, type Matcher } from './query.js';
+import { type Matcher, matcher } from './query.js';
 import { documentFrom, type Field, fieldsOf, toField, toRaw } from './raw.js';
-import { type Answer, cursorReply, type Doc, numberOf, type Request, uuidMismatch, uuidOf, wholeReply } from './request.js';
+import {
+  type Answer,
+  cursorReply,
+  type Doc,
+  numberOf,
+  type Request,
+  uuidMismatch,
+  uuidOf,
+  wholeReply,
+} from './request.js';
 import type { FakeServer } from './server.js';
 import { sortKey } from './sort-key.js';
 import { FakeCollection } from './storage.js';
@@ -217,7 +226,7 @@ function aggregated(stages: string, pipeline: readonly Doc[], collection: FakeCo
     case '$group':
       return collection === undefined || collection.size === 0 ? [] : [toRaw({ _id: 1, n: collection.size })];
     case '$sample,$group,$sort': {
-      const size = (pipeline[0]?.['$sample'] as { size: number }).size;
+      const { size } = (pipeline[0] as Doc)['$sample'] as { size: number };
       const rows = collection?.sorted ?? [];
       const step = Math.max(1, Math.floor(rows.length / size));
       return rows.filter((_, index) => index % step === 0).map(([, { id }]) => id);

@@ -62,6 +62,8 @@ export class FakeServer {
   readonly chaos: Chaos;
   readonly cursors = new Cursors();
   readonly builds = new IndexBuilds(this);
+  /** A user's transaction is open until then, which a block of writes waits for. */
+  transactionUntilMs = 0;
   readonly #parts: ServerParts;
   #waiters: Waiter[] = [];
   #listeners: (() => void)[] = [];
@@ -133,14 +135,19 @@ export class FakeServer {
     this.#wake();
   }
 
-  /** Ends whatever waits, and all cursors: this server is primary no longer. */
-  interrupt(): void {
+  /**
+   * Ends all cursors: this server is primary no longer. Whatever waits is ended by calling what this returns: at once, or
+   * when the server learns of it.
+   */
+  stepDown(): () => void {
     const waiting = this.#waiters;
     this.#waiters = [];
-    const error = serverError(Codes.InterruptedDueToReplStateChange, 'operation was interrupted');
-    for (const { done } of waiting) done(error);
     this.cursors.closeAll();
     this.#wake();
+    return () => {
+      const error = serverError(Codes.InterruptedDueToReplStateChange, 'operation was interrupted');
+      for (const { done } of waiting) done(error);
+    };
   }
 
   #wake(): void {
@@ -151,8 +158,7 @@ export class FakeServer {
 
   /** Errors: 371 where users' writes are blocked, and this one may not pass. */
   assertUnblocked(request: Request): void {
-    if (!this.letsWrite(request))
-      throw serverError(Codes.UserWritesBlocked, 'User writes blocked');
+    if (!this.letsWrite(request)) throw serverError(Codes.UserWritesBlocked, 'User writes blocked');
   }
 
   letsWrite({ command }: Request): boolean {
@@ -174,7 +180,8 @@ export class FakeServer {
     const kept = new Map(options);
     // 6.0 rounds capped sizes up.
     const size = kept.get('size');
-    if (size !== undefined && numberOf(size) % 256 !== 0) kept.set('size', new Int32(Math.ceil(numberOf(size) / 256) * 256));
+    if (size !== undefined && numberOf(size) % 256 !== 0)
+      kept.set('size', new Int32(Math.ceil(numberOf(size) / 256) * 256));
     const collection = new FakeCollection(db, name, this.state.uuid(), kept);
     tx.did(this.catalog.put(db, name, collection), {
       operationType: 'create',

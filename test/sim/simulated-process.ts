@@ -59,6 +59,22 @@ export class SimulatedProcess {
     return this.#end === 'running';
   }
 
+  /** Connections and timers that are still its own. */
+  get leftovers(): readonly string[] {
+    const pending = this.#parts.world.pendingOf(this.owner);
+    return [
+      ...(this.#clients.open > 0 ? [`${this.#clients.open} open connections`] : []),
+      ...pending.map((origin) => `a timer${origin}`),
+    ];
+  }
+
+  /** Has it killed when it sends its command of that number: before it leaves, or after. */
+  killAt(number: number, hasLeft: boolean): void {
+    this.#clients.onCommand = (at, left) => {
+      if (at === number && left === hasLeft) this.kill();
+    };
+  }
+
   /** Has `work` done by this process. */
   do(work: () => void): void {
     this.#parts.world.after(0, work, this.owner);

@@ -136,7 +136,8 @@ export class FakeCollection {
     const fields = cached === undefined ? names.map((name) => fieldOf(document.raw, name)) : [];
     const key = cached ?? compoundKey(fields, this.foldsCase && index.has('collation'));
     if (cached === undefined) document.indexKeys.set(names.join(), key);
-    if (index.get('sparse') === true && names.every((name) => fieldOf(document.raw, name) === undefined)) return undefined;
+    if (index.get('sparse') === true && names.every((name) => fieldOf(document.raw, name) === undefined))
+      return undefined;
     return key;
   }
 

@@ -31,6 +31,12 @@ export function commitTime(record: Doc): number | undefined {
   return time instanceof Timestamp ? timeOf(time) : undefined;
 }
 
+/** From when on the destination's changes are its new owner's. */
+export function handoverTime(record: Doc): number | undefined {
+  const time = (record['commit'] as { reverseStart?: unknown } | undefined)?.reverseStart;
+  return time instanceof Timestamp ? timeOf(time) : undefined;
+}
+
 /** What differs, one line each; empty when nothing does. */
 export function differences(source: FakeDeployment, destination: FakeDeployment, time: number): string[] {
   const there = source.state.oplog.atTime(time, () => picture(source));

@@ -66,6 +66,7 @@ class VirtualTimer implements Timer {
   }
 
   unref(): this {
+    this.#timer?.unref();
     return this;
   }
 
@@ -100,9 +101,7 @@ class VirtualDate extends real.Date {
 }
 
 function uuid(): `${string}-${string}-${string}-${string}-${string}` {
-  const hex = Array.from({ length: 8 }, () =>
-    (random?.int(0x10000) ?? 0).toString(16).padStart(4, '0'),
-  ).join('');
+  const hex = Array.from({ length: 8 }, () => (random?.int(0x10000) ?? 0).toString(16).padStart(4, '0')).join('');
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20)}`;
 }
 
@@ -121,7 +120,7 @@ function install(): void {
   AbortSignal.timeout = (ms) => {
     const controller = new AbortController();
     const reason = new DOMException('The operation was aborted due to timeout', 'TimeoutError');
-    world?.after(ms, () => controller.abort(reason));
+    world?.after(ms, () => controller.abort(reason)).unref();
     return controller.signal;
   };
   crypto.randomUUID = uuid;
@@ -134,8 +133,15 @@ function install(): void {
 }
 
 function uninstall(): void {
-  const { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate, clearImmediate, Date } = real;
-  Object.assign(globalThis, { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate, clearImmediate, Date });
+  Object.assign(globalThis, {
+    setTimeout: real.setTimeout,
+    clearTimeout: real.clearTimeout,
+    setInterval: real.setInterval,
+    clearInterval: real.clearInterval,
+    setImmediate: real.setImmediate,
+    clearImmediate: real.clearImmediate,
+    Date: real.Date,
+  });
   performance.now = real.performanceNow;
   Math.random = real.mathRandom;
   AbortSignal.timeout = real.abortAfter;

@@ -1,7 +1,7 @@
 /** Random documents, `_id`s and changes of documents for a simulated workload. */
 import { Decimal128, Double, Int32, Long, Timestamp } from 'mongodb';
 import type { Random } from '../support/workload-random.js';
-import { documentFrom, type Field, fieldsOf, toField, toRaw, Type } from './raw.js';
+import { documentFrom, type Field, fieldsOf, Type, toField, toRaw } from './raw.js';
 
 type Values = Map<string, unknown>;
 
@@ -18,7 +18,10 @@ export function randomId(random: Random): unknown {
     case 3:
       return `key ${n % 4}`;
     case 4:
-      return new Map<string, unknown>([['a', new Int32(n % 3)], ['b', 'x']]);
+      return new Map<string, unknown>([
+        ['a', new Int32(n % 3)],
+        ['b', 'x'],
+      ]);
     case 5:
       return n % 2 === 0 ? null : new Double(n + 0.5);
     default:
@@ -35,7 +38,11 @@ function randomValue(random: Random): unknown {
     case 2:
       return Long.fromNumber(random.int(1000));
     case 3:
-      return new Map<string, unknown>([['x', new Int32(random.int(9))], ['0', 'digit'], ['y', random.chance(0.5)]]);
+      return new Map<string, unknown>([
+        ['x', new Int32(random.int(9))],
+        ['0', 'digit'],
+        ['y', random.chance(0.5)],
+      ]);
     case 4:
       return Array.from({ length: random.int(4) }, () => new Int32(random.int(9)));
     case 5:
@@ -51,7 +58,14 @@ const FIELDS = ['n', 'a', 'sub', 'list', '1', 'z'] as const;
 export function randomDocument(random: Random, id: unknown): Values {
   const document: Values = new Map([['_id', id]]);
   if (random.chance(0.8)) document.set('u', new Int32(random.int(40)));
-  if (random.chance(0.4)) document.set('sub', new Map<string, unknown>([['a', new Int32(1)], ['b', 'two']]));
+  if (random.chance(0.4))
+    document.set(
+      'sub',
+      new Map<string, unknown>([
+        ['a', new Int32(1)],
+        ['b', 'two'],
+      ]),
+    );
   if (random.chance(0.4)) document.set('list', [new Int32(1), 'two', new Map([['three', new Int32(3)]])]);
   for (let count = random.int(4); count > 0; count--) document.set(random.pick(FIELDS), randomValue(random));
   if (random.chance(0.05)) document.set('time', new Timestamp({ t: 0, i: 0 }));

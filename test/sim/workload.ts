@@ -2,7 +2,7 @@
 import { Int32, MongoServerError } from 'mongodb';
 import type { Random } from '../support/workload-random.js';
 import { collMod, create, drop, dropDatabase, dropIndexes, renameCollection } from './catalog-commands.js';
-import { toField, toRaw, valueOf } from './raw.js';
+import { fieldValue, toField, toRaw } from './raw.js';
 import type { Doc, Request } from './request.js';
 import type { FakeServer } from './server.js';
 import { FakeCollection } from './storage.js';
@@ -57,7 +57,7 @@ function changeOf({ random }: ActContext, collection: FakeCollection): Doc | und
   const record = collection.recordOf(document.key);
   const stored = record === undefined ? undefined : collection.document(record);
   if (random.chance(0.25)) {
-    const value = randomDocument(random, valueOf(toField('v', randomId(random))));
+    const value = randomDocument(random, fieldValue(toField('v', randomId(random))));
     value.delete('_id');
     return { update: name, updates: [updateStatement(id, whole(value), random.chance(0.5))] };
   }
@@ -170,7 +170,12 @@ const ACTS: readonly Act[] = [
       const pipeline = [new Map([['$match', new Map([['n', new Int32(random.int(5))]])]])];
       const definition = { viewOn: random.pick(NAMES), pipeline };
       const name = random.pick(['view', 'items']);
-      return { db, commands: [random.pick<Doc>([{ create: name, ...definition }, { collMod: name, ...definition }, { drop: 'view' }])] };
+      return {
+        db,
+        commands: [
+          random.pick<Doc>([{ create: name, ...definition }, { collMod: name, ...definition }, { drop: 'view' }]),
+        ],
+      };
     },
   },
 ];

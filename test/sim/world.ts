@@ -19,11 +19,17 @@ export class Owner {
 interface Event extends Scheduled {
   readonly owner: Owner;
   run: (() => void) | undefined;
+  /** Whether its process would not end before it. */
+  isAwaited: boolean;
+  /** Where it was made, if that is looked for. */
+  readonly origin: string | undefined;
 }
 
 /** A timer that can be taken back. */
 export interface Timer {
   cancel(): void;
+  /** It keeps no process alive. */
+  unref(): void;
 }
 
 /** Takes what happens, a line each; `kind`: what to count it as. */
@@ -45,6 +51,8 @@ export class World {
   /** Of the one who steers the simulation. */
   readonly outside = new Owner('outside');
   nowMs = 0;
+  /** Whether it is noted where each event was made. */
+  tracesOrigins = false;
   events = 0;
   #order = 0;
   #current: Owner = this.outside;
@@ -58,11 +66,21 @@ export class World {
 
   /** Has `run` called `ms` milliseconds from now. */
   after(ms: number, run: () => void, owner: Owner = this.#current): Timer {
-    const event: Event = { atMs: this.nowMs + Math.max(0, ms), order: this.#order++, owner, run };
+    const event: Event = {
+      atMs: this.nowMs + Math.max(0, ms),
+      order: this.#order++,
+      owner,
+      run,
+      isAwaited: true,
+      origin: this.#origin(),
+    };
     this.#queue.push(event);
     return {
       cancel: () => {
         event.run = undefined;
+      },
+      unref: () => {
+        event.isAwaited = false;
       },
     };
   }
@@ -77,16 +95,25 @@ export class World {
     this.#isOver = true;
   }
 
-  /** How many events of somebody are still to come. */
-  pendingOf(owner: Owner): number {
-    return this.#queue.count((event) => event.owner === owner && event.run !== undefined);
+  /** What is still to come that would keep somebody's process alive, by where it was made if that is known. */
+  pendingOf(owner: Owner): string[] {
+    return this.#queue
+      .filter((event) => event.owner === owner && event.run !== undefined && event.isAwaited)
+      .map(({ origin }) => origin ?? '');
+  }
+
+  #origin(): string | undefined {
+    return this.tracesOrigins ? new Error().stack?.split('\n').slice(4, 10).join('') : undefined;
   }
 
   /** Runs events until `finish`. Errors: what `fail` was given; SimulationError when nothing happens any more, or too much. */
   async run(limits: { readonly untilMs: number; readonly events: number }): Promise<void> {
     await new Promise<void>((resolve) => {
       const turn = (): void => {
-        if (this.#isOver || this.#ended !== undefined) return resolve();
+        if (this.#isOver || this.#ended !== undefined) {
+          resolve();
+          return;
+        }
         // Promises settle between any two immediates of one turn, as between two events of a real program.
         for (let count = 0; count < EVENTS_PER_TURN; count++) realSetImmediate(() => this.#step(limits));
         realSetImmediate(turn);
@@ -96,12 +123,16 @@ export class World {
     if (this.#ended !== undefined) throw this.#ended.error;
   }
 
-  #step(limits: { readonly untilMs: number; readonly events: number }): void {
+  #step({ untilMs, events }: { readonly untilMs: number; readonly events: number }): void {
     if (this.#isOver || this.#ended !== undefined) return;
     const event = this.#next();
-    if (event === undefined) return this.fail(new SimulationError('nothing is left to happen'));
-    if (event.atMs > limits.untilMs) return this.fail(new SimulationError(`not over after ${limits.untilMs / 1000} s`));
-    if (++this.events > limits.events) return this.fail(new SimulationError(`not over after ${limits.events} events`));
+    if (event === undefined) this.fail(new SimulationError('nothing is left to happen'));
+    else if (event.atMs > untilMs) this.fail(new SimulationError(`not over after ${untilMs / 1000} s`));
+    else if (++this.events > events) this.fail(new SimulationError(`not over after ${events} events`));
+    else this.#happen(event);
+  }
+
+  #happen(event: Event): void {
     this.nowMs = event.atMs;
     this.#current = event.owner;
     try {

@@ -1,14 +1,14 @@
 /** insert, update and delete on a simulated server: every statement is one change of its own, as on a real one. */
 import { Binary } from 'mongodb';
-import { Codes } from './errors.js';
 import { applyDelta } from './delta.js';
+import { Codes } from './errors.js';
 import { entriesOf, matcher } from './query.js';
-import { documentFrom, type Field, fieldOf, fieldsOf, toField, toRaw, Type, valueOf } from './raw.js';
+import { documentFrom, type Field, fieldOf, fieldsOf, fieldValue, Type, toField, toRaw } from './raw.js';
 import { type Doc, type Request, uuidOf } from './request.js';
 import type { FakeServer } from './server.js';
 import type { Transaction } from './server-state.js';
-import { type FakeCollection, replaced, type Spec, type StoredDocument, withId, withTimes } from './storage.js';
 import { sortKey } from './sort-key.js';
+import { type FakeCollection, replaced, type Spec, type StoredDocument, withId, withTimes } from './storage.js';
 import { SimulationError } from './world.js';
 
 /** A refused statement, as `writeErrors` holds it. */
@@ -54,7 +54,11 @@ export function write(server: FakeServer, request: Request): Doc {
   const writeErrors: StatementError[] = [];
   for (const [index, raw] of statementsOf(command[KINDS[kind]]).entries()) {
     try {
-      count(reply, index, server.state.change((tx) => runOne(server, request, kind, raw, tx)));
+      count(
+        reply,
+        index,
+        server.state.change((tx) => runOne(server, request, kind, raw, tx)),
+      );
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       writeErrors.push({ index, code: error.code, errmsg: error.message, ...error.more });
@@ -71,7 +75,7 @@ function count(reply: Doc, index: number, { n, modified, upserted }: Outcome): v
   const field = fieldOf(upserted, '_id');
   reply['upserted'] = [
     ...((reply['upserted'] as Doc[] | undefined) ?? []),
-    { index, _id: field === undefined ? undefined : valueOf(field) },
+    { index, _id: field === undefined ? undefined : fieldValue(field) },
   ];
 }
 
@@ -181,7 +185,7 @@ function remove(collection: FakeCollection, record: number, stored: StoredDocume
 }
 
 function deleteSome(collection: FakeCollection, statement: Buffer, tx: Transaction): Outcome {
-  const isOne = Number(valueOf(fieldOf(statement, 'limit') as Field)) === 1;
+  const isOne = Number(fieldValue(fieldOf(statement, 'limit') as Field)) === 1;
   const found = findAll(collection, fieldOf(statement, 'q') as Field);
   const removed = isOne ? found.slice(0, 1) : found;
   for (const [record, stored] of removed) remove(collection, record, stored, tx);
@@ -207,7 +211,7 @@ function hasOperators(doc: Buffer): boolean {
 }
 
 function orderedValue(field: Field): unknown {
-  return valueOf(field);
+  return fieldValue(field);
 }
 
 function updateOne(
@@ -299,9 +303,18 @@ function changed(start: Buffer, operators: Buffer): { readonly raw: Buffer; read
   const part = (name: string, fields: readonly Field[]): Field[] =>
     fields.length === 0 ? [] : [{ name, type: Type.document, value: documentFrom(fields) }];
   const diff = documentFrom([
-    ...part('d', unset.filter(({ name }) => there.has(name)).map(({ name }) => toField(name, false))),
-    ...part('u', set.filter(({ name }) => there.has(name))),
-    ...part('i', set.filter(({ name }) => !there.has(name))),
+    ...part(
+      'd',
+      unset.filter(({ name }) => there.has(name)).map(({ name }) => toField(name, false)),
+    ),
+    ...part(
+      'u',
+      set.filter(({ name }) => there.has(name)),
+    ),
+    ...part(
+      'i',
+      set.filter(({ name }) => !there.has(name)),
+    ),
   ]);
   return { raw: applyDelta(start, diff), delta: deltaOf(diff) };
 }
@@ -342,7 +355,7 @@ function setByPipeline(server: FakeServer, raw: Buffer, fields: Buffer): Buffer 
 /** $literal, $add, $max, $$NOW and paths: what the lease is changed by. */
 function evaluate(server: FakeServer, raw: Buffer, field: Field): Field | undefined {
   if (field.type === Type.string) {
-    const text = String(valueOf(field));
+    const text = String(fieldValue(field));
     if (text === '$$NOW') return toField('', new Date(server.state.wallMs));
     return text.startsWith('$') ? fieldOf(raw, text.slice(1)) : field;
   }
@@ -351,7 +364,7 @@ function evaluate(server: FakeServer, raw: Buffer, field: Field): Field | undefi
   if (operator === undefined || !operator.name.startsWith('$')) return field;
   if (operator.name === '$literal') return operator;
   const operands = fieldsOf(operator.value).map((each) => evaluate(server, raw, each));
-  const values = operands.map((each) => (each === undefined ? undefined : valueOf(each)));
+  const values = operands.map((each) => (each === undefined ? undefined : fieldValue(each)));
   if (operator.name === '$max') {
     const known = operands.filter((each) => each !== undefined);
     return known.reduce((a, b) => (sortKey(a) >= sortKey(b) ? a : b));
