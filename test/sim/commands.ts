@@ -2,7 +2,6 @@
 import { Long, ObjectId } from 'mongodb';
 import { made } from './catalog.js';
 import {
-  collMod,
   create,
   drop,
   dropDatabase,
@@ -13,6 +12,7 @@ import {
   renameCollection,
 } from './catalog-commands.js';
 import { openStream } from './change-stream.js';
+import { collMod } from './coll-mod.js';
 import { Codes, serverError } from './errors.js';
 import { toRaw } from './raw.js';
 import { aggregateCollection, count, find, getMore } from './read-commands.js';

@@ -1,7 +1,8 @@
 /** A random workload of a simulated set's users: documents, transactions, and the catalog. */
 import { Int32, MongoServerError } from 'mongodb';
 import type { Random } from '../support/workload-random.js';
-import { collMod, create, drop, dropDatabase, dropIndexes, renameCollection } from './catalog-commands.js';
+import { create, drop, dropDatabase, dropIndexes, renameCollection } from './catalog-commands.js';
+import { collMod } from './coll-mod.js';
 import { fieldValue, toField, toRaw } from './raw.js';
 import type { Doc, Request } from './request.js';
 import type { FakeServer } from './server.js';
