@@ -48,6 +48,10 @@ test-unit: build ## The tests that need no servers
 test-long: build ## The long repeats: random workloads, many kills
 	@node scripts/run-tests.mjs --long --jobs 1
 
+.PHONY: sim
+sim: build ## Simulated migrations, thousands a minute; SEED=1 COUNT=1000, COUNT=1 prints the steps
+	@node build/test/sim/main.js
+
 .PHONY: demo
 demo: build ## A whole migration between two small clusters, before your eyes
 	@node build/demo/main.js

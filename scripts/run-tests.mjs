@@ -18,7 +18,7 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const ROOT = 'build/test';
-const SECONDS = { unit: 60, clients: 420, mongo: 420, long: 7200 };
+const SECONDS = { unit: 60, sim: 420, clients: 420, mongo: 420, long: 7200 };
 
 /** Most of a test's time goes by in waits: a core takes more than two files at once. */
 function defaultJobs() {
@@ -83,6 +83,7 @@ function needsServers(file) {
 function kindOf(file) {
   if (file.includes('.long.test.')) return 'long';
   if (needsServers(file) === 1) return 'mongo';
+  if (file.includes('/sim/')) return 'sim';
   return file.includes('/clients/') || file.includes('/package/') ? 'clients' : 'unit';
 }
 

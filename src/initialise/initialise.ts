@@ -8,6 +8,7 @@ import { createCollection, sendCreate } from '../catalog/destination-catalog.js'
 import { nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { confirmed } from '../cluster/confirmed.js';
 import { codeOf, describeError } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
@@ -98,22 +99,41 @@ function toCollection(each: ListedNamespace, scope: Scope): NewCollection {
   };
 }
 
-/** The commands 8 wide; then one listing per database gives all UUIDs. */
+/**
+ * The commands 8 wide; then one listing per database gives all UUIDs, as a majority has them: who lists may still ask a
+ * primary that has been replaced, while who creates asks the next one. Errors: DestinationModified.
+ */
 async function createCollections(context: InitialiseContext, signal: AbortSignal): Promise<void> {
   const { destination, collections } = context;
   const missing = collections.live().filter((each) => each.destinationUuid === undefined);
   const created = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => createOne(context, each, inner), signal);
   const databases = [...new Set(missing.map((each) => each.ns.db))];
+  const { value: uuids } = await confirmed(destination, signal, () => uuidsOf(destination, databases, signal));
+  const found = missing.map((each, index) => ({ each, uuid: created[index] ?? uuids.get(nsText(each.ns)) }));
+  const lost = found.find(({ uuid }) => uuid === undefined);
+  if (lost !== undefined)
+    throw new AppError(
+      'DestinationModified',
+      `${nsText(lost.each.ns)} on the destination was dropped by someone else during the migration`,
+    );
+  await collections.add(
+    found.map(({ each, uuid }) => ({ ...each, destinationUuid: uuid })),
+    signal,
+  );
+}
+
+async function uuidsOf(
+  destination: Cluster,
+  databases: readonly string[],
+  signal: AbortSignal,
+): Promise<Map<string, Binary>> {
   const uuids = new Map<string, Binary>();
   for (const db of databases) {
     for (const entry of await listCollections(destination, db, signal)) {
       if (entry.uuid !== undefined) uuids.set(nsText(entry.ns), entry.uuid);
     }
   }
-  await collections.add(
-    missing.map((each, index) => ({ ...each, destinationUuid: created[index] ?? uuids.get(nsText(each.ns)) })),
-    signal,
-  );
+  return uuids;
 }
 
 /** Undefined when the plain create went through; its UUID is read with the others'. */

@@ -1,5 +1,5 @@
 /** Runs a migration in one direction while this process holds its lease; a reversal begins the next session. */
-import { clusterError } from '../cluster/errors.js';
+import { clusterError, describeError } from '../cluster/errors.js';
 import { unblockSource } from '../cutover/block-source.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
@@ -188,9 +188,12 @@ export class Session {
       reporter.heldUp(`The reversal was given up: ${error.message}`);
       return;
     }
-    logger.info('The metadata of the migration has moved to the old source', { destination: turned.destination.label });
+    logger.info('The migration has moved to what was its source', { destination: turned.destination.label });
     const next = this.#host.hold(turned);
-    await this.held.lease.release();
+    // What is left behind runs out by itself: its refusal must not begin the reversal anew, beside the session that goes on.
+    await this.held.lease.release().catch((error: unknown) => {
+      logger.warn(`The lease of the old direction could not be given back: ${describeError(error)}`);
+    });
     next.reverse();
   }
 

@@ -1,0 +1,65 @@
+/** What the simulator has found, each as the shortest migration that shows it. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { DEFAULT_START } from '../support/migration-harness.js';
+import { CALM } from './chaos.js';
+import type { Plan } from './plan.js';
+import type { Doc, Request } from './request.js';
+import { simulate } from './simulation.js';
+
+/** Nothing happens by chance but what the users do. */
+const QUIET: Partial<Plan> = {
+  levels: CALM,
+  kills: 0,
+  stalls: 0,
+  stops: 0,
+  failovers: 0,
+  pauses: 0,
+  killsAtCommand: 0,
+  transactions: 0,
+  plantsAfterMs: undefined,
+  processes: 1,
+};
+
+function pipelineOf({ command }: Request): Doc {
+  const updates = command['updates'];
+  const [update] = (Array.isArray(updates) ? updates : []) as { u: unknown }[];
+  const [stage] = Array.isArray(update?.u) ? (update.u as { $set?: Doc }[]) : [];
+  return stage?.$set ?? {};
+}
+
+test('a reversal goes on when the answer to giving back the old lease is lost', async () => {
+  let lost = 0;
+  const plan = { ...QUIET, reversals: 1 };
+  const start = { enableUserWriteBlocking: 'sourceAndDestination', reversible: true };
+  const { verdict, virtualMs } = await simulate(7, {
+    plan: { ...plan, start: { ...DEFAULT_START, ...start } },
+    script: (request) => {
+      const isRelease = request.name === 'update' && request.target === 'lease' && 'pid' in pipelineOf(request);
+      const isTake = 'owner' in pipelineOf(request);
+      return isRelease && !isTake && lost++ === 0 ? 'answerLost' : undefined;
+    },
+  });
+  assert.is(verdict, 'equal');
+  assert.is(lost > 0, true);
+  assert.ok(virtualMs < 120_000, `it took ${virtualMs} ms`);
+});
+
+test('collections that are created while an old primary goes on answering are found', async () => {
+  for (let seed = 1; seed <= 12; seed++) {
+    let isFirst = true;
+    const { verdict, details } = await simulate(seed, {
+      plan: { ...QUIET, reversals: 0 },
+      script: (request, cluster) => {
+        if (request.name === 'create' && isFirst) {
+          isFirst = false;
+          cluster.failOver(1, 5000);
+        }
+        return undefined;
+      },
+    });
+    assert.is(verdict, 'equal', `seed ${seed}: ${details.join()}`);
+  }
+});
+
+test.run();

@@ -1,0 +1,117 @@
+/** A process of the program in a simulation: the engine as it is, on simulated connections and time. */
+import { AppError } from '../../src/errors.js';
+import { createLogger, type Logger } from '../../src/lib/logger.js';
+import { createMigration, type Migration } from '../../src/migration/migration.js';
+import { FakeClients } from './client.js';
+import type { FakeDeployment } from './deployment.js';
+import { Owner, type World } from './world.js';
+
+/** Whether a process runs, or how it has ended. */
+export type ProcessEnd = 'running' | 'stopped' | 'killed' | AppError;
+
+/** What a simulated process is made of. */
+export interface ProcessParts {
+  readonly world: World;
+  readonly name: string;
+  readonly cluster0: FakeDeployment;
+  readonly cluster1: FakeDeployment;
+  readonly loadLevel: number;
+  readonly disableVerification: boolean;
+  /** Takes the program's log lines; undefined: they are not made. */
+  readonly log: ((line: string) => void) | undefined;
+}
+
+/** One process, from its start to its end, however that comes. */
+export class SimulatedProcess {
+  readonly owner: Owner;
+  readonly migration: Migration;
+  readonly #parts: ProcessParts;
+  readonly #clients: FakeClients;
+  readonly #stop = new AbortController();
+  #end: ProcessEnd = 'running';
+
+  constructor(parts: ProcessParts) {
+    const { world, name, cluster0, cluster1, loadLevel, disableVerification, log } = parts;
+    this.#parts = parts;
+    this.owner = new Owner(name);
+    const deployments = new Map([
+      ['mongodb://cluster0', cluster0],
+      ['mongodb://cluster1', cluster1],
+    ]);
+    this.#clients = new FakeClients(this.owner, deployments);
+    const config = {
+      cluster0: 'mongodb://cluster0',
+      cluster1: 'mongodb://cluster1',
+      instanceId: name,
+      migrationName: undefined,
+      loadLevel,
+      disableVerification,
+    };
+    this.migration = createMigration(config, loggerTo(name, log), { makeClient: this.#clients.make });
+    world.after(0, () => this.#run(), this.owner);
+  }
+
+  get end(): ProcessEnd {
+    return this.#end;
+  }
+
+  get isRunning(): boolean {
+    return this.#end === 'running';
+  }
+
+  /** Connections and timers that are still its own. */
+  get leftovers(): readonly string[] {
+    const pending = this.#parts.world.pendingOf(this.owner);
+    return [
+      ...(this.#clients.open > 0 ? [`${this.#clients.open} open connections`] : []),
+      ...pending.map((origin) => `a timer${origin}`),
+    ];
+  }
+
+  /** Has it killed when it sends its command of that number: before it leaves, or after. */
+  killAt(number: number, hasLeft: boolean): void {
+    this.#clients.onCommand = (at, left) => {
+      if (at === number && left === hasLeft) this.kill();
+    };
+  }
+
+  /** Has `work` done by this process. */
+  do(work: () => void): void {
+    this.#parts.world.after(0, work, this.owner);
+  }
+
+  /** As SIGTERM does. */
+  stop(): void {
+    this.do(() => this.#stop.abort());
+  }
+
+  /** As SIGKILL does: nothing of it happens any more. */
+  kill(): void {
+    if (this.#end !== 'running') return;
+    this.#end = 'killed';
+    this.owner.isDead = true;
+    this.#clients.vanish();
+  }
+
+  /** As SIGSTOP for so many milliseconds. */
+  stall(ms: number): void {
+    this.owner.stalledUntilMs = this.#parts.world.nowMs + ms;
+  }
+
+  #run(): void {
+    this.migration.run(this.#stop.signal).then(
+      () => {
+        this.#end = 'stopped';
+      },
+      (error: unknown) => {
+        this.#end = AppError.from(error);
+      },
+    );
+  }
+}
+
+function loggerTo(name: string, log: ((line: string) => void) | undefined): Logger {
+  const level = log === undefined ? 'PANIC' : 'DEBUG';
+  const sink = { write: (line: string) => log?.(line) };
+  return createLogger({ level, mongosyncId: name, serverId: '00000000', sink });
+}
