@@ -277,6 +277,7 @@ export class FakeClient implements DriverClient {
     return new Promise((resolve, reject) => {
       const end = (): void => {
         this.#waiting.delete(go);
+        this.#calls.delete(onClosed);
         timer.cancel();
         signal?.removeEventListener('abort', onAbort);
       };
@@ -289,11 +290,16 @@ export class FakeClient implements DriverClient {
         end();
         reject(signal?.reason as Error);
       };
+      const onClosed = (error: Error): void => {
+        end();
+        reject(error);
+      };
       const timer = world.after(SELECTION_MS, () => {
         end();
         reject(selectionError(`no primary of ${this.#deployment.name} was found in time`));
       });
       this.#waiting.add(go);
+      this.#calls.add(onClosed);
       signal?.addEventListener('abort', onAbort, { once: true });
       // Between two heartbeats nothing is learned; a client that waits asks at once.
       if (this.#deployment.primary !== undefined)
