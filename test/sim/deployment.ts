@@ -146,7 +146,8 @@ export class FakeDeployment implements SetFacts {
     connection.onTheWay--;
     try {
       if (address !== this.primary && address === this.#stale?.address) return await this.#answerStale(request);
-      if (address !== this.primary || connection.term !== this.term) throw notPrimary();
+      if (address !== this.primary) throw notPrimary();
+      if (connection.term !== this.term) throw networkError('connection closed');
       return await this.#run(connection, request);
     } finally {
       this.#endIfIdle(connection);
