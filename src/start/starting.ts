@@ -109,7 +109,7 @@ export async function undoStart({ store, destination }: Roles, signal: AbortSign
   await store.dropAll(signal);
 }
 
-/** What of the destination's data, and of other migrations, stands against a start. */
+/** The destination's data and other migrations that stand against a start. */
 export async function recheck(
   roles: { readonly source: Cluster; readonly destination: Cluster },
   options: MigrationOptions,
