@@ -41,12 +41,12 @@ export class ReservedBytes {
     return this.#bytes;
   }
 
-  /** Whether an answer of so many bytes may be made. */
+  /** Whether there is room for an answer of this many bytes. */
   fits(bytes: number): boolean {
     return bytes <= FREE_BYTES || this.#bytes + bytes <= this.#maxBytes;
   }
 
-  /** Resolves once there is room for an answer of so many bytes, at once for a small one; or when `signal` aborts. */
+  /** Resolves once there is room for an answer of this many bytes, at once for a small one; or when `signal` aborts. */
   roomFor(bytes: number, signal: AbortSignal): Promise<void> {
     if (this.fits(bytes) || this.#bytes === 0 || signal.aborted) return Promise.resolve();
     return new Promise((resolve) => {

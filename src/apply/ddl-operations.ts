@@ -57,7 +57,7 @@ async function drop(context: DdlContext, event: ChangeEvent, signal: AbortSignal
 }
 
 /**
- * One by one: the command would take what is not ours. Its event tells of no views, so all that the map has go. What is
+ * Drops the collections one by one: the command dropDatabase would also drop what is not ours. Its event tells of no views, so all that the map has go. What is
  * left of the database then is dropped, too, or its name would stay taken for another one that differs in case only.
  */
 async function dropDatabase(context: DdlContext, event: ChangeEvent, signal: AbortSignal): Promise<void> {

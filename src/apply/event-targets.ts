@@ -31,7 +31,7 @@ export class EventTargets {
     this.idOf = context.source.isAtLeast(6) ? undefined : namesOnSource(context.collections);
   }
 
-  /** The target of a document change; undefined when it is not ours to apply. Errors: UnsupportedChange. */
+  /** The target of a document change; undefined when it is not ours to apply. Errors: UnsupportedChange; Internal for an event without a UUID. */
   async of(event: ChangeEvent, signal: AbortSignal): Promise<MigratedCollection | undefined> {
     if (event.collection === undefined && this.idOf !== undefined) {
       if (!(await this.#context.scope.follows(namespaceOf(event), signal))) return undefined;

@@ -129,7 +129,7 @@ function readField(event: RawEvent, name: string, start: number, end: number): v
   }
 }
 
-/** The position behind an event. */
+/** The position behind an event. Errors: Internal when the event has no resume token. */
 export function positionOf(event: ChangeEvent): Position {
   const id = findField(event.raw, '_id');
   if (id === undefined) throw new AppError('Internal', 'a change event without resume token was read');

@@ -19,8 +19,9 @@ interface BorderContext {
 }
 
 /**
- * The name on the destination of what comes into being on the source must be free; a replay may find what it has made
- * itself. Errors: UnsupportedChange, DestinationModified.
+ * Makes sure that the name on the destination is free for a collection or view that appeared on the source; a replay may
+ * find what it has made itself. Errors: DestinationModified when somebody else created one of that name;
+ * UnsupportedChange as `requireNoClash`.
  */
 export async function requireFreeName(
   context: BorderContext,
@@ -42,8 +43,8 @@ export async function requireFreeName(
 }
 
 /**
- * Of two databases that are one on the destination, only one may have a collection or view of a name; and two may not
- * differ there in case only, which no server takes.
+ * Makes sure that no two namespaces of the source get the same name on the destination, nor names of databases that
+ * differ only in case, which servers refuse. Errors: UnsupportedChange.
  */
 export function requireNoClash({ collections, scope }: BorderContext, sourceNs: Namespace): void {
   if (scope.keepsNames) return;

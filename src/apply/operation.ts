@@ -28,7 +28,10 @@ export interface Operation {
   readonly further?: readonly Buffer[];
 }
 
-/** The operation of an insert, update, replace or delete event. With a filter: what may change membership is refetched. */
+/**
+ * The operation of an insert, update, replace or delete event. With a filter: what may change membership is refetched.
+ * Errors: Internal when the event has no document key.
+ */
 export function operationOf(event: ChangeEvent, collection: MigratedCollection, filter?: DocumentFilter): Operation {
   const { key, id } = event;
   if (key === undefined || id === undefined)

@@ -12,7 +12,7 @@ export interface IndexDifference {
 export interface IndexComparison {
   /** What makes two of them alike: `comparableIndex`, or `builtText` while uniqueness and expiry are held back. */
   readonly textOf: (spec: OrderedDoc) => string;
-  /** Whether one of the wanted has to be there; the others may be. Default: all have to. */
+  /** Whether a wanted index must exist; the others may. Default: all must. */
   readonly isRequired?: (spec: OrderedDoc) => boolean;
 }
 

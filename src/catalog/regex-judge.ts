@@ -36,7 +36,10 @@ export class RegexJudge {
     return this.#knownOf(regex).get(text) === true;
   }
 
-  /** Decides many texts at once, for `matches` to answer from memory. */
+  /**
+   * Decides many texts at once, for `matches` to answer from memory. Errors: UnsupportedChange when the server gives up
+   * on the expression for one of them.
+   */
   async learn(regex: RegexPattern, texts: Iterable<string>, signal: AbortSignal): Promise<void> {
     const known = this.#knownOf(regex);
     const unknown = [...new Set(texts)].filter((text) => !known.has(text));

@@ -102,7 +102,7 @@ export class Scope {
     return found;
   }
 
-  /** Whether the filter by itself would let something of a database pass, be it one that is never migrated. */
+  /** Whether the filter by itself includes something of a database, even of one that is never migrated. */
   letsPass(db: string, signal: AbortSignal): Promise<boolean> {
     return this.#filter.includesSomeOf(db, signal);
   }

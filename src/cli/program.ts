@@ -104,7 +104,7 @@ function addClientCommands(program: Command, run: Run): void {
     run(clientAction(program, runCheck)),
   );
   addStartFlags(client('start', 'begin the migration')).action(run(clientAction(program, runStart)));
-  client('progress', 'show where the migration stands')
+  client('progress', 'show the progress of the migration')
     .option('--watch', 'follow it until it is committed')
     .action(run(clientAction(program, runProgress)));
   client('pause', 'stop reading and writing, keeping all progress').action(run(clientAction(program, runPause)));
@@ -113,7 +113,7 @@ function addClientCommands(program: Command, run: Run): void {
     .option('--when-ready', 'wait until a commit is permitted, then commit')
     .option('--wait', 'wait until it is committed')
     .action(run(clientAction(program, runCommit)));
-  client('reverse', 'turn a committed, reversible migration around')
+  client('reverse', 'reverse a committed, reversible migration')
     .option('--wait', 'wait until it runs in the other direction')
     .action(run(clientAction(program, runReverse)));
   client('mismatches', 'list the documents that differ, a JSON object per line').action(

@@ -31,7 +31,7 @@ export function processTag(): string {
   return `mongoferry/${randomUUID()}`;
 }
 
-/** What servers know those of its connections by that structural commands are sent on. */
+/** The name by which servers know those connections of the process on which structural commands are sent. */
 export function structuralTag(tag: string): string {
   return `${tag}/structural`;
 }

@@ -93,7 +93,7 @@ export function codeOf(error: unknown): number | undefined {
   return error instanceof MongoServerError && typeof error.code === 'number' ? error.code : undefined;
 }
 
-/** Whether what a server refused with this code it may take when it is tried again. */
+/** Whether a server may accept later, when it is tried again, what it refused with this code. */
 export function isTransientCode(code: number): boolean {
   return TRANSIENT_CODES.has(code);
 }
@@ -108,7 +108,7 @@ export function isIndexFault(code: number): boolean {
   return INDEX_CODES.has(code) || isDocumentFault(code);
 }
 
-/** What of a refused statement a reply tells. */
+/** What a reply says about a refused statement. */
 export interface StatementRefusal {
   readonly code: number;
   readonly text: string;

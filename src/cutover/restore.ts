@@ -121,7 +121,7 @@ export async function restoreAfterHandover(
   return refused;
 }
 
-/** Resolves with what the server had against it, if it refused. */
+/** Resolves with the server's reason, if the server refused. */
 function tryCollMod(
   destination: WritableCluster,
   collection: MigratedCollection,

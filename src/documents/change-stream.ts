@@ -31,7 +31,7 @@ const MAX_HANG_UPS = 4;
  *
  * Errors: OplogRolledOver when the position has left the oplog (never goes on from "now"); EventTooLarge when even the
  * reduced event does not fit, i.e. its document key alone is several MB: the server has said so, or such a key stands in
- * the oplog; ClusterUnreachable after 30 minutes.
+ * the oplog; ClusterUnreachable after 30 minutes; Internal for a reply without a resume token.
  * Source: MongoDB manual, "Change Streams"; server error codes 286, 136, 280, 10334.
  */
 export async function* readChanges(

@@ -100,7 +100,8 @@ export class DocumentWriter {
   /**
    * Makes these documents, as they are, the ones with their `_id`s. No two may have the same `_id`. A document that is
    * there already is deleted and inserted: a replacement would keep the old bytes of an equal `_id` (1 and 1.0) and
-   * refuse one that is only equal by collation. Resolves with the documents that an index does not take.
+   * refuse one that is only equal by collation. Resolves with the documents that an index does not take. Errors:
+   * DocumentNotCarried for one without `_id`; DestinationModified when the collection is gone or another one.
    */
   async put(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     const plain: Buffer[] = [];

@@ -93,7 +93,8 @@ export class RawWriter {
 
   /**
    * One command, once. Resolves with the refused statements; rejects with the driver's error when the command as a
-   * whole failed or a majority did not confirm it.
+   * whole failed or a majority did not confirm it. Errors of its own: DocumentNotCarried, without the pass-through, when
+   * a document does not survive decoding and encoding.
    */
   async write(write: RawWrite, signal: AbortSignal): Promise<WriteError[]> {
     const command: Doc = {

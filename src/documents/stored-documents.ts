@@ -27,7 +27,7 @@ export interface LookedFor {
 const MIN_RUN = 10;
 
 /**
- * Looks which of these documents a majority has as they are: reading them costs a fraction of writing what is there
+ * Finds which of these documents a majority has byte for byte: reading them costs a fraction of writing what is there
  * already. An `_id` that is only equal (1 and 1.0, or by collation) counts as another document; one that no query can
  * hold is not looked for.
  */

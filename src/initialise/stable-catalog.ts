@@ -143,7 +143,7 @@ async function listAgain(
   else listed.set(nsText(ns), await withIndexes(source, entry, signal));
 }
 
-/** A whole database: what a dropDatabase has taken is told by no other event where it was a view. */
+/** Lists a whole database again: no other event names the views that a dropDatabase has dropped. */
 async function listDatabaseAgain(
   { source, scope }: CatalogContext,
   db: string,

@@ -80,7 +80,7 @@ export function redactSecretValue(value: unknown): unknown {
 
 /**
  * A server's error text up to the first document or array that it quotes. What follows it is lost, too: strings in it are
- * quoted as they are, so nothing tells for sure where it ends.
+ * quoted as they are, so nobody can tell for sure where it ends.
  */
 export function redactDocuments(text: string): string {
   const start = text.search(/[{[]/);

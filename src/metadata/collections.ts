@@ -41,7 +41,7 @@ export interface MigratedView {
   readonly options: OrderedDoc;
 }
 
-/** What is to be another than it is. */
+/** The fields of a collection that are to change. */
 export type CollectionChanges = Partial<
   Pick<
     MigratedCollection,

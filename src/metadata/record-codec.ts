@@ -23,6 +23,7 @@ export function fromMigration(record: MigrationRecord): Doc {
   return { _id: 'migration', ...record, options: fromOptions(record.options) };
 }
 
+/** Errors: MetadataUnreadable when a field does not fit the record's state. */
 export function toMigration(doc: Doc): MigrationRecord {
   const { _id, term, ...stored } = doc;
   const record = { ...stored, options: toOptions(doc['options']), eventsApplied: Number(doc['eventsApplied']) };

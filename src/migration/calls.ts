@@ -63,6 +63,10 @@ export class Calls {
     }
   }
 
+  /**
+   * Errors: InvalidRequest; those of a preflight; InvalidStateTransition when the migration is committed; OptionsDiffer
+   * when one with other options is under way; LeaseHeld; ClusterUnreachable.
+   */
   async start(options: StartOptions, caller?: AbortSignal): Promise<void> {
     // What is wrong with the request itself is told at once.
     resolveStartOptions(options);
@@ -77,6 +81,7 @@ export class Calls {
     });
   }
 
+  /** Errors: InvalidStateTransition; OutcomeUnknown when work under way has not ended in time. */
   async pause(caller?: AbortSignal): Promise<void> {
     if (this.#pausing.isUnfinished) return this.#pausing.waitAgain();
     await this.#gate.exclusive(this.#ofDestination(caller), async (signal) => {
@@ -89,12 +94,14 @@ export class Calls {
     });
   }
 
+  /** Errors: InvalidStateTransition; OutcomeUnknown. */
   resume(caller?: AbortSignal): Promise<void> {
     return this.#gate.exclusive(this.#ofDestination(caller), (signal) =>
       this.#move('resume', { begin: () => this.#session().open() }, signal),
     );
   }
 
+  /** Errors: InvalidStateTransition, also while `canCommit` is false: the text says why; OutcomeUnknown. */
   commit(caller?: AbortSignal): Promise<void> {
     return this.#gate.exclusive(this.#ofDestination(caller), async (signal) => {
       const { machine, reporter, logger } = this.#process;
@@ -171,6 +178,7 @@ export class Calls {
     );
   }
 
+  /** `ids`: of mismatches; none means all. Errors: InvalidStateTransition outside of RUNNING. */
   repair(ids: readonly string[], caller?: AbortSignal): Promise<RepairOutcome> {
     return this.#gate.exclusive({ caller }, async (signal) => {
       const { session, machine } = this.#process;

@@ -24,7 +24,7 @@ export class StateMachine {
     return this.#state;
   }
 
-  /** Takes over the state that the metadata holds; only from INITIALIZING. */
+  /** Takes over the state that the metadata holds. Errors: Internal when the state is not INITIALIZING. */
   recover(state: State): void {
     if (this.#state !== 'INITIALIZING')
       throw new AppError('Internal', `the state was recovered twice, in ${this.#state}`);

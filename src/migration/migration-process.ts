@@ -33,7 +33,7 @@ export interface MigrationConfig {
   readonly blockLimitMs?: number;
   /** For how long work that does not go on is tried again, in milliseconds. Default 30 minutes. */
   readonly retryLimitMs?: number;
-  /** What the process that it runs in has to warn of at the moment. */
+  /** Warnings of the process in which the migration runs, as of now. */
   readonly processWarning?: () => string | undefined;
 }
 
@@ -104,7 +104,7 @@ export class MigrationProcess implements SessionHost, Reported {
     return this.#session?.observed;
   }
 
-  /** What the process that it runs in has to warn of at the moment. */
+  /** Warnings of the process in which the migration runs, as of now. */
   get processWarning(): string | undefined {
     return this.config.processWarning?.();
   }

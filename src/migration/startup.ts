@@ -10,7 +10,7 @@ const LEASE = 'another process holds the lease of this migration; this process w
 
 /**
  * Goes on with a migration that an earlier process began, in the state it was in; one whose start was not completed is
- * undone. Errors: MigrationFailed.
+ * undone. Errors: MigrationFailed when it has failed before; LeaseLost when another process has reversed it meanwhile.
  */
 export async function goOn(found: Found, process: MigrationProcess): Promise<void> {
   const { db, machine, logger, signal } = process;

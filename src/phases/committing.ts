@@ -14,7 +14,7 @@ import type { Writers } from './writers.js';
 
 const POLL_MS = 100;
 
-/** What of the phase that applies a commit uses. */
+/** The parts of the apply phase that a commit uses. */
 export interface CommitParts {
   readonly writers: Writers;
   /** Undefined when the migration is not verified. */

@@ -28,7 +28,7 @@ export function isWorthThread({ documents, bytes }: CollectionSize): boolean {
 /** What the verifier needs of change event application. */
 export type Applying = Pick<VerifyContext, 'applied'> & NonNullable<VerifyContext['recopy']>;
 
-/** The verifier of a run. */
+/** The verifier of a run. Its errors: DestinationModified when somebody dropped or renamed a collection; VerificationFailed. */
 export function makeVerifier(context: RunContext, { applied, withoutApplying, copy }: Applying): Verifier {
   const { source, destination, scope, held, collections, load, filter, listener } = context;
   const logger = context.logger.component('verifier');

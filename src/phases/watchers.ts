@@ -13,7 +13,10 @@ const NOTE_MS = 10_000;
 const OPLOG_WATCH_MS = 30_000;
 const CATALOG_WATCH_MS = 30_000;
 
-/** A copy whose changes the oplog has let go can only fail in the end: better at once than hours later. */
+/**
+ * Ends a copy whose changes the oplog no longer holds: it can only fail in the end, better at once than hours later.
+ * Errors: OplogRolledOver.
+ */
 export async function watchOplog(context: RunContext, signal: AbortSignal): Promise<void> {
   const { source, logger } = context;
   const needed = secondsOf(startTimeOf(context));

@@ -18,7 +18,7 @@ const PARALLEL = 8;
 const MAX_NAMED = 20;
 const NEEDED_SPACE = 1.25;
 
-/** What of the start options the data meets. */
+/** The start options that the checks of the data depend on. */
 export interface DataOptions {
   readonly scope: Scope;
   readonly buildIndexes: string;

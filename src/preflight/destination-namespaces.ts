@@ -11,7 +11,7 @@ const MAX_NAMED = 20;
 /** Source: MongoDB manual, limits, length of fully qualified collection namespaces. */
 const MAX_NAMESPACE_BYTES = 255;
 
-/** What of the source is migrated, as its catalog is now. */
+/** The part of the source that is migrated, as its catalog is now. */
 export interface Migrated {
   readonly databases: readonly string[];
   readonly entries: readonly CatalogEntry[];
@@ -23,7 +23,7 @@ export async function listMigrated(source: Cluster, scope: Scope, signal: AbortS
   return { databases, entries: await scope.select(await listAll(source, databases, signal), signal) };
 }
 
-/** Whether each namespace has a place of its own on the destination: nothing clashes among them, nor with what is there. */
+/** Checks that the migrated namespaces clash neither with each other on the destination nor with what is there already. */
 export async function checkDestinationNamespaces(
   migrated: Migrated,
   destination: Cluster,

@@ -23,7 +23,7 @@ export interface NamedData {
 
 const MAX_NAMED = 20;
 
-/** What the source's namespaces have against the names and values in the options. Reads its catalog only. */
+/** Checks the names and values in the options against the source's namespaces. Reads the source's catalog only. */
 export async function checkNamedData(source: Cluster, options: NamedData, signal: AbortSignal): Promise<Finding[]> {
   const { copyInNaturalOrder, documentFilter, namespaceRemap, scope } = options;
   const findings = scope.isFiltered ? await checkFilterEntries(source, scope, signal) : [];

@@ -95,7 +95,7 @@ function needsOf(role: 'source' | 'destination', options: PrivilegeOptions): Nee
   return [...own, { option: 'reversible', onCluster, onData: other.flatMap((need) => need.onData) }];
 }
 
-/** What of the start options decides on the privileges. */
+/** The start options that decide which privileges are needed. */
 export interface PrivilegeOptions {
   readonly blocksDestination: boolean;
   readonly blocksSource: boolean;

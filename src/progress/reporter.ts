@@ -16,7 +16,7 @@ export interface Reported {
   readonly work: ObservedWork | undefined;
   /** What each cluster is being waited for, and what cannot be connected to. */
   readonly waits: readonly string[];
-  /** What the process has to warn of. */
+  /** Warnings of the process itself. */
   readonly processWarning: string | undefined;
 }
 

@@ -15,7 +15,7 @@ interface Other {
 }
 
 /**
- * What other migrations have against this one. A write block is of a whole cluster, so the one that ends first would
+ * Finds other migrations that this one would disturb, or that would disturb this one. A write block is of a whole cluster, so the one that ends first would
  * lift it for both; and one that takes the destination for its own fails at its commit when another one has been writing
  * there. Source: docs/options.md, several migrations.
  */

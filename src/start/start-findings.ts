@@ -33,7 +33,10 @@ const OUR_DOING = new Set([
   'SourceWritesBlocked',
 ]);
 
-/** What stands against a start; of what a migration that is there already causes itself, only that it is there. */
+/**
+ * Everything that stands against a start. If a migration exists already, only that is reported, and not the findings that
+ * this migration itself causes.
+ */
 export async function findingsOf(question: StartQuestion, signal: AbortSignal): Promise<Finding[]> {
   const { wanted, source, destination, db } = question;
   const findings = await runPreflight(question, signal);

@@ -65,7 +65,8 @@ export function migrationExists(state: string, db: string): Finding {
 /**
  * Stores a new migration as one that is starting, and blocks the destination's users. `recheck` looks for what is in the
  * way again, under the block and with the record there to see: neither a write nor another migration may slip in
- * between. A process that finds a migration so undoes it: only the removal of `starting` makes it one.
+ * between. A process that finds a migration so undoes it: only the removal of `starting` makes it one. Errors:
+ * MigrationExists when a record is there already; those of the blockers that `recheck` finds.
  */
 export async function prepareStart(
   { store, record, destination }: HeldMigration,
@@ -108,7 +109,7 @@ export async function undoStart({ store, destination }: Roles, signal: AbortSign
   await store.dropAll(signal);
 }
 
-/** What of the destination's data, and of other migrations, stands against a start. */
+/** The destination's data and other migrations that stand against a start. */
 export async function recheck(
   roles: { readonly source: Cluster; readonly destination: Cluster },
   options: MigrationOptions,

@@ -18,6 +18,7 @@ export class ThreadRight implements WriteRight {
     this.#deadline = deadline;
   }
 
+  /** Errors: LeaseLost once the lease has ended for this thread; TransientError while it is not renewed. */
   assertHeld(): void {
     if (this.#deadline.isOver)
       throw new AppError('LeaseLost', 'this thread may no longer write: the lease has ended for it');

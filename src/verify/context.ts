@@ -32,7 +32,7 @@ export interface VerifyContext {
   readonly takeTime: (cluster: Cluster, signal: AbortSignal) => Promise<Timestamp>;
   /** Resolves once everything up to a time of the source is on the destination. */
   readonly applied: (time: Timestamp, signal: AbortSignal) => Promise<void>;
-  /** Begins what compares ranges of so much data, about; it is closed once all are done. */
+  /** Opens a scanner sized for about this many bytes of data; it is closed once all ranges are done. */
   readonly startScanner: (size: CollectionSize, signal: AbortSignal) => Promise<RangeScanner>;
   /** Whether `collections` follows renames and drops of the source, once the applier has got to them. */
   readonly followsCatalog: boolean;

@@ -62,6 +62,7 @@ export class MemoryVerificationState implements VerificationState {
     return keys.slice(0, limit).flatMap((key) => this.#mismatches.get(key) ?? []);
   }
 
+  /** Errors: VerificationFailed beyond 100,000 mismatches. */
   async putMismatches(records: readonly MismatchRecord[]): Promise<void> {
     for (const record of records) {
       const key = recheckKey(record);

@@ -8,7 +8,7 @@ import type { MigratedCollection } from '../metadata/collections.js';
 import type { VerifyRange } from '../metadata/verification-store.js';
 
 const RANGE_BYTES = 64 * 1024 * 1024;
-/** Of one reply; two of each side are held per range. */
+/** Bytes of one reply; two replies of each side are held per range. */
 const BATCH_BYTES = 1024 * 1024;
 const MAX_BATCH_DOCUMENTS = 10_000;
 const MAX_RANGES = 2000;

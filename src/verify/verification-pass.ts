@@ -25,7 +25,7 @@ const BACKLOG_PATIENCE_MS = 100;
 /** What the streams have named and no round has taken yet. */
 const DIRTY_LIMITS: IdLimits = { documents: 50_000, bytes: 16 * 1024 * 1024 };
 
-/** The two clusters' sides of it. */
+/** The two sides of a verification. */
 export type SideName = 'source' | 'destination';
 
 /**

@@ -158,7 +158,7 @@ for (const [name, write, error] of [
         .db(METADATA_DB)
         .collection<{ _id: string }>('schema')
         .insertOne({ _id: 'schema', product: 'mongoferry', version: 99 } as { _id: string }),
-    /of version 99/,
+    /has version 99/,
   ],
 ] as const) {
   test(`${name}: only on the destination it is in the way, and is named with its cluster`, async () => {

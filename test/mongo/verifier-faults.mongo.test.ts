@@ -152,7 +152,7 @@ test('an index that somebody dropped, and one that somebody made, are put right 
     await foreign({ dropIndexes: 'c', index: 'text_1' });
     await foreign({ createIndexes: 'c', indexes: [{ key: { long: 1 }, name: 'own' }] });
     await harness.commit();
-    assert.match(harness.snapshot.warnings.join(), /indexes of shop\.c .*text_1 dropped; own made/);
+    assert.match(harness.snapshot.warnings.join(), /indexes of shop\.c .*text_1 dropped; own created/);
   };
   await within(TEST_MS, work(), 'the migration');
   const indexes = await destination.db('shop').collection('c').indexes();

@@ -119,7 +119,7 @@ export interface ListMismatchesResponse {
 
 /** One document that is not the same on both clusters. */
 export interface Mismatch {
-  /** What repair takes. */
+  /** The id by which repair takes it. */
   id: string;
   /** Its collection, as "database.collection" on the source. */
   namespace: string;
@@ -131,7 +131,7 @@ export interface Mismatch {
   foundAt:
     | Date
     | undefined;
-  /** The first top-level field that is not the same, or in another place; empty for a document on one side only. */
+  /** The first top-level field that differs or stands in another place; empty for a document on one side only. */
   field: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -143,7 +143,7 @@ export interface RepairRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What came of it. */
+/** The result of a repair. */
 export interface RepairResponse {
   /** Documents copied again, or deleted where the source has none. */
   repairedCount: number;
@@ -2023,7 +2023,7 @@ export const SyncServiceService = {
     responseSerialize: (value: PauseResponse): Buffer => Buffer.from(PauseResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PauseResponse => PauseResponse.decode(value),
   },
-  /** Goes on after a pause. Legal in PAUSED. */
+  /** Continues after a pause. Legal in PAUSED. */
   resume: {
     path: "/mongoferry.v1.SyncService/Resume" as const,
     requestStream: false as const,
@@ -2046,7 +2046,7 @@ export const SyncServiceService = {
     responseSerialize: (value: CommitResponse): Buffer => Buffer.from(CommitResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CommitResponse => CommitResponse.decode(value),
   },
-  /** Turns a committed, reversible migration around. Legal in COMMITTED. */
+  /** Reverses a committed, reversible migration: source and destination change places. Legal in COMMITTED. */
   reverse: {
     path: "/mongoferry.v1.SyncService/Reverse" as const,
     requestStream: false as const,
@@ -2104,14 +2104,14 @@ export interface SyncServiceServer extends UntypedServiceImplementation {
   listNamespaces: handleUnaryCall<ListNamespacesRequest, ListNamespacesResponse>;
   /** Stops reading and writing, keeping all progress. Legal in RUNNING. */
   pause: handleUnaryCall<PauseRequest, PauseResponse>;
-  /** Goes on after a pause. Legal in PAUSED. */
+  /** Continues after a pause. Legal in PAUSED. */
   resume: handleUnaryCall<ResumeRequest, ResumeResponse>;
   /**
    * Ends the migration: applies what is left and hands the destination over. Legal in RUNNING while can_commit.
    * Answers as soon as COMMITTING is recorded.
    */
   commit: handleUnaryCall<CommitRequest, CommitResponse>;
-  /** Turns a committed, reversible migration around. Legal in COMMITTED. */
+  /** Reverses a committed, reversible migration: source and destination change places. Legal in COMMITTED. */
   reverse: handleUnaryCall<ReverseRequest, ReverseResponse>;
   /** The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed. */
   listMismatches: handleUnaryCall<ListMismatchesRequest, ListMismatchesResponse>;
@@ -2196,7 +2196,7 @@ export interface SyncServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PauseResponse) => void,
   ): ClientUnaryCall;
-  /** Goes on after a pause. Legal in PAUSED. */
+  /** Continues after a pause. Legal in PAUSED. */
   resume(
     request: ResumeRequest,
     callback: (error: ServiceError | null, response: ResumeResponse) => void,
@@ -2231,7 +2231,7 @@ export interface SyncServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CommitResponse) => void,
   ): ClientUnaryCall;
-  /** Turns a committed, reversible migration around. Legal in COMMITTED. */
+  /** Reverses a committed, reversible migration: source and destination change places. Legal in COMMITTED. */
   reverse(
     request: ReverseRequest,
     callback: (error: ServiceError | null, response: ReverseResponse) => void,

@@ -24,7 +24,7 @@ const DEFAULT_PAGE_SIZE = 100;
 const MAX_PAGE_SIZE = 1000;
 export const PAGE_SIZE_RULE = `must be from 1 to ${MAX_PAGE_SIZE}`;
 
-/** What a cluster may have against options that are right, or wrong, in form. */
+/** Asks a cluster which regular expressions of the options it refuses; the options may be wrong in form otherwise. */
 export type JudgeRegexes = (options: StartOptions) => Promise<readonly FieldViolation[]>;
 
 /** Errors of every function here: InvalidRequest with all of the request's violations. */

@@ -60,7 +60,7 @@ test('waiting for room ends when the signal aborts', async () => {
   }
 });
 
-test('a batch settled twice is a bug that is said', async () => {
+test('a batch marked applied twice is a bug that is said', async () => {
   const markApplied = await new ApplyWindow<string>({ limitBytes: 10 }).admit('x', 1, never);
   markApplied();
   assert.throws(markApplied, /marked applied twice/);

@@ -108,7 +108,7 @@ var (
 	//
 	// optional mongoferry.v1.UnsetJson unset = 50001;
 	E_Unset = &file_mongoferry_v1_json_options_proto_extTypes[0]
-	// Whether a JSON request that holds the message must hold this field, be it empty.
+	// Whether a JSON request that holds the message must hold this field, even if it is empty.
 	//
 	// optional bool json_required = 50002;
 	E_JsonRequired = &file_mongoferry_v1_json_options_proto_extTypes[1]

@@ -53,7 +53,7 @@ type ProgressSnapshot struct {
 	Destination *ClusterHealth `protobuf:"bytes,13,opt,name=destination,proto3,oneof" json:"destination,omitempty"`
 	// How long the source's oplog will still hold what is needed, e.g. "12 hours"; in RUNNING before can_write.
 	EstimatedOplogTimeRemaining *string `protobuf:"bytes,14,opt,name=estimated_oplog_time_remaining,json=estimatedOplogTimeRemaining,proto3,oneof" json:"estimated_oplog_time_remaining,omitempty"`
-	// Seconds until the lag is gone at today's pace; absent when the lag is not shrinking.
+	// Seconds until the lag is gone at the present rate; absent when the lag is not shrinking.
 	EstimatedSecondsToCeaCatchup *int64 `protobuf:"varint,15,opt,name=estimated_seconds_to_cea_catchup,json=estimatedSecondsToCEACatchup,proto3,oneof" json:"estimated_seconds_to_cea_catchup,omitempty"`
 	// This instance's name.
 	MongosyncId *string `protobuf:"bytes,16,opt,name=mongosync_id,json=mongosyncID,proto3,oneof" json:"mongosync_id,omitempty"`
@@ -63,7 +63,7 @@ type ProgressSnapshot struct {
 	Verification *VerificationProgress `protobuf:"bytes,18,opt,name=verification,proto3,oneof" json:"verification,omitempty"`
 	// What an operator should look at; absent when empty.
 	Warnings []string `protobuf:"bytes,19,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	// More than mongosync tells.
+	// What mongoferry reports beyond mongosync.
 	Details       *ProgressDetails `protobuf:"bytes,20,opt,name=details,proto3,oneof" json:"details,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -678,7 +678,7 @@ func (x *VerifierSide) GetLagTimeSeconds() int64 {
 	return 0
 }
 
-// What mongoferry tells beyond mongosync.
+// What mongoferry reports beyond mongosync.
 type ProgressDetails struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Rates over the last seconds.

@@ -34,7 +34,7 @@ type StartRequest struct {
 	// When secondary indexes are built: "afterDataCopy" (default), "beforeDataCopy", "excludeHashed",
 	// "excludeHashedAfterCopy" or "never".
 	BuildIndexes *string `protobuf:"bytes,3,opt,name=build_indexes,json=buildIndexes,proto3,oneof" json:"build_indexes,omitempty"`
-	// Who may write meanwhile: "destinationOnly" (default), "sourceAndDestination" (or true), "none" (or false).
+	// Where users' writes are blocked: "destinationOnly" (default), "sourceAndDestination" (or true), "none" (or false).
 	EnableUserWriteBlocking *structpb.Value `protobuf:"bytes,4,opt,name=enable_user_write_blocking,json=enableUserWriteBlocking,proto3,oneof" json:"enable_user_write_blocking,omitempty"`
 	// Whether the direction can be reversed after the commit.
 	Reversible *bool `protobuf:"varint,5,opt,name=reversible,proto3,oneof" json:"reversible,omitempty"`
@@ -697,7 +697,7 @@ type DocumentFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A top-level field's name, without "." and "$".
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// The values that are let through, as Extended JSON.
+	// The values that the field may have, as Extended JSON.
 	MatchValues   []*structpb.Value `protobuf:"bytes,2,rep,name=match_values,json=matchValues,proto3" json:"match_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

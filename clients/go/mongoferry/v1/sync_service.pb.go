@@ -543,7 +543,7 @@ func (x *ListMismatchesResponse) GetNextPageToken() string {
 // One document that is not the same on both clusters.
 type Mismatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What repair takes.
+	// The id by which repair takes it.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Its collection, as "database.collection" on the source.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -553,7 +553,7 @@ type Mismatch struct {
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	// When it was found.
 	FoundAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=found_at,json=foundAt,proto3" json:"found_at,omitempty"`
-	// The first top-level field that is not the same, or in another place; empty for a document on one side only.
+	// The first top-level field that differs or stands in another place; empty for a document on one side only.
 	Field         string `protobuf:"bytes,6,opt,name=field,proto3" json:"field,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -677,7 +677,7 @@ func (x *RepairRequest) GetMismatchIds() []string {
 	return nil
 }
 
-// What came of it.
+// The result of a repair.
 type RepairResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Documents copied again, or deleted where the source has none.

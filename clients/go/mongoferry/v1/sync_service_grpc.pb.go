@@ -52,12 +52,12 @@ type SyncServiceClient interface {
 	ListNamespaces(ctx context.Context, in *ListNamespacesRequest, opts ...grpc.CallOption) (*ListNamespacesResponse, error)
 	// Stops reading and writing, keeping all progress. Legal in RUNNING.
 	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
-	// Goes on after a pause. Legal in PAUSED.
+	// Continues after a pause. Legal in PAUSED.
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*ResumeResponse, error)
 	// Ends the migration: applies what is left and hands the destination over. Legal in RUNNING while can_commit.
 	// Answers as soon as COMMITTING is recorded.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
-	// Turns a committed, reversible migration around. Legal in COMMITTED.
+	// Reverses a committed, reversible migration: source and destination change places. Legal in COMMITTED.
 	Reverse(ctx context.Context, in *ReverseRequest, opts ...grpc.CallOption) (*ReverseResponse, error)
 	// The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed.
 	ListMismatches(ctx context.Context, in *ListMismatchesRequest, opts ...grpc.CallOption) (*ListMismatchesResponse, error)
@@ -214,12 +214,12 @@ type SyncServiceServer interface {
 	ListNamespaces(context.Context, *ListNamespacesRequest) (*ListNamespacesResponse, error)
 	// Stops reading and writing, keeping all progress. Legal in RUNNING.
 	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
-	// Goes on after a pause. Legal in PAUSED.
+	// Continues after a pause. Legal in PAUSED.
 	Resume(context.Context, *ResumeRequest) (*ResumeResponse, error)
 	// Ends the migration: applies what is left and hands the destination over. Legal in RUNNING while can_commit.
 	// Answers as soon as COMMITTING is recorded.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
-	// Turns a committed, reversible migration around. Legal in COMMITTED.
+	// Reverses a committed, reversible migration: source and destination change places. Legal in COMMITTED.
 	Reverse(context.Context, *ReverseRequest) (*ReverseResponse, error)
 	// The documents that the verifier has found to differ, a page at a time. Also of a migration that has failed.
 	ListMismatches(context.Context, *ListMismatchesRequest) (*ListMismatchesResponse, error)

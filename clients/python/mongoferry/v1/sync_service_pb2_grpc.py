@@ -140,7 +140,7 @@ class SyncServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Goes on after a pause. Legal in PAUSED.
+        """Continues after a pause. Legal in PAUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +155,7 @@ class SyncServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Reverse(self, request, context):
-        """Turns a committed, reversible migration around. Legal in COMMITTED.
+        """Reverses a committed, reversible migration: source and destination change places. Legal in COMMITTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -64,7 +64,7 @@ export interface ProgressSnapshot {
   estimatedOplogTimeRemaining?:
     | string
     | undefined;
-  /** Seconds until the lag is gone at today's pace; absent when the lag is not shrinking. */
+  /** Seconds until the lag is gone at the present rate; absent when the lag is not shrinking. */
   estimatedSecondsToCeaCatchup?:
     | number
     | undefined;
@@ -82,7 +82,7 @@ export interface ProgressSnapshot {
     | undefined;
   /** What an operator should look at; absent when empty. */
   warnings: string[];
-  /** More than mongosync tells. */
+  /** What mongoferry reports beyond mongosync. */
   details?: ProgressDetails | undefined;
 }
 
@@ -162,7 +162,7 @@ export interface VerifierSide {
   lagTimeSeconds?: number | undefined;
 }
 
-/** What mongoferry tells beyond mongosync. */
+/** What mongoferry reports beyond mongosync. */
 export interface ProgressDetails {
   /** Rates over the last seconds. */
   rates:

@@ -29,7 +29,7 @@ export interface StartRequest {
   buildIndexes?:
     | string
     | undefined;
-  /** Who may write meanwhile: "destinationOnly" (default), "sourceAndDestination" (or true), "none" (or false). */
+  /** Where users' writes are blocked: "destinationOnly" (default), "sourceAndDestination" (or true), "none" (or false). */
   enableUserWriteBlocking?:
     | any
     | undefined;
@@ -153,7 +153,7 @@ export interface DatabaseName {
 export interface DocumentFilter {
   /** A top-level field's name, without "." and "$". */
   field: string;
-  /** The values that are let through, as Extended JSON. */
+  /** The values that the field may have, as Extended JSON. */
   matchValues: any[];
 }
 
