@@ -6,7 +6,7 @@ import { nsText, sameNs } from '../catalog/namespace.js';
 import { Code, clusterError, codeOf, describeError, isIndexFault, safeText, tagExhausted } from '../cluster/errors.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
-import { linkAbort, rejectOnAbort, sleep } from '../lib/signals.js';
+import { linkAbort, sleep } from '../lib/signals.js';
 import type { Task } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -44,7 +44,7 @@ export class IndexBuilder {
   /** Collections whose builds fail for what says nothing about the index, and since when. */
   readonly #heldUp = new Map<string, { readonly sinceMs: number }>();
   /** Of the present run; between two, nothing is applied. */
-  #caughtUp: Task<void> = rejectOnAbort;
+  #caughtUp: () => Promise<void> = () => Promise.resolve();
   #open = false;
   #wake: () => void = () => undefined;
 
@@ -54,7 +54,7 @@ export class IndexBuilder {
     this.#builds = new RunningBuilds(context);
     this.#counts = new IndexCounts(context);
     this.#reconciler = new IndexReconciler({ ...context, builds: this.#builds, counts: this.#counts });
-    this.#postponed = new Postponed(() => this.#wake(), context.logger);
+    this.#postponed = new Postponed(() => this.#wake());
   }
 
   /** Lets builds begin, for every collection; before, only drops of indexes are noted. */
@@ -151,7 +151,7 @@ export class IndexBuilder {
       );
       await this.#reconciler.dropAll(collection, signal);
       this.#queue.add(id);
-      this.#postpone(id, signal);
+      this.#postpone(id);
     } finally {
       this.release([id]);
     }
@@ -163,7 +163,8 @@ export class IndexBuilder {
    */
   async run(caughtUp: Task<void>, signal: AbortSignal): Promise<void> {
     const link = linkAbort(signal);
-    this.#caughtUp = caughtUp;
+    this.#caughtUp = () => caughtUp(link.signal);
+    this.#postponed.takeUp(this.#caughtUp);
     let failure: { readonly cause: unknown } | undefined;
     try {
       while (failure === undefined) {
@@ -195,8 +196,8 @@ export class IndexBuilder {
     }
   }
 
-  #postpone(id: string, signal: AbortSignal): void {
-    this.#postponed.add(id, this.#caughtUp(signal));
+  #postpone(id: string): void {
+    this.#postponed.add(id, this.#caughtUp());
   }
 
   #mayBuild(id: string): boolean {
@@ -265,7 +266,7 @@ export class IndexBuilder {
     }
     this.#queue.add(id);
     // An empty collection has no document that a later event could explain.
-    if (collection.copy.status !== 'pending') this.#postpone(id, signal);
+    if (collection.copy.status !== 'pending') this.#postpone(id);
     await sleep(backoffDelayMs(Math.min(failures, 5)), signal);
   }
 
