@@ -18,6 +18,7 @@ import { Deadlines } from './deadlines.js';
 import type { DriverSession } from './driver.js';
 import { describeError, isTransient, originOf, tagExhausted, tagOrigin } from './errors.js';
 import { type ClusterFacts, readFacts } from './facts.js';
+import type { WriteSessions } from './numbered-sessions.js';
 import { StructuralCommands } from './structural-commands.js';
 import { UnblockedWrites } from './unblocked-writes.js';
 import { Waiting } from './waiting.js';
@@ -42,6 +43,8 @@ export interface ClusterCore {
   /** Whether the server knows write blocks, and writes are numbered: 6.0 and later. */
   readonly knowsBlocks: boolean;
   readonly structural: StructuralCommands;
+  /** By metadata database: those that this process writes documents in. */
+  readonly sessions: Map<string, WriteSessions>;
   /** Commands tried again so far. */
   retries: number;
 }
@@ -70,6 +73,7 @@ function coreOf(
     unblocked: new UnblockedWrites({ control: clients.control, commands, label, knowsBlocks }),
     knowsBlocks,
     structural: new StructuralCommands(clients.structure, clients.tag),
+    sessions: new Map(),
     retries: 0,
   };
 }

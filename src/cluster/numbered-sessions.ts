@@ -9,6 +9,7 @@ import { unlessAborted } from '../lib/signals.js';
 import { awaitAll, type Deferred, deferred } from '../lib/tasks.js';
 import type { DriverClient, DriverSession } from './driver.js';
 import { Code, codeOf, isMaybeSent } from './errors.js';
+import type { OtherWriters } from './other-writers.js';
 
 /** What a numbered write adds to its command, and the session that the command must be sent in. */
 export interface Numbered {
@@ -18,6 +19,16 @@ export interface Numbered {
 
 /** Stores on a majority that `session` has reached `number`: one retryable write that changes a document. */
 export type StoreNumber = (session: DriverSession, id: Binary, number: Long) => Promise<void>;
+
+/** Sessions for data, and others for the lease's holder's records, which data must not hold up. */
+export interface WriteSessions {
+  readonly data: NumberedSessions;
+  readonly record: NumberedSessions;
+  /** All of them, for whoever must close them after this holder. */
+  readonly ids: readonly Binary[];
+  /** Threads that write for the same holder, in sessions of their own. */
+  readonly others: OtherWriters;
+}
 
 interface NumberedSession {
   readonly session: DriverSession;

@@ -5,9 +5,9 @@ import { InvariantError } from '../errors.js';
 import { MAJORITY_WRITE } from './clients.js';
 import { Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import { nameOf, type WriteOptions } from './commands.js';
+import type { WriteSessions } from './numbered-sessions.js';
 import type { OtherWriters } from './other-writers.js';
 import type { WriteRight } from './write-right.js';
-import type { WriteSessions } from './write-sessions.js';
 
 /** Writes of documents, which the server refuses by their number when they come late, and where their statements are. */
 const FIELDS = new Map([

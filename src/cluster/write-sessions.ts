@@ -3,34 +3,29 @@ import type { Binary } from '../bson/bson.js';
 import { MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import type { DriverClient } from './driver.js';
-import { closeSessions, NumberedSessions, type StoreNumber } from './numbered-sessions.js';
+import { closeSessions, NumberedSessions, type StoreNumber, type WriteSessions } from './numbered-sessions.js';
 import { OtherWriters } from './other-writers.js';
 
 /** The collection of a metadata database in which the numbers of lost writes are stored. */
 const NUMBERS = 'numbers';
 
-/** Sessions for data, and others for the lease's holder's records, which data must not hold up. */
-export interface WriteSessions {
-  readonly data: NumberedSessions;
-  readonly record: NumberedSessions;
-  /** All of them, for whoever must close them after this holder. */
-  readonly ids: readonly Binary[];
-  /** Threads that write for the same holder, in sessions of their own. */
-  readonly others: OtherWriters;
-}
-
 /**
- * New sessions; their numbers are stored in the metadata database `db`, which is on this cluster. Undefined before 6.0,
- * whose write blocks and collection UUIDs the numbers would need.
+ * The sessions of this process for a metadata database `db` on this cluster, in which their numbers are stored: one set,
+ * whoever has the right to write, so that what an earlier right has lost is resolved before the next one writes. Undefined
+ * before 6.0, whose write blocks and collection UUIDs the numbers would need.
  */
 export function writeSessions(cluster: Cluster, db: string): WriteSessions | undefined {
   const { core } = cluster;
+  const known = core.sessions.get(db);
+  if (known !== undefined) return known;
   if (!core.knowsBlocks) return undefined;
   const { data: dataClient, record: recordClient } = core.clients;
   const data = new NumberedSessions(dataClient, dataClient.maxPoolSize, storeNumber(core, dataClient, db));
   const record = new NumberedSessions(recordClient, RECORD_POOL, storeNumber(core, recordClient, db));
   const others = new OtherWriters((ids) => closeWriteSessions(cluster, ids, db));
-  return { data, record, ids: [...data.ids, ...record.ids], others };
+  const sessions = { data, record, ids: [...data.ids, ...record.ids], others };
+  core.sessions.set(db, sessions);
+  return sessions;
 }
 
 /** Lets the server refuse whatever an earlier holder has sent in these sessions, whose numbers are stored in `db`. */

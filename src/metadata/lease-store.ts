@@ -2,7 +2,7 @@
 import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code } from '../cluster/errors.js';
-import type { WriteSessions } from '../cluster/write-sessions.js';
+import type { WriteSessions } from '../cluster/numbered-sessions.js';
 import type { Logger } from '../lib/logger.js';
 import { endEarlier } from './earlier-holders.js';
 import { requireStored } from './fenced-documents.js';

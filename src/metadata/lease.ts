@@ -228,8 +228,10 @@ export class Lease implements WriteRight {
     const host = await this.#surroundings.bootId();
     const isHere = current?.['bootId'] === host;
     const pid = Number(current?.['pid']);
-    // Given back, by a process that may live on: a reversal leaves a lease so.
-    const isFree = current === undefined || current['owner'] === this.#owner || pid === 0;
+    // Given back, by a process that may live on: a reversal leaves a lease so. Or this process's own, from a try that was
+    // given up before its answer came: nobody renews that.
+    const isOurs = current?.['owner'] === this.#owner || current?.['client'] === this.#store.identity.client;
+    const isFree = current === undefined || isOurs || pid === 0;
     const isGone = !isFree && isHere && !this.#surroundings.isAlive(pid);
     const wasSeen = this.#seen;
     const unchangedMs = current === undefined ? 0 : this.#unchangedMs(current, askedMs);

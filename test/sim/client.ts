@@ -201,29 +201,26 @@ export class FakeClient implements DriverClient {
   #travel(call: Call, address: string): void {
     const { world, chaos, owner, random } = this.#deployment;
     const { connection, request, fate } = call;
-    connection.onTheWay++;
     if (fate === 'requestLost') {
-      const lose = (): void => {
-        connection.onTheWay--;
-        call.settle({ error: networkError('connection reset') });
-      };
+      const lose = (): void => call.settle({ error: networkError('connection reset') });
       world.after(chaos.wayMs(), lose, this.#owner).unref();
       return;
     }
     if (fate === 'late') {
+      connection.onTheWay++;
       world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner).unref();
       world.after(random.int(20_000), () => void this.#arrive(call, address), owner);
       return;
     }
     if (fate === 'interrupted') {
       const interrupt = (): void => {
-        connection.onTheWay--;
         const code = random.pick([Codes.Interrupted, Codes.InterruptedDueToReplStateChange, 91, 262]);
         call.settle({ error: serverError(code, `${request.name} was interrupted`) });
       };
       world.after(chaos.wayMs(), interrupt, this.#owner).unref();
       return;
     }
+    connection.onTheWay++;
     world.after(chaos.wayMs(), () => void this.#arrive(call, address), owner);
   }
 

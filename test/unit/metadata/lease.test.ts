@@ -451,4 +451,18 @@ test('what is given back is over for the threads before anything else is done', 
   await releasing;
 });
 
+test('what a try of this process has taken, and never learned of, the next one takes at once', async () => {
+  const store = new FakeStore();
+  const time = new FakeTime();
+  store.confirmed = () => Promise.reject(new AppError('ClusterUnreachable', 'the answer was lost'));
+  const given = new AbortController();
+  const trying = leaseOf(store, 'client a', time).takeFromDead(given.signal);
+  trying.catch(() => undefined);
+  while (store.record === undefined) await turn();
+  given.abort(new Error('the caller has gone'));
+  store.confirmed = () => Promise.resolve();
+  assert.is(await within(5000, leaseOf(store, 'client a', time).takeFromDead(forever), 'the next try'), true);
+  assert.is(await within(5000, leaseOf(store, 'client b', time).takeFromDead(forever), 'another process'), false);
+});
+
 test.run();
