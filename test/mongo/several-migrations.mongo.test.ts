@@ -1,10 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CheckResponse } from '../../gen/mongoferry/v1/sync_service.js';
+import { fromMigration } from '../../src/metadata/record-codec.js';
 import { SCHEMA_VERSION } from '../../src/metadata/records.js';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FerryClient, type StartOptions } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
+import { APPLYING } from '../support/observed-work.js';
 import { sharedSet } from '../support/shared-servers.js';
 import { isBlocked, resetClusters } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
@@ -196,13 +198,8 @@ test('a reversal is refused while another migration, of whatever name, is in its
     await using first = await ferryOf(0, 1);
     await migrate(first, { enableUserWriteBlocking: true, reversible: true });
     // As another migration into the old source would leave it.
-    const other = {
-      state: 'RUNNING',
-      options: '{"source": "cluster1", "destination": "cluster0"}',
-      sourceId: 'f'.repeat(24),
-      destinationId: '',
-      blockedDestination: false,
-    };
+    const options = { ...APPLYING.options, source: 'cluster1', destination: 'cluster0' } as const;
+    const other = { ...APPLYING, options, sourceId: 'f'.repeat(24), destinationId: '', blockedDestination: false };
     for (const [db, expected] of [
       [
         'mongosync_internal_other',
@@ -213,7 +210,7 @@ test('a reversal is refused while another migration, of whatever name, is in its
       const write = (coll: string, doc: object) =>
         a.db(db).command({ insert: coll, documents: [doc], mayBypassWriteBlocking: true });
       await write('schema', { _id: 'schema', product: 'mongoferry', version: SCHEMA_VERSION });
-      await write('migration', { _id: 'migration', ...other });
+      await write('migration', fromMigration(other));
       const text = await withClient(first, (client) =>
         client.reverse().then(
           () => 'reversing',

@@ -112,7 +112,7 @@ async function writeLate(pair: ReplicaSetPair, source: MongoClient, destination:
   await db.collection('a').updateOne({ x: 1 }, { $set: { x: 2 } });
   const error = await harness.failure();
   assert.is(error.code, 'SourceModifiedAfterCommit');
-  assert.match(error.message, /^update of shop\.a on the source after/);
+  assert.match(error.message, /^update of shop\.a was made on the source after/);
 }
 
 /** What only the comparison of the catalogs finds, at the commit at the latest. */
