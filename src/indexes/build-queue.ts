@@ -24,16 +24,14 @@ export class BuildQueue {
     this.#isSorted = false;
   }
 
-  /** Takes out the largest collection that may be built; dropped ones are let go on the way. */
+  /** Takes out the largest collection that may be built; it may have been dropped meanwhile. */
   next(mayBuild: (id: string) => boolean): string | undefined {
     this.#sort();
     for (let index = this.#order.length - 1; index >= 0; index--) {
       const id = this.#order[index] as string;
       if (this.#queued.has(id) && !mayBuild(id)) continue;
       this.#order.splice(index, 1);
-      if (!this.#queued.delete(id)) continue;
-      const collection = this.#collections.get(id);
-      if (collection !== undefined && !collection.dropped) return id;
+      if (this.#queued.delete(id)) return id;
     }
     return undefined;
   }

@@ -220,7 +220,7 @@ export class IndexBuilder {
   async #bring(id: string, signal: AbortSignal): Promise<void> {
     const { collections } = this.#context;
     const collection = collections.get(id);
-    if (collection === undefined || collection.dropped) return;
+    if (collection === undefined || collection.dropped) return this.#goesOn(id);
     try {
       await traced('build indexes', { namespace: nsText(collection.ns) }, () =>
         this.#reconciler.reconcile(collection, signal),

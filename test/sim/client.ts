@@ -88,6 +88,8 @@ export class FakeClient implements DriverClient {
   readonly #sentListeners: ((sent: SentCommand) => void)[] = [];
   readonly #primaryListeners: ((address: string) => void)[] = [];
   readonly #waiting = new Set<() => void>();
+  /** Of each that waits for a primary: what ends it. */
+  readonly #selecting = new Set<(error: Error) => void>();
   /** Who is primary, as far as this client has learned. */
   #primary: string | undefined;
   #forget: () => void = () => undefined;
@@ -123,7 +125,7 @@ export class FakeClient implements DriverClient {
 
   async close(): Promise<void> {
     this.vanish();
-    for (const fail of [...this.#calls]) fail(networkError('the client is closed'));
+    for (const fail of [...this.#calls, ...this.#selecting]) fail(networkError('the client is closed'));
   }
 
   get open(): number {
@@ -272,9 +274,13 @@ export class FakeClient implements DriverClient {
   #selected(signal?: AbortSignal): Promise<string> {
     const { world } = this.#deployment;
     return new Promise((resolve, reject) => {
+      const fail = (error: Error): void => {
+        end();
+        reject(error);
+      };
       const end = (): void => {
+        this.#selecting.delete(fail);
         this.#waiting.delete(go);
-        this.#calls.delete(onClosed);
         timer.cancel();
         signal?.removeEventListener('abort', onAbort);
       };
@@ -283,20 +289,12 @@ export class FakeClient implements DriverClient {
         end();
         resolve(this.#primary);
       };
-      const onAbort = (): void => {
-        end();
-        reject(signal?.reason as Error);
-      };
-      const onClosed = (error: Error): void => {
-        end();
-        reject(error);
-      };
-      const timer = world.after(SELECTION_MS, () => {
-        end();
-        reject(selectionError(`no primary of ${this.#deployment.name} was found in time`));
-      });
+      const onAbort = (): void => fail(signal?.reason as Error);
+      const timer = world.after(SELECTION_MS, () =>
+        fail(selectionError(`no primary of ${this.#deployment.name} was found in time`)),
+      );
+      this.#selecting.add(fail);
       this.#waiting.add(go);
-      this.#calls.add(onClosed);
       signal?.addEventListener('abort', onAbort, { once: true });
       // Between two heartbeats nothing is learned; a client that waits asks at once.
       if (this.#deployment.primary !== undefined)

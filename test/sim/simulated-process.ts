@@ -77,7 +77,7 @@ export class SimulatedProcess {
 
   /** Has `work` done by this process. */
   do(work: () => void): void {
-    this.#parts.world.after(0, work, this.owner);
+    this.#parts.world.after(0, work, this.owner).unref();
   }
 
   /** As SIGTERM does. */

@@ -55,7 +55,10 @@ export class Users {
       return;
     }
     const collection = random.pick(collections);
-    const what = random.chance(0.5) && collection.size > 0 ? 'a delete' : 'an insert';
+    // An insert of a document without the fields of a unique index could be refused.
+    const isFree = ![...collection.indexes.values()].some((index) => index.get('prepareUnique') === true);
+    const what = (random.chance(0.5) && collection.size > 0) || !isFree ? 'a delete' : 'an insert';
+    if (what === 'a delete' && collection.size === 0) return;
     state.change((tx) => {
       if (what === 'an insert') {
         insertOne(server, collection, toRaw({ _id: 'planted' }), tx, true);

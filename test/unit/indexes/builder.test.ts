@@ -1,3 +1,4 @@
+import { MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeOrdered, encode } from '../../../src/bson/bson.js';
@@ -77,6 +78,49 @@ test('thousands of collections are looked at largest first, each a few times, ho
   assert.equal([progress.built, progress.total, progress.collectionsFinished], [COLLECTIONS, COLLECTIONS, COLLECTIONS]);
   for (let times = 0; times < 100; times++) assert.is(builder.progress, progress);
   assert.is(walks, 1);
+  stop.abort();
+  assert.is(await running, 'stopped');
+});
+
+test('a collection that is dropped while its build is held up holds up nothing any more', async () => {
+  const told = new Map<object, string>();
+  const cluster = {
+    name: 'cluster1',
+    retryLimitMs: 60_000,
+    isAtLeast: () => true,
+    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
+    startSession: () => ({ endSession: async () => undefined }),
+    command: async () => ({ cursor: { id: { isZero: () => true }, ns: '', firstBatch: [] } }),
+    write: () => Promise.reject(new MongoServerError({ code: 276, errmsg: 'the build was aborted' })),
+    tellOutage: (task: object, text: string | undefined) =>
+      text === undefined ? told.delete(task) : told.set(task, text),
+  } as unknown as WritableCluster;
+  const collection = {
+    id: 'c',
+    name: 'db.c',
+    ns: { db: 'db', coll: 'c' },
+    options: new Map(),
+    indexes: [decodeOrdered(encode({ v: 2, key: { a: 1 }, name: 'a_1' }))],
+    dropped: false,
+    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
+  };
+  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  const builder = new IndexBuilder({
+    destination: cluster,
+    collections,
+    logger: silentLogger,
+    wants: () => true,
+    parallelBuilds: 1,
+    onWarning: () => undefined,
+  });
+  const stop = new AbortController();
+  const running = builder.run(() => Promise.resolve(), stop.signal).catch(() => 'stopped');
+  builder.open();
+  await eventually(10_000, () => told.size > 0, 'the build being told as held up');
+  collection.dropped = true;
+  builder.changed('c');
+  await eventually(10_000, () => builder.isComplete, 'the queue being empty');
+  assert.is(told.size, 0);
   stop.abort();
   assert.is(await running, 'stopped');
 });
