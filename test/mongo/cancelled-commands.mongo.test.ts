@@ -74,12 +74,13 @@ test('a write that has been sent is waited for when its signal aborts, and no ot
 
 test('of several commands that one reason ends each has an error of its own', async () => {
   const caller = new AbortController();
+  const ping = (): Promise<unknown> => source.command('admin', { ping: 1 }, { signal: caller.signal });
+  // Connections to send them on are there.
+  await Promise.all([ping(), ping(), ping()]);
   pair.source.pauseProcess();
   try {
-    const commands = [1, 2].map(() =>
-      source.command('admin', { ping: 1 }, { signal: caller.signal }).catch((error: unknown) => error),
-    );
-    setTimeout(() => caller.abort(REASON), 200);
+    const commands = [1, 2].map(() => ping().catch((error: unknown) => error));
+    setTimeout(() => caller.abort(REASON), 1000);
     const [first, second] = await within(SOON_MS, Promise.all(commands), 'the commands');
     assert.is.not(first, second);
     assert.ok(isMaybeSent(first));

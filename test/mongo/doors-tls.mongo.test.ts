@@ -135,7 +135,7 @@ timed(
     await using ferry = await serve(flags, { signal });
     const warnings = ferry.log.filter(({ level }) => level === 'warn').map(({ message }) => message);
     assert.ok(
-      warnings.some((text) => text.includes(`every user of this machine can read ${token}`)),
+      warnings.some((text) => text.includes(`${token} holds a secret, and every user of this machine can read it`)),
       warnings.join('\n'),
     );
     assert.ok(

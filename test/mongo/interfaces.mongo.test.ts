@@ -230,9 +230,9 @@ test('what ends the process is said where who has started it looks, although the
     const cluster1 = pair.destination.uri.replace(/replicaSet=[^&]*/, 'replicaSet=other');
     await using ferry = await ConfiguredFerry.start({ cluster0: pair.source.uri, cluster1, port });
     assert.is(await ferry.ended(), 2);
-    assert.match(ferry.stdout.trim().split('\n').at(-1) ?? '', /cluster1.*named other/);
+    assert.match(ferry.stdout.trim().split('\n').at(-1) ?? '', /cluster1.*replica set other/);
     const last = ferry.entries().findLast(({ level }) => level === 'fatal');
-    assert.match(JSON.stringify(last?.['error']), /"message":"[^"]*named other/);
+    assert.match(JSON.stringify(last?.['error']), /"message":"[^"]*replica set other/);
   };
   await within(TEST_MS, work(), 'the end');
 });
