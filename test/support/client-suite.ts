@@ -12,7 +12,7 @@ import { FakeControl, IDLE_SNAPSHOT, RUNNING_SNAPSHOT } from './fake-control.js'
 import { within } from './within.js';
 
 const BUILD_MS = 300_000;
-const RUN_MS = 20_000;
+const RUN_MS = 60_000;
 
 /**
  * The tests of a client's example against a scripted migration, the same for every language. Builds it and runs them.
