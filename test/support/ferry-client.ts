@@ -17,7 +17,7 @@ import {
   ReverseRequest,
   SyncServiceClient,
 } from '../../gen/mongoferry/v1/sync_service.js';
-import { eventually } from './within.js';
+import { DeadlineError, eventually } from './within.js';
 
 /** The options of a start, without what they default to. */
 export type StartOptions = DeepPartial<StartRequest>;
@@ -144,9 +144,18 @@ export class FerryClient implements Disposable {
     return await this.waitFor(`state ${state}`, (snapshot) => snapshot.state === state, ms, signal);
   }
 
-  /** Waits until a commit would succeed. */
+  /** Waits until a commit would succeed; an error tells what a commit is answered, which says what stands in its way. */
   async waitForCanCommit(ms?: number, signal?: AbortSignal): Promise<ProgressSnapshot> {
-    return await this.waitFor('canCommit', (snapshot) => snapshot.canCommit, ms, signal);
+    try {
+      return await this.waitFor('canCommit', (snapshot) => snapshot.canCommit, ms, signal);
+    } catch (error) {
+      if (error instanceof DeadlineError) error.message += `; a commit is answered: ${await this.#commitAnswer()}`;
+      throw error;
+    }
+  }
+
+  #commitAnswer(): Promise<string> {
+    return this.commit().then(() => 'accepted', String);
   }
 
   /** Waits until a commit would succeed, commits, and waits for COMMITTED: each at most `ms`. */
