@@ -8,6 +8,7 @@ import { assertInPlace, catalogChanged } from '../catalog/old-source.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import type { WriteTarget } from '../documents/document-writer.js';
 import { rawBatches } from '../documents/raw-cursor.js';
+import { readLater } from '../lib/tasks.js';
 import type { NaturalMark } from '../metadata/records.js';
 import { metrics } from '../metrics.js';
 import { timeOf } from '../threads/seen-times.js';
@@ -161,12 +162,12 @@ export class RangeCopy {
         const bytes = documents.reduce((sum, doc) => sum + doc.length, 0);
         await budget.acquire(bytes, signal);
         const batch = { documents: documents.length, bytes, last, resumeAfter };
-        const written = this.#write(documents, previous, signal)
-          .then(() => this.#onWritten(batch, signal))
-          .finally(() => budget.release(bytes));
+        const written = readLater(
+          this.#write(documents, previous, signal)
+            .then(() => this.#onWritten(batch, signal))
+            .finally(() => budget.release(bytes)),
+        );
         previous = written;
-        // Read where it is shifted or settled; until then a rejection must not count as unhandled.
-        written.catch(() => undefined);
         inFlight.push(written);
       }
       await Promise.all(inFlight);

@@ -5,6 +5,7 @@ import { Position } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DriverSession } from '../cluster/driver.js';
 import { TransientError } from '../cluster/errors.js';
+import { readLater } from '../lib/tasks.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
 export interface RawBatch {
@@ -53,9 +54,7 @@ export async function* rawBatches(
         ? undefined
         : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
-        ahead = getMore(cluster, options, { ...open, session }, signal);
-        // The rejection is read at the await below; without a handler it would count as unhandled until then.
-        ahead.catch(() => undefined);
+        ahead = readLater(getMore(cluster, options, { ...open, session }, signal));
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];

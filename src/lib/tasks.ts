@@ -47,6 +47,14 @@ export async function awaitAll(work: readonly Promise<unknown>[]): Promise<void>
   }
 }
 
+/**
+ * The same promise, which somebody awaits later: until then a rejection would count as unhandled, and end the process.
+ */
+export function readLater<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
 /** A promise with its ends at hand. */
 export interface Deferred<T> {
   readonly promise: Promise<T>;
@@ -62,6 +70,5 @@ export function deferred<T>(): Deferred<T> {
     resolve = onResolve;
     reject = onReject;
   });
-  promise.catch(() => undefined);
-  return { promise, resolve, reject };
+  return { promise: readLater(promise), resolve, reject };
 }

@@ -5,7 +5,7 @@ import { listCollections } from '../../src/catalog/catalog.js';
 import { clusterError, isMaybeSent } from '../../src/cluster/errors.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { rawBatches } from '../../src/documents/raw-cursor.js';
-import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
+import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands, touchedCommands } from '../support/fail-points.js';
 import { sharedCluster, sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
@@ -62,9 +62,11 @@ test('a write that has been sent is waited for when its signal aborts, and no ot
   const items = other.db('shop').collection<{ _id: string }>('items');
   const work = async () => {
     const caller = new AbortController();
+    const before = await touchedCommands(other);
     await holdCommands(other, { commands: ['insert'], times: 1 }, 1500);
     const sent = insert(destination, 'sent', caller.signal);
-    setTimeout(() => caller.abort(REASON), 500);
+    await eventually(SOON_MS, async () => (await touchedCommands(other)) > before, 'the insert being held');
+    caller.abort(REASON);
     assert.is(await sent, undefined, 'it was answered');
     assert.is((await insert(destination, 'unsent', caller.signal)) as Error, REASON);
     assert.equal(await items.distinct('_id'), ['sent']);

@@ -26,6 +26,26 @@ function servedCluster(): { cluster: WritableCluster; listed: string[] } {
   return { cluster, listed };
 }
 
+/** A builder that has begun; `stop` ends it. */
+function begun(destination: WritableCluster, collections: CollectionMap) {
+  const builder = new IndexBuilder({
+    destination,
+    collections,
+    logger: silentLogger,
+    wants: () => true,
+    parallelBuilds: 1,
+    onWarning: () => undefined,
+  });
+  const caller = new AbortController();
+  const running = builder.run(() => Promise.resolve(), caller.signal).catch(() => 'stopped');
+  builder.open();
+  const stop = async (): Promise<void> => {
+    caller.abort();
+    assert.is(await running, 'stopped');
+  };
+  return { builder, stop };
+}
+
 test('thousands of collections are looked at largest first, each a few times, however often progress is asked for', async () => {
   const all = new Map<string, MigratedCollection>();
   for (let n = 0; n < COLLECTIONS; n++) {
@@ -54,17 +74,7 @@ test('thousands of collections are looked at largest first, each a few times, ho
     },
   } as unknown as CollectionMap;
   const { cluster, listed } = servedCluster();
-  const builder = new IndexBuilder({
-    destination: cluster,
-    collections,
-    logger: silentLogger,
-    wants: () => true,
-    parallelBuilds: 1,
-    onWarning: () => undefined,
-  });
-  const stop = new AbortController();
-  const running = builder.run(() => Promise.resolve(), stop.signal).catch(() => 'stopped');
-  builder.open();
+  const { builder, stop } = begun(cluster, collections);
   await eventually(20_000, () => builder.isComplete, 'all being looked at');
   assert.is(listed.length, COLLECTIONS);
   const sizes = listed.map((coll) => all.get(coll)?.copy.estimatedBytes ?? 0);
@@ -78,8 +88,7 @@ test('thousands of collections are looked at largest first, each a few times, ho
   assert.equal([progress.built, progress.total, progress.collectionsFinished], [COLLECTIONS, COLLECTIONS, COLLECTIONS]);
   for (let times = 0; times < 100; times++) assert.is(builder.progress, progress);
   assert.is(walks, 1);
-  stop.abort();
-  assert.is(await running, 'stopped');
+  await stop();
 });
 
 test('a collection that is dropped while its build is held up holds up nothing any more', async () => {
@@ -105,24 +114,13 @@ test('a collection that is dropped while its build is held up holds up nothing a
     copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
   };
   const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
-  const builder = new IndexBuilder({
-    destination: cluster,
-    collections,
-    logger: silentLogger,
-    wants: () => true,
-    parallelBuilds: 1,
-    onWarning: () => undefined,
-  });
-  const stop = new AbortController();
-  const running = builder.run(() => Promise.resolve(), stop.signal).catch(() => 'stopped');
-  builder.open();
+  const { builder, stop } = begun(cluster, collections);
   await eventually(10_000, () => told.size > 0, 'the build being told as held up');
   collection.dropped = true;
   builder.changed('c');
   await eventually(10_000, () => builder.isComplete, 'the queue being empty');
   assert.is(told.size, 0);
-  stop.abort();
-  assert.is(await running, 'stopped');
+  await stop();
 });
 
 test.run();
