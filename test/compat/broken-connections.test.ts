@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { createServer, connect as openSession, type ServerHttp2Session } from 'node:http2';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { deferred } from '../../src/lib/tasks.js';
+import { openDoors } from '../support/api-doors.js';
 import { DoorsProcess } from '../support/doors-process.js';
-import { eventually } from '../support/within.js';
+import { eventually, within } from '../support/within.js';
 
 const WAIT_MS = 20_000;
 /** Half of what a connection took whose client had lost its network, and time for a machine that is busy. */
@@ -55,6 +58,39 @@ test('broken gRPC connections give their file handles back within half a minute'
     for (const socket of sockets) socket.destroy();
   }
   assert.ok(true);
+});
+
+/** What every server's HTTP/2 sessions have in common; Node.js gives it away with a session only. */
+async function sessionPrototype(): Promise<ServerHttp2Session> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = openSession(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const [session]: ServerHttp2Session[] = await once(server, 'session');
+  client.destroy();
+  server.close();
+  return Object.getPrototypeOf(session);
+}
+
+test('a stop ends also when a connection breaks in the same moment', async () => {
+  const sessions = await sessionPrototype();
+  const { destroy } = sessions;
+  const doors = await openDoors();
+  const stopped = deferred<void>();
+  // grpc-js waits for the end of a session that is ending already, and is never told of it.
+  sessions.destroy = function (...reason) {
+    sessions.destroy = destroy;
+    destroy.apply(this, reason);
+    doors.stopGrpc(100).then(stopped.resolve, stopped.reject);
+  };
+  try {
+    const socket = await opened(doors.grpcPort);
+    socket.write('GET / HTTP/1.1\r\n\r\n');
+    await within(WAIT_MS, stopped.promise, 'the stop');
+    socket.destroy();
+  } finally {
+    sessions.destroy = destroy;
+    await doors.stopHttp();
+  }
 });
 
 test.run();

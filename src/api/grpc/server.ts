@@ -122,15 +122,17 @@ function stop({ server, listener, connections, shutdown, dispose }: Running, dea
   shutdown.abort(new AppError('ShuttingDown', 'the server is stopping; call again when it has restarted'));
   listener.close();
   return new Promise((resolve) => {
-    const timer = setTimeout(() => {
-      server.forceShutdown();
-      connections.destroy();
-    }, deadlineMs);
-    server.tryShutdown(() => {
+    const end = (): void => {
       clearTimeout(timer);
       connections.destroy();
       resolve();
-    });
+    };
+    const timer = setTimeout(() => {
+      server.forceShutdown();
+      // Not left to tryShutdown: it never ends when a connection broke off in the moment in which it was called.
+      end();
+    }, deadlineMs);
+    server.tryShutdown(end);
   });
 }
 
