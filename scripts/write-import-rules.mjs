@@ -17,7 +17,7 @@ const FLOORS = [
   ['start'],
   ['cutover'],
   ['apply', 'copy', 'indexes', 'initialise', 'preflight', 'verify'],
-  ['matching'],
+  ['layout', 'matching'],
   ['metadata'],
   ['threads'],
   ['documents'],

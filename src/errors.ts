@@ -107,6 +107,9 @@ export const ERRORS = {
   CatalogDiffers: failed,
   MetadataUnreadable: failed,
   WriteRefused: failed,
+  DuplicateIds: failed,
+  ShardKeyValueRefused: failed,
+  ShardingChanged: failed,
 
   // A bug of ours.
   Internal: { grpc: GrpcCode.INTERNAL, http: 500, exit: ExitCode.retryable, retryable: false },

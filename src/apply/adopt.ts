@@ -7,9 +7,11 @@ import { carriedOptions, sameUuid } from '../catalog/collection-spec.js';
 import { createCollection } from '../catalog/destination-catalog.js';
 import { type Namespace, sameNs } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
+import type { ShardKey } from '../catalog/shard-keys.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
+import type { Layout } from '../layout/layout.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
 /** What taking up a collection works with. */
@@ -19,6 +21,7 @@ export interface NewcomerContext {
   readonly scope: Scope;
   readonly collections: CollectionMap;
   readonly indexes: { changed(id: string): void };
+  readonly layout: Pick<Layout, 'keysOf' | 'spread'>;
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
 }
 
@@ -35,15 +38,23 @@ export async function adoptNewcomer(
   sourceNs: Namespace,
   signal: AbortSignal,
 ): Promise<void> {
-  const { destination, scope, collections } = context;
+  const { destination, scope, collections, layout } = context;
   let collection = collections.get(id);
   if (collection === undefined) {
     const ns = scope.target(sourceNs);
-    const { options, indexes } = await describe(context.source, uuidFrom(Buffer.from(id, 'hex')), sourceNs.db, signal);
+    const { options, indexes, sharding } = await describe(
+      context.source,
+      uuidFrom(Buffer.from(id, 'hex')),
+      sourceNs.db,
+      signal,
+    );
     const { sharesDestination } = scope;
-    const destinationUuid = await createCollection(destination, { ns, options, sharesDestination }, signal);
+    const shardKeys = layout.keysOf(sourceNs, sharding);
+    const created = { ns, options, sharesDestination, shardKey: shardKeys?.destination?.key };
+    const destinationUuid = await createCollection(destination, created, signal);
+    const kept = await layout.spread({ ns, options, indexes, shardKeys }, signal);
     const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
-    const added = { id, ns, sourceNs, destinationUuid, options, indexes, dropped: false, copy };
+    const added = { id, ns, sourceNs, destinationUuid, options, indexes, kept, shardKeys, dropped: false, copy };
     [collection] = await collections.add([added], signal);
   }
   if (collection !== undefined) await context.copyAgain(collection, signal);
@@ -56,10 +67,10 @@ async function describe(
   uuid: Binary,
   db: string,
   signal: AbortSignal,
-): Promise<{ options: OrderedDoc; indexes: readonly OrderedDoc[] }> {
+): Promise<{ options: OrderedDoc; indexes: readonly OrderedDoc[]; sharding: ShardKey | undefined }> {
   for (;;) {
     const ns = await findByUuid(source, uuid, db, signal);
-    if (ns === undefined) return { options: new Map(), indexes: [] };
+    if (ns === undefined) return { options: new Map(), indexes: [], sharding: undefined };
     const look = async () => ({
       entry: await findCollection(source, ns, signal),
       indexes: await listIndexes(source, ns, signal),
@@ -67,6 +78,6 @@ async function describe(
     const { entry, indexes } = (await confirmed(source, signal, look)).value;
     const now = await findByUuid(source, uuid, db, signal);
     if (entry !== undefined && sameUuid(entry.uuid, uuid) && now !== undefined && sameNs(now, ns))
-      return { options: carriedOptions(entry.options), indexes };
+      return { options: carriedOptions(entry.options), indexes, sharding: entry.sharding };
   }
 }

@@ -20,7 +20,7 @@ export async function addCollection(
   { isReplay }: Attempt,
   signal: AbortSignal,
 ): Promise<void> {
-  const { destination, collections, scope } = context;
+  const { destination, collections, scope, layout } = context;
   const sourceNs = namespaceOf(event);
   const ns = scope.target(sourceNs);
   const known = collections.get(event.collection);
@@ -30,10 +30,27 @@ export async function addCollection(
   const options = carriedOptions(descriptionOf(event));
   refuseCollated(context.filter, ns, options);
   const { sharesDestination } = scope;
-  const destinationUuid = await createCollection(destination, { ns, options, sharesDestination }, signal);
+  // Whether the source shards it, an event of its own tells.
+  const shardKeys = layout.keysOf(sourceNs, undefined);
+  const created = { ns, options, sharesDestination, shardKey: shardKeys?.destination?.key };
+  const destinationUuid = await createCollection(destination, created, signal);
   const copy = { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 } as const;
+  const kept = await layout.spread({ ns, options, indexes: [], shardKeys }, signal);
   const [added] = await collections.add(
-    [{ id: event.collection, ns, sourceNs, destinationUuid, options, indexes: [], dropped: false, copy }],
+    [
+      {
+        id: event.collection,
+        ns,
+        sourceNs,
+        destinationUuid,
+        options,
+        indexes: [],
+        kept,
+        shardKeys,
+        dropped: false,
+        copy,
+      },
+    ],
     signal,
   );
   if (added !== undefined) await fillCapped(context, added, signal);
@@ -43,6 +60,32 @@ export async function addCollection(
 async function fillCapped(context: DdlContext, collection: MigratedCollection, signal: AbortSignal): Promise<void> {
   if (collection.capped && !isConvertToCappedTemporary(collection.ns.coll)) {
     await context.copyAgain(collection, signal);
+  }
+}
+
+/**
+ * Follows a collection that the source has sharded: its events name documents by more than their `_id` from here on. On a
+ * sharded destination it is sharded by the same key, unless it is sharded by one already. What it holds stays on one shard
+ * until that cluster's balancer moves it.
+ */
+export async function shardLikeSource(context: DdlContext, event: CollectionEvent, signal: AbortSignal): Promise<void> {
+  const { collections, indexes, layout } = context;
+  const collection = collections.get(event.collection);
+  if (collection === undefined || collection.dropped) return;
+  const description = descriptionOf(event);
+  const source = { key: description.get('shardKey') as OrderedDoc, unique: description.get('unique') === true };
+  const wanted = layout.keysOf(collection.sourceNs, source);
+  const shardKeys = { source, destination: collection.shardKeys?.destination ?? wanted?.destination };
+  await indexes.hold([collection.id], signal);
+  try {
+    const kept = await layout.spread({ ...collection, shardKeys }, signal);
+    await collections.update(
+      collection.id,
+      (current) => ({ shardKeys, kept: [...(current.kept ?? []), ...kept] }),
+      signal,
+    );
+  } finally {
+    indexes.release([collection.id]);
   }
 }
 

@@ -4,6 +4,7 @@ import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
+import type { Layout } from '../layout/layout.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -31,6 +32,8 @@ export interface DdlContext {
   readonly store: MetadataStore;
   readonly collections: CollectionMap;
   readonly indexes: IndexQueue;
+  /** How collections are spread over the destination. */
+  readonly layout: Pick<Layout, 'keysOf' | 'spread'>;
   /** Copies a collection anew: some commands of the source write documents without events. */
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
   /** Undefined: every document is migrated. */

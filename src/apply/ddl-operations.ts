@@ -1,7 +1,13 @@
 /** Chooses what to do for a DDL event, by its kind. */
 import { dropEmptyDatabase } from '../catalog/empty-database.js';
 import { AppError } from '../errors.js';
-import { addCollection, changeIndexes, modifyCollection, removeCollection } from './ddl-collections.js';
+import {
+  addCollection,
+  changeIndexes,
+  modifyCollection,
+  removeCollection,
+  shardLikeSource,
+} from './ddl-collections.js';
 import type { Attempt, DdlContext } from './ddl-context.js';
 import { isOfCollection, sameDatabase } from './ddl-event.js';
 import { followRename } from './ddl-renames.js';
@@ -10,7 +16,6 @@ import { type ChangeEvent, namespaceOf } from './event.js';
 
 /** Commands that change how data is spread; following them is not possible without a sharded source. */
 const SHARDING_EVENTS = new Set([
-  'shardCollection',
   'reshardCollection',
   'refineCollectionShardKey',
   'movePrimary',
@@ -41,6 +46,8 @@ export async function carryOut(
       return dropDatabase(context, event, signal);
     case 'modify':
       return isOfCollection(event) ? modifyCollection(context, event, signal) : modifyView(context, event, signal);
+    case 'shardCollection':
+      return isOfCollection(event) ? shardLikeSource(context, event, signal) : undefined;
     case 'createIndexes':
     case 'dropIndexes':
       return changeIndexes(context, event, signal);

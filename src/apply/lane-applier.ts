@@ -1,16 +1,18 @@
 /** Joins the operations of a lane into few commands and writes them to the destination. */
+import { keyQuery } from '../bson/key-query.js';
 import { needsLiteralReplacement } from '../bson/raw-document.js';
 import { deleteStatement, deltaStatement, literalReplaceStatement, replaceStatement } from '../bson/raw-statements.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf } from '../cluster/errors.js';
-import { type DocumentWriter, refusedError, type WriteTarget } from '../documents/document-writer.js';
+import { type DocumentWriter, isSpread, refusedError, type WriteTarget } from '../documents/document-writer.js';
+import { remakeDocuments } from '../documents/remake.js';
 import { InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { awaitAll } from '../lib/tasks.js';
 import { metrics } from '../metrics.js';
 import { type AppliedCollection, isSequential, type Operation } from './operation.js';
-import { type Refetching, refetch } from './refetch.js';
+import { type Refetching, refetch, whereToRead } from './refetch.js';
 
 /** Stages of one update; the server compiles each pipeline anew. */
 const MAX_FURTHER_DELTAS = 31;
@@ -146,7 +148,7 @@ export class LocalLaneApplier implements LaneApplier {
 
   async #delete(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
     if (operations.length === 0) return;
-    const statements = operations.map((each) => deleteStatement(each.id));
+    const statements = operations.map((each) => deleteStatement(queryOf(each)));
     const [error] = await this.#writer.send(target, { kind: 'delete', statements }, signal);
     if (error !== undefined) throw refusedError(target, error);
   }
@@ -156,6 +158,8 @@ export class LocalLaneApplier implements LaneApplier {
     if (operations.length === 0) return;
     const { filter } = this.#refetching;
     await this.#source.attempt(`reading ${nsText(target.ns)} again`, signal, async () => {
+      // What has another place on a sharded cluster by now would stay at the old one.
+      if (isSpread(target.keyPaths)) return this.#remake(target, operations, signal);
       // What is outside the filter by now must go, and nothing else tells: no other event need follow.
       if (filter !== undefined) await this.#delete(target, operations, signal);
       for await (const documents of refetch(this.#source, operations, this.#refetching, signal)) {
@@ -165,6 +169,15 @@ export class LocalLaneApplier implements LaneApplier {
         else await this.#writer.putSurely(target, documents, signal);
       }
     });
+  }
+
+  async #remake(target: WriteTarget, operations: readonly Operation[], signal: AbortSignal): Promise<void> {
+    const [first] = operations;
+    if (first === undefined) return;
+    const at = whereToRead(first, this.#refetching);
+    const ids = operations.map(idOf);
+    await remakeDocuments({ source: this.#source, writer: this.#writer }, { at, target, ids }, signal);
+    metrics.refetches.add(operations.length);
   }
 }
 
@@ -236,10 +249,22 @@ function join(earlier: Operation, each: Operation): Operation | undefined {
 
 function updateOf(operation: Operation): Buffer {
   const content = contentOf(operation);
-  if (operation.kind === 'delta') return deltaStatement(operation.id, [content, ...(operation.further ?? [])]);
-  return needsLiteralReplacement(content)
-    ? literalReplaceStatement(operation.id, content)
-    : replaceStatement(operation.id, content);
+  const query = queryOf(operation);
+  if (operation.kind === 'delta') return deltaStatement(query, [content, ...(operation.further ?? [])]);
+  return needsLiteralReplacement(content) ? literalReplaceStatement(query, content) : replaceStatement(query, content);
+}
+
+/**
+ * What names the operation's document on the destination. With a sharded source that is its whole key: a document that
+ * changes its shard is deleted there and inserted here, and the delete may come last.
+ */
+function queryOf({ id, wholeKey, collection }: Operation): Buffer {
+  const { source } = collection.keyPaths;
+  return source.length === 0 ? id : keyQuery(wholeKey, source);
+}
+
+function idOf({ id }: Operation): Buffer {
+  return id;
 }
 
 function contentOf(operation: Operation): Buffer {
@@ -255,5 +280,5 @@ function targetOf(operation: Operation): WriteTarget {
 export function targetOfCollection(collection: AppliedCollection): WriteTarget {
   if (collection.destinationUuid === undefined)
     throw new InvariantError(`${collection.name} has not been created on the destination`);
-  return { ns: collection.ns, uuid: collection.destinationUuid };
+  return { ns: collection.ns, uuid: collection.destinationUuid, keyPaths: collection.keyPaths };
 }

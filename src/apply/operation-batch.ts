@@ -1,11 +1,12 @@
 /** Packs operations for their way to a thread: all their bytes in one buffer, and a few numbers for each. */
 
 import { uuidBytes, uuidFrom } from '../bson/uuid.js';
-import { documentKey } from './document-key.js';
+import { AppError } from '../errors.js';
+import { documentKey, idOfKey } from './document-key.js';
 import type { AppliedCollection, Operation } from './operation.js';
 
 const KINDS = ['put', 'replace', 'delta', 'delete', 'refetch'] as const satisfies readonly Operation['kind'][];
-/** Numbers of each operation: its kind, its collection, its id's bytes, how many contents it has. */
+/** Numbers of each operation: its kind, its collection, its key's bytes, how many contents it has. */
 const NUMBERS = 4;
 
 /** A collection, with its UUID as 16 bytes. */
@@ -20,9 +21,9 @@ export type PlainCollection = Omit<AppliedCollection, 'destinationUuid'> & { rea
 export interface OperationBatch {
   /** Each once; `numbers` refer to them by index. */
   readonly collections: readonly PlainCollection[];
-  /** Of each operation: the kind, the collection, the bytes of its id, the number of contents, the bytes of each of them. */
+  /** Of each operation: the kind, the collection, the bytes of its whole key, the number of contents, the bytes of each of them. */
   readonly numbers: Uint32Array<ArrayBuffer>;
-  /** Of each operation in turn: its id, the document or delta, the further deltas. */
+  /** Of each operation in turn: its whole key, the document or delta, the further deltas. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
@@ -32,7 +33,7 @@ export function packOperations(operations: readonly Operation[]): OperationBatch
   const contents = operations.map(contentsOf);
   const size = (parts: readonly Buffer[]): number => parts.reduce((sum, each) => sum + each.length, 0);
   const count = contents.reduce((sum, parts) => sum + parts.length, 0);
-  const total = operations.reduce((sum, { id }, index) => sum + id.length + size(contents[index] ?? []), 0);
+  const total = operations.reduce((sum, { wholeKey }, index) => sum + wholeKey.length + size(contents[index] ?? []), 0);
   const numbers = new Uint32Array(operations.length * NUMBERS + count);
   const bytes = new Uint8Array(total);
   let [at, offset] = [0, 0];
@@ -40,13 +41,13 @@ export function packOperations(operations: readonly Operation[]): OperationBatch
     bytes.set(part, offset);
     offset += part.length;
   };
-  operations.forEach(({ collection, kind, id }, index) => {
+  operations.forEach(({ collection, kind, wholeKey }, index) => {
     const parts = contents[index] ?? [];
     const known = indexes.get(collection) ?? indexes.size;
     indexes.set(collection, known);
-    numbers.set([KINDS.indexOf(kind), known, id.length, parts.length, ...parts.map((each) => each.length)], at);
+    numbers.set([KINDS.indexOf(kind), known, wholeKey.length, parts.length, ...parts.map((each) => each.length)], at);
     at += NUMBERS + parts.length;
-    add(id);
+    add(wholeKey);
     for (const each of parts) add(each);
   });
   return { collections: [...indexes.keys()].map(plainOf), numbers, bytes };
@@ -66,11 +67,13 @@ export function unpackOperations({ collections, numbers, bytes }: OperationBatch
   while (at < numbers.length) {
     const kind = KINDS[number()] as Operation['kind'];
     const collection = known[number()] as AppliedCollection;
-    const idLength = number();
+    const keyLength = number();
     const lengths = Array.from({ length: number() }, number);
-    const id = take(idLength);
+    const wholeKey = take(keyLength);
+    const id = idOfKey(wholeKey);
+    if (id === undefined) throw new AppError('Internal', 'an operation whose key has no _id was handed to a thread');
     const [content, ...further] = lengths.map(take);
-    const operation = { collection, kind, id, key: documentKey(id), content };
+    const operation = { collection, kind, id, wholeKey, key: documentKey(wholeKey), content };
     operations.push(further.length === 0 ? operation : { ...operation, further });
   }
   return operations;
@@ -80,9 +83,10 @@ function contentsOf({ content, further = [] }: Operation): Buffer[] {
   return content === undefined ? [] : [content, ...further];
 }
 
-function plainOf({ id, ns, sourceNs, name, destinationUuid, capped, collated }: AppliedCollection): PlainCollection {
+function plainOf(collection: AppliedCollection): PlainCollection {
+  const { id, ns, sourceNs, name, destinationUuid, capped, collated, keyPaths } = collection;
   const uuid = destinationUuid && uuidBytes(destinationUuid);
-  return { id, ns: { ...ns }, sourceNs: { ...sourceNs }, name, uuid, capped, collated };
+  return { id, ns: { ...ns }, sourceNs: { ...sourceNs }, name, uuid, capped, collated, keyPaths };
 }
 
 function appliedOf({ uuid, ...collection }: PlainCollection): AppliedCollection {

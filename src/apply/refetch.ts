@@ -4,7 +4,7 @@ import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 
-import { readByIds } from '../documents/read-by-id.js';
+import { type CollectionAt, readByIds } from '../documents/read-by-id.js';
 import { metrics } from '../metrics.js';
 import type { Operation } from './operation.js';
 
@@ -27,19 +27,12 @@ export interface Refetching {
 export async function* refetch(
   source: Cluster,
   operations: readonly Operation[],
-  { filter, readTime, onStateGone }: Refetching,
+  refetching: Refetching,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer[] | 'gone'> {
   const first = operations[0];
   if (first === undefined) return;
-  const { collection } = first;
-  const at = {
-    ns: collection.sourceNs,
-    uuid: uuidFrom(Buffer.from(collection.id, 'hex')),
-    filter,
-    // A capped collection takes no snapshot reads; under a filter it is copied again at the commit.
-    ...(collection.capped ? {} : { as: { time: readTime, onStateGone } }),
-  };
+  const at = whereToRead(first, refetching);
   const ids = operations.map(({ id }) => id);
   let readMs = 0;
   let asked = performance.now();
@@ -51,4 +44,15 @@ export async function* refetch(
   readMs += performance.now() - asked;
   metrics.refetches.add(operations.length);
   for (const _ of operations) metrics.refetchDuration.record(readMs / operations.length);
+}
+
+/** Where an operation's document is on the source, and as of which time it is read. */
+export function whereToRead({ collection }: Operation, { filter, readTime, onStateGone }: Refetching): CollectionAt {
+  return {
+    ns: collection.sourceNs,
+    uuid: uuidFrom(Buffer.from(collection.id, 'hex')),
+    filter,
+    // A capped collection takes no snapshot reads; under a filter it is copied again at the commit.
+    ...(collection.capped ? {} : { as: { time: readTime, onStateGone } }),
+  };
 }

@@ -1,14 +1,11 @@
 /** Copies single documents again that the verifier has found to differ. */
 
-import { idDocument } from '../bson/raw-document.js';
-import { deleteStatement } from '../bson/raw-statements.js';
 import { uuidFrom } from '../bson/uuid.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
-import { type DocumentWriter, refusedError } from '../documents/document-writer.js';
-
-import { readByIds } from '../documents/read-by-id.js';
+import type { DocumentWriter } from '../documents/document-writer.js';
+import { remakeDocuments } from '../documents/remake.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { targetOfCollection } from './lane-applier.js';
 
@@ -42,17 +39,7 @@ export async function repairDocuments(
   const uuid = source.isAtLeast(6) ? uuidFrom(Buffer.from(collection.id, 'hex')) : undefined;
   const at = { ns: collection.sourceNs, uuid, filter };
   await source.attempt(`reading ${nsText(collection.sourceNs)} again`, signal, async () => {
-    // Deleted first: a document under an _id that is only equal must not stay.
-    const [refused] = await writer.send(target, { kind: 'delete', statements: ids.map(deleteStatement) }, signal);
-    if (refused !== undefined) throw refusedError(target, refused);
-    for await (const documents of readByIds(source, at, ids, signal)) {
-      if (documents === 'gone') return;
-      await writer.putSurely(
-        target,
-        documents.filter((doc) => idDocument(doc) !== undefined),
-        signal,
-      );
-    }
+    await remakeDocuments({ source, writer }, { at, target, ids }, signal);
   });
   return ids.length;
 }

@@ -54,6 +54,30 @@ export function documentOf(name: string, type: number, value: Uint8Array): Buffe
   return buffer;
 }
 
+/** A field as it stands inside a document: type, name, value. The name is ASCII, or latin1 as `forEachField` gives it. */
+export function fieldOf(name: string, type: number, value: Uint8Array): Buffer {
+  const head = Buffer.allocUnsafe(2 + name.length + value.length);
+  head[0] = type;
+  head.write(name, 1, 'latin1');
+  head[1 + name.length] = 0;
+  head.set(value, 2 + name.length);
+  return head;
+}
+
+/** A document of such fields. */
+export function documentOfFields(...fields: readonly Buffer[]): Buffer {
+  const length = fields.reduce((sum, each) => sum + each.length, 5);
+  const doc = Buffer.allocUnsafe(length);
+  doc.writeInt32LE(length, 0);
+  let offset = 4;
+  for (const each of fields) {
+    doc.set(each, offset);
+    offset += each.length;
+  }
+  doc[offset] = 0;
+  return doc;
+}
+
 const EIGHT_ZEROS = Buffer.alloc(8);
 const TYPE_TIMESTAMP = 0x11;
 

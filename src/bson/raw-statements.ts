@@ -1,9 +1,10 @@
 /** Builds the statements of update and delete commands around raw documents. */
-import { documentOf } from './raw-document.js';
+import { documentOf, documentOfFields, fieldOf } from './raw-document.js';
 
 /**
  * Statements of update and delete commands, built around raw documents so that nothing carried is decoded. `key` is
- * always a raw `{_id: …}` document, as `idDocument` and a change event's `id` give it.
+ * a raw `{_id: …}` document, as `idDocument` and a change event's `id` give it, or the query of a whole document key
+ * (key-query.ts).
  */
 
 const TRUE = Buffer.from([1]);
@@ -12,10 +13,10 @@ const TYPE = { document: 3, array: 4, boolean: 8, int: 16 } as const;
 
 /** The document takes the place of the one with that key, or is inserted. */
 export function replaceStatement(key: Buffer, doc: Buffer): Buffer {
-  return concatFields(
-    field('q', TYPE.document, key),
-    field('u', TYPE.document, doc),
-    field('upsert', TYPE.boolean, TRUE),
+  return documentOfFields(
+    fieldOf('q', TYPE.document, key),
+    fieldOf('u', TYPE.document, doc),
+    fieldOf('upsert', TYPE.boolean, TRUE),
   );
 }
 
@@ -25,10 +26,10 @@ export function replaceStatement(key: Buffer, doc: Buffer): Buffer {
  */
 export function literalReplaceStatement(key: Buffer, doc: Buffer): Buffer {
   const stage = documentOf('$replaceWith', TYPE.document, documentOf('$literal', TYPE.document, doc));
-  return concatFields(
-    field('q', TYPE.document, key),
-    field('u', TYPE.array, documentOf('0', TYPE.document, stage)),
-    field('upsert', TYPE.boolean, TRUE),
+  return documentOfFields(
+    fieldOf('q', TYPE.document, key),
+    fieldOf('u', TYPE.array, documentOf('0', TYPE.document, stage)),
+    fieldOf('upsert', TYPE.boolean, TRUE),
   );
 }
 
@@ -85,30 +86,7 @@ function writeStage(out: Buffer, start: number, head: Buffer, delta: Buffer): nu
   return end;
 }
 
-/** Deletes the document of that key. */
+/** Deletes the document of that key: by an `_id` alone one on each shard that has one with it. */
 export function deleteStatement(key: Buffer): Buffer {
-  return concatFields(field('q', TYPE.document, key), field('limit', TYPE.int, ONE));
-}
-
-/** A document without its length and terminator, i.e. its fields only. */
-function field(name: string, type: number, value: Buffer): Buffer {
-  const head = Buffer.allocUnsafe(2 + name.length + value.length);
-  head[0] = type;
-  head.write(name, 1, 'latin1');
-  head[1 + name.length] = 0;
-  head.set(value, 2 + name.length);
-  return head;
-}
-
-function concatFields(...fields: Buffer[]): Buffer {
-  const length = fields.reduce((sum, each) => sum + each.length, 5);
-  const doc = Buffer.allocUnsafe(length);
-  doc.writeInt32LE(length, 0);
-  let offset = 4;
-  for (const each of fields) {
-    doc.set(each, offset);
-    offset += each.length;
-  }
-  doc[offset] = 0;
-  return doc;
+  return documentOfFields(fieldOf('q', TYPE.document, key), fieldOf('limit', TYPE.int, ONE));
 }

@@ -5,6 +5,7 @@ import { confirmed } from '../cluster/confirmed.js';
 import { Code, codeOf } from '../cluster/errors.js';
 import { mapLimit } from '../lib/limit.js';
 import { isIgnoredCollection, isIgnoredDatabase, type Namespace, nsText } from './namespace.js';
+import { readShardKeys, type ShardKey, type ShardKeys } from './shard-keys.js';
 
 /** Databases whose collections are listed at one time. */
 const PARALLEL = 8;
@@ -17,6 +18,8 @@ export interface CatalogEntry {
   readonly uuid: Binary | undefined;
   /** As listCollections gives them, order and number types kept. */
   readonly options: OrderedDoc;
+  /** Undefined: the collection is not sharded. */
+  readonly sharding: ShardKey | undefined;
 }
 
 /** The databases that are migrated: all but the server's own and migration tools'. */
@@ -39,7 +42,10 @@ export async function listCollections(cluster: Cluster, db: string, signal: Abor
     { listCollections: 1, cursor: {} },
     signal,
   );
-  return documents.map((raw) => toEntry(db, decodeOrdered(raw))).filter((entry) => !isIgnoredCollection(entry.ns.coll));
+  const keys = await readShardKeys(cluster, { db }, signal);
+  return documents
+    .map((raw) => toEntry(db, decodeOrdered(raw), keys))
+    .filter((entry) => !isIgnoredCollection(entry.ns.coll));
 }
 
 /** Those of several databases. */
@@ -66,7 +72,8 @@ export async function findCollection(
 ): Promise<CatalogEntry | undefined> {
   const command = { listCollections: 1, filter: { name: ns.coll }, cursor: {} };
   const documents = await readAll(cluster, `looking up ${nsText(ns)}`, ns.db, command, signal);
-  return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw)))[0];
+  const keys = await readShardKeys(cluster, ns, signal);
+  return documents.map((raw) => toEntry(ns.db, decodeOrdered(raw), keys))[0];
 }
 
 /** The namespace that a majority's catalog has for a collection in its last known database; undefined when it is gone. */
@@ -127,11 +134,13 @@ function isOwnIndex(spec: OrderedDoc): boolean {
   return spec.get('name') === '_id_' || spec.get('clustered') === true;
 }
 
-function toEntry(db: string, doc: OrderedDoc): CatalogEntry {
+function toEntry(db: string, doc: OrderedDoc, keys: ShardKeys): CatalogEntry {
   const info = doc.get('info') as OrderedDoc | undefined;
   const uuid = info?.get('uuid');
+  const ns = { db, coll: String(doc.get('name')) };
   return {
-    ns: { db, coll: String(doc.get('name')) },
+    ns,
+    sharding: keys.get(nsText(ns)),
     type: doc.get('type') as CatalogEntry['type'],
     uuid: uuid instanceof Binary ? uuid : undefined,
     options: (doc.get('options') as OrderedDoc | undefined) ?? new Map(),

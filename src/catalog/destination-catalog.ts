@@ -8,6 +8,7 @@ import { type CatalogEntry, findCollection, listIndexes } from './catalog.js';
 import { createCommand, isCapped, sameUuid } from './collection-spec.js';
 import { freeingName } from './empty-database.js';
 import { type Namespace, nsText } from './namespace.js';
+import { supportsKey } from './shard-key-index.js';
 
 const INCOMPATIBLE_COLLATION_VERSION = 161;
 
@@ -50,6 +51,8 @@ export interface NewNamespace {
   readonly options: OrderedDoc;
   /** Others may create something beside it at any time. */
   readonly sharesDestination: boolean;
+  /** The key that it is, or is going to be, sharded by; undefined: it is not. */
+  readonly shardKey?: OrderedDoc | undefined;
 }
 
 /**
@@ -106,12 +109,12 @@ export async function createCollection(
   wanted: NewNamespace,
   signal: AbortSignal,
 ): Promise<Binary> {
-  const { ns, options } = wanted;
+  const { ns } = wanted;
   const created = await sendCreate(cluster, wanted, signal);
   const look = (): Promise<CatalogEntry | undefined> => findCollection(cluster, ns, signal);
   const found = (await look()) ?? (await confirmed(cluster, signal, look)).value;
   if (found?.uuid === undefined) throw modified(ns, 'was dropped by someone else');
-  if (!created && !(await isUntouched(cluster, found, options, signal)))
+  if (!created && !(await isUntouched(cluster, found, wanted, signal)))
     throw modified(ns, 'was created by someone else');
   return found.uuid;
 }
@@ -190,11 +193,14 @@ function refusedDelete(ns: Namespace, error: Doc): Error {
 async function isUntouched(
   cluster: WritableCluster,
   entry: CatalogEntry,
-  options: OrderedDoc,
+  { options, shardKey }: NewNamespace,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (isCapped(entry.options) !== isCapped(options)) return false;
-  return (await isEmpty(cluster, entry.ns, signal)) && (await listIndexes(cluster, entry.ns, signal)).length === 0;
+  if (!(await isEmpty(cluster, entry.ns, signal))) return false;
+  // The index of a shard key comes before the collection is sharded.
+  const indexes = await listIndexes(cluster, entry.ns, signal);
+  return indexes.every((spec) => shardKey !== undefined && supportsKey(shardKey, spec));
 }
 
 async function isEmpty(cluster: WritableCluster, ns: Namespace, signal: AbortSignal): Promise<boolean> {

@@ -174,6 +174,11 @@ export class Cluster {
     this.core.commands.saw(time);
   }
 
+  /** Whether commands reach it through a mongos. */
+  get isSharded(): boolean {
+    return this.facts.topology === 'sharded';
+  }
+
   isAtLeast(major: number, minor = 0, patch = 0): boolean {
     const [a, b, c] = this.facts.version;
     return a !== major ? a > major : b !== minor ? b > minor : c >= patch;

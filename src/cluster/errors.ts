@@ -25,6 +25,7 @@ export const Code = {
   NamespaceExists: 48,
   MaxTimeMSExpired: 50,
   CappedPositionLost: 136,
+  ShardKeyNotFound: 61,
   CommandNotSupportedOnView: 166,
   QueryPlanKilled: 175,
   KeyNotFound: 211,

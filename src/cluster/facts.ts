@@ -8,9 +8,12 @@ export interface ClusterFacts {
   readonly version: readonly [number, number, number];
   readonly versionText: string;
   readonly topology: 'replicaSet' | 'sharded' | 'standalone';
-  /** Identity that survives new hosts and passwords: `replSetGetConfig.settings.replicaSetId`; '' when not readable. */
+  /**
+   * Identity that survives new hosts and passwords: `replSetGetConfig.settings.replicaSetId`, or of a sharded cluster
+   * `config.version.clusterId`; '' when not readable.
+   */
   readonly setId: string;
-  /** "host:port" of the primary or the first seed, never with credentials. */
+  /** "host:port" of the primary, or of the first seed (a mongos), never with credentials. */
   readonly address: string;
   /** "name@database" of the user of these connections; '' where access control is off. */
   readonly user: string;
@@ -30,7 +33,7 @@ export async function readFacts(client: DriverClient): Promise<ClusterFacts> {
     version: [major, minor, patch],
     versionText: String(build['version']),
     topology,
-    setId: topology === 'replicaSet' ? await readSetId(client) : '',
+    setId: await identityOf(client, topology),
     user: usersOf(status['authInfo']),
     address: typeof hello['primary'] === 'string' ? hello['primary'] : (client.seed ?? 'unknown'),
   };
@@ -39,6 +42,24 @@ export async function readFacts(client: DriverClient): Promise<ClusterFacts> {
 function usersOf(authInfo: unknown): string {
   const { authenticatedUsers } = authInfo as { authenticatedUsers: { user: string; db: string }[] };
   return authenticatedUsers.map(({ user, db }) => `${user}@${db}`).join();
+}
+
+async function identityOf(client: DriverClient, topology: ClusterFacts['topology']): Promise<string> {
+  if (topology === 'standalone') return '';
+  return topology === 'sharded' ? readClusterId(client) : readSetId(client);
+}
+
+/** A mongos has no `replSetGetConfig`; the config servers give every sharded cluster an id of its own. */
+async function readClusterId(client: DriverClient): Promise<string> {
+  const find = { find: 'version', filter: { clusterId: { $exists: true } }, limit: 1, singleBatch: true };
+  try {
+    const reply = await client.command('config', find);
+    const [found] = (reply['cursor'] as { firstBatch: { clusterId?: unknown }[] }).firstBatch;
+    return found?.clusterId instanceof ObjectId ? found.clusterId.toHexString() : '';
+  } catch (error) {
+    if (codeOf(error) === Code.Unauthorized) return '';
+    throw error;
+  }
 }
 
 async function readSetId(client: DriverClient): Promise<string> {

@@ -4,14 +4,25 @@ import { Code, codeOf } from './errors.js';
 
 /** A cluster's featureCompatibilityVersion, e.g. "6.0"; undefined when it may not be read. */
 export async function readFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
-  const command = { getParameter: 1, featureCompatibilityVersion: 1 };
+  const what = 'reading the featureCompatibilityVersion';
   try {
-    const reply = await cluster.read('reading the featureCompatibilityVersion', 'admin', command, signal);
+    if (cluster.isSharded) return await readOfCluster(cluster, what, signal);
+    const command = { getParameter: 1, featureCompatibilityVersion: 1 };
+    const reply = await cluster.read(what, 'admin', command, signal);
     return (reply['featureCompatibilityVersion'] as { version: string }).version;
   } catch (error) {
     if (codeOf(error) === Code.Unauthorized) return undefined;
     throw error;
   }
+}
+
+/** A mongos has no such parameter: the config servers' own record of it is read. */
+async function readOfCluster(cluster: Cluster, what: string, signal: AbortSignal): Promise<string | undefined> {
+  const filter = { _id: 'featureCompatibilityVersion' };
+  const command = { find: 'system.version', filter, limit: 1, singleBatch: true };
+  const reply = await cluster.read(what, 'admin', command, signal);
+  const [found] = (reply['cursor'] as { firstBatch: { version?: string }[] }).firstBatch;
+  return found?.version;
 }
 
 /**

@@ -8,8 +8,9 @@ import type { WritableCluster } from './writable-cluster.js';
 const BLOCKING = 2;
 const MAX_TIME_MS = 2000;
 
-/** Whether users' writes are blocked on a cluster. Needs serverStatus; before 6.0 there is no such mode. */
+/** Whether users' writes are blocked on a cluster, on all shards of it. Needs serverStatus; before 6.0 there is no such mode. */
 export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
+  if (cluster.isSharded) return isClusterBlocked(cluster, signal);
   const reply = await cluster.read(
     'reading the write block',
     'admin',
@@ -18,6 +19,17 @@ export async function isBlocked(cluster: Cluster, signal: AbortSignal): Promise<
   );
   const { userWriteBlockMode } = reply['repl'] as { userWriteBlockMode?: number };
   return userWriteBlockMode === BLOCKING;
+}
+
+/**
+ * A mongos has no `repl` section in its serverStatus. While writes are blocked, the config servers hold a document for it
+ * (tried on 6.0.5); one that only begins or ends blocks the changes of the catalog first, and counts as none.
+ */
+async function isClusterBlocked(cluster: Cluster, signal: AbortSignal): Promise<boolean> {
+  const filter = { blockUserWrites: true };
+  const command = { find: 'user_writes_critical_sections', filter, limit: 1, singleBatch: true };
+  const reply = await cluster.read('reading the write block', 'config', command, signal);
+  return (reply['cursor'] as { firstBatch: unknown[] }).firstBatch.length > 0;
 }
 
 /**

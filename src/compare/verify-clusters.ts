@@ -94,10 +94,10 @@ export async function verifyClusters(
 }
 
 function refuseTopology(cluster: Cluster): void {
-  if (cluster.facts.topology === 'replicaSet') return;
+  if (cluster.facts.topology !== 'standalone') return;
   throw new AppError(
     'UnsupportedTopology',
-    `${cluster.label} is not a replica set: changes made during the comparison could not be followed`,
+    `${cluster.label} is a standalone server: changes made during the comparison could not be followed`,
   );
 }
 

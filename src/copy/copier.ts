@@ -163,7 +163,7 @@ function rangeTask(
   return {
     ns: collection.sourceNs,
     uuid: plainBytes(Buffer.from(collection.id, 'hex')),
-    target: { ns: collection.ns, uuid: uuidBytes(createdUuid(collection)) },
+    target: { ns: collection.ns, uuid: uuidBytes(createdUuid(collection)), keyPaths: collection.keyPaths },
     lower: partition.lower && plainBytes(partition.lower),
     upper: partition.upper && plainBytes(partition.upper),
     natural: partition.natural,

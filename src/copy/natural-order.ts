@@ -43,7 +43,13 @@ export async function isNatural(
       database === '.' || (database === db && (collections.length === 0 || collections.includes(coll))),
   );
   if (isNamed) return true;
-  return order.detectRandomId && bytes > order.detectAboveBytes && hasRandomIds(source, collection, signal);
+  // Records of several shards have no common order.
+  return (
+    order.detectRandomId &&
+    !source.isSharded &&
+    bytes > order.detectAboveBytes &&
+    hasRandomIds(source, collection, signal)
+  );
 }
 
 /**

@@ -57,13 +57,15 @@ async function plan(
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
   const size = await collectionSize(source, collection.sourceNs, uuid, signal);
-  const resumable = await isNatural(source, collection, size.bytes, naturalOrder, signal);
-  if (resumable) {
+  const isScanned = await isNatural(source, collection, size.bytes, naturalOrder, signal);
+  // A mongos gives no tokens to go on with: what is interrupted is read again from its beginning.
+  const resumable = isScanned && !source.isSharded;
+  if (isScanned) {
     const { db: database, coll } = collection.sourceNs;
     const reason = 'Selected for natural order collection reads';
     logger.info('Creating a single partition for whole collection', { database, collection: coll, reason });
   }
-  const wanted = collection.capped || resumable ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / partitionBytes));
+  const wanted = collection.capped || isScanned ? 1 : Math.min(MAX_PARTITIONS, Math.ceil(size.bytes / partitionBytes));
   const sample = { partitions: wanted, documents: size.documents };
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);
   const natural = bounds.length === 0;

@@ -6,7 +6,7 @@ import { findByUuid } from '../catalog/catalog.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import { assertInPlace, catalogChanged } from '../catalog/old-source.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
-import type { WriteTarget } from '../documents/document-writer.js';
+import { isSpread, type WriteTarget } from '../documents/document-writer.js';
 import { rawBatches } from '../documents/raw-cursor.js';
 import { readLater } from '../lib/tasks.js';
 import type { NaturalMark } from '../metadata/records.js';
@@ -70,13 +70,13 @@ export class RangeCopy {
     this.#listener = listener;
     this.#ns = task.ns;
     this.#uuid = uuidFrom(task.uuid);
-    this.#target = { ns: task.target.ns, uuid: uuidFrom(task.target.uuid) };
+    this.#target = { ...task.target, uuid: uuidFrom(task.target.uuid) };
     this.#inFlight = task.ordered ? 1 : task.resumable ? SCAN_WRITES_IN_FLIGHT : WRITES_IN_FLIGHT;
     this.#scan = task.resumable ? new NaturalScan(source, marksOf(task), logger) : undefined;
     this.#size = new BatchSize(task.batchDocuments);
     // One batch may be missing while those beside it were written.
     const enough = (this.#inFlight + 1) * task.batchDocuments;
-    this.#writes = new ResumedWrites({ destination, writer, target: this.#target, enough });
+    this.#writes = new ResumedWrites({ source, destination, writer, target: this.#target, enough });
     this.#isNatural = task.natural && task.position === undefined;
     this.#lower = bufferOf(task.position?.id ?? task.lower);
     this.#isLowerWritten = task.position !== undefined;
@@ -179,7 +179,8 @@ export class RangeCopy {
   /** The last document written is read again, to find the place; a majority has it. */
   #withoutWritten(documents: readonly Buffer[], from: Buffer | undefined): readonly Buffer[] {
     const first = documents[0];
-    if (first === undefined || from === undefined) return documents;
+    // Of a collection on several shards it may be another one with the same `_id`.
+    if (first === undefined || from === undefined || isSpread(this.#target.keyPaths)) return documents;
     return idDocument(first)?.equals(from) === true ? documents.slice(1) : documents;
   }
 
@@ -191,7 +192,7 @@ export class RangeCopy {
     const started = performance.now();
     const { ordered } = this.#task;
     if (ordered) await this.#parts.writer.append(this.#target, documents, signal);
-    else await this.#writes.put(documents, !this.#isNatural, signal);
+    else await this.#writes.put(documents, { isRun: !this.#isNatural, at: { ns: this.#ns, uuid: this.#uuid } }, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
     metrics.copyBatchBytes.record(documents.reduce((sum, doc) => sum + doc.length, 0));
@@ -234,6 +235,8 @@ export class RangeCopy {
       ? { hint: { $natural: 1 } }
       : {
           hint: { _id: 1 },
+          // Of several shards' documents a mongos keeps no order but the one that is asked for.
+          ...(this.#target.keyPaths.source.length > 0 ? { sort: { _id: 1 } } : {}),
           ...(this.#lower === undefined ? {} : { min: decodeOrdered(this.#lower) }),
           ...(upper === undefined ? {} : { max: decodeOrdered(upper) }),
         };

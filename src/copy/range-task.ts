@@ -1,5 +1,6 @@
 /** Declares the copy of one range: the task as plain data, who copies it, and what is reported meanwhile. */
 
+import type { KeyPaths } from '../bson/key-query.js';
 import type { Namespace } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
@@ -12,6 +13,7 @@ import type { PlainTime } from '../threads/thread-calls.js';
 export interface PlainTarget {
   readonly ns: Namespace;
   readonly uuid: Uint8Array;
+  readonly keyPaths: KeyPaths;
 }
 
 /** A point of a range in `_id` order: RangeMark as plain data. */

@@ -1,15 +1,26 @@
 /** Writes a range again after an interruption, and skips the documents that are there already. */
+
+import { idDocument } from '../bson/raw-document.js';
 import type { Cluster } from '../cluster/cluster.js';
-import type { DocumentWriter, WriteTarget } from '../documents/document-writer.js';
+import { type DocumentWriter, isSpread, type WriteTarget } from '../documents/document-writer.js';
+import type { CollectionAt } from '../documents/read-by-id.js';
+import { remakeDocuments } from '../documents/remake.js';
 import { findStored } from '../documents/stored-documents.js';
 
 /** How a range is written. */
 export interface ResumedWritesOptions {
+  readonly source: Cluster;
   readonly destination: Cluster;
   readonly writer: DocumentWriter;
   readonly target: WriteTarget;
   /** So many documents in a row that are not there mean that an earlier attempt got no further. */
   readonly enough: number;
+}
+
+/** Where documents were read, and whether they follow each other by `_id`. */
+export interface ReadDocuments {
+  readonly isRun: boolean;
+  readonly at: CollectionAt;
 }
 
 /**
@@ -32,8 +43,7 @@ export class ResumedWrites {
     this.#missing = 0;
   }
 
-  /** `isRun`: they follow each other by `_id`. */
-  async put(documents: readonly Buffer[], isRun: boolean, signal: AbortSignal): Promise<void> {
+  async put(documents: readonly Buffer[], { isRun, at }: ReadDocuments, signal: AbortSignal): Promise<void> {
     const { destination, writer, target, enough } = this.#options;
     let others = documents;
     if (this.#looks) {
@@ -42,6 +52,19 @@ export class ResumedWrites {
       this.#missing = stored.found > 0 ? 0 : this.#missing + documents.length;
       if (this.#missing >= enough) this.#looks = false;
     }
-    if (others.length > 0) await writer.putSurely(target, others, signal);
+    if (others.length === 0) return;
+    if (isSpread(target.keyPaths)) await this.#putSpread(others, at, signal);
+    else await writer.putSurely(target, others, signal);
+  }
+
+  /**
+   * A document that changes its shard while it is read may be met on both: under one `_id`, with two shard keys. Where
+   * the two cannot both stand, what the source has now is written.
+   */
+  async #putSpread(documents: readonly Buffer[], at: CollectionAt, signal: AbortSignal): Promise<void> {
+    const { source, writer, target } = this.#options;
+    const taken = await writer.putUnlessTaken(target, documents, signal);
+    const ids = taken.flatMap((each) => idDocument(each) ?? []);
+    if (ids.length > 0) await remakeDocuments({ source, writer }, { at, target, ids }, signal);
   }
 }

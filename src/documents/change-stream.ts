@@ -4,6 +4,7 @@ import type { Doc, Timestamp } from '../bson/bson.js';
 import type { Position } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, describeError, isHistoryLost, isTransient, tagExhausted } from '../cluster/errors.js';
+import { withRegularNotes } from '../cluster/oplog-note.js';
 import { AppError } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
@@ -34,7 +35,16 @@ const MAX_HANG_UPS = 4;
  * the oplog; ClusterUnreachable after 30 minutes; Internal for a reply without a resume token.
  * Source: MongoDB manual, "Change Streams"; server error codes 286, 136, 280, 10334.
  */
-export async function* readChanges(
+export function readChanges(
+  cluster: Cluster,
+  options: ChangeStreamOptions,
+  signal: AbortSignal,
+): AsyncGenerator<ChangeBatch> {
+  const changes = followChanges(cluster, options, signal);
+  return cluster.isSharded ? withRegularNotes(cluster, changes) : changes;
+}
+
+async function* followChanges(
   cluster: Cluster,
   options: ChangeStreamOptions,
   signal: AbortSignal,
@@ -177,6 +187,8 @@ function eventTooLarge(cluster: Cluster, found: string | undefined, cause: unkno
 
 /** The document whose key is too large for an event, from the oplog, where that may be read: the stream cannot show it. */
 async function findLargeKey(cluster: Cluster, after: Timestamp, signal: AbortSignal): Promise<string | undefined> {
+  // A mongos shows no oplog.
+  if (cluster.isSharded) return undefined;
   const start = { $cond: [{ $eq: [{ $type: '$key' }, 'string'] }, { $substrCP: ['$key', 0, 40] }, { $type: '$key' }] };
   // The operations of a transaction stand in one entry.
   const operations = { $cond: [{ $isArray: '$o.applyOps' }, '$o.applyOps', [{ ns: '$ns', o: '$o', o2: '$o2' }]] };

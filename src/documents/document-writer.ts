@@ -1,5 +1,6 @@
 /** Writes whole documents to the destination so that a repeated write does no harm. */
 import type { Binary } from '../bson/bson.js';
+import { documentQuery, type KeyPaths } from '../bson/key-query.js';
 import { holdsEmptyTimestamp, idDocument } from '../bson/raw-document.js';
 import { deleteStatement, literalReplaceStatement } from '../bson/raw-statements.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
@@ -14,6 +15,13 @@ import { findStored } from './stored-documents.js';
 export interface WriteTarget {
   readonly ns: Namespace;
   readonly uuid: Binary;
+  /** By which fields it is sharded on either side. */
+  readonly keyPaths: KeyPaths;
+}
+
+/** Whether an `_id` may name several documents, or one that has another place by now: a shard knows its own `_id`s only. */
+export function isSpread({ source, destination }: KeyPaths): boolean {
+  return [...source, ...destination].some((path) => path !== '_id');
 }
 
 /** A document that the destination does not take, and why. */
@@ -23,7 +31,7 @@ export interface Refusal {
 }
 
 /** Drops the secondary indexes of a target; they are built again later. */
-export type RemoveIndexes = (target: WriteTarget, signal: AbortSignal) => Promise<void>;
+export type RemoveIndexes = (target: Pick<WriteTarget, 'ns' | 'uuid'>, signal: AbortSignal) => Promise<void>;
 
 /** Bounds of one command: the server takes 48,000,000 bytes and 100,000 statements. */
 const MAX_BATCH_BYTES = 20_000_000;
@@ -121,15 +129,30 @@ export class DocumentWriter {
    * As `put` for documents that are as the source has them now: an index that does not take one is out of date (the
    * source has dropped it meanwhile), so the target's indexes are removed and built again later.
    * Errors: WriteRefused when it is refused all the same; CommandRefused for what is neither the document's nor an
-   * index's fault.
+   * index's fault; DuplicateIds as `putUnlessTaken` resolves with.
    */
   async putSurely(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const refused = await this.put(target, documents, signal);
-    if (refused.length === 0) return;
-    await this.#makeWay(target, refused, signal);
-    const again = refused.map((each) => each.document);
-    const [still] = await this.put(target, again, signal);
-    if (still !== undefined) throw refusedError(target, still.error);
+    const taken = await this.putUnlessTaken(target, documents, signal);
+    if (taken.length > 0) throw duplicateIds(target);
+  }
+
+  /**
+   * As `putSurely`, but resolves with the documents that another one of the same `_id` keeps out: with a sharded source,
+   * whose shards may each have one, or which has moved one from shard to shard while it was read.
+   */
+  async putUnlessTaken(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Buffer[]> {
+    const isTaken = ({ error }: Refusal): boolean => target.keyPaths.source.length > 0 && isDuplicateId(error);
+    const first = await this.put(target, documents, signal);
+    const others = first.filter((each) => !isTaken(each));
+    const taken = first.filter(isTaken).map((each) => each.document);
+    if (others.length === 0) return taken;
+    await this.#makeWay(target, others, signal);
+    const again = others.map((each) => each.document);
+    for (const still of await this.put(target, again, signal)) {
+      if (!isTaken(still)) throw refusedError(target, still.error);
+      taken.push(still.document);
+    }
+    return taken;
   }
 
   /**
@@ -181,6 +204,12 @@ export class DocumentWriter {
     }
   }
 
+  /** Deletes the documents with these `_id`s (raw `{_id: …}`), on every shard. */
+  async clear(target: WriteTarget, ids: readonly Buffer[], signal: AbortSignal): Promise<void> {
+    const refused = await this.send(target, { kind: 'delete', statements: ids.map(deleteStatement) }, signal);
+    if (refused[0] !== undefined) throw refusedError(target, refused[0]);
+  }
+
   /** Indexes fall for what they may have refused, and for nothing else. */
   async #makeWay(target: WriteTarget, refused: readonly Pick<Refusal, 'error'>[], signal: AbortSignal): Promise<void> {
     const other = refused.find(({ error }) => !isDocumentFault(error.code));
@@ -202,6 +231,9 @@ export class DocumentWriter {
       await this.#delete(target, rest, signal);
       const refused = await this.send(target, { kind: 'insert', statements: rest }, signal);
       if (refused[0] !== undefined && tries >= MAX_REPLACE_TRIES) throw refusedError(target, refused[0]);
+      // One that another document with the same `_id` keeps out, on the shard that both belong to.
+      if (target.keyPaths.source.length > 0)
+        return refused.map((error) => ({ document: rest[error.index] as Buffer, error }));
       const outcome = sortRefused(rest, refused);
       refusals.push(...outcome.refusals);
       rest = outcome.duplicates;
@@ -210,13 +242,13 @@ export class DocumentWriter {
 
   async #putSpecial(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
     await this.#delete(target, documents, signal);
-    const statements = documents.map((doc) => literalReplaceStatement(keyOf(doc), doc));
+    const statements = documents.map((doc) => literalReplaceStatement(newPlaceOf(target, doc), doc));
     const refused = await this.send(target, { kind: 'update', statements }, signal);
     return refused.map((error) => ({ document: documents[error.index] as Buffer, error }));
   }
 
   async #delete(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
-    const statements = documents.map((doc) => deleteStatement(keyOf(doc)));
+    const statements = documents.map((doc) => deleteStatement(placeOf(target, doc)));
     const refused = await this.send(target, { kind: 'delete', statements }, signal);
     if (refused[0] !== undefined) throw refusedError(target, refused[0]);
   }
@@ -243,12 +275,40 @@ function keyOf(doc: Buffer): Buffer {
   return key;
 }
 
+/**
+ * What names a document on the destination. Where both sides are sharded, the whole key: another document with the same
+ * `_id` may be on another shard. Elsewhere the `_id` alone: one that was written with another key value must go.
+ */
+function placeOf({ keyPaths: { source, destination } }: WriteTarget, doc: Buffer): Buffer {
+  const id = keyOf(doc);
+  return source.length > 0 && destination.length > 0 ? documentQuery(doc, destination) : id;
+}
+
+/** As above, for a document that may be inserted there: a mongos must know where to. */
+function newPlaceOf({ keyPaths: { destination } }: WriteTarget, doc: Buffer): Buffer {
+  return destination.length > 0 ? documentQuery(doc, destination) : keyOf(doc);
+}
+
+/** The error of documents that the destination cannot keep apart. */
+export function duplicateIds(target: WriteTarget): AppError {
+  return new AppError(
+    'DuplicateIds',
+    `the source has several documents with one _id in ${nsText(target.ns)}, on different shards, and on the destination they would be on one. Give each an _id of its own, and start a new migration`,
+  );
+}
+
 /** The error for a refused statement: WriteRefused only where the destination will never take it. */
 export function refusedError(target: WriteTarget, error: WriteError): Error {
   return statementError(`the destination refuses a document of ${nsText(target.ns)}`, error);
 }
 
 function refuseLostTarget(target: WriteTarget, error: WriteError): void {
+  if (error.code === Code.ShardKeyNotFound && target.keyPaths.destination.length > 0) {
+    throw new AppError(
+      'ShardKeyValueRefused',
+      `a document of ${nsText(target.ns)} has a value in a field of the shard key that no shard takes, such as an array: ${error.text}. Change it on the source, or start a new migration with another shard key`,
+    );
+  }
   if (error.code === Code.CollectionUUIDMismatch) {
     throw new AppError(
       'DestinationModified',

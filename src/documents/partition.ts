@@ -26,9 +26,11 @@ export async function collectionSize(
   signal: AbortSignal,
 ): Promise<CollectionSize> {
   const pipeline = [{ $collStats: { storageStats: {} } }];
-  const [raw] = await aggregateHere(cluster, `sizing ${nsText(ns)}`, ns, uuid, pipeline, signal);
-  const stats = (raw === undefined ? undefined : decodePlain(raw)['storageStats']) as Doc | undefined;
-  return { documents: numberOf(stats?.['count'] ?? 0), bytes: numberOf(stats?.['size'] ?? 0) };
+  // One answer of each shard.
+  const answers = await aggregateHere(cluster, `sizing ${nsText(ns)}`, ns, uuid, pipeline, signal);
+  const stats = answers.map((raw) => decodePlain(raw)['storageStats'] as Doc | undefined);
+  const sum = (name: string): number => stats.reduce((total, each) => total + numberOf(each?.[name] ?? 0), 0);
+  return { documents: sum('count'), bytes: sum('size') };
 }
 
 /**

@@ -37,13 +37,15 @@ export async function findStored(
   { documents, isRun }: LookedFor,
   signal: AbortSignal,
 ): Promise<StoredDocuments> {
-  const wanted = new Map<string, Buffer>();
+  const wanted = new Map<string, Buffer[]>();
   const ids: Buffer[] = [];
   for (const doc of documents) {
     const id = idDocument(doc);
     if (id === undefined) continue;
     ids.push(id);
-    wanted.set(keyOf(id), doc);
+    const known = wanted.get(keyOf(id));
+    if (known === undefined) wanted.set(keyOf(id), [doc]);
+    else known.push(doc);
   }
   return cluster.attempt(`comparing with ${nsText(target.ns)}`, signal, async () => {
     const same = new Set<Buffer>();
@@ -52,8 +54,7 @@ export async function findStored(
       found += stored.length;
       for (const each of stored) {
         const id = idDocument(each);
-        const doc = id === undefined ? undefined : wanted.get(keyOf(id));
-        if (doc?.equals(each) === true) same.add(doc);
+        for (const doc of id === undefined ? [] : (wanted.get(keyOf(id)) ?? [])) if (doc.equals(each)) same.add(doc);
       }
     }
     return { others: same.size === 0 ? documents : documents.filter((doc) => !same.has(doc)), found };

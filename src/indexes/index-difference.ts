@@ -10,6 +10,8 @@ export interface IndexSets {
   readonly actual: readonly OrderedDoc[];
   /** Names of those that expire documents on the source. */
   readonly expiring: ReadonlySet<string>;
+  /** Those of the destination that stay although nobody wants them. */
+  readonly kept: readonly OrderedDoc[];
   /** Whether the migration builds an index. */
   readonly wants: (spec: OrderedDoc) => boolean;
 }
@@ -18,7 +20,7 @@ export interface IndexSets {
  * What is to be built and what is to be dropped first. What the migration does not build it does not drop either, but
  * where its name is needed: after a reversal such indexes may be there.
  */
-export function compareIndexes({ wanted, actual, expiring, wants }: IndexSets): {
+export function compareIndexes({ wanted, actual, expiring, kept, wants }: IndexSets): {
   readonly missing: readonly OrderedDoc[];
   readonly surplus: readonly OrderedDoc[];
 } {
@@ -28,8 +30,11 @@ export function compareIndexes({ wanted, actual, expiring, wants }: IndexSets): 
   const actualTexts = new Set(actual.filter((spec) => wants(spec) && isUsable(spec)).map(builtText));
   const missing = wanted.filter((spec) => !actualTexts.has(builtText(spec)));
   const names = new Set(missing.map(indexName));
+  const keptNames = new Set(kept.map(indexName));
   const surplus = actual.filter((spec) =>
-    wants(spec) ? !isUsable(spec) || !wantedTexts.has(builtText(spec)) : names.has(indexName(spec)),
+    wants(spec) && !keptNames.has(indexName(spec))
+      ? !isUsable(spec) || !wantedTexts.has(builtText(spec))
+      : names.has(indexName(spec)),
   );
   return { missing, surplus };
 }

@@ -42,13 +42,13 @@ export class IndexReconciler {
   /** One attempt. Errors are the server's. */
   async reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { destination, counts, wants } = this.#context;
-    const { id, ns, indexes } = collection;
+    const { id, ns, indexes, kept = [] } = collection;
     const { built, twins } = splitTwins(indexes.filter(wants));
     for (const twin of twins) this.#warnOfTwin(collection, twin);
     const wanted = built.map((spec) => this.#relaxed(spec, collection));
     const actual = await listIndexes(destination, ns, signal);
     const expiring = new Set(indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
-    const { missing, surplus } = compareIndexes({ wanted, actual, expiring, wants });
+    const { missing, surplus } = compareIndexes({ wanted, actual, expiring, kept, wants });
     counts.set(id, wanted.length - missing.length);
     if (this.#rechecked.delete(id)) this.#warnOfForeign(collection, missing, surplus);
     if (surplus.length > 0) await this.#drop(collection, surplus, signal);

@@ -12,6 +12,7 @@ import { confirmed } from '../cluster/confirmed.js';
 import { codeOf, describeError } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
+import type { Layout } from '../layout/layout.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection, MigratedView, NewCollection } from '../metadata/collections.js';
@@ -31,6 +32,7 @@ export interface InitialiseContext {
   readonly store: MetadataStore;
   readonly record: StoredRecord;
   readonly collections: CollectionMap;
+  readonly layout: Layout;
   readonly logger: Logger;
 }
 
@@ -45,7 +47,7 @@ export async function initialise(context: InitialiseContext, signal: AbortSignal
 }
 
 async function recordCatalog(context: InitialiseContext, signal: AbortSignal): Promise<void> {
-  const { store, record, collections, scope, logger } = context;
+  const { store, record, collections, scope, layout, logger } = context;
   // Records of a run that did not come to T0 are of no use: the catalog may have changed since.
   const stale = (await store.loadCollections(signal)).map((record) => record.id);
   if (stale.length > 0) await store.deleteCollections(stale, signal);
@@ -56,7 +58,7 @@ async function recordCatalog(context: InitialiseContext, signal: AbortSignal): P
   await context.requireFit(catalog.namespaces, signal);
   const found = catalog.namespaces.filter((each) => each.uuid !== undefined);
   await collections.add(
-    found.map((each) => toCollection(each, scope)),
+    found.map((each) => toCollection(each, scope, layout)),
     signal,
   );
   const views = catalog.namespaces.filter((each) => each.type === 'view');
@@ -86,7 +88,7 @@ function viewsSkipped(views: readonly ListedNamespace[]): string {
   return `${views.length} views are not migrated, because preExistingDestinationData is set: ${names.join(', ')}${more}. Create them on the destination after the commit.`;
 }
 
-function toCollection(each: ListedNamespace, scope: Scope): NewCollection {
+function toCollection(each: ListedNamespace, scope: Scope, layout: Layout): NewCollection {
   return {
     id: uuidText(each.uuid as Binary),
     ns: scope.target(each.ns),
@@ -94,6 +96,7 @@ function toCollection(each: ListedNamespace, scope: Scope): NewCollection {
     destinationUuid: undefined,
     options: carriedOptions(each.options),
     indexes: each.indexes,
+    shardKeys: layout.keysOf(each.ns, each.sharding),
     dropped: false,
     copy: { status: 'pending', estimatedDocuments: 0, estimatedBytes: 0 },
   };
@@ -116,8 +119,9 @@ async function createCollections(context: InitialiseContext, signal: AbortSignal
       'DestinationModified',
       `${nsText(lost.each.ns)} on the destination was dropped by someone else during the migration`,
     );
+  const spread = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => context.layout.spread(each, inner), signal);
   await collections.add(
-    found.map(({ each, uuid }) => ({ ...each, destinationUuid: uuid })),
+    found.map(({ each, uuid }, index) => ({ ...each, destinationUuid: uuid, kept: spread[index] ?? [] })),
     signal,
   );
 }
@@ -139,12 +143,13 @@ async function uuidsOf(
 /** Undefined when the plain create went through; its UUID is read with the others'. */
 async function createOne(
   { destination, scope }: InitialiseContext,
-  { ns, options }: MigratedCollection,
+  { ns, options, shardKeys }: MigratedCollection,
   signal: AbortSignal,
 ): Promise<Binary | undefined> {
   const { sharesDestination } = scope;
   if (await sendCreate(destination, { ns, options, sharesDestination }, signal)) return undefined;
-  return createCollection(destination, { ns, options, sharesDestination }, signal);
+  const shardKey = shardKeys?.destination?.key;
+  return createCollection(destination, { ns, options, sharesDestination, shardKey }, signal);
 }
 
 /** A view's collation is checked against what it is defined on, so that one must exist first: whatever is refused is tried again after the others. */

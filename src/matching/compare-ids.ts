@@ -71,16 +71,25 @@ async function fingerprints(
   signal: AbortSignal,
 ): Promise<Prints | 'gone'> {
   return cluster.attempt(`reading ${collection.ns.db}.${collection.ns.coll} to compare it`, signal, async () => {
-    const prints: Prints = new Map();
+    const met = new Map<string, { readonly id: Buffer; readonly prints: Buffer[] }>();
     for await (const documents of readByIds(cluster, collection, ids, signal)) {
       if (documents === 'gone') return 'gone';
       for (const doc of documents) {
         const id = Buffer.from(idDocument(doc) ?? doc);
-        prints.set(idKey(id), { id, print: fingerprint(doc) });
+        const key = idKey(id);
+        const known = met.get(key);
+        if (known === undefined) met.set(key, { id, prints: [fingerprint(doc)] });
+        else known.prints.push(fingerprint(doc));
       }
     }
-    return prints;
+    return new Map([...met].map(([key, { id, prints }]) => [key, { id, print: together(prints) }]));
   });
+}
+
+/** One fingerprint for all documents with one `_id`, of which each shard may have one: the same in whatever order they come. */
+function together(prints: readonly Buffer[]): Buffer {
+  const [first = Buffer.alloc(0), ...others] = prints;
+  return others.length === 0 ? first : fingerprint(Buffer.concat([...prints].sort(Buffer.compare)));
 }
 
 /**
@@ -129,7 +138,7 @@ export async function differingIds(
   return result;
 }
 
-/** How one document differs, by its bytes; undefined when it does not any more. */
+/** How the document of an `_id` differs, by its bytes; undefined when it does not any more. */
 export async function differenceOf(
   pair: Pair,
   collection: MigratedCollection,
@@ -137,11 +146,14 @@ export async function differenceOf(
   signal: AbortSignal,
 ): Promise<Pick<Difference, 'kind' | 'field'> | undefined> {
   const [source, destination] = await Promise.all([
-    readOne(pair.source, onSource(collection, pair), id, signal),
-    readOne(pair.destination, onDestination(collection, pair), id, signal),
+    readAll(pair.source, onSource(collection, pair), id, signal),
+    readAll(pair.destination, onDestination(collection, pair), id, signal),
   ]);
-  if (source === destination || (source !== undefined && destination?.equals(source) === true)) return undefined;
-  return { kind: kindOf(source, destination), field: firstDifference(source, destination) };
+  // On sharded clusters there may be several.
+  const there = source.filter((doc) => !destination.some((each) => each.equals(doc)))[0];
+  const here = destination.filter((doc) => !source.some((each) => each.equals(doc)))[0];
+  if (there === undefined && here === undefined) return undefined;
+  return { kind: kindOf(there, here), field: firstDifference(there, here) };
 }
 
 /** Of documents with these `_id`s, byte for byte, those that pass a test; none where the collection is gone. */
@@ -167,19 +179,19 @@ export async function selectIds(
   });
 }
 
-/** The document whose `_id` has just these bytes: one that is only equal to it is another document. */
-async function readOne(
+/** The documents whose `_id` has just these bytes: one that is only equal to it is another document. */
+async function readAll(
   cluster: Cluster,
   collection: CollectionAt,
   id: Buffer,
   signal: AbortSignal,
-): Promise<Buffer | undefined> {
+): Promise<readonly Buffer[]> {
   return cluster.attempt(`reading a document of ${collection.ns.db}.${collection.ns.coll}`, signal, async () => {
+    const found: Buffer[] = [];
     for await (const documents of readByIds(cluster, collection, [id], signal)) {
-      if (documents === 'gone') return undefined;
-      const found = documents.find((doc) => idDocument(doc)?.equals(id) === true);
-      if (found !== undefined) return Buffer.from(found);
+      if (documents === 'gone') return [];
+      found.push(...documents.filter((doc) => idDocument(doc)?.equals(id) === true).map((doc) => Buffer.from(doc)));
     }
-    return undefined;
+    return found;
   });
 }

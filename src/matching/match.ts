@@ -62,8 +62,12 @@ function take(from: MatchedSide, other: MatchedSide, differing: Buffer[]): void 
   const { head, headId: id, headKey: key } = from;
   from.skip();
   const counterpart = other.unmatched.take(key);
-  if (counterpart === undefined) from.unmatched.add(key, Buffer.from(id), fingerprint(head));
-  else if (!counterpart.print.equals(fingerprint(head))) differing.push(counterpart.id);
+  if (counterpart === undefined) {
+    // On a sharded cluster: which of them is whose counterpart is for a comparison of them all to tell.
+    const other = from.unmatched.take(key);
+    if (other !== undefined) differing.push(other.id);
+    from.unmatched.add(key, Buffer.from(id), fingerprint(head));
+  } else if (!counterpart.print.equals(fingerprint(head))) differing.push(counterpart.id);
 }
 
 function giveUp(a: MatchedSide, b: MatchedSide, differing: Buffer[]): void {

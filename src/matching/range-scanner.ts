@@ -15,6 +15,8 @@ export interface RangeSide {
   readonly uuid: Uint8Array | undefined;
   /** Seconds and increment. */
   readonly after: readonly [number, number] | undefined;
+  /** Whether it is spread over shards, whose documents come in no order but the one that is asked for. */
+  readonly isSharded: boolean;
 }
 
 /** A range to compare, as plain data: it may be handed to a thread. */
@@ -99,6 +101,7 @@ function readRange(
     find: side.coll,
     filter,
     hint: { _id: 1 },
+    ...(side.isSharded ? { sort: { _id: 1 } } : {}),
     ...(lower === undefined ? {} : { min: decodeOrdered(lower) }),
     ...(upper === undefined ? {} : { max: decodeOrdered(upper) }),
     batchSize: batchDocuments,

@@ -10,7 +10,7 @@ import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { mapLimit } from '../lib/limit.js';
-import type { MigratedCollection } from '../metadata/collections.js';
+import { keyPathsOf, type MigratedCollection } from '../metadata/collections.js';
 import type { Pair } from './compare-ids.js';
 
 const PARALLEL = 8;
@@ -138,6 +138,8 @@ async function compareOne(
       indexes,
       dropped: false,
       copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
+      shardKeys: { source: source.sharding, destination: destination.sharding },
+      keyPaths: keyPathsOf({ source: source.sharding, destination: destination.sharding }),
       capped: isCapped(options),
       collated: isCollated(options),
     },

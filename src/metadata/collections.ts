@@ -1,11 +1,13 @@
 /** Maps the source's collections to the destination's, in memory and in the metadata. */
 import { type Binary, decodeOrdered, encode, type OrderedDoc } from '../bson/bson.js';
+import { type KeyPaths, UNSHARDED } from '../bson/key-query.js';
 import type { Position } from '../bson/position.js';
 import { isCapped, isCollated } from '../catalog/collection-spec.js';
 import { describeNs, type Namespace, nsText } from '../catalog/namespace.js';
+import { keyPaths, type ShardKey } from '../catalog/shard-keys.js';
 import { InvariantError } from '../errors.js';
 import { KeyedSerialQueue } from '../lib/keyed-serial-queue.js';
-import type { CollectionRecord, CopyRecord } from './records.js';
+import type { CollectionRecord, CopyRecord, StoredShardKey } from './records.js';
 import type { MetadataStore } from './store.js';
 
 /** A source collection as the engine handles it: its place on the destination, and what it must become there. */
@@ -23,6 +25,8 @@ export interface MigratedCollection {
   readonly indexes: readonly OrderedDoc[];
   /** Indexes of the destination that the migration does not build and leaves as they are (after a reversal). */
   readonly kept?: readonly OrderedDoc[];
+  /** How it is sharded on the source, and how on the destination; undefined: not at all. */
+  readonly shardKeys?: ShardKeyPair | undefined;
   readonly dropped: boolean;
   /** The event that dropped it. */
   readonly droppedBy?: Position;
@@ -31,6 +35,14 @@ export interface MigratedCollection {
   readonly capped: boolean;
   /** Different strings may be one key. */
   readonly collated: boolean;
+  /** The fields of its shard keys. */
+  readonly keyPaths: KeyPaths;
+}
+
+/** How a collection is sharded on either side; undefined: it is not. */
+export interface ShardKeyPair {
+  readonly source?: ShardKey | undefined;
+  readonly destination?: ShardKey | undefined;
 }
 
 /** A view and its options. */
@@ -45,7 +57,16 @@ export interface MigratedView {
 export type CollectionChanges = Partial<
   Pick<
     MigratedCollection,
-    'ns' | 'sourceNs' | 'destinationUuid' | 'options' | 'indexes' | 'kept' | 'dropped' | 'droppedBy' | 'copy'
+    | 'ns'
+    | 'sourceNs'
+    | 'destinationUuid'
+    | 'options'
+    | 'indexes'
+    | 'kept'
+    | 'shardKeys'
+    | 'dropped'
+    | 'droppedBy'
+    | 'copy'
   >
 >;
 
@@ -173,7 +194,7 @@ export class CollectionMap {
 }
 
 /** What is needed to add a collection; the rest follows from its options. */
-export type NewCollection = Omit<MigratedCollection, 'name' | 'capped' | 'collated'>;
+export type NewCollection = Omit<MigratedCollection, 'name' | 'capped' | 'collated' | 'keyPaths'>;
 
 function complete(collection: NewCollection): MigratedCollection {
   return {
@@ -181,7 +202,14 @@ function complete(collection: NewCollection): MigratedCollection {
     name: describeNs(collection.sourceNs, collection.ns),
     capped: isCapped(collection.options),
     collated: isCollated(collection.options),
+    keyPaths: keyPathsOf(collection.shardKeys),
   };
+}
+
+/** The fields of a collection's shard keys. */
+export function keyPathsOf(keys: ShardKeyPair | undefined): KeyPaths {
+  if (keys === undefined) return UNSHARDED;
+  return { source: keyPaths(keys.source?.key), destination: keyPaths(keys.destination?.key) };
 }
 
 function toRecord(each: MigratedCollection): CollectionRecord {
@@ -194,10 +222,22 @@ function toRecord(each: MigratedCollection): CollectionRecord {
     options: encode(each.options),
     indexes: each.indexes.map(encode),
     ...(each.kept === undefined || each.kept.length === 0 ? {} : { kept: each.kept.map(encode) }),
+    ...(each.shardKeys === undefined ? {} : { shardKeys: storedKeys(each.shardKeys) }),
     dropped: each.dropped,
     ...(each.droppedBy === undefined ? {} : { droppedBy: each.droppedBy }),
     copy: each.copy,
   };
+}
+
+function storedKeys({ source, destination }: ShardKeyPair): NonNullable<CollectionRecord['shardKeys']> {
+  return {
+    ...(source && { source: { ...source, key: encode(source.key) } }),
+    ...(destination && { destination: { ...destination, key: encode(destination.key) } }),
+  };
+}
+
+function shardKeyOf({ key, unique }: StoredShardKey): ShardKey {
+  return { key: decodeOrdered(key), unique };
 }
 
 function fromRecord(record: CollectionRecord): MigratedCollection {
@@ -209,6 +249,10 @@ function fromRecord(record: CollectionRecord): MigratedCollection {
     options: decodeOrdered(record.options),
     indexes: record.indexes.map(decodeOrdered),
     kept: (record.kept ?? []).map(decodeOrdered),
+    shardKeys: record.shardKeys && {
+      source: record.shardKeys.source && shardKeyOf(record.shardKeys.source),
+      destination: record.shardKeys.destination && shardKeyOf(record.shardKeys.destination),
+    },
     dropped: record.dropped,
     ...(record.droppedBy === undefined ? {} : { droppedBy: record.droppedBy }),
     copy: record.copy,

@@ -37,6 +37,26 @@ export interface DocumentFilterOption {
   readonly matchValues: readonly unknown[];
 }
 
+/** A field of a shard key; order is the key's. */
+export interface ShardKeyField {
+  readonly field: string;
+  readonly value: 1 | -1 | 'hashed';
+}
+
+/** A collection of the source that is to be sharded on the destination. */
+export interface ShardingEntry {
+  readonly database: string;
+  readonly collection: string;
+  readonly key: readonly ShardKeyField[];
+}
+
+/** How the collections of a replica set are sharded on the destination. */
+export interface ShardingOption {
+  /** Whether indexes that shard keys need are made where the source has none. */
+  readonly createSupportingIndexes: boolean;
+  readonly shardingEntries: readonly ShardingEntry[];
+}
+
 /** What a migration runs with: every default filled in. Stored with the migration, and compared with a later `start`. */
 export interface MigrationOptions {
   readonly source: ClusterName;
@@ -53,6 +73,8 @@ export interface MigrationOptions {
   readonly namespaceRemap: readonly DatabaseRemap[];
   /** null: none. */
   readonly documentFilter: DocumentFilterOption | null;
+  /** null: collections are sharded on the destination as they are on the source. */
+  readonly sharding: ShardingOption | null;
 }
 
 /** The stored form of options: a text, since names such as $oid, which options may hold, are not for every place of a document. */
@@ -79,6 +101,7 @@ const DEFAULTS = {
   verification: true,
   namespaceRemap: [],
   documentFilter: null,
+  sharding: null,
   reversible: false,
 } as const;
 

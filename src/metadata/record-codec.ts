@@ -11,6 +11,7 @@ import type {
   MigrationRecord,
   NaturalMark,
   PartitionRecord,
+  StoredShardKey,
   ViewRecord,
 } from './records.js';
 
@@ -55,6 +56,7 @@ export function toCollection(doc: Doc): CollectionRecord {
     options: bytesOf(doc['options']),
     indexes: (doc['indexes'] as unknown[]).map(bytesOf),
     kept: ((doc['kept'] as unknown[] | undefined) ?? []).map(bytesOf),
+    ...toShardKeys(doc['shardKeys']),
     dropped: doc['dropped'] === true,
     ...(typeof doc['droppedBy'] === 'string' ? { droppedBy: Position.fromText(doc['droppedBy']) } : {}),
     copy: {
@@ -63,6 +65,17 @@ export function toCollection(doc: Doc): CollectionRecord {
       estimatedBytes: Number(copy['estimatedBytes']),
     },
   };
+}
+
+function toShardKeys(value: unknown): Pick<CollectionRecord, 'shardKeys'> {
+  if (value === undefined || value === null) return {};
+  const { source, destination } = value as { source?: Doc; destination?: Doc };
+  const keyOf = (stored: Doc): StoredShardKey => ({ key: bytesOf(stored['key']), unique: stored['unique'] === true });
+  const shardKeys = {
+    ...(source && { source: keyOf(source) }),
+    ...(destination && { destination: keyOf(destination) }),
+  };
+  return { shardKeys };
 }
 
 /** Views have no UUID: they are stored under their name on the source. */

@@ -156,10 +156,18 @@ export interface CollectionRecord {
   readonly indexes: readonly Buffer[];
   /** Indexes of the destination that the migration does not build and leaves as they are. Absent: none. */
   readonly kept?: readonly Buffer[];
+  /** How it is sharded on either side. Absent: it is not. */
+  readonly shardKeys?: { readonly source?: StoredShardKey; readonly destination?: StoredShardKey };
   readonly dropped: boolean;
   /** The event that dropped it: forgotten once the checkpoint has passed it. */
   readonly droppedBy?: Position;
   readonly copy: CopyRecord;
+}
+
+/** A shard key's pattern as raw BSON, whose order is the key's. */
+export interface StoredShardKey {
+  readonly key: Buffer;
+  readonly unique: boolean;
 }
 
 /** How far the copy of a collection is. `none`: it was created after T0, events carry all its documents. */

@@ -180,7 +180,7 @@ export class ApplyPhase implements Phase {
 }
 
 function pipelineOf(context: RunContext, { document: writer, threads }: Writers, fence: CommitFence): ApplyPipeline {
-  const { source, destination, scope, held, record, collections, indexes, load, filter, listener } = context;
+  const { source, destination, scope, held, record, collections, indexes, layout, load, filter, listener } = context;
   const logger = context.logger.component('apply');
   const refetching: Refetching = {
     filter,
@@ -204,6 +204,7 @@ function pipelineOf(context: RunContext, { document: writer, threads }: Writers,
       store: held.store,
       collections,
       indexes,
+      layout,
       appliers,
       logger,
       windowBytes: load.windowBytes,

@@ -28,7 +28,7 @@ export class InitialisePhase implements Phase {
 
   async run(signal: AbortSignal): Promise<Phase> {
     const context = this.#context;
-    const { source, destination, scope, held, record, collections, logger, listener, filter } = context;
+    const { source, destination, scope, held, record, collections, logger, listener, filter, layout } = context;
     logger.info('Starting initializing collections and indexes phase');
     const hasStartTime = record.value.startTime !== undefined;
     if (context.blocksDestination) await blockWrites(destination, signal);
@@ -49,6 +49,7 @@ export class InitialisePhase implements Phase {
         store: held.store,
         record,
         collections,
+        layout,
         logger: logger.component('initialise'),
       },
       signal,

@@ -10,6 +10,7 @@ import { DocumentFilter } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
+import { Layout } from '../layout/layout.js';
 import type { Logger } from '../lib/logger.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
 import { CollectionMap } from '../metadata/collections.js';
@@ -82,6 +83,8 @@ export interface RunContext extends RunHooks {
   readonly filter: DocumentFilter | undefined;
   readonly copy: CopyProgress;
   readonly indexes: IndexBuilder;
+  /** How collections are spread over the destination. */
+  readonly layout: Layout;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
 }
@@ -132,6 +135,7 @@ export function runContext(held: HeldMigration, settings: RunSettings): RunConte
     filter: documentFilter === null ? undefined : new DocumentFilter(documentFilter),
     copy: new CopyProgress(),
     indexes,
+    layout: new Layout({ destination, sharding: options.sharding, isBuilt: wants }),
     commitCalled: deferred(),
     wrapApplier: hooks.wrapApplier ?? ((applier) => applier),
     detectAboveBytes: hooks.detectAboveBytes ?? DETECT_ABOVE_BYTES,

@@ -23,14 +23,14 @@ export async function checkDeployments(source: Cluster, destination: Cluster, si
     findings.push(
       blocker(
         'SameCluster',
-        `${source.label} and ${destination.label} are the same replica set`,
+        `${source.label} and ${destination.label} are the same ${source.isSharded ? 'sharded cluster' : 'replica set'}`,
         'Give two different clusters in --cluster0 and --cluster1.',
       ),
     );
   }
   for (const cluster of [source, destination]) {
     const minimum = cluster === source ? MIN_SOURCE : MIN_DESTINATION;
-    if (cluster.facts.topology !== 'replicaSet' || !cluster.isAtLeast(...minimum)) continue;
+    if (cluster.facts.topology === 'standalone' || !cluster.isAtLeast(...minimum)) continue;
     // What the events of 6.0 tell depends on it.
     findings.push(...(await checkFcv(cluster, cluster.isAtLeast(6) ? MIN_DESTINATION : minimum, signal)));
   }
@@ -44,15 +44,6 @@ function checkTopology(cluster: Cluster): Finding[] {
         'StandaloneServer',
         `${cluster.label} is a standalone server: it has no oplog to follow`,
         'Convert it to a replica set; one member is enough.',
-      ),
-    ];
-  }
-  if (cluster.facts.topology === 'sharded') {
-    return [
-      blocker(
-        'UnsupportedTopology',
-        `${cluster.label} is a sharded cluster`,
-        'This version of mongoferry migrates between replica sets only.',
       ),
     ];
   }
@@ -130,6 +121,8 @@ function checkRapidRelease(cluster: Cluster): Finding[] {
 export async function checkArbiters(clusters: readonly Cluster[], signal: AbortSignal): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const cluster of clusters) {
+    // A mongos does not tell of its shards' members.
+    if (cluster.isSharded) continue;
     const reply = await cluster.read('reading the members', 'admin', { replSetGetConfig: 1 }, signal);
     const { members } = reply['config'] as { members: { host: string; arbiterOnly?: boolean }[] };
     const arbiters = members.filter(({ arbiterOnly }) => arbiterOnly === true).map(({ host }) => host);

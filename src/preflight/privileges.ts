@@ -12,9 +12,9 @@ interface Privilege {
   readonly actions: readonly string[];
 }
 
-const SOURCE_CLUSTER = ['appendOplogNote', 'listDatabases', 'serverStatus', 'replSetGetConfig', 'getParameter'];
+const ON_CLUSTER = ['appendOplogNote', 'listDatabases', 'serverStatus'];
+const ON_SET = ['replSetGetConfig', 'getParameter'];
 const SOURCE_DATA = ['find', 'changeStream', 'listCollections', 'listIndexes', 'collStats'];
-const DESTINATION_CLUSTER = ['appendOplogNote', 'listDatabases', 'serverStatus', 'replSetGetConfig', 'getParameter'];
 const DESTINATION_DATA = [
   'find',
   'insert',
@@ -48,8 +48,8 @@ export async function checkPrivileges(
   const [onSource, onDestination] = [await granted(source, signal), await granted(destination, signal)];
   const dropping = options.reversible ? [onSource, onDestination] : [onDestination];
   return [
-    ...missing(source, onSource, needsOf('source', options)),
-    ...missing(destination, onDestination, needsOf('destination', options)),
+    ...missing(source, onSource, [...needsOfTopology(source), ...needsOf('source', options)]),
+    ...missing(destination, onDestination, [...needsOfTopology(destination), ...needsOf('destination', options)]),
     ...(options.sharesDestination ? [] : dropping.flatMap(checkDropping)),
   ];
 }
@@ -78,14 +78,19 @@ interface Need {
   readonly onData: readonly string[];
 }
 
+/** A mongos has neither a set's configuration nor its parameters. */
+function needsOfTopology({ isSharded }: Cluster): Need[] {
+  return isSharded ? [] : [{ option: undefined, onCluster: ON_SET, onData: [] }];
+}
+
 function needsOf(role: 'source' | 'destination', options: PrivilegeOptions): Need[] {
   const { blocksDestination, blocksSource, reversible, verifies } = options;
   const asSource = [
-    { option: undefined, onCluster: SOURCE_CLUSTER, onData: SOURCE_DATA },
+    { option: undefined, onCluster: ON_CLUSTER, onData: SOURCE_DATA },
     ...(blocksSource ? [{ option: BLOCKING_OPTION, onCluster: ['setUserWriteBlockMode'], onData: [] }] : []),
   ];
   const asDestination = [
-    { option: undefined, onCluster: DESTINATION_CLUSTER, onData: DESTINATION_DATA },
+    { option: undefined, onCluster: ON_CLUSTER, onData: DESTINATION_DATA },
     ...(blocksDestination ? [{ option: BLOCKING_OPTION, onCluster: BLOCKING, onData: [] }] : []),
     ...(verifies ? [{ option: 'verification', onCluster: [], onData: ['changeStream'] }] : []),
   ];

@@ -191,9 +191,9 @@ async function putBack(context: ReversalContext, signal: AbortSignal): Promise<v
   let batch: Operation[] = [];
   for await (const event of deletesBetween(destination, times, logger, signal)) {
     const collection = event.collection === undefined ? undefined : byUuid.get(event.collection);
-    if (collection === undefined || event.id === undefined) continue;
-    const { id } = event;
-    batch.push({ collection, kind: 'refetch', id, key: documentKey(id), content: undefined });
+    const { id, key } = event;
+    if (collection === undefined || id === undefined || key === undefined) continue;
+    batch.push({ collection, kind: 'refetch', id, wholeKey: key, key: documentKey(key), content: undefined });
     if (batch.length < BATCH) continue;
     await applier.apply(batch, signal);
     batch = [];

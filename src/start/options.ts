@@ -9,16 +9,11 @@ import {
   type DocumentFilterOption,
   type MigrationOptions,
   type NaturalOrderEntry,
+  type ShardingOption,
   WRITE_BLOCKING,
   type WriteBlocking,
 } from '../metadata/migration-options.js';
 import { checkOptionRules, type Refuse } from './option-rules.js';
-
-/** A field of a shard key; order is the key's. */
-export interface ShardKeyField {
-  readonly field: string;
-  readonly value: 1 | -1 | 'hashed';
-}
 
 /**
  * What `start` was asked for, checked for form but not yet against the rules between options
@@ -35,14 +30,7 @@ export interface StartOptions {
   readonly copyInNaturalOrder: readonly NaturalOrderEntry[];
   readonly detectRandomId?: boolean;
   readonly preExistingDestinationData?: boolean;
-  readonly sharding?: {
-    readonly createSupportingIndexes: boolean;
-    readonly shardingEntries: readonly {
-      readonly database: string;
-      readonly collection: string;
-      readonly key: readonly ShardKeyField[];
-    }[];
-  };
+  readonly sharding?: ShardingOption;
   readonly verification?: { readonly enabled?: boolean };
   readonly namespaceRemap: readonly DatabaseRemap[];
   readonly documentFilter?: DocumentFilterOption;
@@ -55,7 +43,6 @@ export type ResolvedOptions = Omit<MigrationOptions, 'buildIndexes'> & {
 };
 
 const CLUSTERS: readonly string[] = ['cluster0', 'cluster1'];
-const LATER = 'is not available in this version of mongoferry';
 
 /**
  * The options a migration will run with, those apart that depend on the source's version. Errors: InvalidRequest with
@@ -84,10 +71,10 @@ export function resolveStartOptions(options: StartOptions): ResolvedOptions {
     verification: options.verification?.enabled !== false,
     namespaceRemap: options.namespaceRemap,
     documentFilter: options.documentFilter ?? null,
+    sharding: options.sharding ?? null,
   };
   const isBlockingGiven = options.enableUserWriteBlocking !== undefined;
   checkOptionRules({ ...resolved, buildIndexes: buildIndexes ?? 'afterDataCopy' }, isBlockingGiven, refuse);
-  refuseLaterOptions(options, refuse);
   if (violations.length > 0) throw invalidRequest(violations);
   return resolved;
 }
@@ -135,9 +122,4 @@ function resolveWriteBlocking(options: StartOptions, refuse: Refuse): WriteBlock
   if (value === true) return 'sourceAndDestination';
   if (value === false) return 'none';
   return oneOf(WRITE_BLOCKING, value, 'enableUserWriteBlocking', refuse);
-}
-
-/** Options of the contract whose engine part is not built: refused by name, never ignored. */
-function refuseLaterOptions(options: StartOptions, refuse: Refuse): void {
-  if (options.sharding !== undefined) refuse('sharding', `${LATER}, and is only for a sharded destination`);
 }

@@ -35,8 +35,8 @@ export async function scanRange(
     const collection = collections.get(range.collection);
     if (collection === undefined || collection.dropped) return 'gone';
     const scan = {
-      source: sideOf(source, onSource(collection, context)),
-      destination: sideOf(destination, onDestination(collection, context)),
+      source: sideOf(source, onSource(collection, context), collection.keyPaths.source),
+      destination: sideOf(destination, onDestination(collection, context), collection.keyPaths.destination),
       lower: range.lower,
       upper: range.upper,
       batchDocuments: range.batchDocuments,
@@ -91,11 +91,12 @@ async function isElsewhere(
   return !sameUuid(there?.uuid, uuidFrom(Buffer.from(id, 'hex'))) || !sameUuid(here?.uuid, destinationUuid);
 }
 
-function sideOf(cluster: Cluster, { ns, uuid }: CollectionAt): RangeSide {
+function sideOf(cluster: Cluster, { ns, uuid }: CollectionAt, paths: readonly string[]): RangeSide {
   const { now } = cluster;
   return {
     ...ns,
     uuid: uuid === undefined ? undefined : Uint8Array.from(uuid.buffer.subarray(0, uuid.position)),
+    isSharded: paths.length > 0,
     after: now === undefined ? undefined : [now.getHighBitsUnsigned(), now.getLowBitsUnsigned()],
   };
 }

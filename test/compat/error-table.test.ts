@@ -117,7 +117,6 @@ const ROWS: readonly Row[] = [
       'sharding.shardingEntries[1].database',
       'sharding.shardingEntries[1].collection',
       'sharding.shardingEntries[1].shardCollection.key',
-      'sharding',
     ]),
   },
   {

@@ -185,7 +185,7 @@ test('docs/options.md tells of every flag and its variable, and of every start o
 
 test('docs/states.md tells of every state, docs/security.md of every privilege that is asked for', () => {
   for (const state of STATES) assert.ok(rowOf('docs/states.md', state) !== undefined, state);
-  const asked = /const SOURCE_CLUSTER[\s\S]*?\/\*\*/.exec(read('src/preflight/privileges.ts'))?.[0] ?? '';
+  const asked = /const ON_CLUSTER[\s\S]*?\/\*\*/.exec(read('src/preflight/privileges.ts'))?.[0] ?? '';
   const actions = asked.match(/(?<=')[a-zA-Z]+(?=')/g) ?? [];
   assert.ok(actions.length > 20);
   const page = read('docs/security.md');

@@ -2,6 +2,7 @@ import { type Binary, BSON, type Document, Double, type MongoClient } from 'mong
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodePlain } from '../../src/bson/bson.js';
+import { UNSHARDED } from '../../src/bson/key-query.js';
 import { uuidBytes } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';
 import { writeOplogNote } from '../../src/cluster/oplog-note.js';
@@ -153,7 +154,7 @@ async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyList
   const task: RangeTask = {
     ns: NS,
     uuid: uuidBytes(original?.uuid as Binary),
-    target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary) },
+    target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary), keyPaths: UNSHARDED },
     lower: undefined,
     upper: undefined,
     natural: false,

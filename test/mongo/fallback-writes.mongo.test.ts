@@ -2,6 +2,7 @@ import type { Binary } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { survivesDecoding } from '../../src/bson/bson.js';
+import { UNSHARDED } from '../../src/bson/key-query.js';
 import { DocumentWriter, type WriteTarget } from '../../src/documents/document-writer.js';
 import { RawWriter } from '../../src/documents/raw-writes.js';
 import { AppError } from '../../src/errors.js';
@@ -26,7 +27,11 @@ async function makeTarget(coll: string): Promise<WriteTarget> {
   const db = client.db('copies');
   await db.createCollection(coll);
   const [entry] = await db.listCollections({ name: coll }).toArray();
-  return { ns: { db: 'copies', coll }, uuid: (entry as unknown as { info: { uuid: Binary } }).info.uuid };
+  return {
+    ns: { db: 'copies', coll },
+    uuid: (entry as unknown as { info: { uuid: Binary } }).info.uuid,
+    keyPaths: UNSHARDED,
+  };
 }
 
 /** Writes each document into a collection of its own name; resolves with those that came out otherwise, and the refused. */

@@ -162,7 +162,7 @@ test('versions far apart, older destinations and sharded clusters, as no server 
     assert.equal(await namesBetween({ version: [7, 0, 0], setId: 'a' }, { ...six, setId: 'b' }), [
       'UnsupportedVersionPair',
     ]);
-    assert.equal(await namesBetween({ ...six, topology: 'sharded' }, { ...six, setId: 'b' }), ['UnsupportedTopology']);
+    assert.equal(await namesBetween({ ...six, topology: 'standalone' }, { ...six, setId: 'b' }), ['StandaloneServer']);
   };
   await within(TEST_MS, check(), 'the checks');
 });

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { documentKey } from '../../src/apply/document-key.js';
 import { LocalLaneApplier } from '../../src/apply/lane-applier.js';
 import type { Binary } from '../../src/bson/bson.js';
+import { UNSHARDED } from '../../src/bson/key-query.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';
 import { writeOplogNote } from '../../src/cluster/oplog-note.js';
@@ -74,7 +75,7 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
   const common: Omit<RangeTask, 'lower' | 'upper'> = {
     ns: NS,
     uuid: uuidBytes(uuid),
-    target: { ns: NS, uuid: uuidBytes(await uuidOf(destination)) },
+    target: { ns: NS, uuid: uuidBytes(await uuidOf(destination)), keyPaths: UNSHARDED },
     natural: kind !== 'ranges',
     resumable: kind === 'resumable',
     marks: [],
@@ -105,7 +106,7 @@ async function refetch(ids: readonly number[]): Promise<void> {
   } as unknown as MigratedCollection;
   const operations = ids.map((id) => {
     const raw = Buffer.from(BSON.serialize({ _id: id }));
-    return { collection, kind: 'refetch' as const, id: raw, key: documentKey(raw), content: undefined };
+    return { collection, kind: 'refetch' as const, id: raw, wholeKey: raw, key: documentKey(raw), content: undefined };
   });
   await applier.apply(operations, signal);
 }

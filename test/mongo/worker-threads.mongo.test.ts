@@ -6,6 +6,7 @@ import { LocalLaneApplier } from '../../src/apply/lane-applier.js';
 import type { Operation } from '../../src/apply/operation.js';
 import { ThreadLaneApplier } from '../../src/apply/thread-lane-applier.js';
 import { type Binary, encode } from '../../src/bson/bson.js';
+import { UNSHARDED } from '../../src/bson/key-query.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';
 import { writeOplogNote } from '../../src/cluster/oplog-note.js';
@@ -85,7 +86,7 @@ async function taskOf(count: number): Promise<RangeTask> {
   const [original, target] = [await findCollection(from, NS, signal), await findCollection(to, NS, signal)];
   return {
     ...{ ns: NS, uuid: uuidBytes(original?.uuid as Binary) },
-    target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary) },
+    target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary), keyPaths: UNSHARDED },
     ...{ lower: undefined, upper: undefined, natural: false, resumable: false, marks: [], position: undefined },
     ...{ isAgain: false, filter: undefined, ordered: false, batchDocuments: 500 },
     afterTime: plainTime(await writeOplogNote(from, 'test', signal)),
@@ -194,11 +195,12 @@ test('a lane goes on here when its thread has ended, in the order of its operati
     const target = await findCollection(to, NS, signal);
     const collection = {
       ...{ id: uuidText(original?.uuid as Binary), ns: NS, sourceNs: NS, name: 'shop.items' },
-      ...{ destinationUuid: target?.uuid as Binary, capped: false, collated: false },
+      ...{ destinationUuid: target?.uuid as Binary, capped: false, collated: false, keyPaths: UNSHARDED },
     };
     const operation = (kind: Operation['kind'], _id: number, n?: number): Operation => {
       const id = encode({ _id });
-      return { collection, kind, id, key: documentKey(id), content: n === undefined ? undefined : encode({ _id, n }) };
+      const content = n === undefined ? undefined : encode({ _id, n });
+      return { collection, kind, id, wholeKey: id, key: documentKey(id), content };
     };
     const thread = await WriterThread.start(partsWith(new FakeLease()), 1, signal);
     const refetching = { filter: undefined, readTime: () => undefined, onStateGone: async () => undefined };

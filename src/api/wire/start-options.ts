@@ -12,7 +12,8 @@ import type {
 import type { NamespaceFilterEntry } from '../../catalog/namespace-filter.js';
 import type { RegexPattern as RegexOption } from '../../catalog/regex-judge.js';
 import { AppError } from '../../errors.js';
-import { resolveStartOptions, type ShardKeyField, type StartOptions } from '../../start/options.js';
+import type { ShardKeyField } from '../../metadata/migration-options.js';
+import { resolveStartOptions, type StartOptions } from '../../start/options.js';
 import { MAX_NAME_CHARACTERS, MAX_PATTERN_BYTES, MAX_REGEXES } from '../limits.js';
 import { memberPath, type Violations } from '../violations.js';
 import { checkMatchValues } from './match-values.js';

@@ -5,6 +5,7 @@ import { documentKey } from '../../../src/apply/document-key.js';
 import { parseEvent } from '../../../src/apply/event.js';
 import { LocalLaneApplier } from '../../../src/apply/lane-applier.js';
 import { laneText, type Operation, operationOf } from '../../../src/apply/operation.js';
+import { UNSHARDED } from '../../../src/bson/key-query.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 import type { DocumentWriter } from '../../../src/documents/document-writer.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
@@ -24,11 +25,19 @@ test('deltas of one document are joined, but never into a statement that the ser
   const refetching = { filter: undefined, readTime, onStateGone: () => Promise.resolve() };
   const applier = new LocalLaneApplier({} as Cluster, writer, silentLogger, refetching);
   const id = Buffer.from(BSON.serialize({ _id: 1 }));
-  const collection = { id: 'c', ns: { db: 'a', coll: 'b' }, destinationUuid: {}, capped: false, collated: false };
+  const collection = {
+    id: 'c',
+    ns: { db: 'a', coll: 'b' },
+    destinationUuid: {},
+    capped: false,
+    collated: false,
+    keyPaths: UNSHARDED,
+  };
   const delta = (bytes: number): Operation => ({
     collection: collection as unknown as MigratedCollection,
     kind: 'delta',
     id,
+    wholeKey: id,
     key: documentKey(id),
     content: Buffer.from(BSON.serialize({ u: { a: 'x'.repeat(bytes) } })),
   });
@@ -63,7 +72,14 @@ async function commandsOf(keys: readonly { readonly key: object; readonly n: num
   } as unknown as DocumentWriter;
   const refetching = { filter: undefined, readTime: () => undefined, onStateGone: () => Promise.resolve() };
   const applier = new LocalLaneApplier({} as Cluster, writer, silentLogger, refetching);
-  const collection = { id: 'c', ns: { db: 'a', coll: 'b' }, destinationUuid: {}, capped: false, collated: false };
+  const collection = {
+    id: 'c',
+    ns: { db: 'a', coll: 'b' },
+    destinationUuid: {},
+    capped: false,
+    collated: false,
+    keyPaths: UNSHARDED,
+  };
   const operations = keys.map(({ key, n }) => {
     const documentOfIt = Buffer.from(BSON.serialize({ ...key, n }));
     const event = {

@@ -5,6 +5,7 @@ import { documentKey } from '../../../src/apply/document-key.js';
 import type { LaneApplier } from '../../../src/apply/lane-applier.js';
 import { Lanes } from '../../../src/apply/lanes.js';
 import type { Operation } from '../../../src/apply/operation.js';
+import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { within } from '../../support/within.js';
@@ -14,9 +15,10 @@ const WAIT_MS = 20_000;
 function operation(collection: string, n: number): Operation {
   const id = Buffer.from(BSON.serialize({ _id: n }));
   return {
-    collection: { id: collection, capped: false, collated: false } as MigratedCollection,
+    collection: { id: collection, capped: false, collated: false, keyPaths: UNSHARDED } as MigratedCollection,
     kind: 'delete',
     id,
+    wholeKey: id,
     key: documentKey(id),
     content: undefined,
   };

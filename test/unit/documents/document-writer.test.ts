@@ -1,13 +1,14 @@
 import { type Binary, BSON } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { UNSHARDED } from '../../../src/bson/key-query.js';
 import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { DocumentWriter, type WriteTarget } from '../../../src/documents/document-writer.js';
 import type { RawWrite, RawWriter, WriteError } from '../../../src/documents/raw-writes.js';
 import { AppError } from '../../../src/errors.js';
 
 const { signal } = new AbortController();
-const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: {} as Binary };
+const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: {} as Binary, keyPaths: UNSHARDED };
 const documents = [1, 2, 3].map((_id) => Buffer.from(BSON.serialize({ _id })));
 
 /** A writer whose server answers with what `answer` gives; and how often its indexes were removed. */

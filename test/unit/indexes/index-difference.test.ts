@@ -14,7 +14,13 @@ function names(
   more: { expiring?: string[]; wants?: (spec: OrderedDoc) => boolean } = {},
 ): { missing: string[]; surplus: string[] } {
   const expiring = new Set(more.expiring);
-  const { missing, surplus } = compareIndexes({ wanted, actual, expiring, wants: more.wants ?? (() => true) });
+  const { missing, surplus } = compareIndexes({
+    wanted,
+    actual,
+    expiring,
+    kept: [],
+    wants: more.wants ?? (() => true),
+  });
   return { missing: missing.map(indexName), surplus: surplus.map(indexName) };
 }
 

@@ -7,6 +7,7 @@ const entry = (coll: string, options: Record<string, unknown>): CatalogEntry => 
   ns: { db: 'shop', coll },
   type: 'collection',
   uuid: undefined,
+  sharding: undefined,
   options: new Map(Object.entries(options)),
 });
 

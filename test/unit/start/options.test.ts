@@ -164,15 +164,14 @@ test('source and destination must differ', () => {
   assert.equal(violationsOf({ destination: 'cluster0' }), ['destination']);
 });
 
-const LATER: readonly [string, Partial<StartOptions>][] = [
-  ['sharding', { sharding: { createSupportingIndexes: false, shardingEntries: [] } }],
-];
-
-for (const [field, options] of LATER) {
-  test(`${field}, which this version cannot honour, is refused by name rather than ignored`, () => {
-    assert.ok(violationsOf(options).includes(field));
-  });
-}
+test('sharding is taken as it is given; left out it is none', () => {
+  const sharding = {
+    createSupportingIndexes: true,
+    shardingEntries: [{ database: 'a', collection: 'b', key: [{ field: 'x', value: 1 as const }] }],
+  };
+  assert.equal(resolveStartOptions({ ...DEFAULT_START, sharding }).sharding, sharding);
+  assert.is(resolveStartOptions(DEFAULT_START).sharding, null);
+});
 
 test('the remaining oplog time is told in mongosync’s words', () => {
   assert.is(oplogRemainingText(undefined), 'not checked yet');

@@ -3,9 +3,10 @@ import fc from 'fast-check';
 import { Binary, BSON, MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { documentKey } from '../../../src/apply/document-key.js';
+import { documentKey, idOfKey } from '../../../src/apply/document-key.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { packOperations, unpackOperations } from '../../../src/apply/operation-batch.js';
+import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { uuidFrom } from '../../../src/bson/uuid.js';
 import { isTransient, isWorthAnotherRun, TransientError, tagExhausted } from '../../../src/cluster/errors.js';
 import type { CopyPosition, RangeOutcome, RangeTask } from '../../../src/copy/range-task.js';
@@ -35,6 +36,7 @@ const uuid = fc.uint8Array({ minLength: 16, maxLength: 16 });
 const ns = record({ db: fc.string(), coll: fc.string() });
 const number = fc.nat();
 const maybe = <T>(some: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(some, { nil: undefined });
+const keyPaths = record({ source: fc.array(fc.string()), destination: fc.array(fc.string()) });
 const position = record({ id: bytes, documents: number, bytes: number });
 const marks = fc.array(record({ resumeAfter: bytes, process: fc.string(), documents: number, bytes: number }), {
   maxLength: 3,
@@ -43,7 +45,7 @@ const marks = fc.array(record({ resumeAfter: bytes, process: fc.string(), docume
 const rangeTask: fc.Arbitrary<RangeTask> = record({
   ns,
   uuid,
-  target: record({ ns, uuid }),
+  target: record({ ns, uuid, keyPaths }),
   lower: maybe(bytes),
   upper: maybe(bytes),
   natural: fc.boolean(),
@@ -63,6 +65,7 @@ const side = record({
   coll: fc.string(),
   uuid: maybe(uuid),
   after: maybe(fc.tuple(number, number)),
+  isSharded: fc.boolean(),
 });
 const rangeScan: fc.Arbitrary<RangeScan> = record({
   source: side,
@@ -118,9 +121,10 @@ test('tasks of the copy and of the verifier, with what is told of them, arrive a
   await within(TEST_MS, fc.assert(check, { numRuns: 100 }), 'the property');
 });
 
-const id = fc
-  .oneof(fc.string(), fc.integer(), fc.double(), record({ a: fc.integer() }))
-  .map((value) => Buffer.from(BSON.serialize({ _id: value })));
+const idValue = fc.oneof(fc.string(), fc.integer(), fc.double(), record({ a: fc.integer() }));
+const wholeKey = fc
+  .tuple(idValue, fc.boolean())
+  .map(([_id, isSharded]) => Buffer.from(BSON.serialize(isSharded ? { a: 1, _id } : { _id })));
 const content = record({ n: fc.integer(), s: fc.string() }).map((doc) => Buffer.from(BSON.serialize(doc)));
 const collections = [true, false].map((capped, index) => ({
   id: `${index}`.repeat(32),
@@ -130,15 +134,16 @@ const collections = [true, false].map((capped, index) => ({
   destinationUuid: index === 0 ? undefined : uuidFrom(Buffer.alloc(16, index)),
   capped,
   collated: !capped,
+  keyPaths: capped ? UNSHARDED : { source: ['a'], destination: ['a', 'b'] },
 }));
 const operation: fc.Arbitrary<Operation> = record({
   collection: fc.constantFrom(...collections),
   kind: fc.constantFrom('put', 'replace', 'delta', 'delete', 'refetch'),
-  id,
+  wholeKey,
   content: maybe(content),
   further: fc.array(content, { maxLength: 2 }),
 }).map(({ further, ...rest }) => {
-  const own: Operation = { ...rest, key: documentKey(rest.id) };
+  const own: Operation = { ...rest, id: idOfKey(rest.wholeKey) as Buffer, key: documentKey(rest.wholeKey) };
   return own.content === undefined || further.length === 0 ? own : { ...own, further };
 });
 
@@ -162,15 +167,15 @@ test('operations arrive as they were: with keys, kinds and collections, however 
   await within(TEST_MS, fc.assert(check, { numRuns: 100 }), 'the property');
 });
 
-function sizeOf({ id: own, content: first, further = [] }: Operation): number {
+function sizeOf({ wholeKey: own, content: first, further = [] }: Operation): number {
   return [own, first, ...further].reduce((sum, each) => sum + (each?.length ?? 0), 0);
 }
 
 /** With bytes and UUIDs as texts, since the classes of what is compared would differ otherwise. */
-function readable({ collection, id: own, content: first, further, ...rest }: Operation): unknown {
+function readable({ collection, id, wholeKey, content: first, further, ...rest }: Operation): unknown {
   const { destinationUuid, ...others } = collection;
   const uuidOf = destinationUuid instanceof Binary ? destinationUuid.toString('hex') : destinationUuid;
-  const texts = [own, first, ...(further ?? [])].map((each) => each?.toString('hex'));
+  const texts = [id, wholeKey, first, ...(further ?? [])].map((each) => each?.toString('hex'));
   return { ...rest, ...others, uuidOf, texts };
 }
 

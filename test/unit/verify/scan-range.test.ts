@@ -4,6 +4,7 @@ import { Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/bson/bson.js';
+import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { uuidFrom } from '../../../src/bson/uuid.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 
@@ -55,6 +56,7 @@ function contextOf(destination: Cluster, changes: Partial<VerifyContext>): Verif
     name: 'shop.items',
     destinationUuid: uuidFrom(Buffer.alloc(16, 1)),
     dropped: false,
+    keyPaths: UNSHARDED,
   } as MigratedCollection;
   const collections = { get: () => collection, live: () => [collection], views: () => [] };
   const onTakenAway = ({ name }: MigratedCollection): never => {
