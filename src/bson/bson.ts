@@ -2,7 +2,7 @@
 import { BSON } from 'mongodb';
 
 /** The BSON types the engine handles; every other file takes them from here. */
-export { Binary, Decimal128, Double, Int32, Long, ObjectId, Timestamp } from 'mongodb';
+export { Binary, Decimal128, Double, Int32, Long, MaxKey, ObjectId, Timestamp } from 'mongodb';
 
 /** A command or reply as the driver takes it. */
 export type Doc = Record<string, unknown>;

@@ -8,6 +8,8 @@ import { indexDifferences } from '../catalog/index-comparison.js';
 import { comparableIndex } from '../catalog/index-spec.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
+import { sameKey } from '../catalog/shard-key-index.js';
+import type { ShardKey } from '../catalog/shard-keys.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
@@ -153,6 +155,11 @@ function withoutTtl(options: OrderedDoc): string {
   return comparableOptions(new Map([...options].filter(([name]) => name !== 'expireAfterSeconds')));
 }
 
+function sameSharding(known: ShardKey | undefined, now: ShardKey | undefined): boolean {
+  if (known === undefined || now === undefined) return known === now;
+  return sameKey(known.key, now.key);
+}
+
 /** The first differences, and how many more there are. */
 function named(differences: readonly string[]): string {
   const more = differences.length > MAX_NAMED ? `; and ${differences.length - MAX_NAMED} more` : '';
@@ -181,6 +188,7 @@ async function differencesOf(
   const differences: string[] = [];
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))
     differences.push(`${ns} has different options`);
+  if (!sameSharding(collection.shardKeys?.source, entry.sharding)) differences.push(`${ns} has a different shard key`);
   const actual = await listIndexes(source, entry.ns, signal);
   const indexes = indexDifferences(collection.indexes, actual, { textOf: comparableIndex });
   const names = indexes.map(({ name }) => name);

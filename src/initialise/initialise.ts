@@ -13,6 +13,7 @@ import { codeOf, describeError } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import type { Layout } from '../layout/layout.js';
+import { readDatabaseSizes } from '../layout/primaries.js';
 import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection, MigratedView, NewCollection } from '../metadata/collections.js';
@@ -109,6 +110,7 @@ function toCollection(each: ListedNamespace, scope: Scope, layout: Layout): NewC
 async function createCollections(context: InitialiseContext, signal: AbortSignal): Promise<void> {
   const { destination, collections } = context;
   const missing = collections.live().filter((each) => each.destinationUuid === undefined);
+  await spreadDatabases(context, missing, signal);
   const created = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => createOne(context, each, inner), signal);
   const databases = [...new Set(missing.map((each) => each.ns.db))];
   const { value: uuids } = await confirmed(destination, signal, () => uuidsOf(destination, databases, signal));
@@ -120,10 +122,30 @@ async function createCollections(context: InitialiseContext, signal: AbortSignal
       `${nsText(lost.each.ns)} on the destination was dropped by someone else during the migration`,
     );
   const spread = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => context.layout.spread(each, inner), signal);
+  // One after the other: a shard takes part in one move at a time.
+  for (const each of missing) await context.layout.fillAlike(each, signal);
   await collections.add(
     found.map(({ each, uuid }, index) => ({ ...each, destinationUuid: uuid, kept: spread[index] ?? [] })),
     signal,
   );
+}
+
+/** By what lies on their primary shards: what is sharded lies on all. */
+async function spreadDatabases(
+  { source, destination, scope, layout }: InitialiseContext,
+  collections: readonly MigratedCollection[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (!destination.isSharded) return;
+  const sizes = new Map<string, number>();
+  for (const [db, bytes] of await readDatabaseSizes(source, signal)) {
+    const target = scope.target({ db, coll: '' }).db;
+    const own = collections.filter(({ sourceNs }) => sourceNs.db === db);
+    const isWhole = own.every(({ shardKeys }) => shardKeys?.destination === undefined);
+    // Only a part of it then; how large, a copy would tell.
+    sizes.set(target, (sizes.get(target) ?? 0) + (isWhole ? bytes : 0));
+  }
+  await layout.spreadDatabases(collections, sizes, signal);
 }
 
 async function uuidsOf(

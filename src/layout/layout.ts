@@ -1,19 +1,25 @@
 /** Decides by which keys collections are sharded on the destination, and shards them. */
 import type { OrderedDoc } from '../bson/bson.js';
-import { type Namespace, sameNs } from '../catalog/namespace.js';
+import { type Namespace, nsText, sameNs } from '../catalog/namespace.js';
 import type { ShardKey } from '../catalog/shard-keys.js';
+import type { Cluster } from '../cluster/cluster.js';
+import { codeOf, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { ShardKeyPair } from '../metadata/collections.js';
 import type { ShardingOption } from '../metadata/migration-options.js';
+import { spreadPrimaries } from './primaries.js';
 import { shardCollection } from './shard-collection.js';
+import { spreadChunks } from './spread-chunks.js';
 
 /** What a layout is made of. */
 export interface LayoutParts {
+  readonly source: Cluster;
   readonly destination: WritableCluster;
   /** The start option; null: as on the source. */
   readonly sharding: ShardingOption | null;
   /** Whether the migration builds an index of the source's. */
   readonly isBuilt: (spec: OrderedDoc) => boolean;
+  readonly onWarning: (warning: string) => void;
 }
 
 /** A collection that is there on the destination, empty or not, and may have to be sharded. */
@@ -53,6 +59,35 @@ export class Layout {
     const { destination, isBuilt } = this.#parts;
     const { ns, options } = collection;
     return shardCollection(destination, { ns, shardKey, options, indexes: collection.indexes.filter(isBuilt) }, signal);
+  }
+
+  /**
+   * Gives every shard its part of a collection that is empty still. What the server refuses is told and does no harm: its
+   * balancer does it later.
+   */
+  async fillAlike(collection: LaidOut & { readonly sourceNs: Namespace }, signal: AbortSignal): Promise<void> {
+    const key = collection.shardKeys?.destination?.key;
+    if (key === undefined) return;
+    const { ns, sourceNs } = collection;
+    try {
+      await spreadChunks(this.#parts, { ns, sourceNs, key }, signal);
+    } catch (error) {
+      if (codeOf(error) === undefined || isTransient(error)) throw error;
+      this.#parts.onWarning(
+        `${nsText(ns)} could not be spread over the destination's shards before the copy, so it goes to few of them: ${safeText(error)}`,
+      );
+    }
+  }
+
+  /** Creates the databases of some collections, on primary shards that carry alike. */
+  async spreadDatabases(
+    collections: readonly LaidOut[],
+    sizes: ReadonlyMap<string, number>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const databases = [...new Set(collections.map(({ ns }) => ns.db))];
+    const weights = databases.map((db) => ({ db, bytes: sizes.get(db) ?? 0 }));
+    await spreadPrimaries(this.#parts.destination, weights, signal);
   }
 
   #named(ns: Namespace): ShardKey | undefined {

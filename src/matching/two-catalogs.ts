@@ -7,6 +7,7 @@ import { indexDifferences } from '../catalog/index-comparison.js';
 import { comparableIndex } from '../catalog/index-spec.js';
 import { describeNs, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
+import { sameKey } from '../catalog/shard-key-index.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { mapLimit } from '../lib/limit.js';
@@ -95,6 +96,10 @@ function isCopied({ type }: CatalogEntry, scope: Scope): boolean {
   return type !== 'view' || scope.migratesViews;
 }
 
+function sameKeys(a: OrderedDoc | undefined, b: OrderedDoc | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameKey(a, b);
+}
+
 async function compareOne(
   pair: Pair,
   { isBuilt }: CopiedPart,
@@ -114,6 +119,10 @@ async function compareOne(
   const options = carriedOptions(source.options);
   if (comparableOptions(options) !== comparableOptions(destination.options))
     differences.push({ namespace, kind: 'options', detail: 'the options differ' });
+  const keys = [source.sharding?.key, destination.sharding?.key];
+  // Where one side is a replica set, nothing is to be compared.
+  if (pair.source.isSharded && pair.destination.isSharded && !sameKeys(keys[0], keys[1]))
+    differences.push({ namespace, kind: 'options', detail: 'the shard keys differ' });
   if (source.type === 'timeseries')
     differences.push({
       namespace,

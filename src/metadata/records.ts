@@ -45,6 +45,8 @@ interface CommonFields {
   readonly blockedDestination: boolean;
   /** Whether we set the source's, or were about to. Absent: no. */
   readonly blockedSource?: boolean;
+  /** The clusters whose balancer we stopped, or were about to, and so must start again: "cluster0", "cluster1". Absent: none. */
+  readonly stoppedBalancers?: readonly string[];
   /** How often the migration was reversed; of the records on two clusters the higher one counts. Absent: 0. */
   readonly generation?: number;
   readonly failure?: FailureRecord;

@@ -1,12 +1,13 @@
 /** Removes what a committed migration has left on the clusters. */
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
+import { releaseBalancers } from '../layout/balancers.js';
 import type { Logger } from '../lib/logger.js';
 import { settlesWithin } from '../lib/signals.js';
 import { metadataDatabase } from '../metadata/databases.js';
 import { MetadataStore } from '../metadata/store.js';
 import { type ConnectConfig, connectClusters } from '../start/connect.js';
-import { keepLease, rolesOf } from '../start/held-migration.js';
+import { heldMigration, keepLease, rolesOf } from '../start/held-migration.js';
 import { type Found, findMigration } from '../start/recover.js';
 
 /** How to clean up. */
@@ -71,6 +72,10 @@ async function dropCommitted(
       await roles.lease.release();
       return [];
     }
+    await releaseBalancers(
+      { clusters: [roles.source, roles.destination], record: heldMigration(roles, record).record },
+      signal,
+    );
     if (left !== undefined) await left.dropEverything(signal);
     await roles.store.dropEverything(signal);
     return what;

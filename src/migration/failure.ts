@@ -3,6 +3,7 @@ import { safeText } from '../cluster/errors.js';
 import { unblockSource } from '../cutover/block-source.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError, ExitCode } from '../errors.js';
+import { releaseBalancers } from '../layout/balancers.js';
 import type { Logger } from '../lib/logger.js';
 import type { FailureRecord } from '../metadata/records.js';
 import type { HeldMigration } from '../start/held-migration.js';
@@ -49,13 +50,26 @@ async function isHandedOver({ record }: HeldMigration, logger: Logger): Promise<
 
 async function storeFailure(held: HeldMigration, error: AppError, listener: FailureListener): Promise<void> {
   const { logger } = listener;
-  const left = await leaveSource(held, logger);
+  const left = `${await leaveSource(held, logger)}${await leaveBalancers(held, logger)}`;
   const failure = { error: error.code, description: `${error.message}.${left}${advice(held)}`, at: new Date() };
   listener.fail(failure);
   try {
     await held.record.update({ failure }, AbortSignal.timeout(STORE_MS));
   } catch (cause) {
     logger.error(`The failure could not be stored: ${safeText(cause)}`);
+  }
+}
+
+/** Balancers that were stopped for the migration go on. Resolves with what is left to do. */
+async function leaveBalancers({ source, destination, record }: HeldMigration, logger: Logger): Promise<string> {
+  const { stoppedBalancers = [] } = record.value;
+  if (stoppedBalancers.length === 0) return '';
+  try {
+    await releaseBalancers({ clusters: [source, destination], record }, AbortSignal.timeout(UNBLOCK_MS));
+    return '';
+  } catch (cause) {
+    logger.error(`The balancers of ${stoppedBalancers.join(' and ')} could not be started: ${safeText(cause)}`);
+    return ` The balancers of ${stoppedBalancers.join(' and ')} are still stopped; start them with sh.startBalancer().`;
   }
 }
 

@@ -1,7 +1,9 @@
 /** Runs the last phase: the commit from its point of no return on. */
 import { commitFromHandover } from '../cutover/commit.js';
+import { dropKeyIndexes } from '../layout/key-indexes.js';
 import { rejectOnAbort } from '../lib/signals.js';
 import type { VerifierView } from '../verify/verifier-view.js';
+import { startBalancers } from './balancing.js';
 import type { Phase, PhaseProgress } from './phase.js';
 import type { RunContext } from './run-context.js';
 
@@ -31,9 +33,17 @@ export class FinishPhase implements Phase {
       { destination, record, collections, isBuilt, logger, onHandover: () => listener.changed() },
       signal,
     );
+    for (const warning of await this.#dropKeyIndexes(signal)) listener.warn(warning);
+    await startBalancers(this.#context, signal);
     for (const warning of warnings) listener.warn(warning);
     if (warnings.length === 0) return;
     logger.error('The commit is not complete', { warnings });
     await rejectOnAbort(signal);
+  }
+
+  #dropKeyIndexes(signal: AbortSignal): Promise<string[]> {
+    const { destination, collections, isBuilt, options } = this.#context;
+    const isWanted = options.buildIndexes === 'never' || options.sharding?.createSupportingIndexes === true;
+    return dropKeyIndexes({ destination, collections: collections.live(), isBuilt, isWanted }, signal);
   }
 }

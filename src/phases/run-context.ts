@@ -135,7 +135,10 @@ export function runContext(held: HeldMigration, settings: RunSettings): RunConte
     filter: documentFilter === null ? undefined : new DocumentFilter(documentFilter),
     copy: new CopyProgress(),
     indexes,
-    layout: new Layout({ destination, sharding: options.sharding, isBuilt: wants }),
+    layout: new Layout({
+      ...{ source, destination, sharding: options.sharding, isBuilt: wants },
+      onWarning: (warning) => listener.warn(warning),
+    }),
     commitCalled: deferred(),
     wrapApplier: hooks.wrapApplier ?? ((applier) => applier),
     detectAboveBytes: hooks.detectAboveBytes ?? DETECT_ABOVE_BYTES,

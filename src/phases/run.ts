@@ -7,6 +7,7 @@ import type { IndexBuilder } from '../indexes/builder.js';
 import { traced } from '../lib/trace.js';
 import { NOT_VERIFYING, type VerifierView } from '../verify/verifier-view.js';
 import { ApplyPhase } from './apply-phase.js';
+import { stopBalancers } from './balancing.js';
 import { CopyPhase } from './copy-phase.js';
 import { FinishPhase } from './finish-phase.js';
 import { InitialisePhase } from './initialise-phase.js';
@@ -78,6 +79,7 @@ export class MigrationRun {
     const { record } = this.#context;
     try {
       await this.load(signal);
+      await stopBalancers(this.#context, signal);
       let next: Phase | undefined = await this.#firstPhase(signal);
       while (next !== undefined) {
         const phase: Phase = next;

@@ -1,10 +1,13 @@
 /** Compares the destination's indexes and views with what the migration recorded. */
 import type { OrderedDoc } from '../bson/bson.js';
+import { uuidText } from '../bson/uuid.js';
 import { findCollection, listIndexes } from '../catalog/catalog.js';
 import { comparableOptions } from '../catalog/collection-spec.js';
 import { indexDifferences } from '../catalog/index-comparison.js';
 import { builtText, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
 import { describeNs } from '../catalog/namespace.js';
+import { sameKey } from '../catalog/shard-key-index.js';
+import { readShardedCollections } from '../catalog/shard-keys.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { mapLimit } from '../lib/limit.js';
@@ -46,7 +49,7 @@ async function differencesOf(
     (each, inner) => compareView(destination, each, inner),
     signal,
   );
-  return [...indexes.flat(), ...views.flat()];
+  return [...indexes.flat(), ...views.flat(), ...(await compareShardKeys(destination, collections, signal))];
 }
 
 async function compareRecordedIndexes(
@@ -63,6 +66,25 @@ async function compareRecordedIndexes(
     return kind === 'extra'
       ? `index ${name} of ${collection.name} exists only on the destination`
       : `index ${name} of ${collection.name} differs`;
+  });
+}
+
+/** Uniqueness is given back after the commit, with that of other indexes. */
+async function compareShardKeys(
+  destination: Cluster,
+  collections: VerifiedCollections,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const sharded = await readShardedCollections(destination, signal);
+  const byId = new Map(sharded.map(({ uuid, key }) => [uuidText(uuid), key]));
+  return collections.live().flatMap(({ name, destinationUuid, shardKeys }) => {
+    const actual = destinationUuid === undefined ? undefined : byId.get(uuidText(destinationUuid));
+    const wanted = shardKeys?.destination?.key;
+    if (wanted === undefined || actual === undefined)
+      return wanted === actual
+        ? []
+        : [`${name} is ${actual === undefined ? 'not sharded' : 'sharded'} on the destination`];
+    return sameKey(wanted, actual) ? [] : [`${name} has another shard key on the destination`];
   });
 }
 

@@ -1,0 +1,63 @@
+/** Keeps the balancers of sharded clusters at rest during a run, and tells when somebody starts one. */
+
+import type { WritableCluster } from '../cluster/writable-cluster.js';
+import { isPastHandover } from '../cutover/commit.js';
+import { AppError } from '../errors.js';
+import { holdBalancers, isBalancerOn, releaseBalancers } from '../layout/balancers.js';
+import { changedShardKeys } from '../layout/source-sharding.js';
+import { sleep } from '../lib/signals.js';
+import type { RunContext } from './run-context.js';
+
+const WATCH_MS = 3000;
+
+/** With data of others on the destination its balancer may go on. Source: mongosync's reference, preExistingDestinationData. */
+function heldClusters({ source, destination, scope }: RunContext): WritableCluster[] {
+  const all = scope.sharesDestination ? [source] : [source, destination];
+  return all.filter(({ isSharded }) => isSharded);
+}
+
+/** Stops the balancers of both clusters until the commit, but for those that the servers do not let us stop. */
+export async function stopBalancers(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { record, listener } = context;
+  if (isPastHandover(record.value)) return;
+  for (const warning of await holdBalancers({ clusters: heldClusters(context), record }, signal))
+    listener.warn(warning);
+}
+
+/** Starts again those that were stopped; after a commit that may be reversed they stay as they are. */
+export async function startBalancers(context: RunContext, signal: AbortSignal): Promise<void> {
+  const { source, destination, record, options } = context;
+  if (!options.reversible) await releaseBalancers({ clusters: [source, destination], record }, signal);
+}
+
+/** Tells once, for each cluster, that somebody has started its balancer. Moved chunks are followed; it only costs time. */
+export async function watchBalancers(context: RunContext, signal: AbortSignal): Promise<void> {
+  const watched = new Set(heldClusters(context));
+  while (watched.size > 0) {
+    await sleep(WATCH_MS, signal);
+    for (const cluster of watched) {
+      if (context.record.value.stoppedBalancers?.includes(cluster.name) !== true) continue;
+      if (!(await isBalancerOn(cluster, signal))) continue;
+      watched.delete(cluster);
+      context.listener.warn(
+        `someone started the balancer of ${cluster.label} during the migration. Moved chunks are followed, but slow it down. Stop the balancer with sh.stopBalancer(); the migration starts it again at its end`,
+      );
+    }
+  }
+}
+
+/**
+ * Ends a migration whose source was given another shard key: documents would be followed by keys that are no longer
+ * theirs. Errors: ShardingChanged, with the collections.
+ */
+export async function watchShardKeys({ source, collections }: RunContext, signal: AbortSignal): Promise<void> {
+  while (source.isSharded) {
+    await sleep(WATCH_MS, signal);
+    const changed = await changedShardKeys(source, collections.live(), signal);
+    if (changed.length > 0)
+      throw new AppError(
+        'ShardingChanged',
+        `the sharding of the source was changed during the migration: ${changed.join('; ')}. Start a new migration, and change shard keys before or after it`,
+      );
+  }
+}
