@@ -69,6 +69,10 @@ export const ERRORS = {
   StandaloneServer: preflight,
   UnsupportedTopology: preflight,
   MissingPrivilege: preflight,
+  UnsupportedShardKey: preflight,
+  DuplicateIds: preflight,
+  ZonesOnDestination: preflight,
+  InconsistentIndexes: preflight,
   TimeSeriesCollection: preflight,
   EncryptedCollection: preflight,
   UniqueAndNonUniqueIndex: preflight,
@@ -107,7 +111,6 @@ export const ERRORS = {
   CatalogDiffers: failed,
   MetadataUnreadable: failed,
   WriteRefused: failed,
-  DuplicateIds: failed,
   ShardKeyValueRefused: failed,
   ShardingChanged: failed,
 

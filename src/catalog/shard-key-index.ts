@@ -17,20 +17,21 @@ export function isIdKey(key: OrderedDoc): boolean {
 
 /** Whether two key patterns are one to the server: the same fields, in one order, with equal values. */
 export function sameKey(a: OrderedDoc, b: OrderedDoc): boolean {
-  return a.size === b.size && isPrefix(a, b);
+  return a.size === b.size && isKeyPrefix(a, b);
 }
 
 /** As above, of one index. */
 export function supportsKey(key: OrderedDoc, spec: OrderedDoc): boolean {
   const pattern = spec.get('key');
-  if (!(pattern instanceof Map) || !isPrefix(key, pattern as OrderedDoc)) return false;
+  if (!(pattern instanceof Map) || !isKeyPrefix(key, pattern as OrderedDoc)) return false;
   if (spec.get('sparse') === true || spec.has('partialFilterExpression') || spec.get('hidden') === true) return false;
   // In a collated collection an index of simple collation says nothing of one, and a collated one does.
   const collation = spec.get('collation');
   return !(collation instanceof Map) || collation.get('locale') === 'simple';
 }
 
-function isPrefix(key: OrderedDoc, pattern: OrderedDoc): boolean {
+/** Whether a shard key is the beginning of an index's pattern. */
+export function isKeyPrefix(key: OrderedDoc, pattern: OrderedDoc): boolean {
   const fields = [...pattern];
   return [...key].every(([field, value], index) => {
     const other = fields[index];

@@ -82,7 +82,7 @@ interface Sample {
 /** In the order of the key, which only the server knows. */
 async function sample(source: Cluster, ns: Namespace, key: OrderedDoc, signal: AbortSignal): Promise<Sample[]> {
   const fields = [...key].map(([path, kind], index) => ({ name: `k${index}`, path, kind }));
-  const project = Object.fromEntries(fields.map(({ name, path, kind }) => [name, valueOf(path, kind)]));
+  const project = Object.fromEntries(fields.map(({ name, path, kind }) => [name, expressionOf(path, kind)]));
   const sort = new Map(fields.map(({ name, kind }) => [name, kind === -1 || numberOf(kind) === -1 ? -1 : 1]));
   const documents = await countOf(source, ns, signal);
   const pipeline = [
@@ -105,7 +105,7 @@ async function sample(source: Cluster, ns: Namespace, key: OrderedDoc, signal: A
 }
 
 /** A hashed field is ordered by its hash. */
-function valueOf(path: string, kind: unknown): Doc {
+function expressionOf(path: string, kind: unknown): Doc {
   const value = { $ifNull: [`$${path}`, null] };
   return kind === 'hashed' ? { $toHashedIndexKey: value } : value;
 }

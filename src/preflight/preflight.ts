@@ -12,10 +12,11 @@ import { checkLeftOut } from './left-out.js';
 import { checkNamedData, type NaturalOrderNames } from './named-data.js';
 import { checkOptionSupport } from './option-support.js';
 import { checkPrivileges, type PrivilegeOptions } from './privileges.js';
+import { checkSharding, checkShardingPair, type ShardingOptions } from './sharding.js';
 import { checkBypassingUsers, checkWriteBlocks } from './write-blocks.js';
 
 /** Which of the start options the checks depend on. */
-export interface PreflightOptions extends PrivilegeOptions {
+export interface PreflightOptions extends PrivilegeOptions, ShardingOptions {
   readonly skipDiskSpaceCheck: boolean;
   readonly scope: Scope;
   readonly buildIndexes: string;
@@ -36,7 +37,10 @@ export async function preflight(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const deployments = await checkDeployments(source, destination, signal);
-  const support = checkOptionSupport(source, destination, options);
+  const support = [
+    ...checkOptionSupport(source, destination, options),
+    ...(await checkShardingPair(source, destination, options, signal)),
+  ];
   // The other checks need replica sets of known versions.
   if (deployments.some((finding) => finding.severity === 'blocker')) return sorted([...deployments, ...support]);
   const findings = [...deployments, ...support, ...(await checkPrivileges(source, destination, options, signal))];
@@ -45,6 +49,7 @@ export async function preflight(
     () => checkData(source, destination, options, signal),
     () => checkNamedData(source, options, signal),
     () => checkLeftOut(source, options.scope, signal),
+    () => checkSharding(source, destination, options, signal),
     () => checkOplog(source, options.scope, signal),
     () => checkWriteBlocks(source, destination, options, signal),
     () => checkBypassingUsers(source, destination, options, signal),

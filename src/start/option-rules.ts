@@ -1,7 +1,12 @@
 /** Checks the rules between the options of a start. */
 import { isIgnoredCollection, isIgnoredDatabase } from '../catalog/namespace.js';
 import type { NamespaceFilterEntry } from '../catalog/namespace-filter.js';
-import type { DatabaseRemap, MigrationOptions, NaturalOrderEntry } from '../metadata/migration-options.js';
+import type {
+  DatabaseRemap,
+  MigrationOptions,
+  NaturalOrderEntry,
+  ShardingOption,
+} from '../metadata/migration-options.js';
 
 /** Notes one thing wrong with a request. */
 export type Refuse = (field: string, description: string) => void;
@@ -22,6 +27,7 @@ export function checkOptionRules(options: MigrationOptions, isBlockingGiven: boo
   }
   for (const [i, entry] of options.copyInNaturalOrder.entries()) checkNaturalOrderEntry(entry, i, refuse);
   checkRemap(options.namespaceRemap, refuse);
+  checkSharding(options.sharding, refuse);
   if (isBlockingGiven) checkBlocking(options, refuse);
   checkReversible(options, isBlockingGiven, refuse);
   if (options.preExistingDestinationData && !filtered(options)) {
@@ -79,6 +85,23 @@ function checkDatabaseName(name: string, path: string, refuse: Refuse): boolean 
   if (isSystem) refuse(path, `"${name}" is a system database, which is never migrated`);
   else if (isInvalid) refuse(path, `"${name}" is not a valid database name`);
   return isSystem || isInvalid;
+}
+
+/** Source: MongoDB manual, "Hashed Sharding": one field of a key may be hashed. */
+function checkSharding(sharding: ShardingOption | null, refuse: Refuse): void {
+  const met = new Set<string>();
+  for (const [i, { database, collection, key }] of (sharding?.shardingEntries ?? []).entries()) {
+    const path = `sharding.shardingEntries[${i}]`;
+    if (isIgnoredDatabase(database))
+      refuse(`${path}.database`, `"${database}" is a system database, which is never migrated`);
+    if (isIgnoredCollection(collection))
+      refuse(`${path}.collection`, `"${collection}" is a system collection, which is never migrated`);
+    const name = `${database}.${collection}`;
+    if (met.has(name)) refuse(path, `names ${name} a second time`);
+    met.add(name);
+    if (key.filter(({ value }) => value === 'hashed').length > 1)
+      refuse(`${path}.shardCollection.key`, 'may have one hashed field only');
+  }
 }
 
 /** A block of the source would also stop applications whose data stays there. */

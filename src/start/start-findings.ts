@@ -67,6 +67,7 @@ async function runPreflight(question: StartQuestion, signal: AbortSignal): Promi
     namespaceRemap: wanted.namespaceRemap,
     copyInNaturalOrder: wanted.copyInNaturalOrder,
     documentFilter: wanted.documentFilter,
+    sharding: wanted.sharding,
   };
   return preflight(source, destination, checks, signal);
 }
