@@ -2,6 +2,8 @@
 import { test } from 'uvu';
 import { adminTests } from '../support/router-suite-admin.js';
 import { crudTests } from '../support/router-suite-crud.js';
+import { streamTests } from '../support/router-suite-streams.js';
+import { valueTests } from '../support/router-suite-values.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
 
 // Other versions, access control and resharding are in the `*.long.test.ts` of the same name.
@@ -11,5 +13,7 @@ const bed = { ...shared, variant: `${shared.cluster.version} without access cont
 
 crudTests(test, bed);
 adminTests(test, bed);
+valueTests(test, bed);
+streamTests(test, bed);
 
 test.run();

@@ -58,6 +58,8 @@ export class Backend {
   readonly #pool: ShardPool;
   readonly #trace: BackendOptions['trace'];
   #hosts: ReadonlyMap<string, string> = new Map();
+  /** Reads the list of shards anew, when one is not known: it may have been added through another router. */
+  #lookUpShards: () => Promise<void> = async () => undefined;
 
   constructor({ configdb, key, trace }: BackendOptions) {
     const [set = '', hosts = ''] = configdb.split('/');
@@ -78,6 +80,11 @@ export class Backend {
     this.#hosts = hosts;
   }
 
+  /** Names what reads the list of shards anew. */
+  onUnknownShard(lookUp: () => Promise<void>): void {
+    this.#lookUpShards = lookUp;
+  }
+
   /** `host:port`. Errors: ShardNotFound (70). */
   hostOf(shard: string): string {
     const host = shard === CONFIG ? this.configHost : this.#hosts.get(shard);
@@ -94,6 +101,7 @@ export class Backend {
   async call({ shard, db, body, sequence }: ShardRequest, identity = NOBODY): Promise<Map<string, RawValue>> {
     const stamped = this.#stamped(db, body, identity);
     this.#trace?.(() => `-> ${shard} ${JSON.stringify([...stamped.keys()])}`);
+    if (shard !== CONFIG && !this.#hosts.has(shard)) await this.#lookUpShards();
     const answer = await this.#pool.call(this.hostOf(shard), stamped, sequence);
     this.clock.learn(answer);
     return answer;

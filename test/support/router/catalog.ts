@@ -34,6 +34,7 @@ export class Catalog {
 
   constructor(backend: Backend) {
     this.#backend = backend;
+    backend.onUnknownShard(() => this.loadShards());
   }
 
   /** All documents of a collection of `config`. */

@@ -5,7 +5,7 @@ import { emptyCursor, passCursor } from './cursors.js';
 import { requireAdmin } from './ddl.js';
 import { namespaceNotFound } from './errors.js';
 import { overDocuments } from './over-documents.js';
-import { bigintOf, type Doc, doc, documentsOf, encode, type Fields, fieldsOf, rawValue, textOf } from './raw-values.js';
+import { asFields, bigintOf, type Doc, doc, documentsOf, encode, type Fields, fieldsOf, textOf } from './raw-values.js';
 import { cursorOf } from './remote-cursor.js';
 import { okay, type Request } from './request.js';
 
@@ -89,6 +89,5 @@ async function filtered(request: Request, databases: Buffer[]): Promise<Buffer[]
   const filter = request.command.get('filter');
   if (filter === undefined) return databases;
   const answer = await overDocuments(request, databases, [encode({ $match: filter })]);
-  const fields = new Map([...answer].map(([name, value]) => [name, rawValue(value)] as const));
-  return documentsOf(cursorOf(fields).get('firstBatch'));
+  return documentsOf(cursorOf(asFields(answer)).get('firstBatch'));
 }

@@ -2,8 +2,9 @@
 import { aggregate } from './aggregate.js';
 import { CONFIG } from './backend.js';
 import { Command } from './command.js';
-import { type Doc, doc, type Encodable } from './raw-values.js';
+import { asFields, type Doc, doc, type Encodable } from './raw-values.js';
 import { shardOperation } from './refusals.js';
+import { cursorOf } from './remote-cursor.js';
 import { answered, okay, type Request } from './request.js';
 import { rawAnswers, toAllShards } from './scatter.js';
 import { commit } from './transactions.js';
@@ -16,8 +17,8 @@ export async function currentOp(request: Request): Promise<Doc> {
   const filter = command.options('$ownOps', '$all');
   if (filter.size > 0) pipeline.push(doc({ $match: filter }));
   const made = Command.made({ aggregate: 1, pipeline, cursor: {}, $db: 'admin' });
-  const cursor = (await aggregate(request.for(made))).get('cursor') as Doc;
-  return okay({ inprog: cursor instanceof Map ? cursor.get('firstBatch') : [] });
+  const answer = await aggregate(request.for(made));
+  return okay({ inprog: cursorOf(asFields(answer)).get('firstBatch') });
 }
 
 /** The handler of killOp. */

@@ -125,6 +125,11 @@ export function doc(...parts: readonly Part[]): Doc {
   return result;
 }
 
+/** A document that was put together, as if it had been read. */
+export function asFields(document: Doc): Map<string, RawValue> {
+  return new Map([...document].map(([name, value]) => [name, rawValue(value)] as const));
+}
+
 /** A document as raw BSON. */
 export function encode(document: Part | Uint8Array): Buffer {
   if (document === undefined) return wrap([]);

@@ -6,19 +6,19 @@ import type { Command } from './command.js';
 import { directionsOf, emptyCursor, FIRST_BATCH, mergeCursors, passCursor } from './cursors.js';
 import { ShardError } from './errors.js';
 import {
+  asFields,
   bigintOf,
   type Doc,
   doc,
   documentsOf,
-  type Encodable,
   encode,
   fieldOf,
   fieldsOf,
   itemsOf,
   numberOf,
   type RawValue,
-  rawValue,
 } from './raw-values.js';
+import { cursorOf } from './remote-cursor.js';
 import { answered, okay, type Request } from './request.js';
 import { requireCursors } from './require-cursors.js';
 import type { RoutingTable } from './routing-table.js';
@@ -67,16 +67,10 @@ async function read(request: Request, work: () => Promise<Doc>): Promise<Doc> {
 async function aggregateView(request: Request, error: ShardError): Promise<Doc> {
   const answer = await aggregate(request.for(onView(request.command, error)));
   if (request.command.name !== 'count' && request.command.name !== 'distinct') return answer;
-  const cursor = answer.get('cursor') as ReadonlyMap<string, Encodable>;
-  const [first] = cursor instanceof Map ? firstBatchOf(cursor) : [];
+  const [first] = documentsOf(cursorOf(asFields(answer)).get('firstBatch'));
   const field = (name: string) => (first === undefined ? undefined : fieldOf(first, name));
   if (request.command.name === 'distinct') return okay({ values: field('values') ?? [] });
   return okay({ n: field('count') ?? 0 });
-}
-
-function firstBatchOf(cursor: ReadonlyMap<string, Encodable>): Buffer[] {
-  const batch = cursor.get('firstBatch');
-  return batch === undefined ? [] : documentsOf(rawValue(batch));
 }
 
 /** The handler of find. */
