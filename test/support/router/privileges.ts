@@ -32,13 +32,16 @@ function resourceOf(raw: Buffer): Resource {
   };
 }
 
-/** An action, and what it is needed on: the collection or database of the command, or the cluster. */
+/** What an action is needed on: the command's own collection or database, what its value names, the cluster, or a fixed place. */
+type Place = 'collection' | 'database' | 'cluster' | 'namespace' | `config.${string}`;
+
+/** An action, and what it is needed on. */
 interface Need {
   readonly action: string;
-  readonly on: 'collection' | 'database' | 'cluster' | 'namespace';
+  readonly on: Place;
 }
 
-const needs = (on: Need['on'], ...actions: string[]): readonly Need[] => actions.map((action) => ({ action, on }));
+const needs = (on: Place, ...actions: string[]): readonly Need[] => actions.map((action) => ({ action, on }));
 
 /**
  * The privileges that commands need; those that are not listed need a log-in only. `namespace`: of the command's value,
@@ -74,15 +77,14 @@ const NEEDS: Readonly<Record<string, readonly Need[]>> = {
   moveRange: needs('namespace', 'moveChunk'),
   mergeChunks: needs('namespace', 'splitChunk'),
   movePrimary: needs('namespace', 'moveChunk'),
-  setAllowMigrations: needs('namespace', 'setAllowMigrations'),
   updateZoneKeyRange: needs('namespace', 'enableSharding'),
   balancerCollectionStatus: needs('namespace', 'enableSharding'),
   configureCollectionBalancing: needs('namespace', 'enableSharding'),
-  addShardToZone: needs('cluster', 'enableSharding'),
-  removeShardFromZone: needs('cluster', 'enableSharding'),
-  balancerStart: needs('cluster', 'balancerControl'),
-  balancerStop: needs('cluster', 'balancerControl'),
-  balancerStatus: needs('cluster', 'balancerControl'),
+  addShardToZone: needs('config.shards', 'update'),
+  removeShardFromZone: needs('config.shards', 'update'),
+  balancerStart: needs('config.settings', 'update'),
+  balancerStop: needs('config.settings', 'update'),
+  balancerStatus: needs('config.settings', 'find'),
   listShards: needs('cluster', 'listShards'),
   getShardMap: needs('cluster', 'getShardMap'),
   addShard: needs('cluster', 'addShard'),
@@ -130,8 +132,9 @@ function stageName(stage: Buffer): string {
   return stage.toString('utf8', 5, stage.indexOf(0, 5));
 }
 
-function targetOf(command: Command, on: Need['on']): Resource {
+function targetOf(command: Command, on: Place): Resource {
   if (on === 'cluster') return { kind: 'cluster' };
+  if (on.startsWith('config.')) return { kind: 'namespace', db: 'config', collection: on.slice('config.'.length) };
   const name = textOf(command.target) ?? '';
   if (on === 'database') return { kind: 'namespace', db: command.db, collection: '' };
   if (on === 'collection') return { kind: 'namespace', db: command.db, collection: name };
@@ -150,5 +153,5 @@ function covers(resource: Resource, target: Resource): boolean {
   if (resource.kind === 'cluster' || target.kind !== 'namespace') return resource.kind === target.kind;
   if (resource.db !== '' && resource.db !== target.db) return false;
   if (resource.collection !== '') return resource.collection === target.collection;
-  return !target.collection.startsWith('system.') || target.collection === 'system.js';
+  return !target.collection.startsWith('system.');
 }
