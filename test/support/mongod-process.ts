@@ -238,7 +238,8 @@ function lastLines(log: string): string {
 const FIRST_PORT = 20_000;
 const PORT_COUNT = 12_000;
 
-async function freePort(): Promise<number> {
+/** A port of 127.0.0.1 that nothing listens on now. */
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = FIRST_PORT + Math.floor(Math.random() * PORT_COUNT);
     if (await isFree(port)) return port;

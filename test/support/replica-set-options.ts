@@ -11,6 +11,10 @@ export interface ReplicaSetOptions {
   readonly members?: 1 | 3;
   /** Key file between the members, and a user with the role root. Default false. */
   readonly auth?: boolean;
+  /** Content of the key file, where several sets share one. Default with `auth`: random. */
+  readonly key?: string;
+  /** What the set is in a sharded cluster. Default: nothing, a set of its own. */
+  readonly clusterRole?: 'configsvr' | 'shardsvr';
   /** TLS on every connection, clients with a certificate. Default false. */
   readonly tls?: boolean;
   /** Default `'6.0'`. */
@@ -46,14 +50,15 @@ export async function mongodFlags(
   folder: string,
   tls: TlsFiles | undefined,
 ): Promise<string[]> {
-  const { auth, cacheSizeGB = 0.5, oplogSizeMB = 990, setParameters } = options;
+  const { auth, cacheSizeGB = 0.5, clusterRole, oplogSizeMB = 990, setParameters } = options;
   const flags = ['--replSet', setName, '--wiredTigerCacheSizeGB', `${cacheSizeGB}`, '--oplogSize', `${oplogSizeMB}`];
+  if (clusterRole !== undefined) flags.push(`--${clusterRole}`);
   // Data for MongoDB's support engineers, gathered every second.
   const parameters = { diagnosticDataCollectionEnabled: 'false', ...setParameters };
   for (const [name, value] of Object.entries(parameters)) flags.push('--setParameter', `${name}=${value}`);
   if (auth) {
     const keyFile = path.join(folder, 'key');
-    await writeFile(keyFile, randomBytes(96).toString('base64'), { mode: 0o600 });
+    await writeFile(keyFile, options.key ?? randomKey(), { mode: 0o600 });
     flags.push('--keyFile', keyFile);
   }
   if (tls) {
@@ -61,4 +66,9 @@ export async function mongodFlags(
     flags.push('--tlsCertificateKeyFile', tls.serverCertFile);
   }
   return flags;
+}
+
+/** Content of a key file. */
+export function randomKey(): string {
+  return randomBytes(96).toString('base64');
 }

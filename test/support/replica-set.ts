@@ -274,7 +274,8 @@ export class ReplicaSet implements AsyncDisposable {
     this.#announced = await Promise.all(this.hosts.map(announce));
     const members = this.#announced.map((host, index) => ({ _id: index, host }));
     const settings = { electionTimeoutMillis: electionTimeoutMs, heartbeatIntervalMillis: electionTimeoutMs / 4 };
-    await this.#adminCommand(0, { replSetInitiate: { _id: this.name, members, settings } });
+    const role = this.#options.clusterRole === 'configsvr' ? { configsvr: true } : {};
+    await this.#adminCommand(0, { replSetInitiate: { _id: this.name, ...role, members, settings } });
     const primary = await this.waitForPrimary(READY_MS, signal);
     await using probe = new HelloProbe(this.#tls);
     const ready = async () => (await Promise.all(this.hosts.map((host) => probe.ask(host)))).every(takesPart);

@@ -5,6 +5,7 @@ import { Cluster } from '../../src/cluster/cluster.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { obtainSet, type PairOptions, type ReplicaSet, type ReplicaSetPair, startPair } from './replica-set.js';
 import type { ReplicaSetOptions } from './replica-set-options.js';
+import { ShardedCluster, type ShardedClusterOptions } from './sharded-cluster.js';
 import { silentLogger } from './silent-logger.js';
 import { resetClusters } from './stored-migration.js';
 import { writableAlone } from './writable.js';
@@ -43,6 +44,26 @@ export async function sharedSet(test: Test, options: ReplicaSetOptions = {}): Pr
   const set = await obtainSet(options);
   atEnd(test, () => set.remove());
   return set;
+}
+
+/** A sharded cluster that a file's tests share, with a client of its first router. */
+export interface SharedShardedCluster {
+  readonly cluster: ShardedCluster;
+  readonly client: MongoClient;
+}
+
+/**
+ * Starts a sharded cluster, balancer stopped, which is removed after the file's last test. Tests keep apart by the names
+ * of their databases. Errors: as {@link ShardedCluster.start}.
+ */
+export async function sharedShardedCluster(
+  test: Test,
+  options: ShardedClusterOptions = {},
+): Promise<SharedShardedCluster> {
+  const cluster = await ShardedCluster.start(options);
+  atEnd(test, () => cluster.remove());
+  await cluster.admin({ balancerStop: 1 });
+  return { cluster, client: await cluster.client({ router: 0 }) };
 }
 
 /** Opens the program's own door to a set, closed after the file's last test. Errors: as {@link Cluster.connect}. */

@@ -1,0 +1,16 @@
+/** Several shards' cursors are opened together or not at all. */
+import { requireOk, type ShardAnswer } from './backend.js';
+import { RemoteCursor } from './remote-cursor.js';
+import type { Request } from './request.js';
+
+/** Throws the first failure among answers. Cursors that other shards have opened are closed before. */
+export async function requireCursors(request: Request, answers: readonly ShardAnswer[]): Promise<void> {
+  try {
+    requireOk(answers);
+  } catch (error) {
+    const opened = answers.filter(({ answer }) => answer.has('cursor'));
+    const session = request.command.some('lsid');
+    await Promise.all(opened.map(({ shard, answer }) => new RemoteCursor(shard, answer).kill(request, session)));
+    throw error;
+  }
+}
