@@ -1,14 +1,15 @@
 /**
  * Runs the compiled tests, each file in a process of its own, and ends with "N passed, N failed, N skipped".
  *
- *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [--record] [part of a path …]
+ *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [--record] [--cpu] [part of a path …]
  *
  * Without --long, files named *.long.test.js are left out; with it, only they run. --unit: only build/test/unit, which
  * needs no servers. A file that crashes, hangs or reports no test counts as one failure. Replica sets of the plain kinds
  * are kept here and lent to one file after the other; MONGOFERRY_TEST_OWN_SERVERS=1 has each file start its own.
  *
  * The longest files go first, so that no job is left alone with one at the end: scripts/test-seconds.json says how long
- * they take. --record writes into it what this run took.
+ * they take. --record writes into it what this run took. --cpu tells the processor time of each file, with that of its
+ * servers and processes, and of the run: unlike the time of the clock, it is the same on a busy machine.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -32,6 +33,7 @@ const { values, positionals } = parseArgs({
     long: { type: 'boolean' },
     jobs: { type: 'string', default: String(defaultJobs()) },
     record: { type: 'boolean' },
+    cpu: { type: 'boolean' },
   },
 });
 
@@ -103,9 +105,24 @@ function killGroup(pid) {
   }
 }
 
+/** A shell that has waited for its child knows what that used, its children with it. */
+const SHELL_THAT_TELLS = '"$@"; code=$?; cat /proc/$$/stat >&2; exit $code';
+
+function commandOf(file) {
+  const command = [process.execPath, '--enable-source-maps', file];
+  return values.cpu === true ? ['/bin/sh', '-c', SHELL_THAT_TELLS, 'sh', ...command] : command;
+}
+
+/** In seconds. The line of /proc that the shell wrote: fields 16 and 17 are its children's, in hundredths. */
+function cpuSeconds(text, child) {
+  const times = text.match(/^\d+ \(sh\) \S(?: -?\d+){12} (\d+) (\d+)/m) ?? [];
+  return (Number(times[1]) + Number(times[2])) / 100 + (keeper?.cpuUsed(child) ?? 0);
+}
+
 function runFile(file) {
   const started = performance.now();
-  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+  const [command, ...args] = commandOf(file);
+  const child = spawn(command, args, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', ...(keeper === undefined ? [] : ['ipc'])],
     env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', ...(keeper && { MONGOFERRY_TEST_LENDER: '1' }) },
@@ -132,7 +149,8 @@ function runFile(file) {
     });
     child.on('close', () => {
       const seconds = (performance.now() - started) / 1000;
-      resolve({ file, seconds, ...judge(Buffer.concat(output).toString(), { ...ended, timedOut }) });
+      const text = Buffer.concat(output).toString();
+      resolve({ file, seconds, cpu: cpuSeconds(text, child), ...judge(text, { ...ended, timedOut }) });
     });
   });
 }
@@ -152,11 +170,12 @@ function judge(text, { code, signal, timedOut }) {
   return { ...counts, failed: failed + (problem === undefined ? 0 : 1), problem, text };
 }
 
-function lineOf({ file, seconds, passed, failed, skipped, problem }) {
+function lineOf({ file, seconds, cpu, passed, failed, skipped, problem }) {
   const verdict = failed > 0 ? 'FAIL' : 'ok  ';
   const counts = `${passed} passed${failed > 0 ? `, ${failed} failed` : ''}${skipped > 0 ? `, ${skipped} skipped` : ''}`;
   const name = relative(ROOT, file).replace(/\.js$/, '');
-  return `${verdict} ${seconds.toFixed(1).padStart(6)} s  ${name}: ${counts}${problem === undefined ? '' : ` (${problem})`}`;
+  const used = values.cpu === true ? `${cpu.toFixed(1).padStart(6)} CPU s` : '';
+  return `${verdict} ${seconds.toFixed(1).padStart(6)} s  ${used}  ${name}: ${counts}${problem === undefined ? '' : ` (${problem})`}`;
 }
 
 for (const name of ['SIGINT', 'SIGTERM']) {
@@ -193,5 +212,9 @@ for (const { file, text } of results.filter(({ failed }) => failed > 0)) {
 }
 if (values.record === true) record();
 const sum = (key) => results.reduce((total, result) => total + result[key], 0);
+if (values.cpu === true) {
+  const { cpuSecondsWithChildren } = await import(pathToFileURL(resolvePath(ROOT, 'support/cpu-seconds.js')).href);
+  console.log(`\n${cpuSecondsWithChildren(process.pid).toFixed(0)} CPU s, servers and processes included`);
+}
 console.log(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped`);
 process.exitCode = results.length === 0 || sum('failed') > 0 ? 1 : 0;
