@@ -13,6 +13,7 @@
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { SourceMap } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { join, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -21,9 +22,9 @@ import { parseArgs } from 'node:util';
 const ROOT = 'build/test';
 const SECONDS = { unit: 60, sim: 420, clients: 420, mongo: 420, long: 7200 };
 
-/** Most of a test's time goes by in waits: a core takes more than two files at once. */
+/** Most of a test's time goes by in waits: a core takes more than three files at once. */
 function defaultJobs() {
-  return Math.min(8, 2 * availableParallelism() + 1);
+  return Math.min(12, 3 * availableParallelism() + 1);
 }
 
 const { values, positionals } = parseArgs({
@@ -109,7 +110,7 @@ function killGroup(pid) {
 const SHELL_THAT_TELLS = '"$@"; code=$?; cat /proc/$$/stat >&2; exit $code';
 
 function commandOf(file) {
-  const command = [process.execPath, '--enable-source-maps', file];
+  const command = [process.execPath, file];
   return values.cpu === true ? ['/bin/sh', '-c', SHELL_THAT_TELLS, 'sh', ...command] : command;
 }
 
@@ -170,6 +171,18 @@ function judge(text, { code, signal, timedOut }) {
   return { ...counts, failed: failed + (problem === undefined ? 0 : 1), problem, text };
 }
 
+const POSITION = /(?:file:\/\/)?([^\s()]*?\bbuild\/(\S+?)\.js):(\d+):(\d+)/g;
+
+/** Where it is in the sources. Node could do so itself, but would read the maps of all modules of every file first. */
+function withSources(text) {
+  return text.replace(POSITION, (written, file, name, line, column) => {
+    if (!existsSync(`${file}.map`)) return written;
+    const map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
+    const { originalLine, originalColumn } = map.findEntry(Number(line) - 1, Number(column) - 1);
+    return originalLine === undefined ? written : `${name}.ts:${originalLine + 1}:${originalColumn + 1}`;
+  });
+}
+
 function lineOf({ file, seconds, cpu, passed, failed, skipped, problem }) {
   const verdict = failed > 0 ? 'FAIL' : 'ok  ';
   const counts = `${passed} passed${failed > 0 ? `, ${failed} failed` : ''}${skipped > 0 ? `, ${skipped} skipped` : ''}`;
@@ -208,7 +221,7 @@ await Promise.all(Array.from({ length: jobs }, worker));
 await keeper?.[Symbol.asyncDispose]();
 
 for (const { file, text } of results.filter(({ failed }) => failed > 0)) {
-  console.log(`\n---- ${relative(ROOT, file)}\n${text.trimEnd()}`);
+  console.log(`\n---- ${relative(ROOT, file)}\n${withSources(text.trimEnd())}`);
 }
 if (values.record === true) record();
 const sum = (key) => results.reduce((total, result) => total + result[key], 0);
