@@ -20,7 +20,7 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const ROOT = 'build/test';
-const SECONDS = { unit: 60, sim: 420, clients: 420, mongo: 420, long: 7200 };
+const SECONDS = { unit: 60, compat: 240, sim: 420, clients: 420, mongo: 420, long: 7200 };
 
 /** Most of a test's time goes by in waits: a core takes more than three files at once. */
 function defaultJobs() {
@@ -57,11 +57,11 @@ function findTests() {
     .sort((a, b) => expectedSeconds(b) - expectedSeconds(a) || a.localeCompare(b));
 }
 
-/** Without a record: by the size, files that need servers before the others. */
+/** Without a record: the other kinds before those on servers, and the quick ones last; by the size within each. */
 function expectedSeconds(file) {
-  return (
-    seconds[nameOf(file)] ?? Math.min(RECORDED_SECONDS, statSync(file).size / 2000) / (needsServers(file) ? 1 : 10)
-  );
+  const bySize = Math.min(RECORDED_SECONDS, statSync(file).size / 2000);
+  const kind = kindOf(file);
+  return seconds[nameOf(file)] ?? { mongo: bySize, unit: bySize / 10 }[kind] ?? RECORDED_SECONDS;
 }
 
 function nameOf(file) {
@@ -82,11 +82,15 @@ function needsServers(file) {
   return Number(file.includes('.mongo.test.'));
 }
 
-/** The clients' tests install their ecosystems' tools at the first run, the package's build it from nothing. */
+/**
+ * The clients' tests install their ecosystems' tools at the first run, the package's build it from nothing; those of the
+ * doors measure what costly requests cost.
+ */
 function kindOf(file) {
   if (file.includes('.long.test.')) return 'long';
   if (needsServers(file) === 1) return 'mongo';
   if (file.includes('/sim/')) return 'sim';
+  if (file.includes('/compat/')) return 'compat';
   return file.includes('/clients/') || file.includes('/package/') ? 'clients' : 'unit';
 }
 
