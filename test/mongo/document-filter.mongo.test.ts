@@ -23,7 +23,7 @@ const { pair, source, destination } = await sharedPair(test, { setParameters: FA
 
 test('documents that move in and out of the filter, over kills (-9), end as the filter has them', async () => {
   assert.equal(
-    await within(TEST_MS, migrateTenantWithKills(pair, { seed: 1, kills: 3, perTenant: 4000 }), 'the migration'),
+    await within(TEST_MS, migrateTenantWithKills(pair, { seed: 1, kills: 2, perTenant: 4000 }), 'the migration'),
     [],
   );
 });
