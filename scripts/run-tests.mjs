@@ -1,28 +1,30 @@
 /**
  * Runs the compiled tests, each file in a process of its own, and ends with "N passed, N failed, N skipped".
  *
- *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [--record] [part of a path …]
+ *   node scripts/run-tests.mjs [--unit | --long] [--jobs N] [--record] [--cpu] [part of a path …]
  *
  * Without --long, files named *.long.test.js are left out; with it, only they run. --unit: only build/test/unit, which
  * needs no servers. A file that crashes, hangs or reports no test counts as one failure. Replica sets of the plain kinds
  * are kept here and lent to one file after the other; MONGOFERRY_TEST_OWN_SERVERS=1 has each file start its own.
  *
  * The longest files go first, so that no job is left alone with one at the end: scripts/test-seconds.json says how long
- * they take. --record writes into it what this run took.
+ * they take. --record writes into it what this run took. --cpu tells the processor time of each file, with that of its
+ * servers and processes, and of the run: unlike the time of the clock, it is the same on a busy machine.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { SourceMap } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { join, relative, resolve as resolvePath } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const ROOT = 'build/test';
-const SECONDS = { unit: 60, sim: 420, clients: 420, mongo: 420, long: 7200 };
+const SECONDS = { unit: 60, compat: 240, sim: 420, clients: 420, mongo: 420, long: 7200 };
 
-/** Most of a test's time goes by in waits: a core takes more than two files at once. */
+/** Most of a test's time goes by in waits: a core takes more than three files at once. */
 function defaultJobs() {
-  return Math.min(8, 2 * availableParallelism() + 1);
+  return Math.min(12, 3 * availableParallelism() + 1);
 }
 
 const { values, positionals } = parseArgs({
@@ -32,6 +34,7 @@ const { values, positionals } = parseArgs({
     long: { type: 'boolean' },
     jobs: { type: 'string', default: String(defaultJobs()) },
     record: { type: 'boolean' },
+    cpu: { type: 'boolean' },
   },
 });
 
@@ -54,11 +57,11 @@ function findTests() {
     .sort((a, b) => expectedSeconds(b) - expectedSeconds(a) || a.localeCompare(b));
 }
 
-/** Without a record: by the size, files that need servers before the others. */
+/** Without a record: the other kinds before those on servers, and the quick ones last; by the size within each. */
 function expectedSeconds(file) {
-  return (
-    seconds[nameOf(file)] ?? Math.min(RECORDED_SECONDS, statSync(file).size / 2000) / (needsServers(file) ? 1 : 10)
-  );
+  const bySize = Math.min(RECORDED_SECONDS, statSync(file).size / 2000);
+  const kind = kindOf(file);
+  return seconds[nameOf(file)] ?? { mongo: bySize, unit: bySize / 10 }[kind] ?? RECORDED_SECONDS;
 }
 
 function nameOf(file) {
@@ -79,11 +82,15 @@ function needsServers(file) {
   return Number(file.includes('.mongo.test.'));
 }
 
-/** The clients' tests install their ecosystems' tools at the first run, the package's build it from nothing. */
+/**
+ * The clients' tests install their ecosystems' tools at the first run, the package's build it from nothing; those of the
+ * doors measure what costly requests cost.
+ */
 function kindOf(file) {
   if (file.includes('.long.test.')) return 'long';
   if (needsServers(file) === 1) return 'mongo';
   if (file.includes('/sim/')) return 'sim';
+  if (file.includes('/compat/')) return 'compat';
   return file.includes('/clients/') || file.includes('/package/') ? 'clients' : 'unit';
 }
 
@@ -103,9 +110,24 @@ function killGroup(pid) {
   }
 }
 
+/** A shell that has waited for its child knows what that used, its children with it. */
+const SHELL_THAT_TELLS = '"$@"; code=$?; cat /proc/$$/stat >&2; exit $code';
+
+function commandOf(file) {
+  const command = [process.execPath, file];
+  return values.cpu === true ? ['/bin/sh', '-c', SHELL_THAT_TELLS, 'sh', ...command] : command;
+}
+
+/** In seconds. The line of /proc that the shell wrote: fields 16 and 17 are its children's, in hundredths. */
+function cpuSeconds(text, child) {
+  const times = text.match(/^\d+ \(sh\) \S(?: -?\d+){12} (\d+) (\d+)/m) ?? [];
+  return (Number(times[1]) + Number(times[2])) / 100 + (keeper?.cpuUsed(child) ?? 0);
+}
+
 function runFile(file) {
   const started = performance.now();
-  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+  const [command, ...args] = commandOf(file);
+  const child = spawn(command, args, {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', ...(keeper === undefined ? [] : ['ipc'])],
     env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', ...(keeper && { MONGOFERRY_TEST_LENDER: '1' }) },
@@ -132,7 +154,8 @@ function runFile(file) {
     });
     child.on('close', () => {
       const seconds = (performance.now() - started) / 1000;
-      resolve({ file, seconds, ...judge(Buffer.concat(output).toString(), { ...ended, timedOut }) });
+      const text = Buffer.concat(output).toString();
+      resolve({ file, seconds, cpu: cpuSeconds(text, child), ...judge(text, { ...ended, timedOut }) });
     });
   });
 }
@@ -152,11 +175,24 @@ function judge(text, { code, signal, timedOut }) {
   return { ...counts, failed: failed + (problem === undefined ? 0 : 1), problem, text };
 }
 
-function lineOf({ file, seconds, passed, failed, skipped, problem }) {
+const POSITION = /(?:file:\/\/)?([^\s()]*?\bbuild\/(\S+?)\.js):(\d+):(\d+)/g;
+
+/** Where it is in the sources. Node could do so itself, but would read the maps of all modules of every file first. */
+function withSources(text) {
+  return text.replace(POSITION, (written, file, name, line, column) => {
+    if (!existsSync(`${file}.map`)) return written;
+    const map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, 'utf8')));
+    const { originalLine, originalColumn } = map.findEntry(Number(line) - 1, Number(column) - 1);
+    return originalLine === undefined ? written : `${name}.ts:${originalLine + 1}:${originalColumn + 1}`;
+  });
+}
+
+function lineOf({ file, seconds, cpu, passed, failed, skipped, problem }) {
   const verdict = failed > 0 ? 'FAIL' : 'ok  ';
   const counts = `${passed} passed${failed > 0 ? `, ${failed} failed` : ''}${skipped > 0 ? `, ${skipped} skipped` : ''}`;
   const name = relative(ROOT, file).replace(/\.js$/, '');
-  return `${verdict} ${seconds.toFixed(1).padStart(6)} s  ${name}: ${counts}${problem === undefined ? '' : ` (${problem})`}`;
+  const used = values.cpu === true ? `${cpu.toFixed(1).padStart(6)} CPU s` : '';
+  return `${verdict} ${seconds.toFixed(1).padStart(6)} s  ${used}  ${name}: ${counts}${problem === undefined ? '' : ` (${problem})`}`;
 }
 
 for (const name of ['SIGINT', 'SIGTERM']) {
@@ -189,9 +225,13 @@ await Promise.all(Array.from({ length: jobs }, worker));
 await keeper?.[Symbol.asyncDispose]();
 
 for (const { file, text } of results.filter(({ failed }) => failed > 0)) {
-  console.log(`\n---- ${relative(ROOT, file)}\n${text.trimEnd()}`);
+  console.log(`\n---- ${relative(ROOT, file)}\n${withSources(text.trimEnd())}`);
 }
 if (values.record === true) record();
 const sum = (key) => results.reduce((total, result) => total + result[key], 0);
+if (values.cpu === true) {
+  const { cpuSecondsWithChildren } = await import(pathToFileURL(resolvePath(ROOT, 'support/cpu-seconds.js')).href);
+  console.log(`\n${cpuSecondsWithChildren(process.pid).toFixed(0)} CPU s, servers and processes included`);
+}
 console.log(`\n${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped`);
 process.exitCode = results.length === 0 || sum('failed') > 0 ? 1 : 0;

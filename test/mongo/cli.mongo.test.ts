@@ -3,11 +3,11 @@ import * as assert from 'uvu/assert';
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
 import { CliCommand, type CliRun } from '../support/ferry-cli.js';
-import { FerryClient } from '../support/ferry-client.js';
+import { FerryClient, withClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { storedWhen } from '../support/stored-migration.js';
-import { eventually, within } from '../support/within.js';
+import { within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 const HOLD_MS = 4000;
@@ -30,9 +30,10 @@ async function withServer(work: (run: Run, ferry: FerryProcess) => Promise<void>
   await work((...words) => new CliCommand([...words, '--target', ferry.grpcTarget]).ended, ferry);
 }
 
-async function untilCanCommit(run: Run): Promise<void> {
-  const canCommit = async () => JSON.parse((await run('progress', '--output', 'json')).stdout).progress.canCommit;
-  await eventually(30_000, canCommit, 'canCommit');
+/** Asked for without the command, which is a process each time; then once by it. */
+async function untilCanCommit(run: Run, ferry: FerryProcess): Promise<void> {
+  await withClient(ferry, (client) => client.waitForCanCommit());
+  assert.is(JSON.parse((await run('progress', '--output', 'json')).stdout).progress.canCommit, true);
 }
 
 async function checkCommand(run: Run): Promise<void> {
@@ -79,14 +80,14 @@ async function startAndLook(run: Run): Promise<void> {
 async function everyCommand(run: Run, ferry: FerryProcess): Promise<void> {
   await startAndLook(run);
   const watching = new CliCommand(['progress', '--watch', '--target', ferry.grpcTarget]);
-  await untilCanCommit(run);
+  await untilCanCommit(run, ferry);
   assert.equal(await run('pause'), { code: 0, stdout: 'paused\n', stderr: '' });
   const twice = await run('pause');
   assert.is(twice.code, 1);
   assert.match(twice.stderr, /^mongoferry: InvalidStateTransition: pause is not permitted in state PAUSED/);
   assert.match((await run('progress')).stdout, /^PAUSED, /);
   assert.equal(await run('resume'), { code: 0, stdout: 'resumed\n', stderr: '' });
-  await untilCanCommit(run);
+  await untilCanCommit(run, ferry);
   const committed = await run('commit', '--wait');
   assert.equal([committed.code, committed.stderr], [0, '']);
   assert.match(committed.stdout.trim().split('\n').at(-1) ?? '', /^COMMITTED, commit completed, .*can write/);
@@ -115,9 +116,9 @@ test('a whole migration by the commands: start, progress, pause, resume, commit,
   await within(TEST_MS, withServer(everyCommand), 'the migration');
 });
 
-async function failWhileWaiting(run: Run): Promise<void> {
+async function failWhileWaiting(run: Run, ferry: FerryProcess): Promise<void> {
   assert.is((await run('start', '--verification=false')).code, 0);
-  await untilCanCommit(run);
+  await untilCanCommit(run, ferry);
   await holdCommands(destination, { commands: ['collMod'], times: 1 }, HOLD_MS);
   const waiting = run('commit', '--wait');
   await storedWhen(destination, 'the restoring', ({ commit }) => commit?.step === 'restore');
@@ -151,18 +152,13 @@ test('usage errors end with 2, a server that is not there with 3', async () => {
       assert.equal([code, stdout], [2, ''], words.join(' '));
       assert.ok(stderr.length > 0, words.join(' '));
     }
-    for (const words of [
-      ['progress'],
-      ['check'],
-      ['start'],
-      ['pause'],
-      ['commit', '--wait'],
-      ['progress', '--watch'],
-    ]) {
+    const calls = [['progress'], ['check'], ['start'], ['pause'], ['commit', '--wait'], ['progress', '--watch']];
+    const ends = calls.map(async (words) => {
       const { code, stderr } = await new CliCommand([...words, '--target', '127.0.0.1:1']).ended;
       assert.is(code, 3, words.join(' '));
       assert.match(stderr, /^mongoferry: Unreachable: no answer from a server at 127\.0\.0\.1:1/);
-    }
+    });
+    await Promise.all(ends);
   };
   await within(TEST_MS, check(), 'the refusals');
 });

@@ -1,3 +1,4 @@
+/** Migrations of a part of the documents; more and larger ones with kills are in document-filter.long.test.ts. */
 import { type Db, type Document, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -21,13 +22,16 @@ const FOUND = { documentFilter: { tenant: { $in: ['red'] } } } as const;
 const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test('documents that move in and out of the filter, over kills (-9), end as the filter has them', async () => {
-  assert.equal(await within(TEST_MS, migrateTenantWithKills(pair, 1), 'the migration'), []);
+  assert.equal(
+    await within(TEST_MS, migrateTenantWithKills(pair, { seed: 1, kills: 2, perTenant: 4000 }), 'the migration'),
+    [],
+  );
 });
 
 test('the same from 5.0, which has no update deltas', async () => {
   const migrate = async () => {
     await using old = await startPair({ source: { version: '5.0' } });
-    assert.equal(await migrateTenantWithKills(old, 50), []);
+    assert.equal(await migrateTenantWithKills(old, { seed: 50, kills: 1, perTenant: 1000 }), []);
   };
   await within(TEST_MS, migrate(), 'the migration');
 });

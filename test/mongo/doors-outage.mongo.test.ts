@@ -93,13 +93,14 @@ test('a long index build holds up neither a pause nor the end of the process', a
 test('while a cluster is down calls are told so within seconds, and the migration goes on after it', async () => {
   const outage = async () => {
     await pair.destination.kill();
-    for (const call of ['pause', 'check']) {
+    const calls = ['pause', 'check'].map(async (call) => {
       const body = call === 'check' ? '{"source":"cluster0","destination":"cluster1"}' : '{}';
       const { result, ms } = await timed(rest.post(call, body));
       const text = `${call}: ${JSON.stringify(result.body)}`;
       assert.equal([result.status, result.body['error']], [503, 'ClusterUnreachable'], text);
       assert.ok(ms < 25_000, `${call} took ${Math.round(ms)} ms`);
-    }
+    });
+    await Promise.all(calls);
     assert.is((await rest.progress()).state, 'RUNNING');
     await pair.destination.restart();
     await rest.waitFor('canCommit', ({ canCommit }) => canCommit === true, 60_000);

@@ -22,16 +22,16 @@ for (const side of ['source', 'destination'] as const) {
         const source = await pair.source.connect();
         const workload = new Workload({ client: source, seed: 5, without: ['convertToCapped'] });
         await workload.prepare();
-        await workload.run({ operations: 1000 });
+        await workload.run({ operations: 300 });
         await using harness = await MigrationHarness.open(pair);
         await harness.migration.start(DEFAULT_START);
         const set = pair[side];
         for (const disturb of [() => set.stepDown(), () => killPrimary(set), () => set.stepDown()]) {
           // The workload itself goes on over the election where it hits the source: its own retries are not the subject.
-          const writing = workload.run({ operations: 300 }).catch((error: unknown) => error);
+          const writing = workload.run({ operations: 150 }).catch((error: unknown) => error);
           await disturb();
           await writing;
-          await workload.run({ operations: 100 }).catch((error: unknown) => error);
+          await workload.run({ operations: 50 }).catch((error: unknown) => error);
         }
         await harness.commit();
         assert.equal(await compareClusters(source, await pair.destination.connect()), []);

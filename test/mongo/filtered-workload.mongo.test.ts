@@ -18,7 +18,7 @@ for (const [what, offset, scenario] of SCENARIOS) {
   for (const base of SEEDS) {
     const seed = base + offset;
     test(`a random workload with DDL, and pauses, ends equal in a migration ${what} (seed ${seed})`, async () => {
-      const work = migrateUnderWorkload({ seed, before: 500, during: 1800, pauses: 3, ...scenario });
+      const work = migrateUnderWorkload({ seed, before: 200, during: 700, pauses: 2, ...scenario });
       const { differences } = await within(TEST_MS, work, `the migration with seed ${seed}`);
       assert.equal(differences, []);
     });

@@ -1,12 +1,15 @@
-/** The long migrations of old-sources.mongo.test.ts from 5.0, which takes the same ways as 4.4. */
+/**
+ * The long migrations of old-sources.mongo.test.ts: whole from 4.4, the same from 5.0, which takes the same ways as 4.4,
+ * and from 6.0.5 to 6.0.27.
+ */
 import { test } from 'uvu';
-import { changeCatalog, migrateEverything } from '../support/old-sources.js';
+import { changeCatalog, migrateEverything, migrateToLatest } from '../support/old-sources.js';
 import { within } from '../support/within.js';
 
 /** The first use of an old server fetches it. */
 const TEST_MS = 300_000;
 
-for (const version of ['5.0'] as const) {
+for (const version of ['4.4', '5.0'] as const) {
   test(`from ${version}: everything under a workload of documents, over kills (-9), a pause and the commit`, async () => {
     await within(TEST_MS, migrateEverything(version), `the migration from ${version}`);
   });
@@ -15,5 +18,9 @@ for (const version of ['5.0'] as const) {
     await within(TEST_MS, changeCatalog(version), `the migrations from ${version}`);
   });
 }
+
+test('from 6.0.5 to 6.0.27', async () => {
+  await within(TEST_MS, migrateToLatest({ source: '6.0', before: 400, during: 600 }), 'the migration');
+});
 
 test.run();

@@ -2,6 +2,6 @@
 import { test } from 'uvu';
 import { testRandomWorkloads } from '../support/random-workload-tests.js';
 
-testRandomWorkloads([2, 3]);
+testRandomWorkloads([1, 2, 3]);
 
 test.run();

@@ -8,7 +8,7 @@ import { Workload } from '../support/workload.js';
 
 const TEST_MS = 180_000;
 const seed = Number(process.env['FERRY_SEED'] ?? 7);
-const operations = Number(process.env['FERRY_OPERATIONS'] ?? 400);
+const operations = Number(process.env['FERRY_OPERATIONS'] ?? 200);
 
 test(`two reversals under a random workload with DDL, which follows the applications (seed ${seed})`, async () => {
   const migrate = async () => {

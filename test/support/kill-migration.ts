@@ -1,12 +1,14 @@
 /** Kills a migration's process again and again under a random workload. */
 import type { MongoClient } from 'mongodb';
 import { type CompareOptions, compareClusters } from './compare-clusters.js';
+import { FAIL_POINTS, holdCommands, releaseCommands } from './fail-points.js';
 import { startProxiedSet } from './fault-proxy.js';
 import { FerryClient, type StartOptions, withClient } from './ferry-client.js';
 import { FerryProcess } from './ferry-process.js';
 import { Mischief, type MischiefReport } from './mischief.js';
 import { startPair } from './replica-set.js';
 import { seedBulk } from './seed-data-bulk.js';
+import { eventually } from './within.js';
 import { Workload, type WorkloadKind } from './workload.js';
 import { Random } from './workload-random.js';
 
@@ -20,6 +22,8 @@ export interface KillPlan {
   readonly atLeastMs?: number;
   /** Documents besides the workload's, so that the copy takes a while. */
   readonly bulkDocuments: number;
+  /** For how long each insert of those is held until the last kill, so that a few of them are enough. Default: not. */
+  readonly holdInsertsMs?: number;
   /** Start options besides the direction. */
   readonly start?: StartOptions;
   /** Under these options: what a namespace is called on the destination. See CompareOptions. */
@@ -52,7 +56,7 @@ export interface KillOutcome {
  */
 export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
   const random = new Random(plan.seed);
-  await using clusters = plan.faults === true ? await faultyClusters(random) : await plainClusters();
+  await using clusters = plan.faults === true ? await faultyClusters(random) : await plainClusters(plan.holdInsertsMs);
   const { pair, source, destination, mischief } = clusters;
   const flags = plan.workerThreads === undefined ? [] : ['--workerThreads', String(plan.workerThreads)];
   await seedBulk(source, { collections: 2, documents: plan.bulkDocuments, documentBytes: 500, indexes: 1 });
@@ -73,10 +77,12 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
       await mischief?.turn();
       await workload.run({ operations: 1 + random.int(plan.operationsBetween) });
     } while (performance.now() < until);
+    if (plan.atLeastMs === undefined && kill > 1) await threadsConnected(ferry, plan.workerThreads ?? 0);
     phases.push(await infoOf(ferry));
     await ferry.kill();
     await ferry.restart();
   }
+  await clusters.release();
   const report = await workload.run({ operations: 200 });
   const workloadMs = performance.now() - began;
   await mischief?.calmDown();
@@ -90,11 +96,13 @@ export async function migrateWithKills(plan: KillPlan): Promise<KillOutcome> {
     differences: await compareClusters(source, destination, plan.target === undefined ? {} : { target: plan.target }),
     phases,
     operations: report.operations,
-    threadsStarted: ferry.linesWith('A worker thread has connected').length,
+    threadsStarted: ferry.linesWith(THREAD_CONNECTED).length,
     workloadMs,
     ...(mischief === undefined ? {} : { faults: mischief.report }),
   };
 }
+
+const THREAD_CONNECTED = 'A worker thread has connected';
 
 /** Where a migration takes place: `pair` is what it connects to, the clients go past any faults. */
 interface Clusters extends AsyncDisposable {
@@ -102,12 +110,27 @@ interface Clusters extends AsyncDisposable {
   readonly source: MongoClient;
   readonly destination: MongoClient;
   readonly mischief: Mischief | undefined;
+  /** Ends the holding of inserts. */
+  release(): Promise<void>;
 }
 
-async function plainClusters(): Promise<Clusters> {
-  const pair = await startPair();
+async function plainClusters(holdInsertsMs: number | undefined): Promise<Clusters> {
+  const setParameters = FAIL_POINTS;
+  const pair = await startPair(holdInsertsMs === undefined ? {} : { destination: { setParameters } });
   const [source, destination] = [await pair.source.connect(), await pair.destination.connect()];
-  return { pair, source, destination, mischief: undefined, [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose]() };
+  if (holdInsertsMs !== undefined)
+    await holdCommands(destination, { commands: ['insert'], namespace: 'bulk.c0' }, holdInsertsMs);
+  const release = async () => {
+    if (holdInsertsMs !== undefined) await releaseCommands(destination);
+  };
+  return {
+    pair,
+    source,
+    destination,
+    mischief: undefined,
+    release,
+    [Symbol.asyncDispose]: () => pair[Symbol.asyncDispose](),
+  };
 }
 
 async function faultyClusters(random: Random): Promise<Clusters> {
@@ -120,11 +143,19 @@ async function faultyClusters(random: Random): Promise<Clusters> {
     source: await source.connectPast(),
     destination: await destination.connectPast(),
     mischief: new Mischief(random, { source: source.proxy, destination: destination.proxy }),
+    release: async () => undefined,
     [Symbol.asyncDispose]: async () => {
       await source[Symbol.asyncDispose]();
       await destination[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Waits for those of the present process, so that they have begun to write when it is killed. */
+async function threadsConnected(ferry: FerryProcess, threads: number): Promise<void> {
+  const lines = () => ferry.log.slice(ferry.log.findLastIndex(({ message }) => message === 'listening'));
+  const connected = () => lines().filter(({ message }) => message.includes(THREAD_CONNECTED)).length;
+  await eventually(60_000, async () => connected() >= threads, 'worker threads connecting');
 }
 
 async function infoOf(ferry: FerryProcess): Promise<string> {

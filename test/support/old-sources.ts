@@ -6,7 +6,7 @@ import { FAIL_POINTS, holdCommands } from './fail-points.js';
 import { withClient } from './ferry-client.js';
 import { FerryProcess } from './ferry-process.js';
 
-import { MigrationHarness } from './migration-harness.js';
+import { DEFAULT_START, MigrationHarness } from './migration-harness.js';
 import { type ReplicaSetPair, startPair } from './replica-set.js';
 import { seedBulk } from './seed-data-bulk.js';
 import { seedCollated, seedIndexes, seedNames } from './seed-data-catalog.js';
@@ -45,31 +45,34 @@ async function writeLargest(client: MongoClient): Promise<void> {
   await large.deleteOne({ _id: 'two' });
 }
 
-/** Everything under a workload of documents, over kills (-9), a pause and the commit; then compares. */
-export async function migrateEverything(version: OldVersion): Promise<void> {
+/**
+ * Everything under a workload of documents, over kills (-9), a pause and the commit; then compares. `size`: 1 for all
+ * that there is time for, less for that part of the documents and operations.
+ */
+export async function migrateEverything(version: OldVersion, size = 1): Promise<void> {
   await using pair = await startPair({ source: { version } });
   const source = await pair.source.connect();
-  await seedValues(source, { count: 2000, bytes: 200, dollarNames: version !== '4.4' });
+  await seedValues(source, { count: 2000 * size, bytes: 200, dollarNames: version !== '4.4' });
   await seedIndexes(source);
   await seedCollated(source);
   await seedNames(source);
   await seedLargest(source);
-  await seedBulk(source, { collections: 1, documents: 40_000, documentBytes: 500, indexes: 1 });
+  await seedBulk(source, { collections: 1, documents: 40_000 * size, documentBytes: 500, indexes: 1 });
   await prepare(source);
   const workload = new Workload({ client: source, seed: 44, databases: [...DATABASES], without: DDL_KINDS });
-  await workload.run({ operations: 600 });
+  await workload.run({ operations: 600 * size });
   await using ferry = await FerryProcess.between(pair);
   await withClient(ferry, (client) => client.start());
-  for (let kill = 0; kill < 4; kill++) {
+  for (let kill = 0; kill < 4 * size; kill++) {
     await workload.run({ operations: 100 + kill * 150 });
     await ferry.kill();
     await ferry.restart();
   }
   await withClient(ferry, async (client) => {
     await client.waitForCanCommit(120_000);
-    await workload.run({ operations: 400 });
+    await workload.run({ operations: 400 * size });
     await client.pause();
-    await workload.run({ operations: 400 });
+    await workload.run({ operations: 400 * size });
     await client.resume();
     // By itself the default is another one than on later sources.
     await client.start({ buildIndexes: 'beforeDataCopy' });
@@ -166,4 +169,22 @@ export async function changeCatalog(version: OldVersion): Promise<void> {
   ])
     assert.ok(error.message.includes(name), `${name}: ${error.message}`);
   assert.not(harness.snapshot.canWrite);
+}
+
+/** A random workload with DDL in a migration to 6.0.27; then compares. `before` and `during`: its operations. */
+export async function migrateToLatest(plan: {
+  readonly source: '6.0' | '6.0.27';
+  readonly before: number;
+  readonly during: number;
+}): Promise<void> {
+  await using pair = await startPair({ source: { version: plan.source }, destination: { version: '6.0.27' } });
+  const source = await pair.source.connect();
+  const workload = new Workload({ client: source, seed: 27 });
+  await workload.prepare();
+  await workload.run({ operations: plan.before });
+  await using harness = await MigrationHarness.open(pair);
+  await harness.migration.start(DEFAULT_START);
+  await workload.run({ operations: plan.during });
+  await harness.commit();
+  assert.equal(await compareClusters(source, await pair.destination.connect()), []);
 }

@@ -1,7 +1,7 @@
 /** Tests that random workloads with DDL end equal, with and without pauses. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { migrateUnderWorkload } from './random-migration.js';
+import { migrateUnderWorkload, type RandomMigration } from './random-migration.js';
 import { within } from './within.js';
 
 /** How long one migration under a random workload may take, in milliseconds. */
@@ -18,9 +18,15 @@ export function testRandomWorkloads(seeds: readonly number[]): void {
       assert.equal(differences, []);
     });
 
-    test(`it does so with pauses in between (seed ${seed})`, async () => {
-      const work = migrateUnderWorkload({ seed: seed + 100, before: 500, during: 2000, pauses: 5 });
-      assert.equal((await within(RANDOM_MS, work, `the migration with seed ${seed + 100}`)).differences, []);
-    });
+    testWithPauses({ seed: seed + 100, before: 500, during: 2000, pauses: 5 });
   }
+}
+
+/** Adds a test of one migration that is paused meanwhile. */
+export function testWithPauses(migration: RandomMigration): void {
+  const { seed } = migration;
+  test(`a random workload with DDL and pauses in between ends equal (seed ${seed})`, async () => {
+    const work = migrateUnderWorkload(migration);
+    assert.equal((await within(RANDOM_MS, work, `the migration with seed ${seed}`)).differences, []);
+  });
 }

@@ -1,6 +1,7 @@
 /** The sets that a runner lends to the test files it starts: one that comes back is made as new, or replaced. */
 import type { ChildProcess } from 'node:child_process';
 import type { MongoClient } from 'mongodb';
+import { cpuSeconds } from './cpu-seconds.js';
 import { FAIL_POINTS } from './fail-points.js';
 import { ReplicaSet } from './replica-set.js';
 import { KEEPER_APP, readSetState, restoreSet, type SetState } from './restore-set.js';
@@ -14,6 +15,8 @@ interface Kept {
   readonly asNew: SetState;
   readonly failPoints: boolean;
   borrower: object | undefined;
+  /** What the servers had used of the processor when the borrower got them. */
+  cpuBefore: number;
   /** Whether it may be lent again, once that is known. */
   ready: Promise<boolean>;
   isReady: boolean;
@@ -25,6 +28,7 @@ export class SetKeeper implements AsyncDisposable {
   readonly #tell: (text: string) => void;
   readonly #kept = new Map<number, Kept>();
   readonly #removals = new Set<Promise<void>>();
+  readonly #cpuUsed = new WeakMap<object, number>();
   #ids = 0;
 
   /** `limit`: how many sets may be alive before free ones are removed. `tell` is given what befell a set. */
@@ -48,6 +52,7 @@ export class SetKeeper implements AsyncDisposable {
   async lend(borrower: object, wanted: WantedSet): Promise<LentSet> {
     for (let free = this.#free(wanted); free !== undefined; free = this.#free(wanted)) {
       free.borrower = borrower;
+      free.cpuBefore = cpuOf(free.set);
       if (await free.ready) return describe(free);
     }
     const name = wanted.name ?? 'rs';
@@ -62,6 +67,7 @@ export class SetKeeper implements AsyncDisposable {
       asNew,
       failPoints: wanted.failPoints,
       borrower,
+      cpuBefore: 0,
       ready: READY,
       isReady: true,
     };
@@ -75,8 +81,14 @@ export class SetKeeper implements AsyncDisposable {
     const kept = this.#kept.get(id);
     if (kept?.borrower !== borrower) return;
     kept.borrower = undefined;
+    this.#cpuUsed.set(borrower, this.cpuUsed(borrower) + cpuOf(kept.set) - kept.cpuBefore);
     kept.isReady = false;
     kept.ready = this.#restore(kept);
+  }
+
+  /** Processor time, in seconds, of the sets that somebody had and gave back. */
+  cpuUsed(borrower: object): number {
+    return this.#cpuUsed.get(borrower) ?? 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -127,6 +139,10 @@ export class SetKeeper implements AsyncDisposable {
     const removal = kept.set.remove().finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);
   }
+}
+
+function cpuOf(set: ReplicaSet): number {
+  return set.members.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0);
 }
 
 const READY = Promise.resolve(true);

@@ -19,18 +19,29 @@ export async function seedTenants(client: MongoClient, perTenant: number): Promi
   if (docs.length > 0) await db.collection<{ _id: string }>('a').insertMany(docs as never[]);
 }
 
-/** Migrates one tenant of a workload, with four kills (-9) on the way. Resolves with what differs in the end. */
-export async function migrateTenantWithKills(pair: ReplicaSetPair, seedNumber: number): Promise<string[]> {
+/** How much of a migration with kills: the workload's operations between them are as many whatever this says. */
+export interface TenantPlan {
+  readonly seed: number;
+  readonly kills: number;
+  /** Documents of each tenant besides the workload's. */
+  readonly perTenant: number;
+}
+
+/** Migrates one tenant of a workload, with kills (-9) on the way. Resolves with what differs in the end. */
+export async function migrateTenantWithKills(
+  pair: ReplicaSetPair,
+  { seed, kills, perTenant }: TenantPlan,
+): Promise<string[]> {
   const [from, to] = [await pair.source.connect(), await pair.destination.connect()];
-  const random = new Random(seedNumber);
-  await seedTenants(from, 12_000);
-  const workload = new TenantWorkload(from, seedNumber);
+  const random = new Random(seed);
+  await seedTenants(from, perTenant);
+  const workload = new TenantWorkload(from, seed);
   await workload.run(400);
   await using ferry = await FerryProcess.between(pair);
   using first = new FerryClient(ferry.grpcTarget);
   const [matchValues, { field }] = [[...TENANT_FILTER.request.matchValues], TENANT_FILTER.request];
   await first.start({ documentFilter: { field, matchValues } });
-  for (let kill = 0; kill < 4; kill++) {
+  for (let kill = 0; kill < kills; kill++) {
     await workload.run(50 + random.int(250));
     await ferry.kill();
     await ferry.restart();
