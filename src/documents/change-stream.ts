@@ -223,7 +223,7 @@ function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: Positi
     allChangesForCluster: true,
     ...(cluster.isAtLeast(6) ? { showExpandedEvents: true } : {}),
     ...(options.rawDeltas ? { showRawUpdateDescription: true } : {}),
-    ...start.stageOptions,
+    ...(cluster.isSharded ? afterInvalidate(start.stageOptions) : start.stageOptions),
   };
   return {
     aggregate: 1,
@@ -232,6 +232,11 @@ function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: Positi
     cursor: reduced ? { batchSize: 1 } : {},
     readConcern: { level: 'majority' },
   };
+}
+
+/** A mongos may end a stream by an `invalidate`, behind which only `startAfter` goes on (SERVER-120349). */
+function afterInvalidate({ resumeAfter, ...others }: Doc): Doc {
+  return resumeAfter === undefined ? others : { ...others, startAfter: resumeAfter };
 }
 
 /** Before 6.0.9 there is no $changeStreamSplitLargeEvent; leaving the large parts out works on every version. */
