@@ -67,6 +67,11 @@ export class RouterProcess {
     return path.join(this.#options.folder, `${this.#options.name}.log`);
   }
 
+  /** Undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   get running(): boolean {
     return this.#child !== undefined;
   }
