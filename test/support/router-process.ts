@@ -130,7 +130,15 @@ export class RouterProcess {
     const common = ['--configdb', configdb, '--port', String(this.port)];
     if (keyFile !== undefined) common.push('--keyFile', keyFile);
     if (MONGOS !== undefined) {
-      const own = ['--bind_ip', '127.0.0.1', '--nounixsocket', '--pidfilepath', path.join(folder, `${name}.own-pid`)];
+      const tests = ['--setParameter', 'enableTestCommands=1'];
+      const own = [
+        ...tests,
+        '--bind_ip',
+        '127.0.0.1',
+        '--nounixsocket',
+        '--pidfilepath',
+        path.join(folder, `${name}.own-pid`),
+      ];
       return [MONGOS, ...common, ...own];
     }
     const main = fileURLToPath(new URL('./router/main.js', import.meta.url));

@@ -4,9 +4,10 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { MongoClient } from 'mongodb';
+import { MongoClient, MongoServerError } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { holdCommands, refuseCommands, releaseCommands, touchedCommands } from './fail-points.js';
 import { FaultProxy } from './fault-proxy.js';
 import { MONGOS } from './router-process.js';
 import { compareSharded, documentsThrough } from './sharded-documents.js';
@@ -80,6 +81,23 @@ test('a proxy before the router cuts connections, and drivers try again', async 
   await through.db('cuts').collection<Row>('h').insertOne({ _id: 1 });
   assert.is(cut.hits.length, 1);
   assert.is(await h.countDocuments(), 1);
+});
+
+test('commands are held and refused at the router, as at a server', async () => {
+  const h = await hashedCollection('fails');
+  await using ours = new MongoClient(cluster.uri, { appName: 'mongoferry', retryWrites: false });
+  const theirs = ours.db('fails').collection<Row>('h');
+  await refuseCommands(client, { commands: ['insert'], times: 1, namespace: 'fails.h' }, 112);
+  await h.insertOne({ _id: 1 });
+  const refused = await theirs.insertOne({ _id: 2 }).catch((error: Error) => error);
+  assert.is(refused instanceof MongoServerError && refused.code, 112);
+  await theirs.insertOne({ _id: 3 });
+  await holdCommands(client, { commands: ['find'], times: 1 }, 500);
+  const started = Date.now();
+  assert.is((await theirs.find().toArray()).length, 2);
+  assert.ok(Date.now() - started >= 500);
+  await releaseCommands(client);
+  assert.is(await touchedCommands(client), 2);
 });
 
 test('all documents are read through the router and from the shards, orphans left out', async () => {
