@@ -67,6 +67,11 @@ export class RouterProcess {
     return path.join(this.#options.folder, `${this.#options.name}.log`);
   }
 
+  /** Undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   get running(): boolean {
     return this.#child !== undefined;
   }
@@ -125,7 +130,15 @@ export class RouterProcess {
     const common = ['--configdb', configdb, '--port', String(this.port)];
     if (keyFile !== undefined) common.push('--keyFile', keyFile);
     if (MONGOS !== undefined) {
-      const own = ['--bind_ip', '127.0.0.1', '--nounixsocket', '--pidfilepath', path.join(folder, `${name}.own-pid`)];
+      const tests = ['--setParameter', 'enableTestCommands=1'];
+      const own = [
+        ...tests,
+        '--bind_ip',
+        '127.0.0.1',
+        '--nounixsocket',
+        '--pidfilepath',
+        path.join(folder, `${name}.own-pid`),
+      ];
       return [MONGOS, ...common, ...own];
     }
     const main = fileURLToPath(new URL('./router/main.js', import.meta.url));

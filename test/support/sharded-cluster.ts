@@ -2,6 +2,7 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Document, MongoClient, type MongoClientOptions } from 'mongodb';
 import { FAIL_POINTS } from './fail-points.js';
 import { mongoUri } from './mongo-uri.js';
@@ -41,6 +42,8 @@ export interface ChunkMove {
 const CACHE_GB = 0.25;
 const READY_MS = 60_000;
 const CLOSE_MS = 3_000;
+const MOVE_TRIES = 60;
+const MOVE_PAUSE_MS = 500;
 /** After a restart of the config servers, or while the last range waits to be deleted. */
 const PASSING_MOVE_ERRORS: readonly unknown[] = [96, 117, 194];
 
@@ -155,7 +158,8 @@ export class ShardedCluster implements AsyncDisposable {
 
   /** Runs a command on the database `admin` through the first router. */
   async admin(command: Document): Promise<Document> {
-    const client = await this.#adminClient();
+    // Closed at once: a client kept here would keep a process from ending that forgot its cluster.
+    await using client = new MongoClient(this.routerUri());
     return await client.db('admin').command(command);
   }
 
@@ -176,10 +180,10 @@ export class ShardedCluster implements AsyncDisposable {
         throw error;
       }
     };
-    // Two attempts may be needed; what is thrown must come out, which `eventually` would wait upon.
+    // Not by `eventually`, which would wait upon any other error, too.
     for (let tries = 1; !(await move()); tries += 1) {
-      if (tries === 60) throw new DeadlineError(`a chunk of ${ns} does not move`);
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      if (tries === MOVE_TRIES) throw new DeadlineError(`a chunk of ${ns} does not move`);
+      await sleep(MOVE_PAUSE_MS);
     }
   }
 
@@ -208,6 +212,16 @@ export class ShardedCluster implements AsyncDisposable {
     await at(this.shards, index, 'shard').restart();
   }
 
+  /** Kills a router: its connections are cut, its cursors and all that it knew of chunks are gone. */
+  async stopRouter(index = 0): Promise<void> {
+    await at(this.routers, index, 'router').kill();
+  }
+
+  /** Starts a router again, on its port. */
+  async startRouter(index = 0): Promise<void> {
+    await at(this.routers, index, 'router').run();
+  }
+
   /** Kills the servers and routers, closes the clients and deletes the folders. May be called again. */
   async remove(): Promise<void> {
     this.#removal ??= this.#remove();
@@ -218,13 +232,6 @@ export class ShardedCluster implements AsyncDisposable {
     await this.remove();
   }
 
-  #admin: Promise<MongoClient> | undefined;
-
-  async #adminClient(): Promise<MongoClient> {
-    this.#admin ??= this.client({ router: 0 });
-    return await this.#admin;
-  }
-
   async #connect(uri: string, options: MongoClientOptions): Promise<MongoClient> {
     const client = new MongoClient(uri, options);
     this.#clients.add(client);
@@ -232,10 +239,9 @@ export class ShardedCluster implements AsyncDisposable {
   }
 
   async #onShards(command: Document): Promise<void> {
-    for (const index of this.shards.keys()) {
-      const client = await this.shardClient(index);
+    for (const { uri } of this.shards) {
+      await using client = new MongoClient(uri);
       await client.db('admin').command(command);
-      await client.close();
     }
   }
 

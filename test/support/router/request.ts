@@ -6,6 +6,7 @@ import { type Catalog, databaseOf, isConfigDatabase } from './catalog.js';
 import type { Command } from './command.js';
 import type { CursorStore } from './cursor-store.js';
 import { DatabaseGone, isStale, ShardError } from './errors.js';
+import type { FailCommand } from './fail-command.js';
 import type { Sequence } from './messages.js';
 import type { Privilege } from './privileges.js';
 import { type Doc, doc, type Encodable, type Fields, type Part, type RawValue } from './raw-values.js';
@@ -20,6 +21,7 @@ export interface RouterParts {
   readonly catalog: Catalog;
   readonly cursors: CursorStore;
   readonly transactions: Transactions;
+  readonly failCommand: FailCommand;
   /** How often each command ran, was refused as unknown (`refused <name>`), and how often routing was `stale`. */
   readonly counters: Map<string, number>;
   readonly startedAt: number;
@@ -28,6 +30,8 @@ export interface RouterParts {
 /** A client's connection. */
 export interface ClientConnection {
   readonly number: number;
+  /** As the client presented itself; undefined before its handshake, or where it gave no name. */
+  appName: string | undefined;
   identity: Identity;
   /** Whether a user is logged in. */
   loggedIn: boolean;

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { MessageFramer } from '../wire-message.js';
 import { NOBODY } from './backend.js';
+import { CutConnection } from './fail-command.js';
 import { readMessage, writeLegacyReply, writeMessage } from './messages.js';
 import type { ClientConnection } from './request.js';
 import type { Router } from './router.js';
@@ -43,6 +44,7 @@ export class WireServer {
     this.#sockets.add(socket);
     const client: ClientConnection = {
       number: this.#connections,
+      appName: undefined,
       identity: NOBODY,
       loggedIn: false,
       privileges: [],
@@ -55,7 +57,8 @@ export class WireServer {
         for (const bytes of framer.push(chunk as Buffer)) await this.#answer(socket, client, bytes);
       }
     } catch (error) {
-      if (!isCut(error)) this.#log(`router double: connection ${client.number} ended: ${String(error)}`);
+      if (!isCut(error) && !(error instanceof CutConnection))
+        this.#log(`router double: connection ${client.number} ended: ${String(error)}`);
     } finally {
       socket.destroy();
       client.login?.close();
