@@ -28,6 +28,13 @@ const sharded = { uri: from.cluster.routerUri(), ...from };
 const shardedToo = { uri: to.cluster.routerUri(), ...to };
 const plain = { uri: set.uri, client: await set.connect() };
 
+/** Drops what an earlier test has migrated. */
+async function empty(client: MongoClient): Promise<void> {
+  const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true });
+  for (const { name } of databases)
+    if (!['admin', 'config', 'local'].includes(name)) await client.db(name).dropDatabase();
+}
+
 const entries = Object.entries(SHARD_KEYS).flatMap(([collection, key]) =>
   key === undefined
     ? []
@@ -40,6 +47,7 @@ async function migrate(
   { seed, start = () => ({}) }: { readonly seed: number; readonly start?: (db: string) => Partial<StartOptions> },
 ): Promise<string[]> {
   const db = `random${seed}`;
+  await empty(destination.client);
   const { client, cluster } = source;
   const workload = new ShardedWorkload({ client, seed, db, ...(cluster === undefined ? {} : { cluster }) });
   await workload.prepare();
@@ -55,8 +63,7 @@ async function migrate(
   await harness.commit();
   const alarms = harness.logLines.filter((line) => line.includes('Documents differ'));
   const shardKeys = cluster !== undefined && destination.cluster !== undefined;
-  const extraIndexes = cluster === undefined ? ['a_1', 'a_1_s.t_1', 'a_1_b_hashed', '_id_hashed'] : [];
-  const differences = await compareDatabase(client, destination.client, db, { shardKeys, extraIndexes });
+  const differences = await compareDatabase(client, destination.client, db, { shardKeys });
   return [...alarms, ...differences];
 }
 

@@ -7,8 +7,6 @@ import { rawAll } from './compare-clusters-read.js';
 export interface ComparisonOptions {
   /** Whether both are sharded: then shard keys must be the same. */
   readonly shardKeys: boolean;
-  /** Names of indexes that only the destination may have. */
-  readonly extraIndexes?: readonly string[];
 }
 
 /**
@@ -19,7 +17,7 @@ export async function compareDatabase(
   source: MongoClient,
   destination: MongoClient,
   db: string,
-  { shardKeys, extraIndexes = [] }: ComparisonOptions,
+  { shardKeys }: ComparisonOptions,
 ): Promise<string[]> {
   const [left, right] = await Promise.all([describe(source, db), describe(destination, db)]);
   const differences: string[] = [];
@@ -29,8 +27,8 @@ export async function compareDatabase(
       differences.push(`${name}: only on the ${a === undefined ? 'destination' : 'source'}`);
       continue;
     }
-    const extra = b.indexes.filter((each) => !extraIndexes.includes(nameOf(each)));
-    if (a.indexes.join() !== extra.join()) differences.push(`${name}: indexes ${a.indexes.join()} and ${extra.join()}`);
+    if (a.indexes.join() !== b.indexes.join())
+      differences.push(`${name}: indexes ${a.indexes.join()} and ${b.indexes.join()}`);
     if (a.options !== b.options) differences.push(`${name}: options ${a.options} and ${b.options}`);
     if (shardKeys && a.key !== b.key) differences.push(`${name}: shard key ${a.key} and ${b.key}`);
     differences.push(...(await compareDocuments(source, destination, db, name)));
@@ -55,10 +53,6 @@ async function describe(client: MongoClient, db: string): Promise<Map<string, De
     found.set(name, { indexes: texts, options: JSON.stringify(options), key: keyByName.get(`${db}.${name}`) ?? '' });
   }
   return found;
-}
-
-function nameOf(index: string): string {
-  return index.split(' ', 1)[0] ?? '';
 }
 
 async function compareDocuments(

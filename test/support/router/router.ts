@@ -83,6 +83,7 @@ export class Router {
       if (!client.loggedIn) throw refused('notLoggedIn', { name: known.name });
       requirePrivileges(known.name, command, client.privileges);
     }
+    if (backend.authenticated && command.get('mayBypassWriteBlocking') !== undefined) throw refused('mayNotBypass', {});
     requireAllowedFields(command);
     this.#count(known.name);
     const concernError = await this.#parts.failCommand.enter(known.name, command, client.appName);

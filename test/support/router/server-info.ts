@@ -1,7 +1,5 @@
 /** Answers what is asked about the router itself. */
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ObjectId } from 'mongodb';
 import { CONFIG } from './backend.js';
 import { appNameOf } from './fail-command.js';
 import { relaySpeculation } from './logins.js';
@@ -9,19 +7,19 @@ import { type Doc, doc, type Encodable, textOf } from './raw-values.js';
 import { refused } from './refusals.js';
 import { answered, okay, type Request } from './request.js';
 
-const PROCESS_ID = new ObjectId();
 const WIRE_VERSION = 17;
 
-/** The handler of hello and its older names. Drivers tell a mongos by `msg`. */
+/**
+ * The handler of hello and its older names. Drivers tell a mongos by `msg`. Without a `topologyVersion` they ask again and
+ * again, rather than have the answers streamed, which this router cannot do.
+ */
 export async function hello(request: Request): Promise<Doc> {
   const { command, client } = request;
   client.appName ??= appNameOf(command);
-  if (command.has('topologyVersion')) await sleep(command.number('maxAwaitTimeMS'));
   const isOld = command.name.toLowerCase() === 'ismaster';
   const fields = doc(isOld && command.has('helloOk') ? { helloOk: true } : undefined, {
     [isOld ? 'ismaster' : 'isWritablePrimary']: true,
     msg: 'isdbgrid',
-    topologyVersion: { processId: PROCESS_ID, counter: 0n },
     maxBsonObjectSize: 16 * 1024 * 1024,
     maxMessageSizeBytes: 48_000_000,
     maxWriteBatchSize: 100_000,

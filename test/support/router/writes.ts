@@ -144,7 +144,7 @@ class Batch {
   async #send(group: Group): Promise<number[]> {
     const requests: ShardRequest[] = [];
     for (const shard of group.shards) requests.push(await this.#shardRequest(group, shard));
-    const answers = await this.#request.backend.callAll(requests, this.#request.client.identity);
+    const answers = await this.#request.backend.callAll(requests, this.#request.identity);
     const stale = new Set<number>();
     for (const answer of answers) for (const each of await this.#take(answer, group)) stale.add(each);
     return [...stale].map((position) => group.indexes[position] as number);
