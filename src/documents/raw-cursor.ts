@@ -44,6 +44,7 @@ export async function* rawBatches(
   const session = cluster.startSession();
   let ahead: Promise<Doc> | undefined;
   let open: { id: Long; collection: string } | undefined;
+  let awaitMs = Math.min(FIRST_AWAIT_MS, options.awaitMs ?? 0);
   try {
     signal.throwIfAborted();
     let asked = performance.now();
@@ -54,7 +55,8 @@ export async function* rawBatches(
         ? undefined
         : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
-        ahead = readLater(getMore(cluster, options, { ...open, session }, signal));
+        ahead = readLater(getMore(cluster, { ...options, awaitMs }, { ...open, session }, signal));
+        awaitMs = options.awaitMs ?? 0;
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
@@ -74,6 +76,9 @@ export async function* rawBatches(
     await session.endSession();
   }
 }
+
+/** What is there already is there at once, and that there is no more should be known as soon. */
+const FIRST_AWAIT_MS = 10;
 
 function sizeOf(documents: readonly Buffer[]): number {
   return documents.reduce((sum, each) => sum + each.length, 0);
