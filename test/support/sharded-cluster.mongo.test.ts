@@ -117,6 +117,30 @@ test('all documents are read through the router and from the shards, orphans lef
   }
 });
 
+// After the others, which count on two shards.
+test('an open change stream takes in a shard that is added, and chunks move there', async () => {
+  const r = await hashedCollection('third');
+  await r.insertMany(Array.from({ length: 50 }, (_, _id) => ({ _id })));
+  await using stream = client.watch([{ $match: { operationType: 'insert' } }], { maxAwaitTimeMS: 200 });
+  await stream.tryNext();
+  const to = await cluster.addShard();
+  await cluster.moveChunk({ ns: 'third.h', find: { _id: 0 }, to });
+  await r.insertMany(Array.from({ length: 50 }, (_, index) => ({ _id: 50 + index })));
+  const own = await cluster.shardClient(to);
+  assert.ok((await own.db('third').collection('h').countDocuments()) > 0);
+  await cluster.admin({ appendOplogNote: 1, data: { third: true } });
+  const seen = new Set<unknown>();
+  await eventually(
+    20_000,
+    async () => {
+      const event = await stream.tryNext();
+      if (event?.operationType === 'insert') seen.add(event.documentKey._id);
+      return seen.size === 50;
+    },
+    'the events of all shards',
+  );
+});
+
 /** A process of its own with a cluster; it prints the pids of its servers and their folders. */
 function startElsewhere(end: string): ChildProcess {
   const program = `
