@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import { holdCommands, refuseCommands, releaseCommands, touchedCommands } from './fail-points.js';
 import { FaultProxy } from './fault-proxy.js';
 import { MONGOS } from './router-process.js';
+import { startShardedCluster } from './sharded-cluster.js';
 import { compareSharded, documentsThrough } from './sharded-documents.js';
 import { sharedShardedCluster } from './shared-servers.js';
 import { eventually, within } from './within.js';
@@ -62,6 +63,24 @@ test('what was accepted while a shard was down and came back is there, and only 
   assert.ok(accepted.every((_id) => found.has(_id)));
   // A write whose answer was lost may have been made.
   assert.ok(found.size <= accepted.length + refused.length);
+});
+
+test('a router waits for a shard that is down, if it is told to', async () => {
+  await using waiting = await startShardedCluster({ shards: 1, hostWaitMs: 3_000 });
+  await using direct = await waiting.client({ retryWrites: false });
+  const c = direct.db('waits').collection<Row>('c');
+  await c.insertOne({ _id: 1 });
+  await waiting.stopShard(0);
+  await c.insertOne({ _id: 2 }).catch(() => undefined);
+  const refused = await c.insertOne({ _id: 3 }).catch((error: Error) => error);
+  assert.is(refused instanceof MongoServerError && refused.code, 133);
+  const starting = waiting.startShard(0);
+  await eventually(
+    30_000,
+    async () => (await c.insertOne({ _id: 4 })).acknowledged,
+    'a write to the shard that is back',
+  );
+  await starting;
 });
 
 test('a router that is killed and started again goes on from the catalog', async () => {

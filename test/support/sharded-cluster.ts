@@ -25,6 +25,8 @@ export interface ShardedClusterOptions {
   readonly auth?: boolean;
   /** Begins the names of the sets, e.g. `source`. Default none: `cfg`, `s0`, `s1`, … */
   readonly name?: string;
+  /** How long routers wait for a shard without a primary, in ms. Default: the double not at all, a mongos 15 s. */
+  readonly hostWaitMs?: number;
   /** Given to the shards' servers as `--setParameter`, beside those that make tests quick. */
   readonly setParameters?: Readonly<Record<string, string>>;
   /** Ends the start; what was started by then is removed. */
@@ -104,7 +106,8 @@ export class ShardedCluster implements AsyncDisposable {
       if (keyFile !== undefined && key !== undefined) await writeFile(keyFile, key, { mode: 0o600 });
       const configdb = `${config.name}/${config.hosts[0]}`;
       for (let index = 0; index < (options.routers ?? 1); index += 1) {
-        routers.push(await RouterProcess.start({ folder, name: `router${index}`, configdb, keyFile }));
+        const { hostWaitMs } = options;
+        routers.push(await RouterProcess.start({ folder, name: `router${index}`, configdb, keyFile, hostWaitMs }));
       }
       const made = { options, key, sets: sets as [ReplicaSet, ...ReplicaSet[]], routers, folder, watchdog };
       const cluster = new ShardedCluster(made);
