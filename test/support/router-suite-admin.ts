@@ -209,9 +209,20 @@ function refusalTests(test: Test, bed: RouterBed): void {
     assert.is(await codeOf(reader.db('users').collection<Row>('c').insertOne({ _id: 2 })), 13);
     assert.is(await codeOf(reader.db('other').collection('c').findOne()), 13);
     assert.is(await codeOf(reader.db('admin').command({ balancerStop: 1 })), 13);
+    const seen = await reader.db().admin().listDatabases({ nameOnly: true });
+    assert.equal(
+      seen.databases.map(({ name }) => name),
+      ['users'],
+    );
+    await using ofAll = reader.watch();
+    assert.is(await codeOf(ofAll.tryNext()), 13);
+    const out = [{ $match: {} }, { $out: 'copy' }];
+    assert.is(await codeOf(reader.db('users').collection('c').aggregate(out).toArray()), 13);
     const roles = [{ role: 'readWrite', db: 'users' }];
     await admin(bed, { createUser: 'writer', pwd: 'pw', roles });
     await using writer = new MongoClient(`mongodb://writer:pw@${router?.host}/?authSource=admin`);
+    await writer.db('users').collection('c').aggregate(out).toArray();
+    assert.is(await reader.db('users').collection('copy').countDocuments(), 1);
     await admin(bed, { setUserWriteBlockMode: 1, global: true });
     try {
       assert.is(await codeOf(writer.db('users').collection<Row>('c').insertOne({ _id: 3 })), 371);
