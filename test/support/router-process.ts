@@ -26,6 +26,8 @@ export interface RouterProcessOptions {
   readonly configdb: string;
   /** Key file of the cluster; undefined without access control. */
   readonly keyFile: string | undefined;
+  /** How long a shard without a primary is waited for. Default: the double does not wait, a mongos 15 s. */
+  readonly hostWaitMs?: number | undefined;
 }
 
 /** A router that ended or hung before it took connections; the message holds the end of its log. */
@@ -126,11 +128,12 @@ export class RouterProcess {
   }
 
   #commandLine(): string[] {
-    const { folder, name, configdb, keyFile } = this.#options;
+    const { folder, name, configdb, keyFile, hostWaitMs } = this.#options;
     const common = ['--configdb', configdb, '--port', String(this.port)];
     if (keyFile !== undefined) common.push('--keyFile', keyFile);
     if (MONGOS !== undefined) {
       const tests = ['--setParameter', 'enableTestCommands=1'];
+      if (hostWaitMs !== undefined) tests.push('--setParameter', `defaultFindReplicaSetHostTimeoutMS=${hostWaitMs}`);
       const own = [
         ...tests,
         '--bind_ip',
@@ -141,6 +144,7 @@ export class RouterProcess {
       ];
       return [MONGOS, ...common, ...own];
     }
+    if (hostWaitMs !== undefined) common.push('--hostWait', String(hostWaitMs));
     const main = fileURLToPath(new URL('./router/main.js', import.meta.url));
     return [process.execPath, '--enable-source-maps', main, ...common, '--folder', folder, ...verbosity()];
   }

@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import { holdCommands, refuseCommands, releaseCommands, touchedCommands } from './fail-points.js';
 import { FaultProxy } from './fault-proxy.js';
 import { MONGOS } from './router-process.js';
+import { startShardedCluster } from './sharded-cluster.js';
 import { compareSharded, documentsThrough } from './sharded-documents.js';
 import { sharedShardedCluster } from './shared-servers.js';
 import { eventually, within } from './within.js';
@@ -64,6 +65,24 @@ test('what was accepted while a shard was down and came back is there, and only 
   assert.ok(found.size <= accepted.length + refused.length);
 });
 
+test('a router waits for a shard that is down, if it is told to', async () => {
+  await using waiting = await startShardedCluster({ shards: 1, hostWaitMs: 3_000 });
+  await using direct = await waiting.client({ retryWrites: false });
+  const c = direct.db('waits').collection<Row>('c');
+  await c.insertOne({ _id: 1 });
+  await waiting.stopShard(0);
+  await c.insertOne({ _id: 2 }).catch(() => undefined);
+  const refused = await c.insertOne({ _id: 3 }).catch((error: Error) => error);
+  assert.is(refused instanceof MongoServerError && refused.code, 133);
+  const starting = waiting.startShard(0);
+  await eventually(
+    30_000,
+    async () => (await c.insertOne({ _id: 4 })).acknowledged,
+    'a write to the shard that is back',
+  );
+  await starting;
+});
+
 test('a router that is killed and started again goes on from the catalog', async () => {
   const h = await hashedCollection('restart');
   await h.insertMany(Array.from({ length: 100 }, (_, _id) => ({ _id })));
@@ -115,6 +134,30 @@ test('all documents are read through the router and from the shards, orphans lef
   } finally {
     await cluster.releaseOrphans();
   }
+});
+
+// After the others, which count on two shards.
+test('an open change stream takes in a shard that is added, and chunks move there', async () => {
+  const r = await hashedCollection('third');
+  await r.insertMany(Array.from({ length: 50 }, (_, _id) => ({ _id })));
+  await using stream = client.watch([{ $match: { operationType: 'insert' } }], { maxAwaitTimeMS: 200 });
+  await stream.tryNext();
+  const to = await cluster.addShard();
+  await cluster.moveChunk({ ns: 'third.h', find: { _id: 0 }, to });
+  await r.insertMany(Array.from({ length: 50 }, (_, index) => ({ _id: 50 + index })));
+  const own = await cluster.shardClient(to);
+  assert.ok((await own.db('third').collection('h').countDocuments()) > 0);
+  await cluster.admin({ appendOplogNote: 1, data: { third: true } });
+  const seen = new Set<unknown>();
+  await eventually(
+    20_000,
+    async () => {
+      const event = await stream.tryNext();
+      if (event?.operationType === 'insert') seen.add(event.documentKey._id);
+      return seen.size === 50;
+    },
+    'the events of all shards',
+  );
 });
 
 /** A process of its own with a cluster; it prints the pids of its servers and their folders. */

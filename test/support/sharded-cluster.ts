@@ -25,6 +25,8 @@ export interface ShardedClusterOptions {
   readonly auth?: boolean;
   /** Begins the names of the sets, e.g. `source`. Default none: `cfg`, `s0`, `s1`, … */
   readonly name?: string;
+  /** How long routers wait for a shard without a primary, in ms. Default: the double not at all, a mongos 15 s. */
+  readonly hostWaitMs?: number;
   /** Given to the shards' servers as `--setParameter`, beside those that make tests quick. */
   readonly setParameters?: Readonly<Record<string, string>>;
   /** Ends the start; what was started by then is removed. */
@@ -59,14 +61,18 @@ const CONFIG_PARAMETERS = { ...FAIL_POINTS, reshardingMinimumOperationDurationMi
  */
 export class ShardedCluster implements AsyncDisposable {
   readonly config: ReplicaSet;
-  readonly shards: readonly ReplicaSet[];
+  readonly #shards: ReplicaSet[];
   readonly routers: readonly RouterProcess[];
+  readonly #options: ShardedClusterOptions;
+  readonly #key: string | undefined;
   readonly #folder: string;
   readonly #watchdog: Watchdog;
   readonly #clients = new Set<MongoClient>();
   #removal: Promise<void> | undefined;
 
   private constructor(made: {
+    readonly options: ShardedClusterOptions;
+    readonly key: string | undefined;
     readonly sets: readonly [ReplicaSet, ...ReplicaSet[]];
     readonly routers: readonly RouterProcess[];
     readonly folder: string;
@@ -74,7 +80,9 @@ export class ShardedCluster implements AsyncDisposable {
   }) {
     const [config, ...shards] = made.sets;
     this.config = config;
-    this.shards = shards;
+    this.#shards = shards;
+    this.#options = made.options;
+    this.#key = made.key;
     this.routers = made.routers;
     this.#folder = made.folder;
     this.#watchdog = made.watchdog;
@@ -98,16 +106,23 @@ export class ShardedCluster implements AsyncDisposable {
       if (keyFile !== undefined && key !== undefined) await writeFile(keyFile, key, { mode: 0o600 });
       const configdb = `${config.name}/${config.hosts[0]}`;
       for (let index = 0; index < (options.routers ?? 1); index += 1) {
-        routers.push(await RouterProcess.start({ folder, name: `router${index}`, configdb, keyFile }));
+        const { hostWaitMs } = options;
+        routers.push(await RouterProcess.start({ folder, name: `router${index}`, configdb, keyFile, hostWaitMs }));
       }
-      const cluster = new ShardedCluster({ sets: sets as [ReplicaSet, ...ReplicaSet[]], routers, folder, watchdog });
-      await cluster.#addShards();
+      const made = { options, key, sets: sets as [ReplicaSet, ...ReplicaSet[]], routers, folder, watchdog };
+      const cluster = new ShardedCluster(made);
+      for (const shard of cluster.shards) await cluster.#register(shard);
       return cluster;
     } catch (error) {
       await Promise.allSettled([...routers.map((router) => router.kill()), ...sets.map((set) => set.remove())]);
       watchdog.release();
       throw error;
     }
+  }
+
+  /** Those of the start, and those that were added since. */
+  get shards(): readonly ReplicaSet[] {
+    return this.#shards;
   }
 
   /** Connection string of all routers, with credentials where they are on. */
@@ -202,6 +217,15 @@ export class ShardedCluster implements AsyncDisposable {
     await this.#onShards({ configureFailPoint: 'suspendRangeDeletion', mode: 'off' });
   }
 
+  /** Starts another shard and adds it; resolves with its index. Errors: as {@link start}. */
+  async addShard(): Promise<number> {
+    const index = this.#shards.length;
+    const shard = await ReplicaSet.start(shardOptions(this.#options, this.#key, index));
+    this.#shards.push(shard);
+    await this.#register(shard);
+    return index;
+  }
+
   /** Kills a shard's server, as a crash would. */
   async stopShard(index: number): Promise<void> {
     await at(this.shards, index, 'shard').kill();
@@ -245,11 +269,9 @@ export class ShardedCluster implements AsyncDisposable {
     }
   }
 
-  async #addShards(): Promise<void> {
-    for (const { name, hosts } of this.shards) {
-      const add = () => this.admin({ addShard: `${name}/${hosts[0]}`, name });
-      await eventually(READY_MS, add, `adding the shard ${name}`, { everyMs: 200 });
-    }
+  async #register({ name, hosts }: ReplicaSet): Promise<void> {
+    const add = () => this.admin({ addShard: `${name}/${hosts[0]}`, name });
+    await eventually(READY_MS, add, `adding the shard ${name}`, { everyMs: 200 });
   }
 
   #uriOf(routers: readonly RouterProcess[]): string {
@@ -282,27 +304,30 @@ export async function startShardedCluster(options: ShardedClusterOptions = {}): 
 
 /** The config server's set and the shards', all or none. */
 async function startSets(options: ShardedClusterOptions, key: string | undefined): Promise<ReplicaSet[]> {
-  const { shards = 2, name = '', setParameters, version, auth, signal } = options;
-  const common = {
-    cacheSizeGB: CACHE_GB,
-    signal,
-    ...(version && { version }),
-    ...(auth && { auth }),
-    ...(key !== undefined && { key }),
-  };
-  const wanted: ReplicaSetOptions[] = [
-    { ...common, name: `${name}cfg`, clusterRole: 'configsvr', setParameters: CONFIG_PARAMETERS },
-  ];
-  for (let index = 0; index < shards; index += 1) {
-    const parameters = { ...SHARD_PARAMETERS, ...setParameters };
-    wanted.push({ ...common, name: `${name}s${index}`, clusterRole: 'shardsvr', setParameters: parameters });
-  }
+  const wanted = [configOptions(options, key)];
+  for (let index = 0; index < (options.shards ?? 2); index += 1) wanted.push(shardOptions(options, key, index));
   const starts = await Promise.allSettled(wanted.map((each) => ReplicaSet.start(each)));
   const started = starts.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
   const failed = starts.find((each) => each.status === 'rejected');
   if (failed === undefined) return started;
   await Promise.all(started.map((set) => set.remove()));
   throw failed.reason;
+}
+
+function commonOptions({ version, auth, signal }: ShardedClusterOptions, key: string | undefined): ReplicaSetOptions {
+  const access = key === undefined ? {} : { key };
+  return { cacheSizeGB: CACHE_GB, signal, ...(version && { version }), ...(auth && { auth }), ...access };
+}
+
+function configOptions(options: ShardedClusterOptions, key: string | undefined): ReplicaSetOptions {
+  const name = `${options.name ?? ''}cfg`;
+  return { ...commonOptions(options, key), name, clusterRole: 'configsvr', setParameters: CONFIG_PARAMETERS };
+}
+
+function shardOptions(options: ShardedClusterOptions, key: string | undefined, index: number): ReplicaSetOptions {
+  const name = `${options.name ?? ''}s${index}`;
+  const setParameters = { ...SHARD_PARAMETERS, ...options.setParameters };
+  return { ...commonOptions(options, key), name, clusterRole: 'shardsvr', setParameters };
 }
 
 function at<T>(items: readonly T[], index: number, what: string): T {

@@ -51,6 +51,8 @@ export class WireServer {
       login: undefined,
     };
     socket.setNoDelay(true);
+    // Told by the loop below; one that comes after it must not end the process.
+    socket.on('error', () => undefined);
     try {
       const framer = new MessageFramer();
       for await (const chunk of socket) {
