@@ -25,8 +25,8 @@ export interface RawCursorOptions {
   readonly batchSize?: number;
   /** Told of every reply: milliseconds it was waited for, and its bytes. */
   readonly onReply?: (ms: number, bytes: number) => void;
-  /** Milliseconds a tailing getMore waits for data; 0 for cursors that end. */
-  readonly awaitMs?: number;
+  /** Milliseconds that the next tailing getMore waits for data, asked before each; left out for cursors that end. */
+  readonly awaitMs?: () => number;
 }
 
 /**
@@ -44,7 +44,8 @@ export async function* rawBatches(
   const session = cluster.startSession();
   let ahead: Promise<Doc> | undefined;
   let open: { id: Long; collection: string } | undefined;
-  let awaitMs = Math.min(FIRST_AWAIT_MS, options.awaitMs ?? 0);
+  let awaitMs = options.awaitMs === undefined ? undefined : FIRST_AWAIT_MS;
+  let isFirst = true;
   try {
     signal.throwIfAborted();
     let asked = performance.now();
@@ -55,8 +56,9 @@ export async function* rawBatches(
         ? undefined
         : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
-        ahead = readLater(getMore(cluster, { ...options, awaitMs }, { ...open, session }, signal));
-        awaitMs = options.awaitMs ?? 0;
+        awaitMs = isFirst ? awaitMs : options.awaitMs?.();
+        isFirst = false;
+        ahead = readLater(getMore(cluster, options, { ...open, session, awaitMs }, signal));
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
@@ -101,14 +103,19 @@ interface CursorReply {
   readonly postBatchResumeToken?: Doc;
 }
 
-function getMore(cluster: Cluster, options: RawCursorOptions, open: OpenCursor, signal: AbortSignal): Promise<Doc> {
+function getMore(
+  cluster: Cluster,
+  options: RawCursorOptions,
+  open: OpenCursor & { readonly awaitMs: number | undefined },
+  signal: AbortSignal,
+): Promise<Doc> {
   return cluster.command(
     options.db,
     {
       getMore: open.id,
       collection: open.collection,
       ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
-      ...(options.awaitMs === undefined || options.awaitMs === 0 ? {} : { maxTimeMS: options.awaitMs }),
+      ...(open.awaitMs === undefined ? {} : { maxTimeMS: open.awaitMs }),
     },
     { session: open.session, signal, raw: { nextBatch: true } },
   );
