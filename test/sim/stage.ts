@@ -98,8 +98,10 @@ export class Stage {
     const log = this.#log === undefined ? undefined : (line: string) => this.#log?.(`${name}: ${line}`);
     const made = new SimulatedProcess({ world, name, cluster0, cluster1, loadLevel, disableVerification, log });
     if (!this.isCalm && random.chance(plan.killsAtCommand)) {
-      const number = 1 + random.int(random.pick([50, 300, 700]));
-      made.killAt(number, random.chance(0.5));
+      const { killedAt, killsAtLate } = plan;
+      const moment = killsAtLate ? 'late' : random.chance(0.5) ? 'after' : 'before';
+      const last = killsAtLate ? 3 : killedAt === 'any' ? random.pick([50, 300, 700]) : 12;
+      made.killAt(1 + random.int(last), killedAt, moment);
     }
     return made;
   }

@@ -38,8 +38,8 @@ export class Users {
   }
 
   #step(): void {
-    const { source, random } = this.#stage;
-    const step = nextStep(source.server, random);
+    const { source, random, plan } = this.#stage;
+    const step = nextStep(source.server, random, plan.mix);
     if (step === undefined) return;
     const codes = runStep(source.server, step).filter((code) => code !== 0);
     const refused = codes.length === 0 ? '' : ` refused: ${codes.join()}`;
