@@ -26,8 +26,8 @@ export interface ChaosLevels {
   /** The same besides, of one that changes documents which are no metadata, and of one that changes the catalog. */
   readonly lateDocuments: number;
   readonly lateStructural: number;
-  /** How late they may come. */
-  readonly longestLateMs: number;
+  /** How late they may come: one of these at most. */
+  readonly lateMs: readonly number[];
   /** Of a write that no majority is said to have confirmed. */
   readonly writeConcern: number;
   /** Of a command that the server interrupts. */
@@ -48,7 +48,7 @@ export const CALM: ChaosLevels = {
   late: 0,
   lateDocuments: 0,
   lateStructural: 0,
-  longestLateMs: 20_000,
+  lateMs: [200, 2000, 20_000],
   writeConcern: 0,
   interrupts: 0,
   replicationMs: 2,

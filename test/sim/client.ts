@@ -217,11 +217,7 @@ export class FakeClient implements DriverClient {
     if (fate === 'late') {
       connection.onTheWay++;
       world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner).unref();
-      world.after(
-        random.int(random.pick([200, 2000, chaos.levels.longestLateMs])),
-        () => void this.#arrive(call, address),
-        owner,
-      );
+      world.after(random.int(random.pick(chaos.levels.lateMs)), () => void this.#arrive(call, address), owner);
       return;
     }
     if (fate === 'interrupted') {

@@ -9,42 +9,62 @@ const crashesInDdl: Change = (random, plan) => ({
   mix: 'catalog',
   stepMs: 20 + random.int(120),
   stepsDuring: 40 + random.int(40),
+  commitsEarly: 0.01,
   killsAtCommand: 0.9,
   killedAt: 'structural',
   calmAfterMs: Math.max(plan.calmAfterMs, 40_000),
 });
 
-/** Writes of the same few documents that come late, also of a process that is no more. */
-const lateDocuments: Change = (random, plan) => ({
-  mix: 'documents',
-  stepMs: 20 + random.int(60),
-  stepsDuring: 60 + random.int(60),
-  levels: { ...plan.levels, lateDocuments: 0.1 + random.next() * 0.3, longestLateMs: 60_000 },
-  killsAtCommand: random.chance(0.5) ? 0.9 : 0,
-  killedAt: 'documents',
-  killsAtLate: true,
-  calmAfterMs: Math.max(plan.calmAfterMs, 40_000),
-});
+/** Nothing else hinders the one thing. */
+const ALONE: Partial<Plan> = { kills: 0, stalls: 0, stops: 0, failovers: 0, pauses: 0 };
 
-/** Changes of the catalog that come late. */
-const lateStructural: Change = (random, plan) => ({
-  mix: 'catalog',
-  stepMs: 20 + random.int(120),
-  stepsDuring: 30 + random.int(40),
-  levels: { ...plan.levels, lateStructural: 0.1 + random.next() * 0.4, longestLateMs: random.pick([20_000, 60_000]) },
-  killsAtCommand: random.chance(0.5) ? 0.9 : 0,
-  killedAt: 'structural',
-  killsAtLate: true,
-});
+/** Writes of the same few documents that come late: soon after others, or after a process that was killed at one. */
+const lateDocuments: Change = (random, plan) => {
+  const isSoon = random.chance(0.5);
+  return {
+    ...ALONE,
+    mix: 'documents',
+    stepMs: isSoon ? 20 + random.int(60) : 300 + random.int(500),
+    stepsDuring: 80 + random.int(80),
+    commitsEarly: 0.01,
+    levels: { ...plan.levels, lateDocuments: 0.1 + random.next() * 0.3, lateMs: isSoon ? [200, 2000] : [60_000] },
+    killsAtCommand: isSoon ? 0 : 0.6,
+    killedAt: 'documents',
+    killsAtLate: true,
+    calmAfterMs: 40_000 + random.int(40_000),
+  };
+};
+
+/** Changes of the catalog that come late, likewise. */
+const lateStructural: Change = (random, plan) => {
+  const isSoon = random.chance(0.5);
+  return {
+    ...ALONE,
+    mix: 'catalog',
+    stepMs: isSoon ? 50 + random.int(100) : 300 + random.int(500),
+    stepsDuring: 60 + random.int(60),
+    commitsEarly: 0.01,
+    levels: {
+      ...plan.levels,
+      lateStructural: 0.1 + random.next() * 0.4,
+      lateMs: isSoon ? [200, 2000, 20_000] : [60_000],
+    },
+    killsAtCommand: isSoon ? 0 : 0.6,
+    killedAt: 'structural',
+    killsAtLate: true,
+    calmAfterMs: 40_000 + random.int(40_000),
+  };
+};
 
 /** Primaries that do not know that they are none any more, while the catalog changes. */
 const twoPrimaries: Change = (random, plan) => ({
   mix: 'catalog',
-  stepMs: 40 + random.int(200),
-  stepsDuring: 30 + random.int(40),
-  failoversAtCatalog: 0.02 + random.next() * 0.13,
+  stepMs: 50 + random.int(300),
+  stepsDuring: 40 + random.int(60),
+  commitsEarly: 0.01,
+  failoversAtCatalog: 0.05 + random.next() * 0.3,
   stale: 0.9,
-  levels: { ...plan.levels, replicationMs: random.pick([10, 300, 1000]) },
+  levels: { ...plan.levels, replicationMs: random.pick([10, 300]) },
 });
 
 const ALL: readonly Change[] = [crashesInDdl, lateDocuments, lateStructural, twoPrimaries];

@@ -62,4 +62,18 @@ test('collections that are created while an old primary goes on answering are fo
   }
 });
 
+test('a cursor whose server has no primary for longer than its closing may take ends nothing', async () => {
+  let isFirst = true;
+  const { verdict, details } = await simulate(1, {
+    plan: { ...QUIET, reversals: 0 },
+    script: ({ name, target }, cluster) => {
+      if (name !== 'getMore' || target !== '$cmd.aggregate' || !isFirst) return undefined;
+      isFirst = false;
+      cluster.failOver(4000);
+      return undefined;
+    },
+  });
+  assert.is(verdict, 'equal', details.join());
+});
+
 test.run();

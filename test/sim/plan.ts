@@ -15,6 +15,8 @@ export interface Plan {
   /** Steps before the migration starts, and while it runs. */
   readonly stepsBefore: number;
   readonly stepsDuring: number;
+  /** Of a commit that is called while steps are left, at each look. */
+  readonly commitsEarly: number;
   /** Between two steps, on average. */
   readonly stepMs: number;
   /** What the users do. */
@@ -73,6 +75,7 @@ function anyPlan(random: Random): Plan {
     stepsBefore: 5 + random.int(30),
     stepsDuring: 10 + random.int(50),
     stepMs: 20 + random.int(200),
+    commitsEarly: 0.1,
     mix: 'even',
     levels: isCalm ? CALM : randomLevels(random),
     calmAfterMs: 5000 + random.int(60_000),
@@ -125,7 +128,7 @@ function randomLevels(random: Random): ChaosLevels {
     late: random.chance(0.1) ? random.next() * 0.2 : sometimes(0.4, 0.02),
     lateDocuments: 0,
     lateStructural: 0,
-    longestLateMs: 20_000,
+    lateMs: CALM.lateMs,
     writeConcern: sometimes(0.3, 0.03),
     interrupts: sometimes(0.3, 0.03),
     replicationMs: random.pick([1, 10, 300]),

@@ -80,7 +80,8 @@ export class Stage {
       this.calling = false;
       const { end } = process;
       this.tell(`${process.owner.name} has ended: ${typeof end === 'string' ? end : `${end.code}: ${end.message}`}`);
-      if (typeof end !== 'string' && end.row.exit !== 1) {
+      // No restart mends an error that the program does not know, even where it helps.
+      if (typeof end !== 'string' && (end.row.exit !== 1 || end.code === 'Internal')) {
         onFailed(process.migration.snapshot().failure?.error ?? end.code, end);
       }
       this.later(100 + this.random.int(3000), () => {
