@@ -76,4 +76,26 @@ test('a cursor whose server has no primary for longer than its closing may take 
   assert.is(verdict, 'equal', details.join());
 });
 
+test('a look for a lost command that nobody answers in time is tried again', async () => {
+  let hasLost = false;
+  let hasFailedOver = false;
+  const { verdict, details } = await simulate(1, {
+    plan: { ...QUIET, reversals: 0 },
+    script: ({ name, target }, cluster) => {
+      if (name === 'create' && !hasLost) {
+        hasLost = true;
+        return 'requestLost';
+      }
+      // Looks among the connections of a primary that gives no answer any more.
+      if (hasLost && !hasFailedOver && name === 'aggregate' && target === '1') {
+        hasFailedOver = true;
+        cluster.failOver(1, 15_000);
+      }
+      return undefined;
+    },
+  });
+  assert.is(hasFailedOver, true);
+  assert.is(verdict, 'equal', details.join());
+});
+
 test.run();

@@ -101,7 +101,7 @@ export class Stage {
     if (!this.isCalm && random.chance(plan.killsAtCommand)) {
       const { killedAt, killsAtLate } = plan;
       const moment = killsAtLate ? 'late' : random.chance(0.5) ? 'after' : 'before';
-      const last = killsAtLate ? 3 : killedAt === 'any' ? random.pick([50, 300, 700]) : 12;
+      const last = killsAtLate ? 2 : killedAt === 'any' ? random.pick([50, 300, 700]) : 12;
       made.killAt(1 + random.int(last), killedAt, moment);
     }
     return made;
