@@ -26,8 +26,8 @@ export interface ChaosLevels {
   /** The same besides, of one that changes documents which are no metadata, and of one that changes the catalog. */
   readonly lateDocuments: number;
   readonly lateStructural: number;
-  /** How late they may come: one of these at most. */
-  readonly lateMs: readonly number[];
+  /** How late they may come: from and to, one of these. */
+  readonly lateMs: readonly (readonly [number, number])[];
   /** Of a write that no majority is said to have confirmed. */
   readonly writeConcern: number;
   /** Of a command that the server interrupts. */
@@ -48,7 +48,11 @@ export const CALM: ChaosLevels = {
   late: 0,
   lateDocuments: 0,
   lateStructural: 0,
-  lateMs: [200, 2000, 20_000],
+  lateMs: [
+    [0, 200],
+    [0, 2000],
+    [0, 20_000],
+  ],
   writeConcern: 0,
   interrupts: 0,
   replicationMs: 2,

@@ -217,7 +217,8 @@ export class FakeClient implements DriverClient {
     if (fate === 'late') {
       connection.onTheWay++;
       world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner).unref();
-      world.after(random.int(random.pick(chaos.levels.lateMs)), () => void this.#arrive(call, address), owner);
+      const [from, to] = random.pick(chaos.levels.lateMs);
+      world.after(from + random.int(to - from), () => void this.#arrive(call, address), owner);
       return;
     }
     if (fate === 'interrupted') {

@@ -1,5 +1,6 @@
 /** Plans with much of one thing: what a fault of the program needs is often two rare things that meet. */
 import type { Random } from '../support/workload-random.js';
+import { CALM } from './chaos.js';
 import type { Plan } from './plan.js';
 
 type Change = (random: Random, plan: Plan) => Partial<Plan>;
@@ -18,6 +19,13 @@ const crashesInDdl: Change = (random, plan) => ({
 /** Nothing else hinders the one thing. */
 const ALONE: Partial<Plan> = { kills: 0, stalls: 0, stops: 0, failovers: 0, pauses: 0 };
 
+const SOON = [
+  [0, 200],
+  [0, 2000],
+] as const;
+/** Another process has taken over by then. */
+const AFTER_A_LEASE = [[30_000, 60_000]] as const;
+
 /** Writes of the same few documents that come late: soon after others, or after a process that was killed at one. */
 const lateDocuments: Change = (random, plan) => {
   const isSoon = random.chance(0.5);
@@ -30,7 +38,7 @@ const lateDocuments: Change = (random, plan) => {
     levels: {
       ...plan.levels,
       lateDocuments: (isSoon ? 0.1 : 0.3) + random.next() * 0.3,
-      lateMs: isSoon ? [200, 2000] : [60_000],
+      lateMs: isSoon ? SOON : AFTER_A_LEASE,
     },
     killsAtCommand: isSoon ? 0 : 0.8,
     killedAt: 'documents',
@@ -51,7 +59,7 @@ const lateStructural: Change = (random, plan) => {
     levels: {
       ...plan.levels,
       lateStructural: 0.1 + random.next() * 0.4,
-      lateMs: isSoon ? [200, 2000, 20_000] : [60_000],
+      lateMs: isSoon ? CALM.lateMs : AFTER_A_LEASE,
     },
     killsAtCommand: isSoon ? 0 : 0.8,
     killedAt: 'structural',

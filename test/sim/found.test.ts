@@ -98,4 +98,29 @@ test('a look for a lost command that nobody answers in time is tried again', asy
   assert.is(verdict, 'equal', details.join());
 });
 
+test('a start that cannot undo an earlier one gives its lease back once it can', async () => {
+  for (let seed = 1; seed <= 8; seed++) {
+    let blocks = 0;
+    let drops = 0;
+    const { verdict, details } = await simulate(seed, {
+      plan: {
+        ...QUIET,
+        start: { ...DEFAULT_START, enableUserWriteBlocking: 'destinationOnly' },
+        reversals: 0,
+        processes: 2,
+        levels: { ...CALM, lateMs: [[30_000, 34_000]] },
+        // The one that starts is killed at its block of writes; the other one undoes that.
+        killsAtCommand: 1,
+        killedAt: 'structural',
+        killsAtLate: true,
+      },
+      script: ({ name, target }) => {
+        if (name === 'setUserWriteBlockMode' && blocks++ === 0) return 'late';
+        return name === 'drop' && target === 'schema' && drops++ === 0 ? 'late' : undefined;
+      },
+    });
+    assert.is(verdict, 'equal', `seed ${seed}: ${details.join()}`);
+  }
+});
+
 test.run();
