@@ -141,7 +141,8 @@ export async function createCollection(
   const { ns } = wanted;
   const created = await sendCreate(cluster, wanted, signal);
   const look = (): Promise<CatalogEntry | undefined> => findCollection(cluster, ns, signal);
-  const found = (await look()) ?? (await confirmed(cluster, signal, look)).value;
+  // A primary that has been replaced may hold another one of that name, from a try that is rolled back.
+  const { value: found } = await confirmed(cluster, signal, look);
   if (found?.uuid === undefined) throw modified(ns, 'was dropped by someone else');
   if (!created && !(await isUntouched(cluster, found, wanted, signal)))
     throw modified(ns, 'was created by someone else');
@@ -181,11 +182,12 @@ export async function renameCollection(
     isAtSource: sameUuid((await findCollection(cluster, from, signal))?.uuid, uuid),
   });
   let { atTarget, isAtSource } = await look();
-  // A rename that is done, or undone by somebody else, may be so on a primary alone.
-  if (!isAtSource) ({ atTarget, isAtSource } = (await confirmed(cluster, signal, look)).value);
+  const isOthers = (): boolean => atTarget !== undefined && !sameUuid(atTarget.uuid, target);
+  // A rename that is done, or what somebody else has done, may be so on a primary alone.
+  if (!isAtSource || isOthers()) ({ atTarget, isAtSource } = (await confirmed(cluster, signal, look)).value);
   if (sameUuid(atTarget?.uuid, uuid)) return;
   if (!isAtSource) throw modified(from, 'was dropped or renamed by someone else');
-  if (atTarget !== undefined && !sameUuid(atTarget.uuid, target)) throw modified(to, 'was created by someone else');
+  if (isOthers()) throw modified(to, 'was created by someone else');
   const command = { renameCollection: nsText(from), to: nsText(to), dropTarget: atTarget !== undefined };
   const what = `renaming ${nsText(from)}`;
   await cluster.attempt(what, signal, async () => {

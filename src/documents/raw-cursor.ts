@@ -122,12 +122,12 @@ function getMore(
 }
 
 async function killCursor(cluster: Cluster, db: string, { id, collection, session }: OpenCursor): Promise<void> {
+  // Also after the iteration's own signal has aborted.
+  const signal = AbortSignal.timeout(KILL_MS);
   try {
-    // Also after the iteration's own signal has aborted.
-    const signal = AbortSignal.timeout(KILL_MS);
     await cluster.command(db, { killCursors: collection, cursors: [id] }, { session, signal });
   } catch (error) {
     // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
-    if (!(error instanceof MongoError || error instanceof TransientError)) throw error;
+    if (!(signal.aborted || error instanceof MongoError || error instanceof TransientError)) throw error;
   }
 }
