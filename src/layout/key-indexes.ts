@@ -6,12 +6,12 @@ import type { Namespace } from '../catalog/namespace.js';
 import { isHashedKey, sameKey, supportsKey } from '../catalog/shard-key-index.js';
 import { Code, codeOf, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
-import type { MigratedCollection } from '../metadata/collections.js';
+import type { CollectionMap } from '../metadata/collections.js';
 
 /** Whose indexes are dropped. */
 export interface KeyIndexes {
   readonly destination: WritableCluster;
-  readonly collections: readonly MigratedCollection[];
+  readonly collections: CollectionMap;
   /** Whether the migration builds an index of the source's. */
   readonly isBuilt: (spec: OrderedDoc) => boolean;
   /** Whether the index of this key stays where nothing else supports it: it was asked for. */
@@ -27,7 +27,7 @@ export interface KeyIndexes {
 export async function dropKeyIndexes(parts: KeyIndexes, signal: AbortSignal): Promise<string[]> {
   const { destination, collections, isBuilt, isWanted } = parts;
   const left: string[] = [];
-  for (const { name, ns, kept = [], indexes, shardKeys } of collections) {
+  for (const { id, name, ns, kept = [], indexes, shardKeys } of collections.live()) {
     const key = shardKeys?.destination?.key;
     const own = key && kept.find((spec) => sameKey(spec.get('key') as OrderedDoc, key));
     if (key === undefined || own === undefined) continue;
@@ -38,24 +38,29 @@ export async function dropKeyIndexes(parts: KeyIndexes, signal: AbortSignal): Pr
     if (isNeeded && isWanted(key)) continue;
     const stays = `the index ${indexName(own)} of ${name} stays on the destination`;
     if (isNeeded && !isHashedKey(key)) left.push(`${stays}, because its shard key has no other`);
-    else left.push(...(await drop(destination, ns, own, stays, signal)));
+    else {
+      const refusal = await drop(destination, ns, own, signal);
+      if (refusal !== undefined) left.push(`${stays}: ${refusal}`);
+      // A reversal looks for those that are there.
+      else await collections.update(id, { kept: kept.filter((spec) => spec !== own) }, signal);
+    }
   }
   return left;
 }
 
+/** Resolves with the server's reason, if it refused. */
 async function drop(
   destination: WritableCluster,
   ns: Namespace,
   index: OrderedDoc,
-  stays: string,
   signal: AbortSignal,
-): Promise<string[]> {
+): Promise<string | undefined> {
   try {
     const gone = [Code.IndexNotFound, Code.NamespaceNotFound];
     await changeCatalog(destination, ns.db, { dropIndexes: ns.coll, index: indexName(index) }, signal, gone);
-    return [];
+    return undefined;
   } catch (error) {
     if (codeOf(error) === undefined || isTransient(error)) throw error;
-    return [`${stays}: ${safeText(error)}`];
+    return safeText(error);
   }
 }

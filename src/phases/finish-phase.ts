@@ -48,6 +48,6 @@ export class FinishPhase implements Phase {
     const isBuiltFor = (key: OrderedDoc): boolean => isBuilt(new Map([['key', key]]));
     const isWanted = (key: OrderedDoc): boolean =>
       buildIndexes === 'never' || (sharding?.createSupportingIndexes === true && isBuiltFor(key));
-    return dropKeyIndexes({ destination, collections: collections.live(), isBuilt, isWanted }, signal);
+    return dropKeyIndexes({ destination, collections, isBuilt, isWanted }, signal);
   }
 }
