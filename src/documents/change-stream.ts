@@ -12,11 +12,14 @@ import { sleep } from '../lib/signals.js';
 import { metrics } from '../metrics.js';
 import type { ChangeBatch, ChangeOptions, ChangeSource } from './change-source.js';
 import { rawBatches } from './raw-cursor.js';
+import type { StreamPace } from './stream-pace.js';
 
 /** How a cluster's change stream is read. */
 export interface ChangeStreamOptions extends ChangeOptions {
   readonly start: Position;
   readonly logger: Logger;
+  /** Undefined: every read waits as long as the reader wants. */
+  readonly pace?: StreamPace | undefined;
 }
 
 const LARGE_PART_BYTES = 4 * 1024 * 1024;
@@ -51,6 +54,7 @@ async function* followChanges(
 ): AsyncGenerator<ChangeBatch> {
   const interruptions = new Interruptions(cluster, options.logger);
   let { start } = options;
+  let lastEventMs = performance.now();
   try {
     for (;;) {
       signal.throwIfAborted();
@@ -59,7 +63,8 @@ async function* followChanges(
         const cursor = {
           db: 'admin',
           command: aggregate(cluster, options, start, reduced),
-          awaitMs: options.awaitMs,
+          pauseMs: (events: number) => options.pace?.gatherMs(options.gatherMs ?? 0, events) ?? 0,
+          awaitMs: () => options.pace?.waitMs(options.awaitMs, performance.now() - lastEventMs) ?? options.awaitMs,
           ...(options.onReply === undefined ? {} : { onReply: options.onReply }),
         };
         let isFirst = true;
@@ -68,6 +73,7 @@ async function* followChanges(
             throw new AppError('Internal', 'a change stream reply held no resume token');
           // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
           if (batch.documents.length > 0 || !batch.position.equals(start)) interruptions.over();
+          if (batch.documents.length > 0) lastEventMs = performance.now();
           const isBetween = batch.documents.length === 0 && !isFirst;
           isFirst = false;
           yield { events: batch.documents, position: batch.position, reduced, isBetween };
@@ -86,9 +92,9 @@ async function* followChanges(
 }
 
 /** The changes of a cluster, from its change stream itself. */
-export function liveChanges(cluster: Cluster, logger: Logger): ChangeSource {
+export function liveChanges(cluster: Cluster, logger: Logger, pace?: StreamPace): ChangeSource {
   return {
-    read: (from, options, signal) => readChanges(cluster, { ...options, start: from, logger }, signal),
+    read: (from, options, signal) => readChanges(cluster, { ...options, start: from, logger, pace }, signal),
   };
 }
 

@@ -5,6 +5,7 @@ import { Position } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DriverSession } from '../cluster/driver.js';
 import { TransientError } from '../cluster/errors.js';
+import { linkAbort, sleep } from '../lib/signals.js';
 import { readLater } from '../lib/tasks.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
@@ -25,8 +26,10 @@ export interface RawCursorOptions {
   readonly batchSize?: number;
   /** Told of every reply: milliseconds it was waited for, and its bytes. */
   readonly onReply?: (ms: number, bytes: number) => void;
-  /** Milliseconds a tailing getMore waits for data; 0 for cursors that end. */
-  readonly awaitMs?: number;
+  /** Milliseconds that the next tailing getMore waits for data, asked before each; left out for cursors that end. */
+  readonly awaitMs?: () => number;
+  /** Milliseconds to let pass before the next getMore is sent, after a reply of so many documents. Default none. */
+  readonly pauseMs?: (documents: number) => number;
 }
 
 /**
@@ -44,7 +47,9 @@ export async function* rawBatches(
   const session = cluster.startSession();
   let ahead: Promise<Doc> | undefined;
   let open: { id: Long; collection: string } | undefined;
-  let awaitMs = Math.min(FIRST_AWAIT_MS, options.awaitMs ?? 0);
+  let awaitMs = options.awaitMs === undefined ? undefined : FIRST_AWAIT_MS;
+  let isFirst = true;
+  const pausing = linkAbort(signal);
   try {
     signal.throwIfAborted();
     let asked = performance.now();
@@ -55,8 +60,15 @@ export async function* rawBatches(
         ? undefined
         : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
-        ahead = readLater(getMore(cluster, { ...options, awaitMs }, { ...open, session }, signal));
-        awaitMs = options.awaitMs ?? 0;
+        awaitMs = isFirst ? awaitMs : options.awaitMs?.();
+        isFirst = false;
+        const next = { ...open, session, awaitMs };
+        const pauseMs = options.pauseMs?.((cursor.firstBatch ?? cursor.nextBatch ?? []).length) ?? 0;
+        ahead = readLater(
+          pauseMs > 0
+            ? sleep(pauseMs, pausing.signal).then(() => getMore(cluster, options, next, signal))
+            : getMore(cluster, options, next, signal),
+        );
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
@@ -71,6 +83,8 @@ export async function* rawBatches(
       cursor = reply['cursor'] as CursorReply;
     }
   } finally {
+    pausing.abort(new Error('the cursor is read no further'));
+    pausing.dispose();
     await Promise.allSettled([ahead]);
     if (open !== undefined) await killCursor(cluster, options.db, { ...open, session });
     await session.endSession();
@@ -101,26 +115,31 @@ interface CursorReply {
   readonly postBatchResumeToken?: Doc;
 }
 
-function getMore(cluster: Cluster, options: RawCursorOptions, open: OpenCursor, signal: AbortSignal): Promise<Doc> {
+function getMore(
+  cluster: Cluster,
+  options: RawCursorOptions,
+  open: OpenCursor & { readonly awaitMs: number | undefined },
+  signal: AbortSignal,
+): Promise<Doc> {
   return cluster.command(
     options.db,
     {
       getMore: open.id,
       collection: open.collection,
       ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
-      ...(options.awaitMs === undefined || options.awaitMs === 0 ? {} : { maxTimeMS: options.awaitMs }),
+      ...(open.awaitMs === undefined ? {} : { maxTimeMS: open.awaitMs }),
     },
     { session: open.session, signal, raw: { nextBatch: true } },
   );
 }
 
 async function killCursor(cluster: Cluster, db: string, { id, collection, session }: OpenCursor): Promise<void> {
+  // Also after the iteration's own signal has aborted.
+  const signal = AbortSignal.timeout(KILL_MS);
   try {
-    // Also after the iteration's own signal has aborted.
-    const signal = AbortSignal.timeout(KILL_MS);
     await cluster.command(db, { killCursors: collection, cursors: [id] }, { session, signal });
   } catch (error) {
     // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
-    if (!(error instanceof MongoError || error instanceof TransientError)) throw error;
+    if (!(signal.aborted || error instanceof MongoError || error instanceof TransientError)) throw error;
   }
 }
