@@ -17,7 +17,7 @@ import type { Logger } from '../lib/logger.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
-import { type EarlierHolder, type HolderIdentity, literals, unended } from './lease-record.js';
+import { type EarlierHolder, type HolderIdentity, literals, MIGRATION_LEASE, unended } from './lease-record.js';
 import { ThreadRights } from './thread-rights.js';
 
 const LEASE_MS = 30_000;
@@ -39,6 +39,8 @@ const BURST_MS = 3000;
 /** Where the lease is kept: on the destination, beside the migration's record. */
 export interface LeaseStore {
   readonly identity: HolderIdentity;
+  /** The `_id` of its record. Left out: that of the migration's own lease. */
+  readonly leaseId?: string;
   /** Whether a structural command whose answer was lost may still come. */
   mayStillChange(): boolean;
   /** Whether anything may still come whose answer was lost. */
@@ -187,6 +189,11 @@ export class Lease implements WriteRight {
     }
   }
 
+  /** Looks at it once, and takes it if nobody holds it, or its holder is known to be gone. Resolves with whether it is held. */
+  async takeIfFree(signal: AbortSignal): Promise<boolean> {
+    return (await this.#look(signal)).taken;
+  }
+
   /** As `take`, but resolves with false as soon as the process that holds it is known to be alive. */
   async takeFromDead(signal: AbortSignal): Promise<boolean> {
     for (;;) {
@@ -264,7 +271,7 @@ export class Lease implements WriteRight {
         : { owner: current['owner'], term: current['term'], renewals: current['renewals'] ?? null };
     try {
       const expiresAt = { $add: ['$$NOW', LEASE_MS] };
-      const filter = { _id: 'lease', ...condition };
+      const filter = { _id: this.#id, ...condition };
       const set = { ...literals({ ...self, term, renewals: 0, leaseMs: LEASE_MS }), expiresAt };
       if (!(await store.changeLease(filter, set, { upsert: current === undefined }))) return false;
     } catch (error) {
@@ -280,7 +287,7 @@ export class Lease implements WriteRight {
       await runWith((inner) => this.#endEarlier(ending, inner), [(inner) => this.keep(inner)], signal);
       this.assertHeld();
     }
-    this.#logger.info('Took the lease of the migration', { term });
+    this.#logger.info(`Took the lease of ${this.#id === MIGRATION_LEASE ? 'the migration' : this.#id}`, { term });
     return true;
   }
 
@@ -341,7 +348,11 @@ export class Lease implements WriteRight {
   }
 
   #mine(): Doc {
-    return { _id: 'lease', owner: this.#owner, term: this.#term };
+    return { _id: this.#id, owner: this.#owner, term: this.#term };
+  }
+
+  get #id(): string {
+    return this.#store.leaseId ?? MIGRATION_LEASE;
   }
 
   #now(): number {

@@ -80,10 +80,19 @@ export class MetadataReader {
     return toDdl(doc);
   }
 
-  /** The lease's record, as a majority has it. */
-  async readLease(signal: AbortSignal): Promise<Doc | undefined> {
-    const [lease] = await this.#documents.find('lease', {}, signal);
-    return lease;
+  /** A lease's record by its `_id`, as a majority has it. */
+  async readLease(id: string, signal: AbortSignal): Promise<Doc | undefined> {
+    return (await this.readLeases(signal)).find((each) => each['_id'] === id);
+  }
+
+  /** The records of all leases: of the migration, and of the instances that help. */
+  async readLeases(signal: AbortSignal): Promise<Doc[]> {
+    return this.#documents.find('lease', {}, signal);
+  }
+
+  /** For stores of further records in this database: few documents, by a filter. */
+  async readAll(coll: string, filter: Doc, signal: AbortSignal): Promise<Doc[]> {
+    return this.#documents.find(coll, filter, signal);
   }
 
   /**

@@ -3,6 +3,7 @@
 import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError, type FieldViolation } from '../errors.js';
+import type { GatheredEvent } from '../instances/records.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import type { MigrationEvent } from '../metadata/state.js';
@@ -14,12 +15,12 @@ import { readMismatches } from '../progress/mismatch-list.js';
 import { checkReverse } from '../reversal/reversal.js';
 import { completeOptions, resolveStartOptions, type StartOptions } from '../start/options.js';
 import { findingsOf } from '../start/start-findings.js';
-import { refuseOtherOptions } from '../start/starting.js';
 import { CallGate, type CallNeeds, failureError } from './call-gate.js';
 import type { MigrationProcess } from './migration-process.js';
 import { type Move, Moves } from './moves.js';
 import { Pausing } from './pausing.js';
 import type { Session } from './session.js';
+import { refuseToStartAgain } from './start-again.js';
 import { Starter } from './starter.js';
 
 /** What a call changes besides the state, and what follows from it. */
@@ -37,6 +38,7 @@ export class Calls {
   readonly #moves: Moves;
   readonly #pausing: Pausing;
   readonly #gate: CallGate;
+  #isLooking = false;
 
   constructor(process: MigrationProcess) {
     this.#process = process;
@@ -89,7 +91,9 @@ export class Calls {
       machine.check('pause');
       const session = this.#session();
       const waits = (): readonly string[] => this.#process.waits;
-      const store = (inner: AbortSignal): Promise<void> => this.#storePause(session, inner);
+      // With others at work this instance alone is paused, and one of them coordinates.
+      const store = (inner: AbortSignal): Promise<void> =>
+        othersWork(session) ? this.#process.standDown(inner) : this.#storePause(session, inner);
       await this.#pausing.pause({ stop: () => session.stop(), store, waits }, signal);
     });
   }
@@ -104,26 +108,78 @@ export class Calls {
   /** Errors: InvalidStateTransition, also while `canCommit` is false: the text says why; OutcomeUnknown. */
   commit(caller?: AbortSignal): Promise<void> {
     return this.#gate.exclusive(this.#ofDestination(caller), async (signal) => {
-      const { machine, reporter, logger } = this.#process;
+      const { machine, reporter } = this.#process;
       machine.check('commit');
       const obstacle = commitObstacle(reporter.sources);
       if (obstacle !== undefined)
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
-      logger.info('Commit handler called');
-      const commit = { step: 'drain' } as const;
-      await this.#move('commit', { changes: { commit }, begin: () => this.#session().commit() }, signal);
+      if (await this.#isGiven('commit', signal)) await this.#commitNow(signal);
     });
+  }
+
+  async #commitNow(signal: AbortSignal): Promise<void> {
+    this.#process.logger.info('Commit handler called');
+    const commit = { step: 'drain' } as const;
+    const session = this.#session();
+    await this.#move('commit', { changes: { commit }, begin: () => session.commit() }, signal);
+    await session.crew.nextRound(signal);
+  }
+
+  /** Notes the call, and resolves to whether every instance has been given it. */
+  async #isGiven(event: GatheredEvent, signal: AbortSignal): Promise<boolean> {
+    const { config, reporter } = this.#process;
+    const { crew } = this.#session();
+    if (crew.living.length > 0) await crew.look(signal);
+    crew.give(event, config.coordinated === true);
+    const { isComplete } = crew.gathered(event);
+    if (!isComplete) reporter.changed();
+    return isComplete;
+  }
+
+  /**
+   * Goes on with what other instances make possible: a call that all have been given by now, and the place of a paused
+   * coordinator, which one that works takes.
+   */
+  async lookAround(): Promise<void> {
+    const { machine, session, reporter } = this.#process;
+    if (session === undefined || this.#isLooking) return;
+    const { crew } = session;
+    const isDue = {
+      RUNNING: () => crew.gathered('commit').isComplete && commitObstacle(reporter.sources) === undefined,
+      COMMITTED: () => crew.gathered('reverse').isComplete,
+      PAUSED: () => othersWork(session),
+    };
+    const { state } = machine;
+    if (!(state in isDue) || !isDue[state as keyof typeof isDue]()) return;
+    this.#isLooking = true;
+    try {
+      await this.#gate.exclusive({ caller: undefined }, async (signal) => {
+        if (machine.state !== state || !isDue[state as keyof typeof isDue]()) return;
+        if (state === 'RUNNING') await this.#commitNow(signal);
+        else if (state === 'COMMITTED') await this.#reverseNow(signal);
+        else await this.#process.standDown(signal);
+      });
+    } finally {
+      this.#isLooking = false;
+    }
   }
 
   reverse(caller?: AbortSignal): Promise<void> {
     return this.#gate.exclusive({ caller }, async (signal) => {
       this.#process.machine.check('reverse');
-      const session = this.#session();
-      await checkReverse(session.context, signal);
-      await this.#move('reverse', { begin: () => session.reverse() }, signal);
+      await checkReverse(this.#session().context, signal);
+      if (await this.#isGiven('reverse', signal)) await this.#reverseNow(signal);
     });
+  }
+
+  async #reverseNow(signal: AbortSignal): Promise<void> {
+    const session = this.#session();
+    await checkReverse(session.context, signal);
+    // Before the metadata moves to the other cluster.
+    await session.crew.nextRound(signal);
+    await this.#move('reverse', { begin: () => session.reverse() }, signal);
   }
 
   /** Nothing runs any more. */
@@ -134,6 +190,7 @@ export class Calls {
     try {
       // What was lost on its way must not arrive while nobody looks.
       await session.held.destination.resolveLostWrites(signal);
+      await session.crew.settle(signal);
     } catch (error) {
       await reopen();
       throw error;
@@ -216,21 +273,9 @@ export class Calls {
     return findingsOf({ wanted, source, destination, db, machine, verifies, skipDiskSpaceCheck }, signal);
   }
 
-  /** Runbooks call start after a restart: the same options are welcome while the migration goes on. */
   #startAgain(wanted: MigrationOptions): void {
     const { machine, db } = this.#process;
-    const { state } = machine;
-    if (state !== 'RUNNING' && state !== 'PAUSED' && state !== 'COMMITTING') {
-      if (state === 'COMMITTED') {
-        throw new AppError(
-          'InvalidStateTransition',
-          `the migration is COMMITTED; to begin another one, drop the database ${db} on the destination and restart mongoferry`,
-          { metadata: { state } },
-        );
-      }
-      machine.check('start');
-    }
-    refuseOtherOptions(wanted, this.#session().held.record.value, state);
+    refuseToStartAgain(wanted, this.#session().held.record.value, machine.state, db);
   }
 
   #resolve(options: StartOptions): MigrationOptions {
@@ -254,4 +299,9 @@ export class Calls {
     if (session === undefined) throw new AppError('Internal', `no migration is at hand in state ${machine.state}`);
     return session;
   }
+}
+
+/** Whether another instance is at work, or would be if this one left it the migration. */
+function othersWork({ crew }: Session): boolean {
+  return crew.living.some(({ record }) => record?.isPaused === false);
 }

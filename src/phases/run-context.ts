@@ -10,6 +10,7 @@ import { DocumentFilter } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
+import type { Crew } from '../instances/crew.js';
 import { Layout } from '../layout/layout.js';
 import type { Logger } from '../lib/logger.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
@@ -85,6 +86,8 @@ export interface RunContext extends RunHooks {
   readonly indexes: IndexBuilder;
   /** How collections are spread over the destination. */
   readonly layout: Layout;
+  /** The instances that help. */
+  readonly crew: Crew;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
 }
@@ -98,7 +101,7 @@ export function loadLevelOf(
 }
 
 /** What a run that begins now works with. */
-export function runContext(held: HeldMigration, settings: RunSettings): RunContext {
+export function runContext(held: HeldMigration, settings: RunSettings, crew: Crew): RunContext {
   const { source, destination, record } = held;
   const { listener, logger, hooks } = settings;
   const { options } = record.value;
@@ -139,6 +142,7 @@ export function runContext(held: HeldMigration, settings: RunSettings): RunConte
       ...{ source, destination, sharding: options.sharding, isBuilt: wants },
       onWarning: (warning) => listener.warn(warning),
     }),
+    crew,
     commitCalled: deferred(),
     wrapApplier: hooks.wrapApplier ?? ((applier) => applier),
     detectAboveBytes: hooks.detectAboveBytes ?? DETECT_ABOVE_BYTES,
