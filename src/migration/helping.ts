@@ -38,12 +38,15 @@ const QUIET_MS = 5000;
 export class Helping implements HelpedMigration {
   readonly #process: HelpingHost;
   readonly #helper: Helper;
+  readonly #coordinator: string;
   readonly #turns = new SerialQueue();
   readonly #end: ReturnType<typeof linkAbort>;
 
-  constructor(process: HelpingHost, helper: Helper) {
+  /** `coordinator`: who it was when this instance found the migration. */
+  constructor(process: HelpingHost, helper: Helper, coordinator: string) {
     this.#process = process;
     this.#helper = helper;
+    this.#coordinator = coordinator;
     this.#end = linkAbort(process.signal);
   }
 
@@ -163,13 +166,14 @@ export class Helping implements HelpedMigration {
 
   #untold(): Snapshot {
     const { instanceId } = this.#process.config;
-    return takeSnapshot({
+    const snapshot = takeSnapshot({
       ...{ state: this.#helper.record.state, failure: undefined, work: undefined, earlierLag: undefined },
       health: this.#process.reporter.health,
       rates: { perSecond: () => 0 },
       warnings: ['The coordinator has not told yet how far the migration is'],
       instanceId,
     });
+    return { ...snapshot, coordinatorId: this.#coordinator };
   }
 
   #carryOut<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -4,6 +4,7 @@ import { clusterError } from '../cluster/errors.js';
 import { AppError, type FieldViolation } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { aborted, linkAbort, rejectOnAbort, settlesWithin, sleep } from '../lib/signals.js';
+import type { State } from '../metadata/state.js';
 import type { Finding } from '../preflight/finding.js';
 import type { MigrationControl, Mismatch, NamespaceSnapshot, RepairOutcome, Snapshot } from '../progress/control.js';
 import { readLeftMismatches } from '../progress/mismatch-list.js';
@@ -108,7 +109,7 @@ class LiveMigration implements Migration {
     const begin = async (calls: Calls): Promise<void> => {
       const starting = (): Promise<void> => calls.start(options, caller);
       if (await this.#others.start(starting)) return;
-      await this.#placed();
+      await this.#placed('IDLE');
       // Another instance was first: this one helps it, if it was asked for the same.
       await this.#call(starting, (helping) => helping.start(options, caller));
     };
@@ -253,11 +254,12 @@ class LiveMigration implements Migration {
     }
   }
 
-  /** Resolves once it is known which place this instance has, or is not waited for any longer. */
-  async #placed(): Promise<void> {
+  /** Resolves once it is known which place this instance has, not that of `left`, or is not waited for any longer. */
+  async #placed(left?: State): Promise<void> {
     const process = this.#process;
     const began = performance.now();
-    while (process.state === 'INITIALIZING' && !process.isHelping && performance.now() - began < PLACED_MS)
+    const isBetween = (): boolean => process.state === 'INITIALIZING' || process.state === left;
+    while (isBetween() && !process.isHelping && performance.now() - began < PLACED_MS)
       await sleep(PLACED_LOOK_MS, process.signal);
   }
 

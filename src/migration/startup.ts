@@ -37,12 +37,14 @@ interface Taken {
 export async function goOn(found: Found, process: MigrationProcess, isPaused: boolean): Promise<Outcome> {
   const { db, machine, logger, signal, config } = process;
   refuseFailed(found.record, process);
-  const taken = (await worksElsewhere(found, process, isPaused))
-    ? await help(found, process, isPaused)
-    : await waitForLease(
-        rolesOf(found.source, found.destination, { db, logger, instance: config.instanceId }),
-        process,
-      );
+  const coordinator = await whoElse(found, process, isPaused);
+  const taken =
+    coordinator !== undefined
+      ? await help(found, process, { isPaused, coordinator })
+      : await waitForLease(
+          rolesOf(found.source, found.destination, { db, logger, instance: config.instanceId }),
+          process,
+        );
   if (taken === undefined) return 'moved';
   const { roles, stopKeeping, resumes } = taken;
   // Another process may have gone on with it until it gave up the lease.
@@ -75,17 +77,27 @@ async function waitForLease(roles: Roles, process: MigrationProcess): Promise<Ta
   return { roles, stopKeeping: () => undefined, resumes: false };
 }
 
-/** Whether this process is one instance among others: it, or who has the lease, has a name of its own. */
-async function worksElsewhere({ destination }: Found, process: MigrationProcess, isPaused: boolean): Promise<boolean> {
+/** The name of the instance that coordinates, where this process is another one beside it. */
+async function whoElse(
+  { destination }: Found,
+  process: MigrationProcess,
+  isPaused: boolean,
+): Promise<string | undefined> {
   const { config, db, signal } = process;
-  if (config.instanceIsNamed === undefined) return false;
-  if (isPaused) return true;
+  if (config.instanceIsNamed === undefined) return undefined;
   const { coordinator } = holdersOf(await new MetadataReader(destination, db).readLeases(signal));
-  return coordinator?.isHeld === true && ![undefined, config.instanceId].includes(coordinator.instance);
+  const name = coordinator?.isHeld === true ? coordinator.instance : undefined;
+  // One that is paused has just left its place to another one.
+  if (isPaused) return name ?? '';
+  return name === config.instanceId ? undefined : name;
 }
 
 /** Undefined: the migration is elsewhere by now, or gone. */
-async function help(found: Found, process: MigrationProcess, isPaused: boolean): Promise<Taken | undefined> {
+async function help(
+  found: Found,
+  process: MigrationProcess,
+  { isPaused, coordinator }: { readonly isPaused: boolean; readonly coordinator: string },
+): Promise<Taken | undefined> {
   const { db, logger, signal, config } = process;
   const { record, source, destination } = found;
   if (record.starting === true) return await takeHalfStart(found, process);
@@ -101,7 +113,7 @@ async function help(found: Found, process: MigrationProcess, isPaused: boolean):
     onWaiting: (isWaiting) => process.waitFor('instance', isWaiting ? text : undefined),
     onRegistered: () => {
       logger.info('Helping the instance that coordinates the migration');
-      process.help(new Helping(process, helper));
+      process.help(new Helping(process, helper, coordinator));
     },
     onLost: (error) => process.die(error),
   });
