@@ -21,7 +21,7 @@ type Report = { -readonly [Name in keyof TaskReport]: TaskReport[Name] };
 interface Work {
   readonly report: Report;
   readonly link: LinkedAbort;
-  readonly ended: Promise<void>;
+  ended: Promise<void>;
   /** Of the page that is not taken yet. */
   untaken: Deferred<void> | undefined;
 }
@@ -81,7 +81,8 @@ export class Workshop {
     const link = linkAbort(this.#signal);
     if (isPaused) link.abort(new Error('the instance is paused'));
     const work: Work = { report, link, untaken: undefined, ended: Promise.resolve() };
-    this.#work.set(task.id, { ...work, ended: this.#do(task, work) });
+    this.#work.set(task.id, work);
+    work.ended = this.#do(task, work);
   }
 
   async #do(task: TaskRecord, work: Work): Promise<void> {
