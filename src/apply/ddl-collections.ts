@@ -11,6 +11,7 @@ import type { Attempt, DdlContext } from './ddl-context.js';
 import { type CollectionEvent, descriptionOf } from './ddl-event.js';
 import { removeLostView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
+import { followMove, movedFrom } from './moved-primary.js';
 import { requireFreeName } from './name-conflicts.js';
 
 /** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
@@ -24,6 +25,8 @@ export async function addCollection(
   const sourceNs = namespaceOf(event);
   const ns = scope.target(sourceNs);
   const known = collections.get(event.collection);
+  const moved = movedFrom(context, event);
+  if (moved !== undefined) return followMove(context, event, moved, signal);
   if (known?.destinationUuid !== undefined) return fillCapped(context, known, signal);
   await removeLostView(context, sourceNs, signal);
   await requireFreeName(context, sourceNs, { isReplay }, signal);

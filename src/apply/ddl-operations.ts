@@ -18,9 +18,8 @@ import { type ChangeEvent, namespaceOf } from './event.js';
 const SHARDING_EVENTS = new Set([
   'reshardCollection',
   'refineCollectionShardKey',
-  'movePrimary',
-  'migrateChunkToNewShard',
-  'migrateLastChunkFromShard',
+  'moveCollection',
+  'unshardCollection',
 ]);
 
 /**

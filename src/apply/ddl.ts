@@ -6,6 +6,7 @@ import type { DdlContext } from './ddl-context.js';
 import { dropTargetOf, isOfView, sameDatabase, targetOf } from './ddl-event.js';
 import { carryOut } from './ddl-operations.js';
 import { type ChangeEvent, namespaceOf, parseEvent, positionOf } from './event.js';
+import { movedFrom } from './moved-primary.js';
 
 /** Events of renames and drops, the ones that must be completed first, are far smaller. */
 const MAX_STORED_EVENT_BYTES = 4 * 1024 * 1024;
@@ -43,7 +44,7 @@ export class DdlApplier {
     if (event.operation === 'dropDatabase')
       return collections.live().filter((each) => sameDatabase(each.sourceNs, event.db));
     if (event.operation === 'createIndexes' || event.operation === 'dropIndexes') return [];
-    const ids = [event.collection, dropTargetOf(event)];
+    const ids = [event.collection, dropTargetOf(event), movedFrom(this.#context, event)?.id];
     return ids
       .map((id) => (id === undefined ? undefined : collections.get(id)))
       .filter((each): each is MigratedCollection => each !== undefined);

@@ -214,6 +214,7 @@ export class ApplyPipeline {
     };
     for (const raw of batch.events) {
       const event = parseEvent(raw, targets.idOf);
+      if (SAYS_NOTHING.has(event.operation)) continue;
       if (isCrud(event.operation)) this.#crudRead++;
       if (this.#fence.time !== undefined && isAfter(event, this.#fence.time)) {
         if (await ddl.wouldBeMissed(event, signal)) await judgeLate(event, running, signal);
@@ -247,6 +248,20 @@ async function judgeLate(event: ChangeEvent, { lanes, onLateEvent }: Running, si
   await lanes.drain(ids);
   await onLateEvent(event, signal);
 }
+
+/**
+ * Events that change nothing of what is migrated: a stream that goes on although the server says it does not, the ends of
+ * transactions, and how a sharded cluster moves what it has. Source: MongoDB manual, "Change Events" (7.0 to 8.0).
+ */
+const SAYS_NOTHING = new Set([
+  'invalidate',
+  'endOfTransaction',
+  'reshardBegin',
+  'reshardDoneCatchUp',
+  'reshardBlockingWrites',
+  'migrateChunkToNewShard',
+  'migrateLastChunkFromShard',
+]);
 
 function countRead(ms: number, bytes: number): void {
   metrics.applyReadDuration.record(ms);

@@ -78,22 +78,30 @@ export function documentOfFields(...fields: readonly Buffer[]): Buffer {
   return doc;
 }
 
-const EIGHT_ZEROS = Buffer.alloc(8);
 const TYPE_TIMESTAMP = 0x11;
+/** `_id` and the zero behind it, as a little-endian number. */
+const ID_NAME = 0x0064695f;
 
 /**
  * Whether the server would put the current time in place of a top-level `Timestamp(0, 0)` of this document when it is
- * inserted plainly (SERVER-43014); `_id` is exempt.
+ * inserted plainly (SERVER-43014); `_id` is exempt. Asked for every document: a walk over types and lengths is several
+ * times faster than a search for eight zero bytes, which has to look at all of a document's content.
  */
 export function holdsEmptyTimestamp(doc: Buffer): boolean {
-  // A native search first: few documents hold eight zero bytes in a row.
-  if (doc.indexOf(EIGHT_ZEROS) < 0) return false;
-  let found = false;
-  forEachField(doc, (name, field) => {
-    found = field.type === TYPE_TIMESTAMP && name !== '_id' && doc.indexOf(EIGHT_ZEROS, field.start) === field.start;
-    return !found;
-  });
-  return found;
+  const last = doc.length - 1;
+  let offset = 4;
+  while (offset < last) {
+    const type = doc[offset] as number;
+    let nameEnd = offset + 1;
+    while (doc[nameEnd] !== 0) nameEnd++;
+    const start = nameEnd + 1;
+    if (type === TYPE_TIMESTAMP && doc.readUInt32LE(start) === 0 && doc.readUInt32LE(start + 4) === 0) {
+      const isId = nameEnd - offset === 4 && doc.readUInt32LE(offset + 1) === ID_NAME;
+      if (!isId) return true;
+    }
+    offset = valueEnd(doc, type, start);
+  }
+  return false;
 }
 
 /**

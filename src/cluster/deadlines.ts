@@ -32,10 +32,7 @@ export class Deadlines {
    */
   async within<T>(name: string, limits: CommandLimits, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { limitMs, signal } = limits;
-    using link = linkAbort(this.#term.signal);
-    using own = signal === undefined ? undefined : linkAbort(signal);
-    own?.signal.addEventListener('abort', () => link.abort(own.signal.reason), { once: true });
-    if (own?.signal.aborted === true) link.abort(own.signal.reason);
+    using link = linkAbort(this.#term.signal, signal);
     const timer =
       limitMs === undefined
         ? undefined

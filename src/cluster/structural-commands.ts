@@ -75,14 +75,11 @@ export class StructuralCommands {
       { $limit: 1 },
       { $project: { connectionId: 1 } },
     ];
+    const signal = AbortSignal.timeout(LOOK_MS);
     const { reply, sentOn, error } = await this.#watch((session) =>
-      this.#client.command(
-        'admin',
-        { aggregate: 1, pipeline, cursor: {} },
-        { session, signal: AbortSignal.timeout(LOOK_MS) },
-      ),
+      this.#client.command('admin', { aggregate: 1, pipeline, cursor: {} }, { session, signal }),
     );
-    if (reply === undefined) throw error;
+    if (reply === undefined) throw signal.aborted ? notFoundOut(address) : error;
     if (sentOn?.address !== address) return 'elsewhere';
     return (reply['cursor'] as { firstBatch: unknown[] }).firstBatch.length > 0 ? 'listed' : 'gone';
   }
@@ -108,6 +105,12 @@ interface Watched {
   readonly reply: Doc | undefined;
   readonly sentOn: SentOn | undefined;
   readonly error: unknown;
+}
+
+function notFoundOut(address: string): TransientError {
+  return new TransientError(
+    `whether ${address} may still carry out a command whose answer was lost was not found out within ${LOOK_MS / 1000} s`,
+  );
 }
 
 function mayStillCome({ name, address, connectionId }: LostCommand): TransientError {

@@ -50,13 +50,19 @@ export async function planCopy(context: PlanContext, signal: AbortSignal): Promi
   return new Set(pending.map(({ id }) => id));
 }
 
+/** As it was sized when it was created on the destination; nothing is known of an empty one. */
+function knownSize({ copy }: MigratedCollection): CollectionSize | undefined {
+  const { estimatedDocuments: documents, estimatedBytes: bytes } = copy;
+  return documents > 0 ? { documents, bytes } : undefined;
+}
+
 async function plan(
   { source, naturalOrder, partitionBytes, logger }: PlanContext,
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
-  const size = await collectionSize(source, collection.sourceNs, uuid, signal);
+  const size = knownSize(collection) ?? (await collectionSize(source, collection.sourceNs, uuid, signal));
   const isScanned = await isNatural(source, collection, size.bytes, naturalOrder, signal);
   // A mongos gives no tokens to go on with: what is interrupted is read again from its beginning.
   const resumable = isScanned && !source.isSharded;

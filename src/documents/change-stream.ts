@@ -12,11 +12,14 @@ import { sleep } from '../lib/signals.js';
 import { metrics } from '../metrics.js';
 import type { ChangeBatch, ChangeOptions, ChangeSource } from './change-source.js';
 import { rawBatches } from './raw-cursor.js';
+import type { StreamPace } from './stream-pace.js';
 
 /** How a cluster's change stream is read. */
 export interface ChangeStreamOptions extends ChangeOptions {
   readonly start: Position;
   readonly logger: Logger;
+  /** Undefined: every read waits as long as the reader wants. */
+  readonly pace?: StreamPace | undefined;
 }
 
 const LARGE_PART_BYTES = 4 * 1024 * 1024;
@@ -51,6 +54,7 @@ async function* followChanges(
 ): AsyncGenerator<ChangeBatch> {
   const interruptions = new Interruptions(cluster, options.logger);
   let { start } = options;
+  let lastEventMs = performance.now();
   try {
     for (;;) {
       signal.throwIfAborted();
@@ -59,7 +63,7 @@ async function* followChanges(
         const cursor = {
           db: 'admin',
           command: aggregate(cluster, options, start, reduced),
-          awaitMs: options.awaitMs,
+          awaitMs: () => options.pace?.waitMs(options.awaitMs, performance.now() - lastEventMs) ?? options.awaitMs,
           ...(options.onReply === undefined ? {} : { onReply: options.onReply }),
         };
         let isFirst = true;
@@ -68,6 +72,7 @@ async function* followChanges(
             throw new AppError('Internal', 'a change stream reply held no resume token');
           // A cursor that is opened anew answers, with nothing, before it meets what has ended the last one.
           if (batch.documents.length > 0 || !batch.position.equals(start)) interruptions.over();
+          if (batch.documents.length > 0) lastEventMs = performance.now();
           const isBetween = batch.documents.length === 0 && !isFirst;
           isFirst = false;
           yield { events: batch.documents, position: batch.position, reduced, isBetween };
@@ -86,9 +91,9 @@ async function* followChanges(
 }
 
 /** The changes of a cluster, from its change stream itself. */
-export function liveChanges(cluster: Cluster, logger: Logger): ChangeSource {
+export function liveChanges(cluster: Cluster, logger: Logger, pace?: StreamPace): ChangeSource {
   return {
-    read: (from, options, signal) => readChanges(cluster, { ...options, start: from, logger }, signal),
+    read: (from, options, signal) => readChanges(cluster, { ...options, start: from, logger, pace }, signal),
   };
 }
 
@@ -223,7 +228,7 @@ function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: Positi
     allChangesForCluster: true,
     ...(cluster.isAtLeast(6) ? { showExpandedEvents: true } : {}),
     ...(options.rawDeltas ? { showRawUpdateDescription: true } : {}),
-    ...start.stageOptions,
+    ...(cluster.isSharded ? afterInvalidate(start.stageOptions) : start.stageOptions),
   };
   return {
     aggregate: 1,
@@ -232,6 +237,11 @@ function aggregate(cluster: Cluster, options: ChangeStreamOptions, start: Positi
     cursor: reduced ? { batchSize: 1 } : {},
     readConcern: { level: 'majority' },
   };
+}
+
+/** A mongos may end a stream by an `invalidate`, behind which only `startAfter` goes on (SERVER-120349). */
+function afterInvalidate({ resumeAfter, ...others }: Doc): Doc {
+  return resumeAfter === undefined ? others : { ...others, startAfter: resumeAfter };
 }
 
 /** Before 6.0.9 there is no $changeStreamSplitLargeEvent; leaving the large parts out works on every version. */

@@ -25,8 +25,8 @@ export interface RawCursorOptions {
   readonly batchSize?: number;
   /** Told of every reply: milliseconds it was waited for, and its bytes. */
   readonly onReply?: (ms: number, bytes: number) => void;
-  /** Milliseconds a tailing getMore waits for data; 0 for cursors that end. */
-  readonly awaitMs?: number;
+  /** Milliseconds that the next tailing getMore waits for data, asked before each; left out for cursors that end. */
+  readonly awaitMs?: () => number;
 }
 
 /**
@@ -44,6 +44,8 @@ export async function* rawBatches(
   const session = cluster.startSession();
   let ahead: Promise<Doc> | undefined;
   let open: { id: Long; collection: string } | undefined;
+  let awaitMs = options.awaitMs === undefined ? undefined : FIRST_AWAIT_MS;
+  let isFirst = true;
   try {
     signal.throwIfAborted();
     let asked = performance.now();
@@ -54,7 +56,9 @@ export async function* rawBatches(
         ? undefined
         : { id: cursor.id, collection: cursor.ns.slice(cursor.ns.indexOf('.') + 1) };
       if (open !== undefined) {
-        ahead = readLater(getMore(cluster, options, { ...open, session }, signal));
+        awaitMs = isFirst ? awaitMs : options.awaitMs?.();
+        isFirst = false;
+        ahead = readLater(getMore(cluster, options, { ...open, session, awaitMs }, signal));
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
@@ -74,6 +78,9 @@ export async function* rawBatches(
     await session.endSession();
   }
 }
+
+/** What is there already is there at once, and that there is no more should be known as soon. */
+const FIRST_AWAIT_MS = 10;
 
 function sizeOf(documents: readonly Buffer[]): number {
   return documents.reduce((sum, each) => sum + each.length, 0);
@@ -96,26 +103,31 @@ interface CursorReply {
   readonly postBatchResumeToken?: Doc;
 }
 
-function getMore(cluster: Cluster, options: RawCursorOptions, open: OpenCursor, signal: AbortSignal): Promise<Doc> {
+function getMore(
+  cluster: Cluster,
+  options: RawCursorOptions,
+  open: OpenCursor & { readonly awaitMs: number | undefined },
+  signal: AbortSignal,
+): Promise<Doc> {
   return cluster.command(
     options.db,
     {
       getMore: open.id,
       collection: open.collection,
       ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
-      ...(options.awaitMs === undefined || options.awaitMs === 0 ? {} : { maxTimeMS: options.awaitMs }),
+      ...(open.awaitMs === undefined ? {} : { maxTimeMS: open.awaitMs }),
     },
     { session: open.session, signal, raw: { nextBatch: true } },
   );
 }
 
 async function killCursor(cluster: Cluster, db: string, { id, collection, session }: OpenCursor): Promise<void> {
+  // Also after the iteration's own signal has aborted.
+  const signal = AbortSignal.timeout(KILL_MS);
   try {
-    // Also after the iteration's own signal has aborted.
-    const signal = AbortSignal.timeout(KILL_MS);
     await cluster.command(db, { killCursors: collection, cursors: [id] }, { session, signal });
   } catch (error) {
     // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
-    if (!(error instanceof MongoError || error instanceof TransientError)) throw error;
+    if (!(signal.aborted || error instanceof MongoError || error instanceof TransientError)) throw error;
   }
 }

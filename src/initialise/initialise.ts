@@ -1,16 +1,17 @@
 /** Records the source's catalog and creates its collections on the destination: the work of the first phase. */
 
 import type { Binary } from '../bson/bson.js';
-import { uuidText } from '../bson/uuid.js';
+import { uuidFrom, uuidText } from '../bson/uuid.js';
 import { listCollections } from '../catalog/catalog.js';
 import { carriedOptions } from '../catalog/collection-spec.js';
-import { createCollection, sendCreate } from '../catalog/destination-catalog.js';
+import { createCollection, sendCreate, sendCreateWithIndexes } from '../catalog/destination-catalog.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { codeOf, describeError } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
+import { type CollectionSize, collectionSize } from '../documents/partition.js';
 import { AppError } from '../errors.js';
 import type { Layout } from '../layout/layout.js';
 import { readDatabaseSizes } from '../layout/primaries.js';
@@ -19,12 +20,13 @@ import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection, MigratedView, NewCollection } from '../metadata/collections.js';
 import type { MetadataStore } from '../metadata/store.js';
 import type { StoredRecord } from '../metadata/stored-record.js';
+import { type EarlyIndexes, earlyIndexes } from './early-indexes.js';
 import { type ListedNamespace, readStableCatalog } from './stable-catalog.js';
 
 const PARALLEL_CREATES = 8;
 
 /** What the initialisation works with. */
-export interface InitialiseContext {
+export interface InitialiseContext extends EarlyIndexes {
   readonly source: Cluster;
   readonly destination: WritableCluster;
   readonly scope: Scope;
@@ -111,10 +113,15 @@ async function createCollections(context: InitialiseContext, signal: AbortSignal
   const { destination, collections } = context;
   const missing = collections.live().filter((each) => each.destinationUuid === undefined);
   await spreadDatabases(context, missing, signal);
-  const created = await mapLimit(missing, PARALLEL_CREATES, (each, inner) => createOne(context, each, inner), signal);
+  const created = await mapLimit(
+    missing,
+    PARALLEL_CREATES,
+    (each, inner) => sizeAndCreate(context, each, inner),
+    signal,
+  );
   const databases = [...new Set(missing.map((each) => each.ns.db))];
   const { value: uuids } = await confirmed(destination, signal, () => uuidsOf(destination, databases, signal));
-  const found = missing.map((each, index) => ({ each, uuid: created[index] ?? uuids.get(nsText(each.ns)) }));
+  const found = missing.map((each, index) => ({ each, uuid: created[index]?.uuid ?? uuids.get(nsText(each.ns)) }));
   const lost = found.find(({ uuid }) => uuid === undefined);
   if (lost !== undefined)
     throw new AppError(
@@ -125,7 +132,11 @@ async function createCollections(context: InitialiseContext, signal: AbortSignal
   // One after the other: a shard takes part in one move at a time.
   for (const each of missing) await context.layout.fillAlike(each, signal);
   await collections.add(
-    found.map(({ each, uuid }, index) => ({ ...each, destinationUuid: uuid, kept: spread[index] ?? [] })),
+    found.map(({ each, uuid }, index) => {
+      const { documents = 0, bytes = 0 } = created[index]?.size ?? {};
+      const copy = { ...each.copy, estimatedDocuments: documents, estimatedBytes: bytes };
+      return { ...each, destinationUuid: uuid, kept: spread[index] ?? [], copy };
+    }),
     signal,
   );
 }
@@ -162,16 +173,33 @@ async function uuidsOf(
   return uuids;
 }
 
+async function sizeAndCreate(
+  context: InitialiseContext,
+  collection: MigratedCollection,
+  signal: AbortSignal,
+): Promise<{ readonly uuid: Binary | undefined; readonly size: CollectionSize }> {
+  const { sourceNs, id } = collection;
+  const size = await collectionSize(context.source, sourceNs, uuidFrom(Buffer.from(id, 'hex')), signal);
+  return { uuid: await createOne(context, collection, size, signal), size };
+}
+
 /** Undefined when the plain create went through; its UUID is read with the others'. */
 async function createOne(
-  { destination, scope }: InitialiseContext,
-  { ns, options, shardKeys }: MigratedCollection,
+  context: InitialiseContext,
+  collection: MigratedCollection,
+  size: CollectionSize,
   signal: AbortSignal,
 ): Promise<Binary | undefined> {
+  const { destination, scope } = context;
+  const { ns, options, shardKeys } = collection;
   const { sharesDestination } = scope;
-  if (await sendCreate(destination, { ns, options, sharesDestination }, signal)) return undefined;
-  const shardKey = shardKeys?.destination?.key;
-  return createCollection(destination, { ns, options, sharesDestination, shardKey }, signal);
+  const indexes = sharesDestination ? [] : earlyIndexes(context, collection, size);
+  const wanted = { ns, options, sharesDestination, shardKey: shardKeys?.destination?.key, indexes };
+  const isNew =
+    indexes.length === 0
+      ? await sendCreate(destination, wanted, signal)
+      : await sendCreateWithIndexes(destination, wanted, signal);
+  return isNew ? undefined : createCollection(destination, wanted, signal);
 }
 
 /** A view's collation is checked against what it is defined on, so that one must exist first: whatever is refused is tried again after the others. */

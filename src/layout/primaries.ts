@@ -44,7 +44,7 @@ function leastOf(loads: ReadonlyMap<string, number>): string | undefined {
 }
 
 /** The primary shard of each database that is there. */
-export async function readPrimaries(cluster: Cluster, signal: AbortSignal): Promise<Map<string, string>> {
+async function readPrimaries(cluster: Cluster, signal: AbortSignal): Promise<Map<string, string>> {
   const command = { find: 'databases', filter: {}, batchSize: 100_000, readConcern: { level: 'majority' } };
   const reply = await cluster.read('reading primary shards', 'config', command, signal);
   const { firstBatch } = reply['cursor'] as { firstBatch: { _id: string; primary: string }[] };

@@ -3,28 +3,31 @@ import { setMaxListeners } from 'node:events';
 
 /** A child of a longer-lived signal; stays linked until disposed. */
 export interface LinkedAbort {
-  /** Aborts when the parent does, or when `abort` is called. */
+  /** Aborts when a parent does, or when `abort` is called. */
   readonly signal: AbortSignal;
   /** Aborts the child only. */
   abort(reason?: unknown): void;
-  /** Unlinks from the parent without aborting; call it when the run or phase is done. Repeatable. */
+  /** Unlinks from the parents without aborting; call it when the run or phase is done. Repeatable. */
   dispose(): void;
   [Symbol.dispose](): void;
 }
 
 /**
- * A controller that aborts with `parent` and can be aborted alone. Unlike `AbortSignal.any`, it leaves no listener on
- * the parent once disposed (nodejs/node#55351), so a process-long signal may have any number of children, one after
+ * A controller that aborts with `parent`, or with `other`, and can be aborted alone. Unlike `AbortSignal.any`, it leaves no listener on
+ * a parent once disposed (nodejs/node#55351), so a process-long signal may have any number of children, one after
  * the other.
  */
-export function linkAbort(parent: AbortSignal): LinkedAbort {
+export function linkAbort(parent: AbortSignal, other?: AbortSignal): LinkedAbort {
   const controller = new AbortController();
+  const parents = other === undefined ? [parent] : [parent, other];
   // As many as there are calls and pieces of work at one time, which is no leak.
-  setMaxListeners(0, parent, controller.signal);
-  const onParent = (): void => controller.abort(parent.reason);
-  const dispose = (): void => parent.removeEventListener('abort', onParent);
-  if (parent.aborted) onParent();
-  else parent.addEventListener('abort', onParent, { once: true });
+  setMaxListeners(0, ...parents, controller.signal);
+  const onParent = (): void => controller.abort(parents.find(({ aborted: has }) => has)?.reason);
+  const dispose = (): void => {
+    for (const each of parents) each.removeEventListener('abort', onParent);
+  };
+  if (parents.some(({ aborted: has }) => has)) onParent();
+  else for (const each of parents) each.addEventListener('abort', onParent, { once: true });
   return {
     signal: controller.signal,
     abort: (reason) => controller.abort(reason),

@@ -9,8 +9,8 @@ import type { MetadataStore, RecordChanges } from './store.js';
  * The record with its copy in memory. A change is checked (does the state have these fields?), stored, then published to
  * whoever reads `value`, in that order and one at a time: what cannot be stored has not happened.
  *
- * After a change that failed, or whose answer was lost, the copy may be behind what is stored: `isCertain` says so, and
- * `refresh` reads.
+ * After a change that failed, or whose answer was lost, the copy may be behind what is stored, also when another one goes
+ * through after it: `isCertain` says so, and `refresh` reads.
  * Everything else that is stored of the record goes through here, so the copy is never behind otherwise.
  */
 export class StoredRecord {
@@ -29,7 +29,7 @@ export class StoredRecord {
     return this.#value;
   }
 
-  /** False while it is not known whether the last change is stored. */
+  /** False while it is not known of a change whether it is stored. */
   get isCertain(): boolean {
     return this.#isCertain;
   }
@@ -47,10 +47,12 @@ export class StoredRecord {
         Object.fromEntries(fields),
         (fault) => new InvariantError(`the record would not be valid: ${fault}`),
       );
+      const wasCertain = this.#isCertain;
       this.#isCertain = false;
       await this.#store.updateMigration(changes, signal);
       this.#value = next;
-      this.#isCertain = true;
+      // What an earlier change may have stored is not among it.
+      this.#isCertain = wasCertain;
     });
   }
 

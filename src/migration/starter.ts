@@ -98,31 +98,36 @@ export class Starter {
     const left = await new MetadataReader(this.#wanted.destination, db).loadMigration(signal).catch(ignoreUnreadable);
     if (left?.starting !== true) return;
     const roles = await this.#take(signal);
-    const stopKeeping = keepLease(roles.lease, () => undefined, signal);
+    const stopKeeping = keepLease(roles.lease, () => undefined, this.#process.signal);
     try {
-      await undoStart(roles, signal);
-      await roles.lease.release();
-    } finally {
-      stopKeeping();
+      await undone(roles, stopKeeping, signal);
+    } catch (error) {
+      this.#undoLater(roles, stopKeeping, error);
+      throw error;
     }
   }
 
   /** Whatever has ended the start, the process being told to stop included: half a start would block every later one. */
   async #undo(roles: Roles, stopKeeping: () => void): Promise<void> {
-    const { logger } = this.#process;
-    const undo = async (signal: AbortSignal): Promise<void> => {
-      await undoStart(roles, signal);
-      stopKeeping();
-      await roles.lease.release();
-    };
     try {
-      await undo(AbortSignal.timeout(UNDO_MS));
+      await undone(roles, stopKeeping, AbortSignal.timeout(UNDO_MS));
     } catch (error) {
-      const text = `a failed start is still being undone, because ${roles.destination.label} does not answer; call again when it does`;
-      logger.warn(text, { error });
-      this.#moves.later(text, (signal) => undo(signal).finally(stopKeeping));
+      this.#undoLater(roles, stopKeeping, error);
     }
   }
+
+  /** The lease is kept until then: its next holder would wait for the connections of this process, which lives on. */
+  #undoLater(roles: Roles, stopKeeping: () => void, error: unknown): void {
+    const text = `a failed start is still being undone, because ${roles.destination.label} does not answer; call again when it does`;
+    this.#process.logger.warn(text, { error });
+    this.#moves.later(text, (signal) => undone(roles, stopKeeping, signal).finally(stopKeeping));
+  }
+}
+
+async function undone(roles: Roles, stopKeeping: () => void, signal: AbortSignal): Promise<void> {
+  await undoStart(roles, signal);
+  stopKeeping();
+  await roles.lease.release();
 }
 
 /** What another tool has left is the preflight's to tell. */

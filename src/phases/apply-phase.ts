@@ -29,6 +29,9 @@ import { makeVerifier, rememberRecopy } from './verification.js';
 import { keepWritingNotes, watchCatalog } from './watchers.js';
 import type { Writers } from './writers.js';
 
+/** How long streams hurry at the beginning, in milliseconds: a small migration is over by then. */
+const FIRST_MS = 2000;
+
 /**
  * Change event application, with index builds and verification beside it, until the commit that is called during it has
  * stored the point of no return.
@@ -70,8 +73,9 @@ export class ApplyPhase implements Phase {
 
   async run(signal: AbortSignal): Promise<Phase> {
     const context = this.#context;
-    const { held, indexes, logger } = context;
+    const { held, indexes, pace, logger } = context;
     logger.info('Starting change event application phase');
+    pace.hurry(FIRST_MS);
     const checkpoint = await held.store.loadCheckpoint(signal);
     const start = checkpoint?.position ?? Position.startAt(startTimeOf(context));
     const applying = {
@@ -145,6 +149,7 @@ export class ApplyPhase implements Phase {
   async #commit(signal: AbortSignal): Promise<void> {
     const context = this.#context;
     await Promise.race([context.commitCalled.promise, rejectOnAbort(signal)]);
+    context.pace.hurry(Number.POSITIVE_INFINITY);
     const committing = commitContextOf(context, {
       writers: this.#writers,
       verifier: this.#verifier,
@@ -201,13 +206,14 @@ function pipelineOf(context: RunContext, { document: writer, threads }: Writers,
   return new ApplyPipeline(
     {
       source,
-      changes: changesToApply(source, logger),
+      changes: changesToApply(source, logger, context.pace),
       destination,
       scope,
       store: held.store,
       collections,
       indexes,
       layout,
+      copyEndTime: () => record.value.copyEndTime,
       appliers,
       logger,
       windowBytes: load.windowBytes,

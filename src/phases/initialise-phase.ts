@@ -4,6 +4,7 @@ import type { CatalogEntry } from '../catalog/catalog.js';
 import { blockWrites } from '../cluster/write-block.js';
 import { refuseCollated } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
+import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import { initialise } from '../initialise/initialise.js';
 import { checkDestinationNamespaces, checkEmpty } from '../preflight/destination-namespaces.js';
 import { CopyPhase } from './copy-phase.js';
@@ -50,6 +51,8 @@ export class InitialisePhase implements Phase {
         record,
         collections,
         layout,
+        isBuilt: context.isBuilt,
+        buildsBeforeCopy: buildsBeforeCopy(context.buildIndexes),
         logger: logger.component('initialise'),
       },
       signal,

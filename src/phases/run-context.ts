@@ -7,6 +7,7 @@ import { CopyProgress } from '../copy/copy-progress.js';
 import { DETECT_ABOVE_BYTES } from '../copy/natural-order.js';
 import { PARTITION_BYTES } from '../copy/planner.js';
 import { DocumentFilter } from '../documents/document-filter.js';
+import { StreamPace } from '../documents/stream-pace.js';
 import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
@@ -90,6 +91,8 @@ export interface RunContext extends RunHooks {
   readonly crew: Crew;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
+  /** Of the run's change streams. */
+  readonly pace: StreamPace;
 }
 
 /** With data of others on the destination a migration goes easier on it, unless the operator has set a level. */
@@ -144,6 +147,7 @@ export function runContext(held: HeldMigration, settings: RunSettings, crew: Cre
     }),
     crew,
     commitCalled: deferred(),
+    pace: new StreamPace(),
     wrapApplier: hooks.wrapApplier ?? ((applier) => applier),
     detectAboveBytes: hooks.detectAboveBytes ?? DETECT_ABOVE_BYTES,
     partitionBytes: hooks.partitionBytes ?? PARTITION_BYTES,

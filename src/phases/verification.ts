@@ -38,7 +38,7 @@ export function makeVerifier(context: RunContext, { applied, withoutApplying, co
   return new Verifier({
     source,
     destination,
-    changes: changesOfBoth({ source, destination }, logger),
+    changes: changesOfBoth({ source, destination }, logger, context.pace),
     filter,
     narrowing: narrowing(scope.entries, (db) => scope.target({ db, coll: '' }).db),
     buildsNoIndexes: context.buildIndexes === 'never',

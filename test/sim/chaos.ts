@@ -1,4 +1,6 @@
 /** What a simulated server does by chance: how long things take, and what goes wrong how often. */
+
+import { isIgnored } from '../../src/catalog/namespace.js';
 import type { Random } from '../support/workload-random.js';
 import { serverError } from './errors.js';
 import type { Request } from './request.js';
@@ -21,6 +23,11 @@ export interface ChaosLevels {
   readonly losesAnswer: number;
   /** Of a command whose connection is cut, and that arrives later. */
   readonly late: number;
+  /** The same besides, of one that changes documents which are no metadata, and of one that changes the catalog. */
+  readonly lateDocuments: number;
+  readonly lateStructural: number;
+  /** How late they may come: from and to, one of these. */
+  readonly lateMs: readonly (readonly [number, number])[];
   /** Of a write that no majority is said to have confirmed. */
   readonly writeConcern: number;
   /** Of a command that the server interrupts. */
@@ -39,6 +46,13 @@ export const CALM: ChaosLevels = {
   losesRequest: 0,
   losesAnswer: 0,
   late: 0,
+  lateDocuments: 0,
+  lateStructural: 0,
+  lateMs: [
+    [0, 200],
+    [0, 2000],
+    [0, 20_000],
+  ],
   writeConcern: 0,
   interrupts: 0,
   replicationMs: 2,
@@ -47,12 +61,16 @@ export const CALM: ChaosLevels = {
 /** What becomes of a command. */
 export type Fate = 'answered' | 'requestLost' | 'answerLost' | 'late' | 'writeConcern' | 'interrupted';
 
+const DOCUMENT_WRITES = new Set(['insert', 'update', 'delete']);
+
 /** Draws lots for one simulated replica set. */
 export class Chaos {
   readonly random: Random;
   levels: ChaosLevels;
   /** What becomes of a command, where it is not left to chance. */
   script: ((request: Request) => Fate | undefined) | undefined;
+  /** Told of every command when it leaves. */
+  onCommand: (request: Request) => void = () => undefined;
   /** Told of everything that goes wrong. */
   readonly #tell: Tell;
 
@@ -90,14 +108,22 @@ export class Chaos {
     return this.levels.replicationMs * (0.5 + this.random.next());
   }
 
+  #lateBesides({ name, db, target }: Request): number {
+    if (name === 'appendOplogNote') return 0;
+    if (!DOCUMENT_WRITES.has(name)) return this.levels.lateStructural;
+    return isIgnored({ db, coll: target }) ? 0 : this.levels.lateDocuments;
+  }
+
   fate(request: Request, isWrite: boolean): Fate {
+    this.onCommand(request);
     const scripted = this.script?.(request);
     if (scripted !== undefined) {
       this.#tell(`${scripted}, as it is written: ${request.name}`);
       return scripted;
     }
     const { name } = request;
-    const { losesRequest, losesAnswer, late, writeConcern, interrupts } = this.levels;
+    const { losesRequest, losesAnswer, writeConcern, interrupts } = this.levels;
+    const late = this.levels.late + (isWrite ? this.#lateBesides(request) : 0);
     const draw = this.random.next();
     let at = 0;
     if (draw >= losesRequest + losesAnswer + late + interrupts + writeConcern) return 'answered';

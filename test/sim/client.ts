@@ -20,10 +20,9 @@ const SELECTION_MS = 5000;
 
 /** The clients of one simulated process. */
 export class FakeClients {
-  /** Called with the number of each command, before it leaves and after it has. */
-  onCommand: (number: number, hasLeft: boolean) => void = () => undefined;
+  /** Called with each command, before it leaves, after it has, and then if it comes late. */
+  onCommand: (request: Request, moment: Moment) => void = () => undefined;
   readonly #owner: Owner;
-  #commands = 0;
   readonly #deployments: ReadonlyMap<string, FakeDeployment>;
   readonly #made: FakeClient[] = [];
 
@@ -37,19 +36,19 @@ export class FakeClients {
   readonly make: MakeDriverClient = (uri, options) => {
     const deployment = this.#deployments.get(uri);
     if (deployment === undefined) throw new TypeError(`no simulated set has the connection string ${uri}`);
-    const client = new FakeClient(this.#owner, deployment, options, (send) => this.#count(send));
+    const client = new FakeClient(this.#owner, deployment, options, this.#watched);
     this.#made.push(client);
     return client;
   };
 
-  #count(send: () => Promise<Doc>): Promise<Doc> {
-    const number = ++this.#commands;
-    this.onCommand(number, false);
+  readonly #watched: Watched = (request, fate, send) => {
+    this.onCommand(request, 'before');
     if (this.#owner.isDead) return NEVER;
     const answering = send();
-    this.onCommand(number, true);
+    this.onCommand(request, 'after');
+    if (fate === 'late') this.onCommand(request, 'late');
     return answering;
-  }
+  };
 
   /** Connections that no client has closed. */
   get open(): number {
@@ -62,8 +61,20 @@ export class FakeClients {
   }
 }
 
+/** When a process may be killed. */
+export type Moment = 'before' | 'after' | 'late';
+
+/** Sends a command, unless its process is killed at it. */
+type Watched = (request: Request, fate: Fate, send: () => Promise<Doc>) => Promise<Doc>;
+
 /** The answer to what a process asks that is no more. */
 const NEVER = new Promise<never>(() => undefined);
+
+interface Sending {
+  readonly request: Request;
+  readonly fate: Fate;
+  readonly address: string;
+}
 
 interface Call {
   readonly request: Request;
@@ -80,7 +91,7 @@ export class FakeClient implements DriverClient {
   readonly #owner: Owner;
   readonly #deployment: FakeDeployment;
   readonly #options: DriverClientOptions;
-  readonly #counted: (send: () => Promise<Doc>) => Promise<Doc>;
+  readonly #watched: Watched;
   #idle: Connection[] = [];
   readonly #busy = new Set<Connection>();
   /** Of each command without an answer: what ends it. */
@@ -95,13 +106,8 @@ export class FakeClient implements DriverClient {
   #forget: () => void = () => undefined;
   #isClosed = false;
 
-  constructor(
-    owner: Owner,
-    deployment: FakeDeployment,
-    options: DriverClientOptions,
-    counted: (send: () => Promise<Doc>) => Promise<Doc>,
-  ) {
-    this.#counted = counted;
+  constructor(owner: Owner, deployment: FakeDeployment, options: DriverClientOptions, watched: Watched) {
+    this.#watched = watched;
     this.#owner = owner;
     this.#deployment = deployment;
     this.#options = options;
@@ -169,10 +175,11 @@ export class FakeClient implements DriverClient {
       session: options.session?.id.toString('hex'),
       raw: options.fieldsAsRaw ?? {},
     };
-    return this.#counted(() => this.#send(request, address, options.signal));
+    const fate = this.#deployment.chaos.fate(request, isWrite(name));
+    return this.#watched(request, fate, () => this.#send({ request, fate, address }, options.signal));
   }
 
-  #send(request: Request, address: string, signal: AbortSignal | undefined): Promise<Doc> {
+  #send({ request, fate, address }: Sending, signal: AbortSignal | undefined): Promise<Doc> {
     const connection = this.#idle.pop() ?? this.#deployment.connect(this.#options.tag);
     this.#busy.add(connection);
     const sent = { address, connectionId: connection.id, session: sessionOf(request) };
@@ -195,7 +202,6 @@ export class FakeClient implements DriverClient {
         else reject(outcome.error as Error);
       };
       signal?.addEventListener('abort', onAbort, { once: true });
-      const fate = this.#deployment.chaos.fate(request, isWrite(request.name));
       this.#travel({ request, settle, isOver: () => isOver, connection, fate }, address);
     });
   }
@@ -211,7 +217,8 @@ export class FakeClient implements DriverClient {
     if (fate === 'late') {
       connection.onTheWay++;
       world.after(chaos.wayMs(), () => call.settle({ error: networkError('connection reset') }), this.#owner).unref();
-      world.after(random.int(random.pick([200, 2000, 20_000])), () => void this.#arrive(call, address), owner);
+      const [from, to] = random.pick(chaos.levels.lateMs);
+      world.after(from + random.int(to - from), () => void this.#arrive(call, address), owner);
       return;
     }
     if (fate === 'interrupted') {

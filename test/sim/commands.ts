@@ -102,9 +102,17 @@ const structural: Handler = async ({ server }, request) => {
 
 const createIndexes: Handler = async ({ server }, request) => {
   server.assertUnblocked(request);
+  const createdCollectionAutomatically = makeForIndexes(server, request);
   await server.builds.create(request);
-  return confirmed(server, request, { ok: 1 });
+  return confirmed(server, request, { createdCollectionAutomatically, ok: 1 });
 };
+
+/** createIndexes makes a collection that is not there, without options, where it does not ask for one by its UUID. */
+function makeForIndexes(server: FakeServer, { db, target, command }: Request): boolean {
+  if (command['collectionUUID'] !== undefined || server.catalog.find(db, target) !== undefined) return false;
+  server.state.change((tx) => void server.createCollection(db, target, new Map(), tx));
+  return true;
+}
 
 const setBlock: Handler = async ({ server }, request) => {
   const isBlocked = request.command['global'] === true;

@@ -4,12 +4,29 @@ import type { FakeDeployment } from './deployment.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import { type Stage, TICK_MS } from './stage.js';
 
+const OF_CATALOG = new Set(['listCollections', 'listIndexes', 'create', 'drop', 'renameCollection', 'collMod']);
+
 /** Those of one migration. */
 export class Mishaps {
   readonly #stage: Stage;
 
   constructor(stage: Stage) {
     this.#stage = stage;
+    const { clusters, plan } = stage;
+    if (plan.failoversAtCatalog === 0) return;
+    for (const cluster of clusters)
+      cluster.chaos.onCommand = ({ name }) => {
+        if (OF_CATALOG.has(name)) this.#atCatalog(cluster);
+      };
+  }
+
+  /** The next primary comes while the catalog is in use, so that part of it may be read from the old one. */
+  #atCatalog(cluster: FakeDeployment): void {
+    const { startedMs, isCalm, plan, random } = this.#stage;
+    if (startedMs === undefined || isCalm || !random.chance(plan.failoversAtCatalog)) return;
+    if (random.chance(0.5)) cluster.stallReplication(random.int(2000));
+    const staleMs = random.chance(plan.stale) ? 1 + random.int(4000) : 0;
+    this.#stage.later(random.int(20), () => cluster.failOver(1 + random.int(20), staleMs));
   }
 
   /** Draws what happens before the next look. */
@@ -56,10 +73,10 @@ export class Mishaps {
   }
 
   #failOver(cluster: FakeDeployment): void {
-    const { random } = this.#stage;
+    const { random, plan } = this.#stage;
     if (random.chance(0.5)) cluster.stallReplication(random.int(4000));
     const ms = random.int(random.chance(0.2) ? 12_000 : 2000);
-    const staleMs = random.chance(0.4) ? 1 + random.int(3000) : 0;
+    const staleMs = random.chance(plan.stale) ? 1 + random.int(3000) : 0;
     this.#stage.later(random.int(3000), () => cluster.failOver(ms, staleMs));
   }
 

@@ -118,7 +118,7 @@ export class Operator {
   #mayCommit(canCommit: boolean): boolean {
     const { isCalm, random, plan, stepsLeft } = this.#stage;
     if (!canCommit) return !isCalm && random.chance(0.01);
-    if (stepsLeft > 0 && !random.chance(0.1)) return false;
+    if (stepsLeft > 0 && !random.chance(plan.commitsEarly)) return false;
     if (plan.stopsWritersFirst) this.#stage.usersStop = true;
     return true;
   }

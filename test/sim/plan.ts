@@ -3,6 +3,8 @@ import type { StartOptions } from '../../src/start/options.js';
 import { DEFAULT_START } from '../support/migration-harness.js';
 import type { Random } from '../support/workload-random.js';
 import { CALM, type ChaosLevels } from './chaos.js';
+import { focused } from './focus.js';
+import type { Mix } from './workload.js';
 
 /** One migration's circumstances. Times are milliseconds. */
 export interface Plan {
@@ -13,20 +15,31 @@ export interface Plan {
   /** Steps before the migration starts, and while it runs. */
   readonly stepsBefore: number;
   readonly stepsDuring: number;
+  /** Of a commit that is called while steps are left, at each look. */
+  readonly commitsEarly: number;
   /** Between two steps, on average. */
   readonly stepMs: number;
+  /** What the users do. */
+  readonly mix: Mix;
   readonly levels: ChaosLevels;
   /** From when on nothing goes wrong any more, after the start. */
   readonly calmAfterMs: number;
   /** Of an action against a process, in each second until then. */
   readonly kills: number;
-  /** Of a process that is killed while it sends a command. */
+  /** Of a process that is killed while it sends a command, and of which kind that is. */
   readonly killsAtCommand: number;
+  readonly killedAt: 'any' | 'structural' | 'documents';
+  /** Whether that happens at one that comes late. */
+  readonly killsAtLate: boolean;
   /** Of a transaction that somebody leaves open on the source. */
   readonly transactions: number;
   readonly stalls: number;
   readonly stops: number;
   readonly failovers: number;
+  /** Of a failover at each command that reads or changes the catalog. */
+  readonly failoversAtCatalog: number;
+  /** Of an old primary that goes on answering. */
+  readonly stale: number;
   readonly pauses: number;
   /** Processes that run beside each other. */
   readonly processes: number;
@@ -40,8 +53,16 @@ export interface Plan {
   readonly reversals: number;
 }
 
+/** How many of the migrations have much of what seldom meets by chance. */
+const FOCUSED = 0.4;
+
 /** The plan of one seed's random numbers. */
 export function makePlan(random: Random): Plan {
+  const plan = anyPlan(random);
+  return random.chance(FOCUSED) ? { ...plan, ...focused(random, plan) } : plan;
+}
+
+function anyPlan(random: Random): Plan {
   const isCalm = random.chance(0.15);
   const reversals = random.chance(0.2) ? 1 + random.int(2) : 0;
   const start = startOptions(random, reversals > 0);
@@ -54,15 +75,21 @@ export function makePlan(random: Random): Plan {
     stepsBefore: 5 + random.int(30),
     stepsDuring: 10 + random.int(50),
     stepMs: 20 + random.int(200),
+    commitsEarly: 0.1,
+    mix: 'even',
     levels: isCalm ? CALM : randomLevels(random),
     calmAfterMs: 5000 + random.int(60_000),
     kills: often(0.3, 0.15),
     killsAtCommand: often(0.4, 1),
+    killedAt: 'any',
+    killsAtLate: false,
     transactions: often(0.1, 0.1),
     plantsAfterMs: reversals === 0 && random.chance(0.07) ? 500 + random.int(20_000) : undefined,
     stalls: often(0.3, 0.1),
     stops: often(0.2, 0.1),
     failovers: often(0.4, 0.15),
+    failoversAtCatalog: 0,
+    stale: 0.4,
     pauses: often(0.3, 0.2),
     repairs: random.chance(0.5),
     processes: random.chance(0.2) ? 2 : 1,
@@ -99,6 +126,9 @@ function randomLevels(random: Random): ChaosLevels {
     losesAnswer: sometimes(0.5, 0.03),
     // Now and then many: a write that comes late does harm only where the next one has been before it.
     late: random.chance(0.1) ? random.next() * 0.2 : sometimes(0.4, 0.02),
+    lateDocuments: 0,
+    lateStructural: 0,
+    lateMs: CALM.lateMs,
     writeConcern: sometimes(0.3, 0.03),
     interrupts: sometimes(0.3, 0.03),
     replicationMs: random.pick([1, 10, 300]),

@@ -218,7 +218,8 @@ export async function aggregateCollection(server: FakeServer, request: Request):
 
 function aggregated(stages: string, pipeline: readonly Doc[], collection: FakeCollection | undefined): Buffer[] {
   switch (stages) {
-    case '$collStats': {
+    case '$collStats':
+    case '$collStats,$project': {
       if (collection === undefined) throw serverError(Codes.NamespaceNotFound, 'Collection not found');
       const { size: n, bytes } = collection;
       return [toRaw({ storageStats: { count: n, size: bytes, storageSize: bytes, totalIndexSize: 0 } })];

@@ -1,9 +1,13 @@
 /** A process of the program in a simulation: the engine as it is, on simulated connections and time. */
+import { isIgnored } from '../../src/catalog/namespace.js';
 import { AppError } from '../../src/errors.js';
 import { createLogger, type Logger } from '../../src/lib/logger.js';
 import { createMigration, type Migration } from '../../src/migration/migration.js';
-import { FakeClients } from './client.js';
+import { FakeClients, type Moment } from './client.js';
+import { isWrite } from './commands.js';
 import type { FakeDeployment } from './deployment.js';
+import type { Plan } from './plan.js';
+import type { Request } from './request.js';
 import { Owner, type World } from './world.js';
 
 /** Whether a process runs, or how it has ended. */
@@ -68,10 +72,11 @@ export class SimulatedProcess {
     ];
   }
 
-  /** Has it killed when it sends its command of that number: before it leaves, or after. */
-  killAt(number: number, hasLeft: boolean): void {
-    this.#clients.onCommand = (at, left) => {
-      if (at === number && left === hasLeft) this.kill();
+  /** Has it killed at its command of that number among those of a kind: before it leaves, after, or as one comes late. */
+  killAt(number: number, kind: Plan['killedAt'], moment: Moment): void {
+    let seen = 0;
+    this.#clients.onCommand = (request, now) => {
+      if (now === moment && isOfKind(request, kind) && ++seen === number) this.kill();
     };
   }
 
@@ -93,9 +98,10 @@ export class SimulatedProcess {
     this.#clients.vanish();
   }
 
-  /** As SIGSTOP for so many milliseconds. */
+  /** As SIGSTOP for so many milliseconds; what is stalled already is so at least as long. */
   stall(ms: number): void {
-    this.owner.stalledUntilMs = this.#parts.world.nowMs + ms;
+    const { owner } = this;
+    owner.stalledUntilMs = Math.max(owner.stalledUntilMs, this.#parts.world.nowMs + ms);
   }
 
   #run(): void {
@@ -108,6 +114,15 @@ export class SimulatedProcess {
       },
     );
   }
+}
+
+function isOfKind({ name, db, target }: Request, kind: Plan['killedAt']): boolean {
+  if (kind === 'any') return true;
+  const isNamespace = !isIgnored({ db, coll: target });
+  const isDocuments = name === 'insert' || name === 'update' || name === 'delete';
+  if (kind === 'documents') return isDocuments && isNamespace;
+  // The log of the structural changes is written around each of them.
+  return isDocuments ? target === 'ddl' : isWrite(name) && name !== 'appendOplogNote';
 }
 
 function loggerTo(name: string, log: ((line: string) => void) | undefined): Logger {

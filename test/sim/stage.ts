@@ -80,7 +80,8 @@ export class Stage {
       this.calling = false;
       const { end } = process;
       this.tell(`${process.owner.name} has ended: ${typeof end === 'string' ? end : `${end.code}: ${end.message}`}`);
-      if (typeof end !== 'string' && end.row.exit !== 1) {
+      // No restart mends an error that the program does not know, even where it helps.
+      if (typeof end !== 'string' && (end.row.exit !== 1 || end.code === 'Internal')) {
         onFailed(process.migration.snapshot().failure?.error ?? end.code, end);
       }
       this.later(100 + this.random.int(3000), () => {
@@ -98,8 +99,10 @@ export class Stage {
     const log = this.#log === undefined ? undefined : (line: string) => this.#log?.(`${name}: ${line}`);
     const made = new SimulatedProcess({ world, name, cluster0, cluster1, loadLevel, disableVerification, log });
     if (!this.isCalm && random.chance(plan.killsAtCommand)) {
-      const number = 1 + random.int(random.pick([50, 300, 700]));
-      made.killAt(number, random.chance(0.5));
+      const { killedAt, killsAtLate } = plan;
+      const moment = killsAtLate ? 'late' : random.chance(0.5) ? 'after' : 'before';
+      const last = killsAtLate ? 2 : killedAt === 'any' ? random.pick([50, 300, 700]) : 12;
+      made.killAt(1 + random.int(last), killedAt, moment);
     }
     return made;
   }

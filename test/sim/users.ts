@@ -8,6 +8,9 @@ import { storedRecord } from './verdict.js';
 import { nextStep, runStep, type WorkloadStep } from './workload.js';
 import { insertOne } from './write-commands.js';
 
+/** How often they look whether they may write. */
+const IDLE_MS = 500;
+
 /** Those of one migration. */
 export class Users {
   readonly #stage: Stage;
@@ -26,16 +29,17 @@ export class Users {
 
   #keepStepping(): void {
     const { startedMs, usersStop, source, plan, random } = this.#stage;
-    if (startedMs !== undefined && !usersStop && this.#stage.stepsLeft > 0 && source.primary !== undefined) {
+    const isIdle = startedMs === undefined || usersStop || this.#stage.stepsLeft === 0;
+    if (!isIdle && source.primary !== undefined) {
       this.#stage.stepsLeft--;
       this.#step();
     }
-    this.#stage.later(plan.stepMs * 2 * random.next(), () => this.#keepStepping());
+    this.#stage.later(isIdle ? IDLE_MS : plan.stepMs * 2 * random.next(), () => this.#keepStepping());
   }
 
   #step(): void {
-    const { source, random } = this.#stage;
-    const step = nextStep(source.server, random);
+    const { source, random, plan } = this.#stage;
+    const step = nextStep(source.server, random, plan.mix);
     if (step === undefined) return;
     const codes = runStep(source.server, step).filter((code) => code !== 0);
     const refused = codes.length === 0 ? '' : ` refused: ${codes.join()}`;

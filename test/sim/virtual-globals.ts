@@ -3,6 +3,7 @@ import crypto from 'node:crypto';
 import fs from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import type { Random } from '../support/workload-random.js';
+import { VirtualAbortController } from './virtual-abort.js';
 import { EPOCH_MS, type Timer, type World } from './world.js';
 
 let world: World | undefined;
@@ -19,6 +20,7 @@ const real = {
   Date: globalThis.Date,
   mathRandom: Math.random,
   abortAfter: AbortSignal.timeout.bind(AbortSignal),
+  AbortController: globalThis.AbortController,
   randomUUID: crypto.randomUUID.bind(crypto),
   readFile: fs.readFile,
   readlink: fs.readlink,
@@ -114,6 +116,7 @@ function install(): void {
     setImmediate: (run: Callback, ...args: unknown[]) => world?.after(0, () => run(...args)),
     clearImmediate: cancel,
     Date: VirtualDate,
+    AbortController: VirtualAbortController,
   });
   performance.now = () => world?.nowMs ?? 0;
   Math.random = () => random?.next() ?? 0;
@@ -141,6 +144,7 @@ function uninstall(): void {
     setImmediate: real.setImmediate,
     clearImmediate: real.clearImmediate,
     Date: real.Date,
+    AbortController: real.AbortController,
   });
   performance.now = real.performanceNow;
   Math.random = real.mathRandom;

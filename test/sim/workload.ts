@@ -16,8 +16,13 @@ export interface WorkloadStep {
   readonly commands: readonly Doc[];
 }
 
+/** What the users mostly do; but for `even`, on few collections, and on few documents. */
+export type Mix = 'even' | 'documents' | 'catalog';
+
 interface Act {
   readonly weight: number;
+  /** It changes no catalog. */
+  readonly isOfDocuments?: true;
   /** Undefined: there is nothing that it could be done to. */
   readonly make: (context: ActContext) => WorkloadStep | undefined;
 }
@@ -26,6 +31,10 @@ interface ActContext {
   readonly server: FakeServer;
   readonly random: Random;
   readonly db: string;
+  /** Of what is to be made. */
+  readonly names: readonly string[];
+  /** How many of a collection's documents are changed. */
+  readonly spread: number;
   /** One that is there, and no view. */
   readonly collection: FakeCollection | undefined;
 }
@@ -45,14 +54,15 @@ function insertOf({ random }: ActContext, coll: string, count: number): Doc {
   return { insert: coll, documents, ordered: false };
 }
 
-function pickId(random: Random, collection: FakeCollection): Buffer {
+function pickId({ random, spread }: ActContext, collection: FakeCollection): Buffer {
   const { natural } = collection;
-  const [, stored] = natural[random.int(natural.length)] ?? [];
+  const [, stored] = natural[random.int(Math.min(spread, natural.length))] ?? [];
   return stored?.id ?? toRaw(new Map([['_id', randomId(random)]]));
 }
 
-function changeOf({ random }: ActContext, collection: FakeCollection): Doc | undefined {
-  const id = pickId(random, collection);
+function changeOf(context: ActContext, collection: FakeCollection): Doc | undefined {
+  const { random } = context;
+  const id = pickId(context, collection);
   const { name } = collection;
   const document = collection.toStored(id);
   const record = collection.recordOf(document.key);
@@ -67,8 +77,8 @@ function changeOf({ random }: ActContext, collection: FakeCollection): Doc | und
   return delta === undefined ? undefined : { update: name, updates: [updateStatement(id, deltaPipeline(delta))] };
 }
 
-function deleteOf({ random }: ActContext, collection: FakeCollection): Doc {
-  const id = pickId(random, collection);
+function deleteOf(context: ActContext, collection: FakeCollection): Doc {
+  const id = pickId(context, collection);
   const statement = updateStatement(id, toField('limit', new Int32(1)));
   return { delete: collection.name, deletes: [statement] };
 }
@@ -127,11 +137,19 @@ function collModOf(random: Random, collection: FakeCollection): Doc {
 }
 
 const ACTS: readonly Act[] = [
-  { weight: 60, make: (context) => on(context, (collection) => crudOf(context, collection)) },
-  { weight: 6, make: (context) => on(context, ({ name }) => insertOf(context, name, 1 + context.random.int(6))) },
-  { weight: 4, make: (context) => ({ db: context.db, commands: [insertOf(context, context.random.pick(NAMES), 2)] }) },
+  { weight: 60, isOfDocuments: true, make: (context) => on(context, (collection) => crudOf(context, collection)) },
   {
     weight: 6,
+    isOfDocuments: true,
+    make: (context) => on(context, ({ name }) => insertOf(context, name, 1 + context.random.int(6))),
+  },
+  {
+    weight: 4,
+    make: (context) => ({ db: context.db, commands: [insertOf(context, context.random.pick(context.names), 2)] }),
+  },
+  {
+    weight: 6,
+    isOfDocuments: true,
     make: (context) => {
       const { collection } = context;
       if (collection === undefined || collection.isCapped) return undefined;
@@ -141,14 +159,14 @@ const ACTS: readonly Act[] = [
   },
   {
     weight: 4,
-    make: ({ db, random }) => ({ db, commands: [{ create: random.pick(NAMES), ...optionsFor(random) }] }),
+    make: ({ db, random, names }) => ({ db, commands: [{ create: random.pick(names), ...optionsFor(random) }] }),
   },
   { weight: 3, make: (context) => on(context, ({ name }) => ({ drop: name })) },
   {
     weight: 4,
     make: (context) =>
       on(context, ({ db, name }) => {
-        const to = context.random.pick(NAMES.filter((each) => each !== name));
+        const to = context.random.pick(context.names.filter((each) => each !== name));
         return { renameCollection: `${db}.${name}`, to: `${db}.${to}`, dropTarget: context.random.chance(0.6) };
       }),
   },
@@ -181,15 +199,30 @@ const ACTS: readonly Act[] = [
   },
 ];
 
+const MIXES: Record<
+  Mix,
+  { readonly acts: readonly Act[]; readonly names: readonly string[]; readonly spread: number }
+> = {
+  even: { acts: ACTS, names: NAMES, spread: Number.POSITIVE_INFINITY },
+  documents: { acts: weighted(20), names: ['items', 'moving'], spread: 2 },
+  catalog: { acts: weighted(0.3), names: ['items', 'moving', 'other'], spread: 4 },
+};
+
+/** The acts, those of documents with so many times their weight. */
+function weighted(times: number): Act[] {
+  return ACTS.map((act) => (act.isOfDocuments === true ? { ...act, weight: act.weight * times } : act));
+}
+
 /** The next random operation, by what the server holds now; undefined: it came to nothing. */
-export function nextStep(server: FakeServer, random: Random): WorkloadStep | undefined {
-  const db = random.pick(DATABASES);
+export function nextStep(server: FakeServer, random: Random, mix: Mix = 'even'): WorkloadStep | undefined {
+  const { acts, names, spread } = MIXES[mix];
+  const db = random.pick(mix === 'even' ? DATABASES : DATABASES.slice(0, 1));
   const collections = server.catalog
     .entries(db)
     .map(([, entry]) => entry)
     .filter((entry) => entry instanceof FakeCollection);
   const collection = collections.length === 0 ? undefined : random.pick(collections);
-  return random.weighted(ACTS).make({ server, random, db, collection });
+  return random.weighted(acts).make({ server, random, db, names, spread, collection });
 }
 
 const RUNS = new Map<string, (server: FakeServer, request: Request) => unknown>([

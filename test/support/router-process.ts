@@ -26,6 +26,8 @@ export interface RouterProcessOptions {
   readonly configdb: string;
   /** Key file of the cluster; undefined without access control. */
   readonly keyFile: string | undefined;
+  /** How long a shard without a primary is waited for. Default: the double does not wait, a mongos 15 s. */
+  readonly hostWaitMs?: number | undefined;
 }
 
 /** A router that ended or hung before it took connections; the message holds the end of its log. */
@@ -65,6 +67,11 @@ export class RouterProcess {
 
   get logPath(): string {
     return path.join(this.#options.folder, `${this.#options.name}.log`);
+  }
+
+  /** Undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#child?.pid;
   }
 
   get running(): boolean {
@@ -121,13 +128,23 @@ export class RouterProcess {
   }
 
   #commandLine(): string[] {
-    const { folder, name, configdb, keyFile } = this.#options;
+    const { folder, name, configdb, keyFile, hostWaitMs } = this.#options;
     const common = ['--configdb', configdb, '--port', String(this.port)];
     if (keyFile !== undefined) common.push('--keyFile', keyFile);
     if (MONGOS !== undefined) {
-      const own = ['--bind_ip', '127.0.0.1', '--nounixsocket', '--pidfilepath', path.join(folder, `${name}.own-pid`)];
+      const tests = ['--setParameter', 'enableTestCommands=1'];
+      if (hostWaitMs !== undefined) tests.push('--setParameter', `defaultFindReplicaSetHostTimeoutMS=${hostWaitMs}`);
+      const own = [
+        ...tests,
+        '--bind_ip',
+        '127.0.0.1',
+        '--nounixsocket',
+        '--pidfilepath',
+        path.join(folder, `${name}.own-pid`),
+      ];
       return [MONGOS, ...common, ...own];
     }
+    if (hostWaitMs !== undefined) common.push('--hostWait', String(hostWaitMs));
     const main = fileURLToPath(new URL('./router/main.js', import.meta.url));
     return [process.execPath, '--enable-source-maps', main, ...common, '--folder', folder, ...verbosity()];
   }

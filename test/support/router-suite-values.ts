@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { hashedValue } from './router/hashed-value.js';
 import { bigintOf, fieldOf } from './router/raw-values.js';
 import { admin, freshDatabase, type RouterBed, range, through } from './router-suite.js';
-import { nested, part, rawDocument, rawInsert } from './seed-data-raw.js';
+import { documentOfSize, nested, part, rawDocument, rawInsert } from './seed-data-raw.js';
 import { compareSharded, documentsByShard } from './sharded-documents.js';
 
 /** Values of all kinds that a key may have. */
@@ -84,6 +84,23 @@ export function valueTests(test: Test, bed: RouterBed): void {
         `value ${order}`,
       );
     }
+  });
+
+  test(through(bed, 'batches and documents as large as can be pass'), async () => {
+    const db = await freshDatabase(bed, 'large');
+    await admin(bed, { shardCollection: 'large.c', key: { _id: 'hashed' } });
+    for (const name of ['c', 'unsharded']) {
+      await rawInsert(bed.client, 'large', name, [documentOfSize(0, 16 * 1024 * 1024)]);
+      const documents = range(1, 8).map((id) => documentOfSize(id, 3 * 1024 * 1024));
+      await rawInsert(bed.client, 'large', name, documents);
+      const lengths = (await db.collection(name).find({}, { raw: true }).toArray()).map((raw) => raw.length);
+      assert.equal(
+        lengths.sort((a, b) => a - b),
+        [...documents.map(({ length }) => length), 16 * 1024 * 1024],
+      );
+      assert.is((await db.collection(name).find({}, { raw: true }).sort({ _id: 1 }).toArray()).length, 8);
+    }
+    await db.dropDatabase();
   });
 
   test(through(bed, 'documents pass byte for byte, whatever their fields are'), async () => {

@@ -2,6 +2,7 @@
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Document, MongoClient, type MongoClientOptions } from 'mongodb';
 import { FAIL_POINTS } from './fail-points.js';
 import { mongoUri } from './mongo-uri.js';
@@ -24,6 +25,8 @@ export interface ShardedClusterOptions {
   readonly auth?: boolean;
   /** Begins the names of the sets, e.g. `source`. Default none: `cfg`, `s0`, `s1`, … */
   readonly name?: string;
+  /** How long routers wait for a shard without a primary, in ms. Default: the double not at all, a mongos 15 s. */
+  readonly hostWaitMs?: number;
   /** Given to the shards' servers as `--setParameter`, beside those that make tests quick. */
   readonly setParameters?: Readonly<Record<string, string>>;
   /** Ends the start; what was started by then is removed. */
@@ -41,6 +44,8 @@ export interface ChunkMove {
 const CACHE_GB = 0.25;
 const READY_MS = 60_000;
 const CLOSE_MS = 3_000;
+const MOVE_TRIES = 60;
+const MOVE_PAUSE_MS = 500;
 /** After a restart of the config servers, or while the last range waits to be deleted. */
 const PASSING_MOVE_ERRORS: readonly unknown[] = [96, 117, 194];
 
@@ -56,14 +61,18 @@ const CONFIG_PARAMETERS = { ...FAIL_POINTS, reshardingMinimumOperationDurationMi
  */
 export class ShardedCluster implements AsyncDisposable {
   readonly config: ReplicaSet;
-  readonly shards: readonly ReplicaSet[];
+  readonly #shards: ReplicaSet[];
   readonly routers: readonly RouterProcess[];
+  readonly #options: ShardedClusterOptions;
+  readonly #key: string | undefined;
   readonly #folder: string;
   readonly #watchdog: Watchdog;
   readonly #clients = new Set<MongoClient>();
   #removal: Promise<void> | undefined;
 
   private constructor(made: {
+    readonly options: ShardedClusterOptions;
+    readonly key: string | undefined;
     readonly sets: readonly [ReplicaSet, ...ReplicaSet[]];
     readonly routers: readonly RouterProcess[];
     readonly folder: string;
@@ -71,7 +80,9 @@ export class ShardedCluster implements AsyncDisposable {
   }) {
     const [config, ...shards] = made.sets;
     this.config = config;
-    this.shards = shards;
+    this.#shards = shards;
+    this.#options = made.options;
+    this.#key = made.key;
     this.routers = made.routers;
     this.#folder = made.folder;
     this.#watchdog = made.watchdog;
@@ -95,16 +106,23 @@ export class ShardedCluster implements AsyncDisposable {
       if (keyFile !== undefined && key !== undefined) await writeFile(keyFile, key, { mode: 0o600 });
       const configdb = `${config.name}/${config.hosts[0]}`;
       for (let index = 0; index < (options.routers ?? 1); index += 1) {
-        routers.push(await RouterProcess.start({ folder, name: `router${index}`, configdb, keyFile }));
+        const { hostWaitMs } = options;
+        routers.push(await RouterProcess.start({ folder, name: `router${index}`, configdb, keyFile, hostWaitMs }));
       }
-      const cluster = new ShardedCluster({ sets: sets as [ReplicaSet, ...ReplicaSet[]], routers, folder, watchdog });
-      await cluster.#addShards();
+      const made = { options, key, sets: sets as [ReplicaSet, ...ReplicaSet[]], routers, folder, watchdog };
+      const cluster = new ShardedCluster(made);
+      for (const shard of cluster.shards) await cluster.#register(shard);
       return cluster;
     } catch (error) {
       await Promise.allSettled([...routers.map((router) => router.kill()), ...sets.map((set) => set.remove())]);
       watchdog.release();
       throw error;
     }
+  }
+
+  /** Those of the start, and those that were added since. */
+  get shards(): readonly ReplicaSet[] {
+    return this.#shards;
   }
 
   /** Connection string of all routers, with credentials where they are on. */
@@ -155,7 +173,8 @@ export class ShardedCluster implements AsyncDisposable {
 
   /** Runs a command on the database `admin` through the first router. */
   async admin(command: Document): Promise<Document> {
-    const client = await this.#adminClient();
+    // Closed at once: a client kept here would keep a process from ending that forgot its cluster.
+    await using client = new MongoClient(this.routerUri());
     return await client.db('admin').command(command);
   }
 
@@ -176,10 +195,10 @@ export class ShardedCluster implements AsyncDisposable {
         throw error;
       }
     };
-    // Two attempts may be needed; what is thrown must come out, which `eventually` would wait upon.
+    // Not by `eventually`, which would wait upon any other error, too.
     for (let tries = 1; !(await move()); tries += 1) {
-      if (tries === 60) throw new DeadlineError(`a chunk of ${ns} does not move`);
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      if (tries === MOVE_TRIES) throw new DeadlineError(`a chunk of ${ns} does not move`);
+      await sleep(MOVE_PAUSE_MS);
     }
   }
 
@@ -198,6 +217,15 @@ export class ShardedCluster implements AsyncDisposable {
     await this.#onShards({ configureFailPoint: 'suspendRangeDeletion', mode: 'off' });
   }
 
+  /** Starts another shard and adds it; resolves with its index. Errors: as {@link start}. */
+  async addShard(): Promise<number> {
+    const index = this.#shards.length;
+    const shard = await ReplicaSet.start(shardOptions(this.#options, this.#key, index));
+    this.#shards.push(shard);
+    await this.#register(shard);
+    return index;
+  }
+
   /** Kills a shard's server, as a crash would. */
   async stopShard(index: number): Promise<void> {
     await at(this.shards, index, 'shard').kill();
@@ -206,6 +234,16 @@ export class ShardedCluster implements AsyncDisposable {
   /** Starts a shard's server again and waits for it to be primary. */
   async startShard(index: number): Promise<void> {
     await at(this.shards, index, 'shard').restart();
+  }
+
+  /** Kills a router: its connections are cut, its cursors and all that it knew of chunks are gone. */
+  async stopRouter(index = 0): Promise<void> {
+    await at(this.routers, index, 'router').kill();
+  }
+
+  /** Starts a router again, on its port. */
+  async startRouter(index = 0): Promise<void> {
+    await at(this.routers, index, 'router').run();
   }
 
   /** Kills the servers and routers, closes the clients and deletes the folders. May be called again. */
@@ -218,13 +256,6 @@ export class ShardedCluster implements AsyncDisposable {
     await this.remove();
   }
 
-  #admin: Promise<MongoClient> | undefined;
-
-  async #adminClient(): Promise<MongoClient> {
-    this.#admin ??= this.client({ router: 0 });
-    return await this.#admin;
-  }
-
   async #connect(uri: string, options: MongoClientOptions): Promise<MongoClient> {
     const client = new MongoClient(uri, options);
     this.#clients.add(client);
@@ -232,18 +263,15 @@ export class ShardedCluster implements AsyncDisposable {
   }
 
   async #onShards(command: Document): Promise<void> {
-    for (const index of this.shards.keys()) {
-      const client = await this.shardClient(index);
+    for (const { uri } of this.shards) {
+      await using client = new MongoClient(uri);
       await client.db('admin').command(command);
-      await client.close();
     }
   }
 
-  async #addShards(): Promise<void> {
-    for (const { name, hosts } of this.shards) {
-      const add = () => this.admin({ addShard: `${name}/${hosts[0]}`, name });
-      await eventually(READY_MS, add, `adding the shard ${name}`, { everyMs: 200 });
-    }
+  async #register({ name, hosts }: ReplicaSet): Promise<void> {
+    const add = () => this.admin({ addShard: `${name}/${hosts[0]}`, name });
+    await eventually(READY_MS, add, `adding the shard ${name}`, { everyMs: 200 });
   }
 
   #uriOf(routers: readonly RouterProcess[]): string {
@@ -276,27 +304,30 @@ export async function startShardedCluster(options: ShardedClusterOptions = {}): 
 
 /** The config server's set and the shards', all or none. */
 async function startSets(options: ShardedClusterOptions, key: string | undefined): Promise<ReplicaSet[]> {
-  const { shards = 2, name = '', setParameters, version, auth, signal } = options;
-  const common = {
-    cacheSizeGB: CACHE_GB,
-    signal,
-    ...(version && { version }),
-    ...(auth && { auth }),
-    ...(key !== undefined && { key }),
-  };
-  const wanted: ReplicaSetOptions[] = [
-    { ...common, name: `${name}cfg`, clusterRole: 'configsvr', setParameters: CONFIG_PARAMETERS },
-  ];
-  for (let index = 0; index < shards; index += 1) {
-    const parameters = { ...SHARD_PARAMETERS, ...setParameters };
-    wanted.push({ ...common, name: `${name}s${index}`, clusterRole: 'shardsvr', setParameters: parameters });
-  }
+  const wanted = [configOptions(options, key)];
+  for (let index = 0; index < (options.shards ?? 2); index += 1) wanted.push(shardOptions(options, key, index));
   const starts = await Promise.allSettled(wanted.map((each) => ReplicaSet.start(each)));
   const started = starts.flatMap((each) => (each.status === 'fulfilled' ? each.value : []));
   const failed = starts.find((each) => each.status === 'rejected');
   if (failed === undefined) return started;
   await Promise.all(started.map((set) => set.remove()));
   throw failed.reason;
+}
+
+function commonOptions({ version, auth, signal }: ShardedClusterOptions, key: string | undefined): ReplicaSetOptions {
+  const access = key === undefined ? {} : { key };
+  return { cacheSizeGB: CACHE_GB, signal, ...(version && { version }), ...(auth && { auth }), ...access };
+}
+
+function configOptions(options: ShardedClusterOptions, key: string | undefined): ReplicaSetOptions {
+  const name = `${options.name ?? ''}cfg`;
+  return { ...commonOptions(options, key), name, clusterRole: 'configsvr', setParameters: CONFIG_PARAMETERS };
+}
+
+function shardOptions(options: ShardedClusterOptions, key: string | undefined, index: number): ReplicaSetOptions {
+  const name = `${options.name ?? ''}s${index}`;
+  const setParameters = { ...SHARD_PARAMETERS, ...options.setParameters };
+  return { ...commonOptions(options, key), name, clusterRole: 'shardsvr', setParameters };
 }
 
 function at<T>(items: readonly T[], index: number, what: string): T {

@@ -25,9 +25,8 @@ export async function documentsByShard(cluster: ShardedCluster, ns: string): Pro
   const table = await readTable(cluster, ns);
   const parts: ShardPart[] = [];
   for (const [index, { name }] of cluster.shards.entries()) {
-    const client = await cluster.shardClient(index);
+    await using client = await cluster.shardClient(index);
     const all = sorted(await readAll(client, ns));
-    await client.close();
     const isOwned = (raw: Buffer): boolean => table === undefined || table.shardOf(keyOf(table, raw)) === name;
     parts.push({ shard: name, owned: all.filter(isOwned), orphans: all.filter((raw) => !isOwned(raw)) });
   }
@@ -44,9 +43,8 @@ export async function compareSharded(
   expected: readonly Buffer[],
 ): Promise<string[]> {
   // One router: a cursor is known to the one that opened it.
-  const client = await cluster.client({ router: 0 });
+  await using client = await cluster.client({ router: 0 });
   const shown = await documentsThrough(client, ns);
-  await client.close();
   const owned = sorted((await documentsByShard(cluster, ns)).flatMap((part) => part.owned));
   return [
     ...differences(shown, sorted([...expected]), `${ns} through the router`),
@@ -79,16 +77,12 @@ async function readAll(client: MongoClient, ns: string): Promise<Buffer[]> {
 }
 
 async function readTable(cluster: ShardedCluster, ns: string): Promise<RoutingTable | undefined> {
-  const client = await cluster.configClient();
-  try {
-    const read = (find: string, filter: Document) => rawAll(client, { db: 'config', command: { find, filter } });
-    const [collection] = await read('collections', { _id: ns });
-    if (collection === undefined) return undefined;
-    const chunks = await read('chunks', { uuid: uuidOf(collection) });
-    return new RoutingTable(fieldsOf(collection), chunks);
-  } finally {
-    await client.close();
-  }
+  await using client = await cluster.configClient();
+  const read = (find: string, filter: Document) => rawAll(client, { db: 'config', command: { find, filter } });
+  const [collection] = await read('collections', { _id: ns });
+  if (collection === undefined) return undefined;
+  const chunks = await read('chunks', { uuid: uuidOf(collection) });
+  return new RoutingTable(fieldsOf(collection), chunks);
 }
 
 function uuidOf(collection: Buffer): unknown {

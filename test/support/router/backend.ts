@@ -45,6 +45,8 @@ export interface BackendOptions {
   readonly configdb: string;
   /** Content of the key file without white space; undefined without access control. */
   readonly key: string | undefined;
+  /** How long a server that is down is waited for; 0: not at all. */
+  readonly hostWaitMs: number;
   /** Is given every command and answer, for a trace. */
   readonly trace?: ((line: () => string) => void) | undefined;
 }
@@ -61,12 +63,12 @@ export class Backend {
   /** Reads the list of shards anew, when one is not known: it may have been added through another router. */
   #lookUpShards: () => Promise<void> = async () => undefined;
 
-  constructor({ configdb, key, trace }: BackendOptions) {
+  constructor({ configdb, key, hostWaitMs, trace }: BackendOptions) {
     const [set = '', hosts = ''] = configdb.split('/');
     this.configSet = set;
     this.configHost = hosts.split(',')[0] ?? '';
     this.authenticated = key !== undefined;
-    this.#pool = new ShardPool(key);
+    this.#pool = new ShardPool({ key, hostWaitMs });
     this.#trace = trace;
   }
 

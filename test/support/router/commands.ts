@@ -10,6 +10,7 @@ import {
   dropDatabase,
   dropIndexes,
   enableSharding,
+  endReshard,
   movePrimary,
   refineCollectionShardKey,
   renameCollection,
@@ -17,6 +18,7 @@ import {
   setAllowMigrations,
   shardCollection,
 } from './ddl.js';
+import { configureFailPoint } from './fail-command.js';
 import { findAndModify } from './find-and-modify.js';
 import { listCollections, listDatabases, listIndexes } from './lists.js';
 import { connectionStatus, logout, relayLogin } from './logins.js';
@@ -33,6 +35,7 @@ import { count, distinct, find, getMore, killCursors } from './reads.js';
 import type { Handler } from './request.js';
 import {
   buildInfo,
+  explain,
   getCmdLineOpts,
   getLog,
   getParameter,
@@ -79,6 +82,7 @@ const USER_WRITES = [
 const HANDLERS: Readonly<Record<string, Handler>> = {
   ...RENAMED_COMMANDS,
   ...Object.fromEntries(USER_WRITES.map((name) => [name, passWriteToConfig])),
+  abortReshardCollection: endReshard,
   abortTransaction,
   addShard,
   aggregate,
@@ -86,7 +90,9 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   buildInfo,
   collMod,
   collStats,
+  commitReshardCollection: endReshard,
   commitTransaction,
+  configureFailPoint,
   connectionStatus,
   convertToCapped,
   count,
@@ -102,6 +108,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   dropIndexes,
   enableSharding,
   endSessions: nothing,
+  explain,
   find,
   findAndModify,
   flushRouterConfig,

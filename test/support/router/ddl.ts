@@ -88,6 +88,15 @@ export async function reshardCollection(request: Request): Promise<Doc> {
   return await changed(request, ns, await onPrimary(request, { db: databaseOf(ns), runOn: 'admin', body }));
 }
 
+/** The handler of abortReshardCollection and commitReshardCollection. */
+export async function endReshard(request: Request): Promise<Doc> {
+  const ns = adminNs(request);
+  const isAbort = request.command.name === 'abortReshardCollection';
+  const body = doc({ [isAbort ? '_configsvrAbortReshardCollection' : '_configsvrCommitReshardCollection']: ns });
+  const answer = await request.callOk(CONFIG, 'admin', doc(body, { writeConcern: MAJORITY }));
+  return await changed(request, ns, answer);
+}
+
 /** The handler of movePrimary. */
 export async function movePrimary(request: Request): Promise<Doc> {
   requireAdmin(request);

@@ -1,7 +1,6 @@
 /** The hash by which the server spreads a hashed shard key: the router double must find a document's chunk as it does. */
-import { createHash, type Hash } from 'node:crypto';
-import { Decimal128, Long } from 'mongodb';
-import { BSON_TYPE, decoded, elements, numberOf, type RawValue, rawValue } from './raw-values.js';
+import { createHash } from 'node:crypto';
+import { BSON_TYPE, decoded, elements, longValue, numberOf, type RawValue } from './raw-values.js';
 import { canonicalType } from './value-order.js';
 
 const INT64_MAX = 2n ** 63n - 1n;
@@ -13,23 +12,21 @@ const INT64_MIN = -(2n ** 63n);
  * `test/mongo/router-double.mongo.test.ts`.
  */
 export function hashedValue(value: RawValue): RawValue {
-  const hash = createHash('md5').update(int32(0));
-  update(hash, value, undefined);
-  return rawValue(new Long(hash.digest().readBigInt64LE(0)));
+  const chunks: Buffer[] = [int32(0)];
+  append(chunks, value, undefined);
+  return longValue(createHash('md5').update(Buffer.concat(chunks)).digest().readBigInt64LE(0));
 }
 
-function update(hash: Hash, value: RawValue, name: string | undefined): void {
-  hash.update(int32(canonicalType(value)));
-  if (name !== undefined) hash.update(`${name}\0`);
+function append(chunks: Buffer[], value: RawValue, name: string | undefined): void {
+  chunks.push(int32(canonicalType(value)));
+  if (name !== undefined) chunks.push(Buffer.from(`${name}\0`));
   if (value.type === BSON_TYPE.document || value.type === BSON_TYPE.array) {
-    for (const element of elements(value.bytes)) update(hash, element.value, element.name);
-    hash.update(int32(0));
+    for (const element of elements(value.bytes)) append(chunks, element.value, element.name);
+    chunks.push(int32(0));
   } else if (canonicalType(value) === 10) {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(wholeNumber(value));
-    hash.update(bytes);
+    chunks.push(longValue(wholeNumber(value)).bytes);
   } else {
-    hash.update(value.bytes);
+    chunks.push(value.bytes);
   }
 }
 
@@ -40,8 +37,8 @@ function wholeNumber(value: RawValue): bigint {
   if (Number.isNaN(near)) return 0n;
   if (near >= 2 ** 63) return INT64_MAX;
   if (near <= -(2 ** 63)) return INT64_MIN;
-  const exact = decoded(value);
-  return exact instanceof Decimal128 ? roundedHalfEven(exact.toString()) : BigInt(Math.trunc(near));
+  if (value.type !== BSON_TYPE.decimal) return BigInt(Math.trunc(near));
+  return roundedHalfEven(String(decoded(value)));
 }
 
 function roundedHalfEven(text: string): bigint {

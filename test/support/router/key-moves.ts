@@ -57,7 +57,7 @@ export async function moveDocument(request: Request, move: KeyMove): Promise<Mov
     const target = move.table.shardOf(keyOf(move.table, after.bytes));
     answers.push(await step(target, doc({ insert: move.ns.collection, documents: [after] })));
     const concern = request.command.get('writeConcern');
-    if (isOwn) answers.push(await commit(request.backend, transaction, concern, request.client.identity));
+    if (isOwn) answers.push(await commit(request.backend, transaction, concern, request.identity));
   } catch (error) {
     if (isOwn) await abort(request.backend, transaction);
     throw error;

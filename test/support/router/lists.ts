@@ -5,6 +5,7 @@ import { emptyCursor, passCursor } from './cursors.js';
 import { requireAdmin } from './ddl.js';
 import { namespaceNotFound } from './errors.js';
 import { overDocuments } from './over-documents.js';
+import { maySeeDatabase } from './privileges.js';
 import { asFields, bigintOf, type Doc, doc, documentsOf, encode, type Fields, fieldsOf, textOf } from './raw-values.js';
 import { cursorOf } from './remote-cursor.js';
 import { okay, type Request } from './request.js';
@@ -52,7 +53,9 @@ export async function listDatabases(request: Request): Promise<Doc> {
   const body = doc({ listDatabases: 1 }, request.envelope(CONFIG, 'none'));
   const answers = await request.callAll([...backend.shards, CONFIG], 'admin', () => body);
   requireOk(answers);
-  const shares = answers.flatMap(({ shard, answer }) => sharesOf(shard, answer));
+  const shares = answers
+    .flatMap(({ shard, answer }) => sharesOf(shard, answer))
+    .filter(({ name }) => !backend.authenticated || maySeeDatabase(request.client.privileges, name));
   const all = await filtered(request, summed(shares));
   const from = answers.map(({ answer }) => answer);
   if (command.flag('nameOnly')) {

@@ -9,6 +9,8 @@ const { values } = parseArgs({
     configdb: { type: 'string' },
     port: { type: 'string' },
     keyFile: { type: 'string' },
+    /** In milliseconds; a mongos calls it defaultFindReplicaSetHostTimeoutMS. */
+    hostWait: { type: 'string', default: '0' },
     verbose: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     /** Names the folder that the process belongs to, so that whoever cleans up recognises it. */
@@ -25,7 +27,7 @@ async function main(): Promise<void> {
   if (configdb === undefined || port === undefined) throw new Error('--configdb and --port are needed');
   const key = keyFile === undefined ? undefined : (await readFile(keyFile, 'utf8')).replace(/\s/g, '');
   const tell = trace ? (line: () => string) => log(line()) : undefined;
-  const router = await Router.start({ configdb, key, log, verbose, trace: tell });
+  const router = await Router.start({ configdb, key, hostWaitMs: Number(values.hostWait), log, verbose, trace: tell });
   const server = await listen(router, Number(port));
   log(`router double (stands for mongos, for tests only): Waiting for connections on 127.0.0.1:${port}`);
   process.once('SIGTERM', () => {

@@ -1,6 +1,6 @@
 /** Checks what a logged-in user may do: shards cannot, since everything reaches them from a member of the cluster. */
 import type { Command } from './command.js';
-import { fieldOf, isTrue, itemsOf, textOf } from './raw-values.js';
+import { BSON_TYPE, fieldOf, firstName, isTrue, itemsOf, type RawValue, textOf } from './raw-values.js';
 import { refused } from './refusals.js';
 
 /** What a privilege is about. */
@@ -110,10 +110,15 @@ const STAGE_NEEDS: Readonly<Record<string, readonly Need[]>> = {
   $listLocalSessions: [],
 };
 
+/** An action on a resource that a command needs. */
+interface Demand {
+  readonly action: string;
+  readonly target: Resource;
+}
+
 /** Errors: Unauthorized (13) where a privilege is missing; the text names the command, not its documents. */
 export function requirePrivileges(name: string, command: Command, privileges: readonly Privilege[]): void {
-  for (const { action, on } of needsOf(name, command)) {
-    const target = targetOf(command, on);
+  for (const { action, target } of demandsOf(name, command)) {
     if (privileges.some(({ resource, actions }) => covers(resource, target) && permits(actions, action))) continue;
     // Whoever may list names sees those that he may read.
     if (action === 'listCollections' && command.flag('authorizedCollections')) continue;
@@ -121,15 +126,66 @@ export function requirePrivileges(name: string, command: Command, privileges: re
   }
 }
 
-function needsOf(name: string, command: Command): readonly Need[] {
-  if (name !== 'aggregate') return NEEDS[name] ?? [];
-  const [first] = command.documents('pipeline');
-  const [stage = ''] = first === undefined ? [] : [stageName(first)];
-  return STAGE_NEEDS[stage] ?? NEEDS['aggregate'] ?? [];
+/** Whether a user sees a database in a list: he may list all of them, or do anything at all there. */
+export function maySeeDatabase(privileges: readonly Privilege[], db: string): boolean {
+  return privileges.some(({ resource, actions }) => {
+    if (resource.kind === 'cluster') return permits(actions, 'listDatabases');
+    return resource.kind === 'any' ? permits(actions, 'find') : resource.db === db || isAnyNormal(resource, actions);
+  });
 }
 
-function stageName(stage: Buffer): string {
-  return stage.toString('utf8', 5, stage.indexOf(0, 5));
+/** All databases' ordinary collections; every user may do something with some of the server's own. */
+function isAnyNormal(resource: Resource, actions: ReadonlySet<string>): boolean {
+  return resource.kind === 'namespace' && resource.db === '' && resource.collection === '' && permits(actions, 'find');
+}
+
+function demandsOf(name: string, command: Command): Demand[] {
+  const own = (needed: readonly Need[]) => needed.map(({ action, on }) => ({ action, target: targetOf(command, on) }));
+  if (name !== 'aggregate') return own(NEEDS[name] ?? []);
+  const pipeline = command.documents('pipeline');
+  const [first] = pipeline;
+  if (first !== undefined && isClusterStream(first)) {
+    return ['changeStream', 'find'].map((action) => ({ action, target: ANY_NORMAL }));
+  }
+  const needed = (first && STAGE_NEEDS[firstName(first)]) ?? NEEDS['aggregate'] ?? [];
+  return [...own(needed), ...pipeline.flatMap((stage) => demandsOfStage(command.db, stage))];
+}
+
+/** All databases' collections but the server's own: only a privilege on just that covers it. */
+const ANY_NORMAL: Resource = { kind: 'namespace', db: '', collection: '' };
+
+function isClusterStream(stage: Buffer): boolean {
+  const spec = fieldOf(stage, '$changeStream');
+  return spec !== undefined && isTrue(fieldOf(spec.bytes, 'allChangesForCluster'));
+}
+
+/** What a stage that reads or writes another collection needs there. */
+const ELSEWHERE: Readonly<Record<string, { readonly actions: readonly string[]; readonly field: string }>> = {
+  $lookup: { actions: ['find'], field: 'from' },
+  $graphLookup: { actions: ['find'], field: 'from' },
+  $unionWith: { actions: ['find'], field: 'coll' },
+  $out: { actions: ['insert', 'remove'], field: 'coll' },
+  $merge: { actions: ['insert', 'update'], field: 'into' },
+};
+
+function demandsOfStage(db: string, stage: Buffer): Demand[] {
+  const name = firstName(stage);
+  const elsewhere = ELSEWHERE[name];
+  const value = fieldOf(stage, name);
+  if (elsewhere === undefined || value === undefined) return [];
+  const target = namedBy(db, value, elsewhere.field);
+  return target === undefined ? [] : elsewhere.actions.map((action) => ({ action, target }));
+}
+
+/** A stage names a collection by its value, by a field of it, or by `{db, coll}` in either place. */
+function namedBy(db: string, value: RawValue, field: string): Resource | undefined {
+  const text = textOf(value);
+  if (text !== undefined) return { kind: 'namespace', db, collection: text };
+  if (value.type !== BSON_TYPE.document) return undefined;
+  const [inner, coll] = [fieldOf(value.bytes, field), textOf(fieldOf(value.bytes, 'coll'))];
+  const otherDb = textOf(fieldOf(value.bytes, 'db')) ?? db;
+  if (coll !== undefined) return { kind: 'namespace', db: otherDb, collection: coll };
+  return inner === undefined || field === 'coll' ? undefined : namedBy(db, inner, field);
 }
 
 function targetOf(command: Command, on: Place): Resource {

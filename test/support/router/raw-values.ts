@@ -91,7 +91,21 @@ export function fieldsOf(raw: Buffer): Map<string, RawValue> {
 
 /** The first top-level field of that name. */
 export function fieldOf(raw: Buffer, name: string): RawValue | undefined {
-  for (const element of elements(raw)) if (element.name === name) return element.value;
+  return elementOf(raw, name)?.value;
+}
+
+/** As {@link fieldOf}, without a text made of each name: documents by the thousand are looked through. */
+function elementOf(raw: Buffer, name: string, from = 4): Element | undefined {
+  const wanted = Buffer.from(name);
+  for (let start = from; start < raw.length - 1; ) {
+    const type = raw[start] as number;
+    const nameEnd = raw.indexOf(0, start + 1);
+    const end = valueEnd(raw, type, nameEnd + 1);
+    if (nameEnd - start - 1 === wanted.length && wanted.compare(raw, start + 1, nameEnd) === 0) {
+      return { name, value: new RawValue(type, raw.subarray(nameEnd + 1, end)), start, end };
+    }
+    start = end;
+  }
   return undefined;
 }
 
@@ -105,10 +119,9 @@ export function firstName(raw: Buffer): string {
 export function withoutField(raw: Buffer, name: string): Buffer {
   const chunks: Buffer[] = [];
   let kept = 4;
-  for (const { name: each, start, end } of elements(raw)) {
-    if (each !== name) continue;
-    chunks.push(raw.subarray(kept, start));
-    kept = end;
+  for (let found = elementOf(raw, name); found !== undefined; found = elementOf(raw, name, kept)) {
+    chunks.push(raw.subarray(kept, found.start));
+    kept = found.end;
   }
   return kept === 4 ? raw : wrap([...chunks, raw.subarray(kept, raw.length - 1)]);
 }
@@ -141,11 +154,21 @@ export function encode(document: Part | Uint8Array): Buffer {
   return wrap(chunks);
 }
 
-/** An array as a raw BSON value. */
+/** An array as a raw BSON value: written in one go, since batches of documents are arrays. */
 function encodeArray(items: readonly Encodable[]): RawValue {
-  const chunks: Buffer[] = [];
-  for (const [index, item] of items.entries()) pushField(chunks, String(index), rawValue(item));
-  return new RawValue(BSON_TYPE.array, wrap(chunks));
+  const values = items.map(rawValue);
+  const lengths = values.reduce((sum, { bytes }, index) => sum + 2 + String(index).length + bytes.length, 5);
+  const out = Buffer.allocUnsafe(lengths);
+  let offset = out.writeInt32LE(lengths, 0);
+  for (const [index, { type, bytes }] of values.entries()) {
+    out[offset] = type;
+    offset += 1 + out.write(String(index), offset + 1, 'latin1');
+    out[offset] = 0;
+    out.set(bytes, offset + 1);
+    offset += 1 + bytes.length;
+  }
+  out[offset] = 0;
+  return new RawValue(BSON_TYPE.array, out);
 }
 
 function pushField(chunks: Buffer[], name: string, { type, bytes }: RawValue): void {
@@ -178,8 +201,16 @@ export function rawValue(value: Encodable): RawValue {
   if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
     return new RawValue(BSON_TYPE.document, encode(value as Part));
   }
+  if (typeof value === 'bigint') return longValue(value);
   const raw = Buffer.from(BSON.serialize({ v: value }));
   return fieldOf(raw, 'v') ?? NULL;
+}
+
+/** A value of 64 bits. */
+export function longValue(value: bigint): RawValue {
+  const bytes = Buffer.allocUnsafe(8);
+  bytes.writeBigInt64LE(value);
+  return new RawValue(BSON_TYPE.long, bytes);
 }
 
 /** A value decoded by the driver's library, numbers promoted. Not for what is passed on. */
@@ -232,7 +263,18 @@ export function documentOf(value: RawValue | undefined): Buffer | undefined {
 
 /** The items of an array; none for any other value. */
 export function itemsOf(value: RawValue | undefined): RawValue[] {
-  return value?.type === BSON_TYPE.array ? Array.from(elements(value.bytes), (each) => each.value) : [];
+  if (value?.type !== BSON_TYPE.array) return [];
+  const { bytes } = value;
+  const items: RawValue[] = [];
+  for (let start = 4; start < bytes.length - 1; ) {
+    const type = bytes[start] as number;
+    // A name is a digit at least.
+    const from = bytes.indexOf(0, start + 2) + 1;
+    const end = valueEnd(bytes, type, from);
+    items.push(new RawValue(type, bytes.subarray(from, end)));
+    start = end;
+  }
+  return items;
 }
 
 /** The documents of an array; none for any other value. */

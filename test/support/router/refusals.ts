@@ -26,6 +26,12 @@ export const REFUSALS = {
     text: 'command {name} requires authentication',
     source: 'db/auth/authorization_session_impl.cpp',
   },
+  mayNotBypass: {
+    code: 6317500,
+    codeName: 'Location6317500',
+    text: 'Client is not properly authorized to propagate mayBypassWriteBlocking',
+    source: 'db/write_block_bypass.cpp',
+  },
   missingPrivilege: {
     code: 13,
     codeName: 'Unauthorized',

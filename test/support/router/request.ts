@@ -6,9 +6,10 @@ import { type Catalog, databaseOf, isConfigDatabase } from './catalog.js';
 import type { Command } from './command.js';
 import type { CursorStore } from './cursor-store.js';
 import { DatabaseGone, isStale, ShardError } from './errors.js';
+import type { FailCommand } from './fail-command.js';
 import type { Sequence } from './messages.js';
 import type { Privilege } from './privileges.js';
-import { type Doc, doc, type Encodable, type Fields, type Part, type RawValue } from './raw-values.js';
+import { type Doc, doc, type Encodable, type Fields, isTrue, type Part, type RawValue } from './raw-values.js';
 import { type RoutingTable, UNSHARDED } from './routing-table.js';
 import type { ShardConnection } from './shard-connection.js';
 import type { Transaction, Transactions } from './transactions.js';
@@ -20,6 +21,7 @@ export interface RouterParts {
   readonly catalog: Catalog;
   readonly cursors: CursorStore;
   readonly transactions: Transactions;
+  readonly failCommand: FailCommand;
   /** How often each command ran, was refused as unknown (`refused <name>`), and how often routing was `stale`. */
   readonly counters: Map<string, number>;
   readonly startedAt: number;
@@ -28,6 +30,8 @@ export interface RouterParts {
 /** A client's connection. */
 export interface ClientConnection {
   readonly number: number;
+  /** As the client presented itself; undefined before its handshake, or where it gave no name. */
+  appName: string | undefined;
   identity: Identity;
   /** Whether a user is logged in. */
   loggedIn: boolean;
@@ -76,6 +80,13 @@ export class Request {
     return this.parts.catalog;
   }
 
+  /** Who asks. Without access control everybody may pass a write block, by saying so. Source: db/write_block_bypass.cpp. */
+  get identity(): Identity {
+    const { identity } = this.client;
+    const asked = this.command.fields.get('mayBypassWriteBlocking');
+    return asked === undefined ? identity : { ...identity, mayBypassWriteBlocking: isTrue(asked) };
+  }
+
   /** The same client's request for another command, in the same transaction. */
   for(command: Command): Request {
     return new Request(this.parts, this.client, { command, transaction: this.transaction });
@@ -88,18 +99,18 @@ export class Request {
 
   /** Sends one command for this client. Errors: as the backend's `call`. */
   async call(shard: string, db: string, body: Doc, sequence?: Sequence): Promise<Map<string, RawValue>> {
-    return await this.backend.call({ shard, db, body, sequence }, this.client.identity);
+    return await this.backend.call({ shard, db, body, sequence }, this.identity);
   }
 
   /** As {@link call}. Errors: also {@link ShardError}. */
   async callOk(shard: string, db: string, body: Doc): Promise<Map<string, RawValue>> {
-    return await this.backend.callOk({ shard, db, body }, this.client.identity);
+    return await this.backend.callOk({ shard, db, body }, this.identity);
   }
 
   /** Sends each of these shards what `bodyFor` gives, all at once. */
   async callAll(shards: readonly string[], db: string, bodyFor: (shard: string) => Doc): Promise<ShardAnswer[]> {
     const requests = shards.map((shard) => ({ shard, db, body: bodyFor(shard) }));
-    return await this.backend.callAll(requests, this.client.identity);
+    return await this.backend.callAll(requests, this.identity);
   }
 
   /** What a command carries to a shard besides its own fields: session, transaction, concerns, time limit. */

@@ -5,12 +5,12 @@ import { Command } from './command.js';
 import { commandOf, WITHOUT_LOGIN } from './commands.js';
 import { CursorStore } from './cursor-store.js';
 import { DatabaseGone, isRetryableWrite, RouterError, ShardError } from './errors.js';
+import { CutConnection, FailCommand, withConcernError } from './fail-command.js';
 import type { Message } from './messages.js';
 import { requirePrivileges } from './privileges.js';
 import { type Doc, doc, type Encodable, fieldOf, numberOf, type RawValue, rawValue, textOf } from './raw-values.js';
 import { NOT_ON_MONGOS, refused, requireAllowedFields } from './refusals.js';
 import { type ClientConnection, type Handler, Request, type RouterParts } from './request.js';
-import type { Transaction } from './transactions.js';
 import { Transactions } from './transactions.js';
 import { latest } from './vector-clock.js';
 
@@ -36,6 +36,7 @@ export class Router {
       catalog: new Catalog(backend),
       cursors: new CursorStore(),
       transactions: new Transactions(backend),
+      failCommand: new FailCommand(),
       counters: new Map(),
       startedAt: Date.now(),
     };
@@ -52,7 +53,7 @@ export class Router {
     this.#parts.backend.close();
   }
 
-  /** The answer to a client's message, of success or failure. Never rejects. */
+  /** The answer to a client's message, of success or failure. Errors: {@link CutConnection}, by a fail point. */
   async answer(message: Message, client: ClientConnection): Promise<Doc> {
     const command = Command.of(message);
     const known = commandOf(command.name);
@@ -61,6 +62,7 @@ export class Router {
     try {
       answer = await this.#carryOut(command, client, known);
     } catch (error) {
+      if (error instanceof CutConnection) throw error;
       answer = this.#failed(command, error);
       if (command.inTransaction && !ENDS_TRANSACTION.includes(name)) await this.#abort(command);
     }
@@ -73,7 +75,7 @@ export class Router {
     client: ClientConnection,
     known: { readonly name: string; readonly handler: Handler } | undefined,
   ): Promise<Doc> {
-    const { backend, transactions } = this.#parts;
+    const { backend } = this.#parts;
     // Signed by a key that is not ours to check: with access control only what servers say is believed.
     if (!backend.authenticated) backend.clock.hear(command.get('$clusterTime'));
     if (known === undefined) throw this.#unknown(command.name);
@@ -81,21 +83,23 @@ export class Router {
       if (!client.loggedIn) throw refused('notLoggedIn', { name: known.name });
       requirePrivileges(known.name, command, client.privileges);
     }
+    if (backend.authenticated && command.get('mayBypassWriteBlocking') !== undefined) throw refused('mayNotBypass', {});
     requireAllowedFields(command);
     this.#count(known.name);
-    const transaction = ENDS_TRANSACTION.includes(known.name) ? undefined : transactions.of(command);
-    const request = this.#request(command, client, transaction);
+    const concernError = await this.#parts.failCommand.enter(known.name, command, client.appName);
+    const request = this.#request(command, client, ENDS_TRANSACTION.includes(known.name));
     try {
-      return await known.handler(request);
+      return withConcernError(await known.handler(request), concernError);
     } catch (error) {
       if (!(error instanceof DatabaseGone)) throw error;
-      return await known.handler(request);
+      return withConcernError(await known.handler(request), concernError);
     }
   }
 
-  #request(command: Command, client: ClientConnection, transaction: Transaction | undefined): Request {
+  #request(command: Command, client: ClientConnection, endsTransaction: boolean): Request {
     const readConcern = this.#oneTime(command);
     const timed = readConcern === undefined ? command : command.with({ readConcern });
+    const transaction = endsTransaction ? undefined : this.#parts.transactions.of(timed);
     return new Request(this.#parts, client, { command: timed, transaction });
   }
 

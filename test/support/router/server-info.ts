@@ -1,25 +1,25 @@
 /** Answers what is asked about the router itself. */
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ObjectId } from 'mongodb';
 import { CONFIG } from './backend.js';
+import { appNameOf } from './fail-command.js';
 import { relaySpeculation } from './logins.js';
 import { type Doc, doc, type Encodable, textOf } from './raw-values.js';
 import { refused } from './refusals.js';
 import { answered, okay, type Request } from './request.js';
 
-const PROCESS_ID = new ObjectId();
 const WIRE_VERSION = 17;
 
-/** The handler of hello and its older names. Drivers tell a mongos by `msg`. */
+/**
+ * The handler of hello and its older names. Drivers tell a mongos by `msg`. Without a `topologyVersion` they ask again and
+ * again, rather than have the answers streamed, which this router cannot do.
+ */
 export async function hello(request: Request): Promise<Doc> {
   const { command, client } = request;
-  if (command.has('topologyVersion')) await sleep(command.number('maxAwaitTimeMS'));
+  client.appName ??= appNameOf(command);
   const isOld = command.name.toLowerCase() === 'ismaster';
   const fields = doc(isOld && command.has('helloOk') ? { helloOk: true } : undefined, {
     [isOld ? 'ismaster' : 'isWritablePrimary']: true,
     msg: 'isdbgrid',
-    topologyVersion: { processId: PROCESS_ID, counter: 0n },
     maxBsonObjectSize: 16 * 1024 * 1024,
     maxMessageSizeBytes: 48_000_000,
     maxWriteBatchSize: 100_000,
@@ -78,8 +78,11 @@ const PARAMETERS: Readonly<Record<string, Encodable>> = {
 };
 
 /** The handler of getParameter. Errors: InvalidOptions (72) for those a mongos does not have, FCV among them. */
-export async function getParameter({ command }: Request): Promise<Doc> {
+export async function getParameter({ command, parts }: Request): Promise<Doc> {
   if (textOf(command.target) === '*' || command.flag('allParameters')) return okay(PARAMETERS);
+  if (command.has('failpoint.failCommand')) {
+    return okay({ 'failpoint.failCommand': { timesEntered: BigInt(parts.failCommand.timesEntered) } });
+  }
   const asked = command.ownNames().filter((name) => Object.hasOwn(PARAMETERS, name));
   if (asked.length === 0) throw refused('unknownParameter');
   return okay(Object.fromEntries(asked.map((name) => [name, PARAMETERS[name]])));
@@ -94,6 +97,11 @@ export async function replSetGetStatus(): Promise<Doc> {
 export async function hostInfo(request: Request): Promise<Doc> {
   const answer = await request.callOk(CONFIG, 'admin', doc({ hostInfo: 1 }));
   return answered(answer, answer);
+}
+
+/** The handler of explain, and of what explains. */
+export async function explain(): Promise<Doc> {
+  throw refused('explain');
 }
 
 /** The handler of getLog. */

@@ -12,6 +12,9 @@ import { decoded, isTrue, numberOf, type Part, type RawValue } from './raw-value
 /** Of a server of 6.0. */
 const WIRE_VERSION = 17;
 
+/** For connecting, greeting and logging in together. */
+const OPEN_MS = 10_000;
+
 const derive = promisify(pbkdf2);
 
 interface Waiting {
@@ -44,8 +47,20 @@ export class ShardConnection {
   static async open(host: string, opener: Opener): Promise<ShardConnection> {
     const [name = '', port = ''] = host.split(':');
     const socket = net.connect({ host: name, port: Number(port) });
-    await once(socket, 'connect');
-    const connection = new ShardConnection(host, socket);
+    // A server that is paused takes connections and says nothing.
+    const timer = setTimeout(() => socket.destroy(new Error(`${host} has not answered in time`)), OPEN_MS);
+    try {
+      await once(socket, 'connect');
+      return await ShardConnection.#greet(new ShardConnection(host, socket), opener);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  static async #greet(connection: ShardConnection, opener: Opener): Promise<ShardConnection> {
     if (opener.kind === 'client') {
       await connection.callOk({ hello: 1, $db: 'admin' });
       return connection;

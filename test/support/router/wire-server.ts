@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { MessageFramer } from '../wire-message.js';
 import { NOBODY } from './backend.js';
+import { CutConnection } from './fail-command.js';
 import { readMessage, writeLegacyReply, writeMessage } from './messages.js';
 import type { ClientConnection } from './request.js';
 import type { Router } from './router.js';
@@ -43,19 +44,23 @@ export class WireServer {
     this.#sockets.add(socket);
     const client: ClientConnection = {
       number: this.#connections,
+      appName: undefined,
       identity: NOBODY,
       loggedIn: false,
       privileges: [],
       login: undefined,
     };
     socket.setNoDelay(true);
+    // Told by the loop below; one that comes after it must not end the process.
+    socket.on('error', () => undefined);
     try {
       const framer = new MessageFramer();
       for await (const chunk of socket) {
         for (const bytes of framer.push(chunk as Buffer)) await this.#answer(socket, client, bytes);
       }
     } catch (error) {
-      if (!isCut(error)) this.#log(`router double: connection ${client.number} ended: ${String(error)}`);
+      if (!isCut(error) && !(error instanceof CutConnection))
+        this.#log(`router double: connection ${client.number} ended: ${String(error)}`);
     } finally {
       socket.destroy();
       client.login?.close();

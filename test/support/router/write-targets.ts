@@ -37,7 +37,7 @@ export function targetWrite(
   const one: Statement = { raw: statement, fields, query, hasId: simple && equalityAt(query, '_id') !== undefined };
   const shards = kind === 'update' ? targetUpdate(one, table, target) : targetDelete(one, table, target);
   // A mongos sends multi writes to all shards, with a version that none checks: chunks may be on the move.
-  return isMulti(fields) && shards.length > 1 ? all : shards;
+  return isMulti(fields) && shards.length > 1 ? [...new Set([...all, ...shards])] : shards;
 }
 
 interface Statement {

@@ -22,6 +22,8 @@ import { hasFlag, isMulti, targetWrite, type WriteKind } from './write-targets.j
 
 const STATEMENTS: Readonly<Record<WriteKind, string>> = { insert: 'documents', update: 'updates', delete: 'deletes' };
 const ROUNDS = 20;
+/** Of statements sent at once: what a shard is told besides them must find room in a message, too. */
+const ROUND_BYTES = 16 * 1024 * 1024;
 const DUPLICATE_KEY = 11000;
 
 /** The handler of the three write commands. */
@@ -93,16 +95,16 @@ class Batch {
     const table = this.#table;
     if (table === false) {
       const { home } = await this.#request.route(this.#command.ns);
-      const indexes = this.#pending;
-      this.#pending = [];
+      const indexes = this.#withinBytes(this.#pending);
+      this.#pending = this.#pending.slice(indexes.length);
       return [{ shards: [home], indexes }];
     }
     const groups = new Map<string, { shards: readonly string[]; indexes: number[] }>();
     let taken = 0;
-    for (const index of this.#pending) {
+    for (const index of this.#withinBytes(this.#pending)) {
       const shards = this.#target(table, index, groups.size > 0);
       if (shards === 'wait') break;
-      const key = shards?.join(' ') ?? '';
+      const key = shards === undefined ? '' : this.#groupKey(shards, index);
       if (shards !== undefined && this.#ordered && groups.size > 0 && (!groups.has(key) || shards.length > 1)) break;
       taken += 1;
       if (shards === undefined) {
@@ -115,6 +117,24 @@ class Batch {
     }
     this.#pending = this.#pending.slice(taken);
     return [...groups.values()];
+  }
+
+  /** Statements for several shards are kept apart by whether they are multi: their versions differ. */
+  #groupKey(shards: readonly string[], index: number): string {
+    const [only] = shards;
+    if (only !== undefined && shards.length === 1) return only;
+    return `${shards.join(' ')} ${isMulti(fieldsOf(this.#statements[index] as Buffer))}`;
+  }
+
+  /** As many of them as may be sent at once. */
+  #withinBytes(indexes: readonly number[]): readonly number[] {
+    let bytes = 0;
+    const end = indexes.findIndex((index) => {
+      const isFull = bytes > ROUND_BYTES;
+      bytes += this.#statements[index]?.length ?? 0;
+      return isFull;
+    });
+    return end < 0 ? indexes : indexes.slice(0, end);
   }
 
   /** Undefined: refused, and noted as an error. `wait`: refused, but what stands before it is to be sent first. */
@@ -144,7 +164,7 @@ class Batch {
   async #send(group: Group): Promise<number[]> {
     const requests: ShardRequest[] = [];
     for (const shard of group.shards) requests.push(await this.#shardRequest(group, shard));
-    const answers = await this.#request.backend.callAll(requests, this.#request.client.identity);
+    const answers = await this.#request.backend.callAll(requests, this.#request.identity);
     const stale = new Set<number>();
     for (const answer of answers) for (const each of await this.#take(answer, group)) stale.add(each);
     return [...stale].map((position) => group.indexes[position] as number);

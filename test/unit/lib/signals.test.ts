@@ -16,6 +16,22 @@ test('a child of an aborted parent is born aborted', () => {
   assert.is(linkAbort(AbortSignal.abort()).signal.aborted, true);
 });
 
+test('a child of two parents aborts with the first that does, and leaves no listener on either', () => {
+  const [one, other] = [new AbortController(), new AbortController()];
+  const child = linkAbort(one.signal, other.signal);
+  const reason = new Error('stop');
+  other.abort(reason);
+  one.abort(new Error('later'));
+  assert.is(child.signal.reason, reason);
+  assert.is(linkAbort(new AbortController().signal, other.signal).signal.reason, reason);
+  const parents = [new AbortController(), new AbortController()];
+  linkAbort((parents[0] as AbortController).signal, parents[1]?.signal).dispose();
+  assert.equal(
+    parents.map(({ signal }) => getEventListeners(signal, 'abort').length),
+    [0, 0],
+  );
+});
+
 test('aborting the child leaves the parent alone', () => {
   const parent = new AbortController();
   const child = linkAbort(parent.signal);

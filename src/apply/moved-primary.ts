@@ -1,0 +1,55 @@
+/** Follows movePrimary: a collection that is not sharded goes to another shard, and gets another UUID there. */
+import type { Timestamp } from '../bson/bson.js';
+import { nsText, sameNs } from '../catalog/namespace.js';
+import type { Scope } from '../catalog/scope.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
+import type { CollectionEvent } from './ddl-event.js';
+import { type ChangeEvent, isAfter, namespaceOf, positionOf } from './event.js';
+
+/** What following a move works with. */
+export interface MoveContext {
+  readonly source: Cluster;
+  readonly scope: Scope;
+  readonly collections: CollectionMap;
+  readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
+  /** When the copy of the whole had ended; undefined: it has not. */
+  readonly copyEndTime: () => Timestamp | undefined;
+  readonly logger: Logger;
+}
+
+/**
+ * The collection that an event of a sharded source creates a second time. movePrimary copies the documents of a database's
+ * unsharded collections to the new primary shard, into collections of their names with UUIDs of their own, and drops the
+ * old ones: `create` (new UUID), then `drop` (old UUID), and no event for a document (tried on 6.0.5; SERVER-120349). On a
+ * replica set no name is created that has not been dropped or renamed before.
+ */
+export function movedFrom(
+  { source, collections }: Pick<MoveContext, 'source' | 'collections'>,
+  event: ChangeEvent,
+): MigratedCollection | undefined {
+  if (!source.isSharded || event.operation !== 'create' || event.collection === undefined) return undefined;
+  const ns = namespaceOf(event);
+  return collections.live().find((each) => sameNs(each.sourceNs, ns) && each.id !== event.collection);
+}
+
+/**
+ * Takes the new UUID for the old one: the destination's collection stays, and the drop that follows is of one that is gone
+ * already. A move during the copy may have taken the documents away from under it, so then the collection is copied again.
+ * Repeatable.
+ */
+export async function followMove(
+  context: MoveContext,
+  event: CollectionEvent,
+  from: MigratedCollection,
+  signal: AbortSignal,
+): Promise<void> {
+  const { collections, logger } = context;
+  const { name: _, capped: __, collated: ___, keyPaths: ____, ...kept } = from;
+  const [moved] = await collections.add([{ ...kept, id: event.collection }], signal);
+  await collections.update(from.id, { dropped: true, droppedBy: positionOf(event) }, signal);
+  logger.info(`${nsText(from.sourceNs)} has moved to another primary shard on the source`);
+  const end = context.copyEndTime();
+  if (moved !== undefined && (end === undefined || !isAfter(event, end))) await context.copyAgain(moved, signal);
+}

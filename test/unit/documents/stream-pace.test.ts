@@ -1,0 +1,24 @@
+/** Tests how long reads of change streams wait. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { StreamPace } from '../../../src/documents/stream-pace.js';
+
+test('a read waits as long as its reader wants, and longer where nothing happens', () => {
+  const pace = new StreamPace();
+  assert.is(pace.waitMs(250, 0), 250);
+  assert.ok(pace.waitMs(250, 60_000) > 250);
+});
+
+test('while something is waited for, all reads are short', () => {
+  const pace = new StreamPace();
+  pace.hurry(Number.POSITIVE_INFINITY);
+  assert.ok(pace.waitMs(250, 60_000) <= 20);
+});
+
+test('a hurry that is over leaves nothing behind', () => {
+  const pace = new StreamPace();
+  pace.hurry(0);
+  assert.is(pace.waitMs(250, 0), 250);
+});
+
+test.run();
