@@ -177,6 +177,7 @@ export class Crew {
     const { helpers } = holdersOf(await store.readLeases(signal));
     const isOther = ({ isHeld, client }: LeaseHolder): boolean => isHeld && client !== destination.clientTag;
     const names = [...helpers].filter(([, holder]) => isOther(holder)).map(([id]) => id);
+    this.#roles.lease.expectTaker(names.length > 0);
     if (names.length === 0 && this.living.length === 0) return;
     const known = new Set(names);
     for (const member of this.living) if (!known.has(member.id)) this.#lose(member, `the instance "${member.id}" left`);

@@ -128,6 +128,7 @@ export class Helper {
    */
   async help(signal: AbortSignal): Promise<HelpEnd> {
     const { lease } = this.#roles;
+    lease.expectTaker(true);
     while (!(await lease.takeIfFree(signal))) {
       this.#parts.onWaiting(true);
       await sleep(LEASE_LOOK_MS, signal);

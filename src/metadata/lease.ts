@@ -21,6 +21,8 @@ import { type EarlierHolder, type HolderIdentity, literals, MIGRATION_LEASE, une
 import { ThreadRights } from './thread-rights.js';
 
 const LEASE_MS = 30_000;
+/** While somebody waits to take over: what a cut-off holder costs then. */
+const SHORT_LEASE_MS = 10_000;
 const RENEW_MS = 4000;
 /**
  * A majority that confirms late has the lease made for longer, so that it lasts until the next confirmation: by what
@@ -54,6 +56,12 @@ export interface LeaseStore {
   changeLease(filter: Doc, set: Doc, options?: { readonly upsert: boolean }): Promise<boolean>;
   /** Resolves once nothing that earlier holders have sent can take effect any more. */
   endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void>;
+}
+
+/** One renewal, when it was sent and for how long. */
+interface Renewal {
+  readonly sentMs: number;
+  readonly leaseMs: number;
 }
 
 /** Time and the process, as tests set them. */
@@ -113,8 +121,11 @@ export class Lease implements WriteRight {
   #majorityDelayMs = 0;
   /** Why the last renewal failed. */
   #refused: string | undefined;
-  /** When each renewal was sent that has no answer yet. */
-  readonly #underWay = new Set<{ readonly sentMs: number }>();
+  /** Renewals that have no answer yet, oldest first. */
+  readonly #underWay = new Set<Renewal>();
+  /** Those sent since the oldest of them: a later one may have made the lease shorter. */
+  #sent: Renewal[] = [];
+  #usualMs = LEASE_MS;
 
   constructor(store: LeaseStore, logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#store = store;
@@ -136,6 +147,11 @@ export class Lease implements WriteRight {
   get majorityDelayMs(): number {
     const [oldest] = this.#underWay;
     return Math.max(this.#majorityDelayMs, oldest === undefined ? 0 : this.#now() - oldest.sentMs);
+  }
+
+  /** Whether another process waits to take over: then the lease is made to last shorter, from the next renewal on. */
+  expectTaker(isThere: boolean): void {
+    this.#usualMs = isThere ? SHORT_LEASE_MS : LEASE_MS;
   }
 
   /** Of the last time it was taken; undefined before. */
@@ -207,7 +223,8 @@ export class Lease implements WriteRight {
   async keep(signal: AbortSignal): Promise<void> {
     const failed = deferred<never>();
     for (;;) {
-      await Promise.race([this.#surroundings.wait(this.held ? RENEW_MS : POLL_MS, signal), failed.promise]);
+      const renewMs = Math.min(RENEW_MS, this.#usualMs / 4);
+      await Promise.race([this.#surroundings.wait(this.held ? renewMs : POLL_MS, signal), failed.promise]);
       // The next one is not held up by a majority that is slow to confirm the last one.
       if (this.#underWay.size >= MAX_RENEWALS) continue;
       void this.#renew().catch((error: unknown) => failed.reject(error));
@@ -270,9 +287,10 @@ export class Lease implements WriteRight {
         ? { owner: this.#owner }
         : { owner: current['owner'], term: current['term'], renewals: current['renewals'] ?? null };
     try {
-      const expiresAt = { $add: ['$$NOW', LEASE_MS] };
+      const leaseMs = this.#usualMs;
+      const expiresAt = { $add: ['$$NOW', leaseMs] };
       const filter = { _id: this.#id, ...condition };
-      const set = { ...literals({ ...self, term, renewals: 0, leaseMs: LEASE_MS }), expiresAt };
+      const set = { ...literals({ ...self, term, renewals: 0, leaseMs }), expiresAt };
       if (!(await store.changeLease(filter, set, { upsert: current === undefined }))) return false;
     } catch (error) {
       // Whether it took effect is seen at the next look.
@@ -282,7 +300,7 @@ export class Lease implements WriteRight {
     }
     this.#term = term;
     [this.#begun, this.#ended] = [0, 0];
-    this.#setDeadline(sentMs + LEASE_MS);
+    this.#setDeadline(sentMs + this.#usualMs);
     if (ending.length > 0) {
       await runWith((inner) => this.#endEarlier(ending, inner), [(inner) => this.keep(inner)], signal);
       this.assertHeld();
@@ -301,9 +319,13 @@ export class Lease implements WriteRight {
   }
 
   async #renew(): Promise<void> {
-    const sent = { sentMs: this.#now() };
-    const leaseMs = Math.min(MAX_LEASE_MS, Math.max(LEASE_MS, Math.round(LEASE_MS / 3 + 3 * this.majorityDelayMs)));
+    const usualMs = this.#usualMs;
+    const leaseMs = Math.min(MAX_LEASE_MS, Math.max(usualMs, Math.round(usualMs / 3 + 3 * this.majorityDelayMs)));
+    const sent = { sentMs: this.#now(), leaseMs };
     this.#underWay.add(sent);
+    this.#sent.push(sent);
+    // It may take effect from now on, and a taker would wait no longer than it says.
+    if (this.#deadlineMs > endOf(sent)) this.#setDeadline(endOf(sent));
     try {
       const change = {
         expiresAt: { $add: ['$$NOW', leaseMs] },
@@ -327,8 +349,11 @@ export class Lease implements WriteRight {
     } finally {
       this.#underWay.delete(sent);
     }
-    if (this.#deadlineMs > Number.NEGATIVE_INFINITY)
-      this.#setDeadline(Math.max(this.#deadlineMs, sent.sentMs + leaseMs));
+    const later = this.#sent.filter(({ sentMs }) => sentMs >= sent.sentMs);
+    const untilMs = Math.min(endOf(sent), ...later.map(endOf));
+    const [oldest] = this.#underWay;
+    this.#sent = oldest === undefined ? [] : this.#sent.filter(({ sentMs }) => sentMs >= oldest.sentMs);
+    if (this.#deadlineMs > Number.NEGATIVE_INFINITY) this.#setDeadline(Math.max(this.#deadlineMs, untilMs));
   }
 
   /** -Infinity: given back or lost, which ends it for the threads for good. */
@@ -368,7 +393,12 @@ function mayPass(error: unknown): boolean {
 /** For how long its holder may count on it from a renewal on. */
 function lengthOf(current: Doc | undefined): number {
   const leaseMs = Number(current?.['leaseMs'] ?? LEASE_MS);
-  return leaseMs > LEASE_MS ? Math.min(leaseMs, MAX_LEASE_MS) : LEASE_MS;
+  return Number.isFinite(leaseMs) ? Math.min(Math.max(leaseMs, SHORT_LEASE_MS), MAX_LEASE_MS) : LEASE_MS;
+}
+
+/** When the lease ends that a renewal gives. */
+function endOf({ sentMs, leaseMs }: Renewal): number {
+  return sentMs + leaseMs;
 }
 
 function lost(): AppError {

@@ -7,6 +7,7 @@ import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-poin
 import { allCopy, Instances, seedSlowCopy, shownIn } from '../support/instances.js';
 import { seedBulk } from '../support/seed-data-bulk.js';
 import { sharedPair } from '../support/shared-servers.js';
+import { SteadyWriter } from '../support/steady-writer.js';
 import { within } from '../support/within.js';
 import { Workload } from '../support/workload.js';
 import { Random } from '../support/workload-random.js';
@@ -17,6 +18,9 @@ const SEEDS = [11, 12, 13];
 const TEST_MS = 400_000;
 /** Longer than a lease lasts on another host: a process that is stopped cannot be told from one that is cut off. */
 const STALL_MS = 40_000;
+/** Of a coordinator that others help. */
+const LEASE_MS = 10_000;
+const QUIET_MS = 10_000;
 
 const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
@@ -67,18 +71,22 @@ test('a helper that stalls in the copy and wakes up late writes nothing any more
   await within(TEST_MS, work(), 'the stalled helper');
 });
 
-test('a coordinator that stalls is followed by a helper, and ends when it wakes up', async () => {
+test('a coordinator that stalls is followed by a helper once its lease has run out, and ends when it wakes up', async () => {
   const work = async (): Promise<void> => {
     await using instances = new Instances(pair);
-    await seedSlowCopy(source, destination, 500);
+    await using writer = SteadyWriter.start(source);
     const [a, b] = [await instances.add('a'), await instances.add('b')];
     await instances.start();
-    await allCopy(a.client, ['a', 'b']);
+    await a.client.waitForCanCommit();
+    // Index builds and the like are over, and that is stored: they would be waited for.
+    await sleep(QUIET_MS);
+    const began = performance.now();
     process.kill(a.ferry.pid, 'SIGSTOP');
-    await b.client.waitFor('b coordinating', ({ coordinatorId }) => coordinatorId === 'b', 2 * STALL_MS);
-    await releaseCommands(destination);
+    await b.client.waitFor('b coordinating', ({ coordinatorId }) => coordinatorId === 'b', STALL_MS);
+    assert.ok(performance.now() - began > LEASE_MS / 2, 'not before its lease has run out');
     process.kill(a.ferry.pid, 'SIGCONT');
     await within(60_000, a.ferry.exited, 'the end of the one that woke up');
+    await writer.stop();
     await b.client.commitAndWait();
     assert.equal(await compareClusters(source, destination), []);
   };
