@@ -1,15 +1,14 @@
 /** Helps the instance that coordinates a migration, until this one has to coordinate it itself. */
 import { randomUUID } from 'node:crypto';
 import type { Cluster } from '../cluster/cluster.js';
-import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
-import { fromPlainText } from '../lib/plain-text.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep } from '../lib/signals.js';
 import { instanceLease } from '../metadata/lease-record.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { keepLease, type Roles, rolesOf } from '../start/held-migration.js';
 import type { Load } from '../start/load-level.js';
+import { CoordinatorWatch } from './coordinator-watch.js';
 import { doersOf } from './doers.js';
 import {
   fromDoc,
@@ -20,7 +19,6 @@ import {
   ORDERS,
   type Orders,
   ordersIn,
-  STATUS,
   TASKS,
   type TaskRecord,
   toDoc,
@@ -61,8 +59,6 @@ export type HelpEnd =
 const IDLE_TICK_MS = 300;
 const WORK_TICK_MS = 120;
 const LEASE_LOOK_MS = 500;
-const STATUS_MS = 1000;
-const RECORD_MS = 2000;
 /** How often it says how far it is when nothing waits for that, and that it lives when nothing happens. */
 const TELL_MS = 500;
 const HEARTBEAT_MS = 5000;
@@ -76,40 +72,33 @@ export class Helper {
   readonly #roles: Roles;
   /** With the migration's lease, once it is free. */
   readonly #next: Roles;
+  readonly #watch: CoordinatorWatch;
   readonly #incarnation = randomUUID();
   #workshop: Workshop | undefined;
   #orders: Orders = { epoch: '', round: 0 };
   #epoch = '';
   #calls: readonly GivenCall[] = [];
   #isPaused: boolean;
-  #record: MigrationRecord;
-  #status: { readonly value: unknown; readonly text: string; readonly sinceMs: number } | undefined;
   #told = { text: '', news: -1, atMs: Number.NEGATIVE_INFINITY };
   readonly #telling = new SerialQueue();
-  readonly #dueMs = new Map<string, number>();
 
   constructor(parts: HelperParts) {
     const { source, destination, db, instance, logger } = parts;
     this.#parts = parts;
     this.#isPaused = parts.isPaused;
-    this.#record = parts.record;
     const options = { db, instance, logger };
     this.#roles = rolesOf(source, destination, { ...options, leaseId: instanceLease(instance) });
     this.#next = rolesOf(source, destination, options);
+    this.#watch = new CoordinatorWatch(this.#next, parts.record, parts.onChange);
   }
 
   get isPaused(): boolean {
     return this.#isPaused;
   }
 
-  /** As it was last read. */
-  get record(): MigrationRecord {
-    return this.#record;
-  }
-
-  /** What the coordinator told last, and how many milliseconds ago that was new; undefined before. */
-  get status(): { readonly value: unknown; readonly ageMs: number } | undefined {
-    return this.#status && { value: this.#status.value, ageMs: performance.now() - this.#status.sinceMs };
+  /** What is known of the coordinator. */
+  get watch(): Pick<CoordinatorWatch, 'record' | 'status'> {
+    return this.#watch;
   }
 
   /** For reads of the metadata. */
@@ -231,20 +220,17 @@ export class Helper {
     };
   }
 
-  /** Looks at the coordinator: what it tells, whether it lives, and whether the migration is still here. */
   async #look(signal: AbortSignal): Promise<HelpEnd | undefined> {
-    if (this.#isDue('status', STATUS_MS)) await this.#readStatus(signal);
-    if (this.#isDue('record', RECORD_MS) && !(await this.#readRecord(signal))) return { kind: 'moved' };
-    if (this.#isPaused || !this.#isDue('lease', LEASE_LOOK_MS)) return undefined;
-    if (!(await this.#next.lease.takeIfFree(signal))) return undefined;
-    return await this.#coordinate(signal);
+    const found = await this.#watch.look(!this.#isPaused, signal);
+    if (found === 'moved') return { kind: 'moved' };
+    return found === 'taken' ? await this.#coordinate(signal) : undefined;
   }
 
   async #coordinate(signal: AbortSignal): Promise<HelpEnd> {
     const { lease } = this.#next;
     const stopKeeping = keepLease(lease, this.#parts.onLost, signal);
     try {
-      if (await this.#readRecord(signal)) {
+      if (await this.#watch.isHere(signal)) {
         await this.#workshop?.stop();
         this.#parts.logger.info('This instance coordinates the migration from now on');
         return { kind: 'coordinates', roles: this.#next, stopKeeping };
@@ -256,29 +242,5 @@ export class Helper {
     stopKeeping();
     await lease.release();
     return { kind: 'moved' };
-  }
-
-  async #readStatus(signal: AbortSignal): Promise<void> {
-    const [doc] = await this.store.readAll(TASKS, { _id: STATUS }, signal);
-    const text = doc === undefined ? undefined : `${String(doc['at'])} ${String(doc['text'])}`;
-    if (doc === undefined || text === undefined || text === this.#status?.text) return;
-    this.#status = { value: fromPlainText(String(doc['text'])), text, sinceMs: performance.now() };
-    this.#parts.onChange();
-  }
-
-  /** Resolves to whether the migration is still here. Errors: MigrationFailed. */
-  async #readRecord(signal: AbortSignal): Promise<boolean> {
-    const record = await this.store.loadMigration(signal);
-    if (record === undefined || record.moved === true || record.starting === true) return false;
-    this.#record = record;
-    if (record.failure === undefined) return true;
-    throw new AppError('MigrationFailed', `the migration has failed: ${record.failure.description}`);
-  }
-
-  #isDue(what: string, everyMs: number): boolean {
-    const now = performance.now();
-    if (now < (this.#dueMs.get(what) ?? 0)) return false;
-    this.#dueMs.set(what, now + everyMs);
-    return true;
   }
 }

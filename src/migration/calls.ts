@@ -3,7 +3,6 @@
 import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError, type FieldViolation } from '../errors.js';
-import type { GatheredEvent } from '../instances/records.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import type { MigrationEvent } from '../metadata/state.js';
@@ -16,6 +15,7 @@ import { checkReverse } from '../reversal/reversal.js';
 import { completeOptions, resolveStartOptions, type StartOptions } from '../start/options.js';
 import { findingsOf } from '../start/start-findings.js';
 import { CallGate, type CallNeeds, failureError } from './call-gate.js';
+import { Gathering, othersWork } from './gathering.js';
 import type { MigrationProcess } from './migration-process.js';
 import { type Move, Moves } from './moves.js';
 import { Pausing } from './pausing.js';
@@ -38,12 +38,14 @@ export class Calls {
   readonly #moves: Moves;
   readonly #pausing: Pausing;
   readonly #gate: CallGate;
+  readonly #gathering: Gathering;
   #isLooking = false;
 
   constructor(process: MigrationProcess) {
     this.#process = process;
     this.#moves = new Moves(process, this.#turns);
     this.#pausing = new Pausing(this.#moves, process.logger);
+    this.#gathering = new Gathering(process);
     this.#gate = new CallGate(process, this.#turns, this.#moves);
   }
 
@@ -115,7 +117,7 @@ export class Calls {
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
-      if (await this.#isGiven('commit', signal)) await this.#commitNow(signal);
+      if (await this.#gathering.isGiven(this.#session(), 'commit', signal)) await this.#commitNow(signal);
     });
   }
 
@@ -127,39 +129,16 @@ export class Calls {
     await session.crew.nextRound(signal);
   }
 
-  /** Notes the call, and resolves to whether every instance has been given it. */
-  async #isGiven(event: GatheredEvent, signal: AbortSignal): Promise<boolean> {
-    const { config, reporter } = this.#process;
-    const { crew } = this.#session();
-    if (crew.living.length > 0) await crew.look(signal);
-    crew.give(event, config.coordinated === true);
-    const { isComplete } = crew.gathered(event);
-    if (!isComplete) reporter.changed();
-    return isComplete;
-  }
-
-  /**
-   * Goes on with what other instances make possible: a call that all have been given by now, and the place of a paused
-   * coordinator, which one that works takes.
-   */
+  /** Does what other instances make possible: see Gathering. */
   async lookAround(): Promise<void> {
-    const { machine, session, reporter } = this.#process;
-    if (session === undefined || this.#isLooking) return;
-    const { crew } = session;
-    const isDue = {
-      RUNNING: () => crew.gathered('commit').isComplete && commitObstacle(reporter.sources) === undefined,
-      COMMITTED: () => crew.gathered('reverse').isComplete,
-      PAUSED: () => othersWork(session),
-    };
-    const { state } = machine;
-    if (!(state in isDue) || !isDue[state as keyof typeof isDue]()) return;
+    if (this.#isLooking || this.#gathering.due === undefined) return;
     this.#isLooking = true;
     try {
       await this.#gate.exclusive({ caller: undefined }, async (signal) => {
-        if (machine.state !== state || !isDue[state as keyof typeof isDue]()) return;
-        if (state === 'RUNNING') await this.#commitNow(signal);
-        else if (state === 'COMMITTED') await this.#reverseNow(signal);
-        else await this.#process.standDown(signal);
+        const { due } = this.#gathering;
+        if (due === 'commit') await this.#commitNow(signal);
+        else if (due === 'reverse') await this.#reverseNow(signal);
+        else if (due === 'standDown') await this.#process.standDown(signal);
       });
     } finally {
       this.#isLooking = false;
@@ -170,7 +149,7 @@ export class Calls {
     return this.#gate.exclusive({ caller }, async (signal) => {
       this.#process.machine.check('reverse');
       await checkReverse(this.#session().context, signal);
-      if (await this.#isGiven('reverse', signal)) await this.#reverseNow(signal);
+      if (await this.#gathering.isGiven(this.#session(), 'reverse', signal)) await this.#reverseNow(signal);
     });
   }
 
@@ -299,9 +278,4 @@ export class Calls {
     if (session === undefined) throw new AppError('Internal', `no migration is at hand in state ${machine.state}`);
     return session;
   }
-}
-
-/** Whether another instance is at work, or would be if this one left it the migration. */
-function othersWork({ crew }: Session): boolean {
-  return crew.living.some(({ record }) => record?.isPaused === false);
 }

@@ -77,7 +77,7 @@ export class Helping implements HelpedMigration {
   }
 
   get state(): State {
-    const state = this.#told?.snapshot.state ?? this.#helper.record.state;
+    const state = this.#told?.snapshot.state ?? this.#helper.watch.record.state;
     return this.#helper.isPaused && state === 'RUNNING' ? 'PAUSED' : state;
   }
 
@@ -85,7 +85,7 @@ export class Helping implements HelpedMigration {
     return this.#carryOut(async (signal) => {
       const resolved = resolveStartOptions(options);
       const source = this.#process.clusters.find((each) => each.name === resolved.source);
-      const record = (await this.#helper.store.loadMigration(signal)) ?? this.#helper.record;
+      const record = (await this.#helper.store.loadMigration(signal)) ?? this.#helper.watch.record;
       refuseToStartAgain(completeOptions(resolved, source), record, this.state, this.#process.db);
     });
   }
@@ -125,7 +125,7 @@ export class Helping implements HelpedMigration {
   reverse(): Promise<void> {
     return this.#carryOut(async (signal) => {
       nextState(this.state, 'reverse');
-      if (!this.#helper.record.options.reversible)
+      if (!this.#helper.watch.record.options.reversible)
         throw new AppError('InvalidStateTransition', 'the migration was not started with reversible: true', {
           metadata: { state: this.state },
         });
@@ -154,11 +154,11 @@ export class Helping implements HelpedMigration {
   }
 
   get #told(): ToldStatus | undefined {
-    return this.#helper.status?.value as ToldStatus | undefined;
+    return this.#helper.watch.status?.value as ToldStatus | undefined;
   }
 
   get #warnings(): string[] {
-    const { ageMs } = this.#helper.status ?? {};
+    const { ageMs } = this.#helper.watch.status ?? {};
     const { coordinatorId } = this.#told?.snapshot ?? {};
     if (ageMs === undefined || ageMs < QUIET_MS) return [];
     return [`Nothing has been heard of the coordinator ${coordinatorId} for ${Math.round(ageMs / 1000)} s`];
@@ -167,7 +167,7 @@ export class Helping implements HelpedMigration {
   #untold(): Snapshot {
     const { instanceId } = this.#process.config;
     const snapshot = takeSnapshot({
-      ...{ state: this.#helper.record.state, failure: undefined, work: undefined, earlierLag: undefined },
+      ...{ state: this.#helper.watch.record.state, failure: undefined, work: undefined, earlierLag: undefined },
       health: this.#process.reporter.health,
       rates: { perSecond: () => 0 },
       warnings: ['The coordinator has not told yet how far the migration is'],

@@ -122,7 +122,7 @@ async function help(
     end = await helper.help(signal);
   } catch (error) {
     process.help(undefined);
-    if (!signal.aborted) refuseFailed(helper.record, process);
+    if (!signal.aborted) refuseFailed(helper.watch.record, process);
     throw error;
   }
   if (end.kind === 'coordinates') return { ...end, resumes: !helper.isPaused };
