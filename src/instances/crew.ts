@@ -2,7 +2,7 @@
 import type { Logger } from '../lib/logger.js';
 import { plainText } from '../lib/plain-text.js';
 import { SerialQueue } from '../lib/serial-queue.js';
-import { sleep } from '../lib/signals.js';
+import { sleep, unlessAborted } from '../lib/signals.js';
 import { Lease } from '../metadata/lease.js';
 import { holdersOf, instanceLease, type LeaseHolder } from '../metadata/lease-record.js';
 import { StoredLease } from '../metadata/lease-store.js';
@@ -61,6 +61,7 @@ export class Crew {
   #epoch: string | undefined;
   #epochs = 0;
   #round: number | undefined;
+  #isRoundTold = true;
   #toldMs = Number.NEGATIVE_INFINITY;
 
   /** Precondition: the lease of `roles` is held. */
@@ -114,7 +115,7 @@ export class Crew {
 
   /** Learns what the others tell, and buries those that have died. */
   look(signal: AbortSignal): Promise<void> {
-    return this.#looks.run(() => this.#look(signal));
+    return this.#alone(() => this.#look(signal), signal);
   }
 
   /**
@@ -124,7 +125,7 @@ export class Crew {
   async settle(signal: AbortSignal): Promise<void> {
     await this.look(signal);
     if (this.living.length === 0) return;
-    await this.#looks.run(() => this.#order(signal));
+    await this.#alone(() => this.#order(signal), signal);
     while (this.living.some(({ record }) => record?.epoch !== this.#epoch)) {
       await sleep(SETTLE_LOOK_MS, signal);
       await this.look(signal);
@@ -159,11 +160,21 @@ export class Crew {
     return gather(event, round, [{ id: this.#roles.instance, calls }, ...others]);
   }
 
-  /** Calls were carried out: those given so far count no more. */
-  async nextRound(signal: AbortSignal): Promise<void> {
+  /** What was called could not be done: it is as if it had not been called here. */
+  takeBack(event: GatheredEvent): void {
+    this.#calls.delete(event);
+  }
+
+  /** Calls were carried out: those given so far count no more. The others learn of it at the next look. */
+  nextRound(): void {
     this.#calls.clear();
     this.#round = (this.#round ?? 0) + 1;
-    if (this.#epoch !== undefined) await this.#looks.run(() => this.#putOrders(signal));
+    this.#isRoundTold = false;
+  }
+
+  /** One look or order at a time. */
+  #alone(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    return unlessAborted(this.#looks.run(work), signal);
   }
 
   #workers(kind: TaskKind): { id: string; slots: number }[] {
@@ -184,7 +195,9 @@ export class Crew {
     for (const name of names) await this.#meet(name, signal);
     const records = (await store.readAll(INSTANCES, {}, signal)).map((doc) => fromDoc<InstanceRecord>(doc));
     for (const record of records) if (known.has(record.id)) this.#hear(record, signal);
-    if (this.#epoch === undefined && this.living.length > 0) await this.#order(signal);
+    if (this.living.length === 0) return;
+    if (this.#epoch === undefined) await this.#order(signal);
+    else if (!this.#isRoundTold) await this.#putOrders(signal);
   }
 
   /** One whose process is gone is buried. */
@@ -236,6 +249,7 @@ export class Crew {
   async #putOrders(signal: AbortSignal): Promise<void> {
     const orders: Orders = { epoch: this.#epoch ?? '', round: this.#round ?? 0 };
     await this.#roles.store.putDocuments(TASKS, [{ _id: ORDERS, ...orders }], signal);
+    this.#isRoundTold ||= orders.round === this.#round;
   }
 
   async #tellStatus(signal: AbortSignal): Promise<void> {

@@ -106,9 +106,9 @@ export class Helper {
     return this.#roles.store;
   }
 
-  /** Whether this instance has been given a call that has not taken effect. */
-  isCalled(event: GatheredEvent): boolean {
-    return this.#calls.some((each) => each.event === event && each.round === this.#orders.round);
+  /** What this instance has been given that has not taken effect. */
+  get calls(): readonly GivenCall[] {
+    return this.#calls.filter((each) => each.round === this.#orders.round);
   }
 
   /**

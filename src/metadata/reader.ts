@@ -18,6 +18,8 @@ import {
 export const PRODUCT = 'mongoferry';
 /** What outlives a migration that did not begin: who may write, and which late writes are refused. */
 export const KEPT: ReadonlySet<string> = new Set(['lease', 'numbers']);
+/** What may be there without a migration: an instance that helped one tells for a moment longer. */
+const LEFT: ReadonlySet<string> = new Set([...KEPT, 'instances', 'tasks']);
 
 /** The records of one metadata database, whoever wrote them. Reads of a majority, tried again while errors are transient. */
 export class MetadataReader {
@@ -117,5 +119,5 @@ export class MetadataReader {
 }
 
 function onlyLease(names: ReadonlySet<string>): boolean {
-  return [...names].every((name) => KEPT.has(name));
+  return [...names].every((name) => LEFT.has(name));
 }

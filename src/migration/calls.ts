@@ -117,7 +117,7 @@ export class Calls {
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
-      if (await this.#gathering.isGiven(this.#session(), 'commit', signal)) await this.#commitNow(signal);
+      await this.#gathering.give(this.#session(), 'commit', () => this.#commitNow(signal), signal);
     });
   }
 
@@ -125,8 +125,11 @@ export class Calls {
     this.#process.logger.info('Commit handler called');
     const commit = { step: 'drain' } as const;
     const session = this.#session();
-    await this.#move('commit', { changes: { commit }, begin: () => session.commit() }, signal);
-    await session.crew.nextRound(signal);
+    const begin = (): void => {
+      session.crew.nextRound();
+      session.commit();
+    };
+    await this.#move('commit', { changes: { commit }, begin }, signal);
   }
 
   /** Does what other instances make possible: see Gathering. */
@@ -149,16 +152,18 @@ export class Calls {
     return this.#gate.exclusive({ caller }, async (signal) => {
       this.#process.machine.check('reverse');
       await checkReverse(this.#session().context, signal);
-      if (await this.#gathering.isGiven(this.#session(), 'reverse', signal)) await this.#reverseNow(signal);
+      await this.#gathering.give(this.#session(), 'reverse', () => this.#reverseNow(signal), signal);
     });
   }
 
   async #reverseNow(signal: AbortSignal): Promise<void> {
     const session = this.#session();
     await checkReverse(session.context, signal);
-    // Before the metadata moves to the other cluster.
-    await session.crew.nextRound(signal);
-    await this.#move('reverse', { begin: () => session.reverse() }, signal);
+    const begin = (): void => {
+      session.crew.nextRound();
+      session.reverse();
+    };
+    await this.#move('reverse', { begin }, signal);
   }
 
   /** Nothing runs any more. */

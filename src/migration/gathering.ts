@@ -24,20 +24,31 @@ export class Gathering {
     this.#host = host;
   }
 
-  /** Notes a call to this instance. Resolves to whether every instance has been given it. */
-  async isGiven({ crew }: Session, event: GatheredEvent, signal: AbortSignal): Promise<boolean> {
+  /** A call to this instance: `carryOut` if every instance has been given it, else it is noted. Errors: of `carryOut`. */
+  async give(
+    { crew }: Session,
+    event: GatheredEvent,
+    carryOut: () => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { config, reporter } = this.#host;
-    if (crew.living.length > 0) await crew.look(signal);
+    if (crew.living.length === 0) return carryOut();
+    await crew.look(signal);
     crew.give(event, config.coordinated === true);
-    const { isComplete } = crew.gathered(event);
-    if (!isComplete) reporter.changed();
-    return isComplete;
+    if (!crew.gathered(event).isComplete) return reporter.changed();
+    try {
+      await carryOut();
+    } catch (error) {
+      // Its caller is told so: it must not take effect later by itself.
+      crew.takeBack(event);
+      throw error;
+    }
   }
 
   /** A call that all have been given by now; or the place of a paused coordinator, for one that works. */
   get due(): Due | undefined {
     const { state, session, reporter } = this.#host;
-    if (session === undefined || session.crew.members.length === 0) return undefined;
+    if (session === undefined) return undefined;
     const isComplete = (event: GatheredEvent): boolean => session.crew.gathered(event).isComplete;
     if (state === 'RUNNING' && isComplete('commit') && commitObstacle(reporter.sources) === undefined) return 'commit';
     if (state === 'COMMITTED' && isComplete('reverse')) return 'reverse';

@@ -112,7 +112,7 @@ export class Helping implements HelpedMigration {
     return this.#carryOut(async (signal) => {
       nextState(this.state, 'commit');
       const { canCommit, commitObstacle } = this.snapshot();
-      if (!canCommit && !this.#helper.isCalled('commit')) {
+      if (!canCommit && !this.#helper.calls.some(({ event }) => event === 'commit')) {
         const why = commitObstacle ?? 'the coordinator has not told yet how far it is';
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${why}`, {
           metadata: { state: this.state },

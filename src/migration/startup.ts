@@ -1,6 +1,7 @@
 /** Goes on with what an earlier process has left, or helps the instance that works on it. */
 import { AppError } from '../errors.js';
 import { type HelpEnd, Helper } from '../instances/helper.js';
+import type { GivenCall } from '../instances/records.js';
 import { sleep } from '../lib/signals.js';
 import { holdersOf } from '../metadata/lease-record.js';
 import { MetadataReader } from '../metadata/reader.js';
@@ -26,6 +27,8 @@ interface Taken {
   readonly roles: Roles;
   readonly stopKeeping: () => void;
   readonly resumes: boolean;
+  /** What this instance was called while it helped. */
+  readonly calls: readonly GivenCall[];
 }
 
 /**
@@ -46,7 +49,7 @@ export async function goOn(found: Found, process: MigrationProcess, isPaused: bo
           process,
         );
   if (taken === undefined) return 'moved';
-  const { roles, stopKeeping, resumes } = taken;
+  const { roles, stopKeeping, resumes, calls } = taken;
   // Another process may have gone on with it until it gave up the lease.
   const current = await roles.store.loadMigration(signal);
   if (current === undefined || current.starting === true) {
@@ -64,6 +67,7 @@ export async function goOn(found: Found, process: MigrationProcess, isPaused: bo
   const isRunning = state === 'RUNNING' || state === 'COMMITTING';
   // Before the state is shown: a stream ends at COMMITTED, and its last message must tell canWrite.
   if (!isRunning) await session.show(signal);
+  for (const { event, forAll } of calls) session.crew.give(event, forAll);
   process.help(undefined);
   machine.recover(state);
   if (isRunning) session.open();
@@ -74,7 +78,7 @@ export async function goOn(found: Found, process: MigrationProcess, isPaused: bo
 async function waitForLease(roles: Roles, process: MigrationProcess): Promise<Taken> {
   await roles.lease.take(process.signal, () => process.waitFor('lease', LEASE));
   process.waitFor('lease', undefined);
-  return { roles, stopKeeping: () => undefined, resumes: false };
+  return { roles, stopKeeping: () => undefined, resumes: false, calls: [] };
 }
 
 /** The name of the instance that coordinates, where this process is another one beside it. */
@@ -125,7 +129,7 @@ async function help(
     if (!signal.aborted) refuseFailed(helper.watch.record, process);
     throw error;
   }
-  if (end.kind === 'coordinates') return { ...end, resumes: !helper.isPaused };
+  if (end.kind === 'coordinates') return { ...end, resumes: !helper.isPaused, calls: helper.calls };
   process.help(undefined);
   return undefined;
 }
@@ -137,7 +141,7 @@ async function takeHalfStart({ source, destination }: Found, process: MigrationP
   for (;;) {
     if (await roles.lease.takeIfFree(signal)) {
       const stopKeeping = keepLease(roles.lease, (error) => process.die(error), signal);
-      return { roles, stopKeeping, resumes: false };
+      return { roles, stopKeeping, resumes: false, calls: [] };
     }
     if ((await roles.store.loadMigration(signal))?.starting !== true) return undefined;
     await sleep(LOOK_MS, signal);

@@ -1,35 +1,29 @@
 /** Instances of one migration that are killed (-9): the others go on. Random kills: instances.long.test.ts. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { COMMIT_POINTS, type CommitPoint } from '../support/commit-points.js';
+import { COMMIT_POINTS } from '../support/commit-points.js';
 import { compareClusters } from '../support/compare-clusters.js';
-import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
-import { allCopy, type Instance, Instances, seedSlowCopy, shownIn } from '../support/instances.js';
-import { seedRestorable } from '../support/seed-shop.js';
+import { FAIL_POINTS, releaseCommands } from '../support/fail-points.js';
+import {
+  allCopy,
+  Instances,
+  killCommitting,
+  killFor,
+  seedSlowCopy,
+  shownIn,
+  TAKEOVER_MS,
+} from '../support/instances.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { SteadyWriter } from '../support/steady-writer.js';
-import { storedWhen } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
-/** 5 s are promised; the machine of the tests may be busy. */
-const TAKEOVER_MS = 10_000;
 
 const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
 test.after.each(async () => {
   await Promise.all([releaseCommands(source), releaseCommands(destination)]);
 });
-
-/** Kills one and resolves once the other one coordinates. */
-async function killFor(killed: Instance, next: Instance): Promise<void> {
-  await killed.ferry.kill();
-  await next.client.waitFor(
-    `${next.id} coordinating`,
-    ({ coordinatorId, state }) => coordinatorId === next.id && state !== 'INITIALIZING',
-    TAKEOVER_MS,
-  );
-}
 
 test('a helper killed in the copy: the coordinator copies its ranges', async () => {
   const work = async (): Promise<void> => {
@@ -83,29 +77,10 @@ test('the coordinator killed in the application: a helper applies on from the st
   await within(TEST_MS, work(), 'the coordinator killed in the application');
 });
 
-const POINTS: readonly CommitPoint[] = [COMMIT_POINTS.timeStored, COMMIT_POINTS.noReturn];
+const { timeStored } = COMMIT_POINTS;
 
-for (const point of POINTS) {
-  test(`the coordinator killed in COMMITTING ${point.name}: a helper completes the commit`, async () => {
-    const work = async (): Promise<void> => {
-      await seedRestorable(source, 500);
-      await using instances = new Instances(pair);
-      const [a, b] = [await instances.add('a'), await instances.add('b')];
-      await instances.start();
-      await a.client.waitForCanCommit();
-      await b.client.waitForCanCommit();
-      await holdCommands({ source, destination }[point.at], { commands: [point.command] }, 2500);
-      await b.client.commit();
-      await a.client.commit();
-      await storedWhen(destination, point.name, point.isReached);
-      const took = killFor(a, b);
-      await releaseCommands({ source, destination }[point.at]);
-      await took;
-      await b.client.waitForState('COMMITTED');
-      assert.equal(await compareClusters(source, destination), []);
-    };
-    await within(TEST_MS, work(), point.name);
-  });
-}
+test(`the coordinator killed in COMMITTING ${timeStored.name}: a helper completes the commit`, async () => {
+  await within(TEST_MS, killCommitting({ pair, source, destination }, timeStored), timeStored.name);
+});
 
 test.run();

@@ -2,10 +2,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { COMMIT_POINTS } from '../support/commit-points.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
-import { allCopy, Instances, seedSlowCopy, shownIn } from '../support/instances.js';
+import { allCopy, Instances, killCommitting, seedSlowCopy, shownIn } from '../support/instances.js';
 import { seedBulk } from '../support/seed-data-bulk.js';
+import { seedRestorable } from '../support/seed-shop.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { SteadyWriter } from '../support/steady-writer.js';
 import { within } from '../support/within.js';
@@ -24,7 +26,9 @@ const QUIET_MS = 10_000;
 
 const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
-test.after.each(() => releaseCommands(destination));
+test.after.each(async () => {
+  await Promise.all([releaseCommands(source), releaseCommands(destination)]);
+});
 
 for (const seed of SEEDS) {
   test(`three instances, any of which is killed (-9) under a random workload, end equal (seed ${seed})`, async () => {
@@ -92,5 +96,34 @@ test('a coordinator that stalls is followed by a helper once its lease has run o
   };
   await within(TEST_MS, work(), 'the stalled coordinator');
 });
+
+test('a reversal is followed by the instance that helps', async () => {
+  const work = async (): Promise<void> => {
+    await seedRestorable(source, 100);
+    await using instances = new Instances(pair);
+    const [a, b] = [await instances.add('a'), await instances.add('b')];
+    await instances.start({ reversible: true });
+    await instances.commit();
+    await b.client.reverse();
+    await a.client.reverse();
+    for (const { client } of [a, b])
+      await client.waitFor(
+        'the new direction',
+        ({ state, directionMapping }) =>
+          state === 'RUNNING' && directionMapping?.source.startsWith('cluster1') === true,
+      );
+    await instances.commit();
+    assert.equal(await compareClusters(destination, source), []);
+  };
+  await within(TEST_MS, work(), 'the reversal');
+});
+
+const { beforeTime, restoring, noReturn } = COMMIT_POINTS;
+
+for (const point of [beforeTime, restoring, noReturn]) {
+  test(`the coordinator killed in COMMITTING ${point.name}: a helper completes the commit`, async () => {
+    await within(TEST_MS, killCommitting({ pair, source, destination }, point), point.name);
+  });
+}
 
 test.run();

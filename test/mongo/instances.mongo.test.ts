@@ -1,4 +1,4 @@
-/** Several instances of one migration: shares, calls, and progress. Kills: instances-kill.mongo.test.ts. */
+/** Several instances of one migration: shares, calls, and progress. Kills: instances-kill; a reversal: instances.long. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
@@ -122,27 +122,6 @@ test('a pause is of one instance alone: another one coordinates, and goes on', a
     assert.equal(await compareClusters(source, destination), []);
   };
   await within(TEST_MS, work(), 'the pauses');
-});
-
-test('a reversal is followed by the instance that helps', async () => {
-  const work = async (): Promise<void> => {
-    await seedRestorable(source, 100);
-    await using instances = new Instances(pair);
-    const [a, b] = [await instances.add('a'), await instances.add('b')];
-    await instances.start({ reversible: true });
-    await instances.commit();
-    await b.client.reverse();
-    await a.client.reverse();
-    for (const { client } of [a, b])
-      await client.waitFor(
-        'the new direction',
-        ({ state, directionMapping }) =>
-          state === 'RUNNING' && directionMapping?.source.startsWith('cluster1') === true,
-      );
-    await instances.commit();
-    assert.equal(await compareClusters(destination, source), []);
-  };
-  await within(TEST_MS, work(), 'the reversal');
 });
 
 test.run();

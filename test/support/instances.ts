@@ -1,11 +1,18 @@
 /** Runs several instances of one migration, as processes of their own. */
 import type { MongoClient } from 'mongodb';
 import type { InstanceProgress, ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
-import { holdCommands } from './fail-points.js';
+import type { CommitPoint } from './commit-points.js';
+import { assertEqualClusters } from './compare-clusters.js';
+import { holdCommands, releaseCommands } from './fail-points.js';
 import { FerryClient, type StartOptions } from './ferry-client.js';
 import { FerryProcess } from './ferry-process.js';
 import { seedBulk } from './seed-data-bulk.js';
+import { seedRestorable } from './seed-shop.js';
+import type { SharedPair } from './shared-servers.js';
+import { storedWhen } from './stored-migration.js';
 import { eventually } from './within.js';
+
+const HOLD_MS = 2500;
 
 /** One instance, with a client of it. */
 export class Instance implements AsyncDisposable {
@@ -84,4 +91,37 @@ export async function allCopy(client: FerryClient, ids: readonly string[]): Prom
     return ids.every((id) => Number(shownIn(snapshot, id)?.rangesInWork ?? 0) > 0);
   };
   await eventually(20_000, look, `${ids.join(' and ')} copying`);
+}
+
+/** 5 s are promised; the machine of the tests may be busy. */
+export const TAKEOVER_MS = 10_000;
+
+/** Kills one and resolves once the other one coordinates. */
+export async function killFor(killed: Instance, next: Instance): Promise<void> {
+  await killed.ferry.kill();
+  await next.client.waitFor(
+    `${next.id} coordinating`,
+    ({ coordinatorId, state }) => coordinatorId === next.id && state !== 'INITIALIZING',
+    TAKEOVER_MS,
+  );
+}
+
+/** Kills the coordinator of two at a point of its commit, and sees the other one complete it. */
+export async function killCommitting({ pair, ...ends }: SharedPair, point: CommitPoint): Promise<void> {
+  const { source, destination } = ends;
+  await seedRestorable(source, 500);
+  await using instances = new Instances(pair);
+  const [a, b] = [await instances.add('a'), await instances.add('b')];
+  await instances.start();
+  await a.client.waitForCanCommit();
+  await b.client.waitForCanCommit();
+  await holdCommands(ends[point.at], { commands: [point.command] }, HOLD_MS);
+  await b.client.commit();
+  await a.client.commit();
+  await storedWhen(destination, point.name, point.isReached);
+  const following = killFor(a, b);
+  await releaseCommands(ends[point.at]);
+  await following;
+  await b.client.waitForState('COMMITTED');
+  await assertEqualClusters(source, destination);
 }
