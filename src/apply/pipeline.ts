@@ -76,6 +76,7 @@ export interface ApplyStatus {
 }
 
 const AWAIT_MS = 250;
+const GATHER_MS = 60;
 
 /**
  * Reads the source's change stream and applies it: document changes over lanes, DDL in between. The safe position moves
@@ -178,7 +179,7 @@ export class ApplyPipeline {
       const { changes, scope, filter } = this.#context;
       const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()])];
       const rawDeltas = this.#rawDeltas;
-      const options = { rawDeltas, awaitMs: AWAIT_MS, stages, onReply: countRead };
+      const options = { rawDeltas, awaitMs: AWAIT_MS, gatherMs: GATHER_MS, stages, onReply: countRead };
       try {
         for await (const batch of changes.read(from, options, signal)) {
           events += batch.events.length;

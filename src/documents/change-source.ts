@@ -18,6 +18,11 @@ export interface ChangeOptions {
   readonly rawDeltas: boolean;
   /** Milliseconds a read waits for events before it reports the position alone. */
   readonly awaitMs: number;
+  /**
+   * Milliseconds that changes may be gathered on the server before they are read, while there are few: fewer and fuller
+   * replies cost all three sides less. Default none.
+   */
+  readonly gatherMs?: number;
   /** Further stages after $changeStream, e.g. a $match. */
   readonly stages?: readonly Doc[];
   /** How long each read has taken, and how many bytes it gave. */

@@ -63,6 +63,7 @@ async function* followChanges(
         const cursor = {
           db: 'admin',
           command: aggregate(cluster, options, start, reduced),
+          pauseMs: (events: number) => options.pace?.gatherMs(options.gatherMs ?? 0, events) ?? 0,
           awaitMs: () => options.pace?.waitMs(options.awaitMs, performance.now() - lastEventMs) ?? options.awaitMs,
           ...(options.onReply === undefined ? {} : { onReply: options.onReply }),
         };

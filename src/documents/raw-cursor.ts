@@ -5,6 +5,7 @@ import { Position } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DriverSession } from '../cluster/driver.js';
 import { TransientError } from '../cluster/errors.js';
+import { linkAbort, sleep } from '../lib/signals.js';
 import { readLater } from '../lib/tasks.js';
 
 /** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
@@ -27,6 +28,8 @@ export interface RawCursorOptions {
   readonly onReply?: (ms: number, bytes: number) => void;
   /** Milliseconds that the next tailing getMore waits for data, asked before each; left out for cursors that end. */
   readonly awaitMs?: () => number;
+  /** Milliseconds to let pass before the next getMore is sent, after a reply of so many documents. Default none. */
+  readonly pauseMs?: (documents: number) => number;
 }
 
 /**
@@ -46,6 +49,7 @@ export async function* rawBatches(
   let open: { id: Long; collection: string } | undefined;
   let awaitMs = options.awaitMs === undefined ? undefined : FIRST_AWAIT_MS;
   let isFirst = true;
+  const pausing = linkAbort(signal);
   try {
     signal.throwIfAborted();
     let asked = performance.now();
@@ -58,7 +62,13 @@ export async function* rawBatches(
       if (open !== undefined) {
         awaitMs = isFirst ? awaitMs : options.awaitMs?.();
         isFirst = false;
-        ahead = readLater(getMore(cluster, options, { ...open, session, awaitMs }, signal));
+        const next = { ...open, session, awaitMs };
+        const pauseMs = options.pauseMs?.((cursor.firstBatch ?? cursor.nextBatch ?? []).length) ?? 0;
+        ahead = readLater(
+          pauseMs > 0
+            ? sleep(pauseMs, pausing.signal).then(() => getMore(cluster, options, next, signal))
+            : getMore(cluster, options, next, signal),
+        );
       }
       const { postBatchResumeToken: token } = cursor;
       const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
@@ -73,6 +83,8 @@ export async function* rawBatches(
       cursor = reply['cursor'] as CursorReply;
     }
   } finally {
+    pausing.abort(new Error('the cursor is read no further'));
+    pausing.dispose();
     await Promise.allSettled([ahead]);
     if (open !== undefined) await killCursor(cluster, options.db, { ...open, session });
     await session.endSession();

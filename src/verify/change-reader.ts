@@ -8,6 +8,7 @@ import type { ChangeSource } from '../documents/change-source.js';
 import type { DirtySet } from './dirty-set.js';
 
 const AWAIT_MS = 250;
+const GATHER_MS = 200;
 
 /** Only which documents changed: contents are read when they are compared. Migration tools' own databases are left out. */
 const STAGES = [
@@ -67,7 +68,7 @@ export class ChangeReader {
   /** Reads until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const stages = [...this.#narrowing, ...STAGES];
-    const options = { rawDeltas: false, awaitMs: AWAIT_MS, stages };
+    const options = { rawDeltas: false, awaitMs: AWAIT_MS, gatherMs: GATHER_MS, stages };
     for await (const batch of this.#changes.read(this.#position, options, signal)) {
       for (const event of batch.events) this.#add(event);
       this.#events += batch.events.length;

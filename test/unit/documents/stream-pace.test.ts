@@ -15,6 +15,15 @@ test('while something is waited for, all reads are short', () => {
   assert.ok(pace.waitMs(250, 60_000) <= 20);
 });
 
+test('changes are gathered while there are few of them, and nobody waits', () => {
+  const pace = new StreamPace();
+  assert.is(pace.gatherMs(60, 3), 60);
+  assert.is(pace.gatherMs(60, 0), 0);
+  assert.is(pace.gatherMs(60, 10_000), 0);
+  pace.hurry(Number.POSITIVE_INFINITY);
+  assert.is(pace.gatherMs(60, 3), 0);
+});
+
 test('a hurry that is over leaves nothing behind', () => {
   const pace = new StreamPace();
   pace.hurry(0);
