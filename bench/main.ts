@@ -5,12 +5,13 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { drainingRows } from './draining.js';
 import { initialSyncRows } from './initial-sync.js';
+import { instanceRows } from './instances.js';
 import { numberRows } from './numbers.js';
 import { type Row, reportText } from './report.js';
 import { memoryGrowth, verificationRows } from './verification.js';
 
 const USAGE = `Usage: node build/bench/main.js [--quick] [row …]
-Rows: initial-sync, memory, restart, draining, numbers, verification. Default: all. --quick: a tenth of the data.`;
+Rows: initial-sync, memory, restart, draining, numbers, verification, instances. Default: all. --quick: a tenth of the data.`;
 
 /** Sizes are [smaller, larger]: every row runs at both, and the report tells how the cost per document changes. */
 const SIZES = {
@@ -36,6 +37,7 @@ const SCENARIOS = [
   { rows: ['draining', 'memory'], run: drainingRows, unit: 'events', conclude: () => [] },
   { rows: ['numbers'], run: numberRows, unit: 'written', conclude: () => [] },
   { rows: ['verification'], run: verificationRows, unit: 'verified', conclude: memoryGrowth },
+  { rows: ['instances'], run: instanceRows, unit: 'documents', conclude: () => [] },
 ] as const;
 
 async function main(): Promise<void> {

@@ -78,6 +78,8 @@ export class MigrationRun {
   async run(signal: AbortSignal): Promise<void> {
     const { record } = this.#context;
     try {
+      // Nothing goes on that an earlier run, or another coordinator, has ordered.
+      await this.#context.crew.settle(signal);
       await this.load(signal);
       await stopBalancers(this.#context, signal);
       let next: Phase | undefined = await this.#firstPhase(signal);
