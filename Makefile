@@ -56,6 +56,10 @@ sim: build ## Simulated migrations, thousands a minute; SEED=1 COUNT=1000, COUNT
 demo: build ## A whole migration between two small clusters, before your eyes
 	@node build/demo/main.js
 
+.PHONY: demo-sharded
+demo-sharded: build ## The same, to a sharded cluster behind a router that stands in for mongos
+	@node build/demo/main.js --sharded
+
 .PHONY: bench
 bench: build ## Measure against the floors of this machine; ARGS='--quick', '--full --repeat 5'
 	@node build/bench/main.js $(ARGS)

@@ -6,6 +6,7 @@ import { copyRows, verifiedRows } from './rows/copies.js';
 import { drainingRows } from './rows/draining.js';
 import { idleRows } from './rows/idle.js';
 import { initialSyncRows, plainNodeRows } from './rows/initial-sync.js';
+import { instanceRows } from './rows/instances.js';
 import { lagRows } from './rows/lag.js';
 import { numberRows } from './rows/numbers.js';
 import { fixedCostRows, smallCollectionsRows } from './rows/small-collections.js';
@@ -77,6 +78,7 @@ export const SCENARIOS: readonly Scenario[] = [
     sizes: { quick: [10, 40], usual: [25, 100], full: [25, 100] },
     run: commitRows,
   },
+  { name: 'instances', unit: 'documents', sizes: { ...DOCUMENTS, usual: [60_000] }, run: instanceRows, onlyFull: true },
   { name: 'control-plane', unit: 'documents', sizes: DOCUMENTS, run: controlPlaneRows },
   { name: 'source-clients', unit: 'documents', sizes: DOCUMENTS, run: sourceClientsRows },
   {
