@@ -1,6 +1,7 @@
 /** Chooses what to do for a DDL event, by its kind. */
 import { dropEmptyDatabase } from '../catalog/empty-database.js';
 import { AppError } from '../errors.js';
+import { shardingChanged } from '../layout/source-sharding.js';
 import {
   addCollection,
   changeIndexes,
@@ -14,7 +15,7 @@ import { followRename } from './ddl-renames.js';
 import { addView, modifyView, removeView } from './ddl-views.js';
 import { type ChangeEvent, namespaceOf } from './event.js';
 
-/** Commands that change how data is spread; following them is not possible without a sharded source. */
+/** Commands that change how a collection is sharded. Source: MongoDB manual, "Change Events" (6.1 to 8.0). */
 const SHARDING_EVENTS = new Set([
   'reshardCollection',
   'refineCollectionShardKey',
@@ -24,7 +25,7 @@ const SHARDING_EVENTS = new Set([
 
 /**
  * Carries out one DDL event on the destination. A replay finds some or all of it done, and completes it by comparing
- * UUIDs. Errors: UnsupportedChange when a migration cannot follow it, DestinationModified.
+ * UUIDs. Errors: UnsupportedChange when a migration cannot follow it, ShardingChanged, DestinationModified.
  */
 export async function carryOut(
   context: DdlContext,
@@ -86,11 +87,9 @@ async function dropRest({ destination, scope, onWarning }: DdlContext, event: Ch
 }
 
 function unsupported(event: ChangeEvent): AppError {
-  const what = SHARDING_EVENTS.has(event.operation)
-    ? 'the sharding of the source must not change during a migration'
-    : 'this version of mongoferry cannot follow it';
+  if (SHARDING_EVENTS.has(event.operation)) return shardingChanged([`${event.operation} of ${event.db}.${event.coll}`]);
   return new AppError(
     'UnsupportedChange',
-    `${event.operation} of ${event.db}.${event.coll} was run on the source during the migration: ${what}`,
+    `${event.operation} of ${event.db}.${event.coll} was run on the source during the migration: this version of mongoferry cannot follow it`,
   );
 }

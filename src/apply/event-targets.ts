@@ -1,11 +1,12 @@
 /** Finds the collection of the destination that a document change goes to. */
 import { uuidFrom } from '../bson/uuid.js';
 import { findByUuid } from '../catalog/catalog.js';
-import { type Namespace, nsText } from '../catalog/namespace.js';
+import { type Namespace, nsText, sameNs } from '../catalog/namespace.js';
 import { catalogChanged } from '../catalog/old-source.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
+import { shardingChanged } from '../layout/source-sharding.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { type ChangeEvent, namespaceOf } from './event.js';
 
@@ -31,7 +32,7 @@ export class EventTargets {
     this.idOf = context.source.isAtLeast(6) ? undefined : namesOnSource(context.collections);
   }
 
-  /** The target of a document change; undefined when it is not ours to apply. Errors: UnsupportedChange; Internal for an event without a UUID. */
+  /** The target of a document change; undefined when it is not ours to apply. Errors: UnsupportedChange; ShardingChanged; Internal for an event without a UUID. */
   async of(event: ChangeEvent, signal: AbortSignal): Promise<MigratedCollection | undefined> {
     if (event.collection === undefined && this.idOf !== undefined) {
       if (!(await this.#context.scope.follows(namespaceOf(event), signal))) return undefined;
@@ -52,11 +53,15 @@ export class EventTargets {
   async #requireGone(event: ChangeEvent, id: string, signal: AbortSignal): Promise<void> {
     const ns = namespaceOf(event);
     const found = await findByUuid(this.#context.source, uuidFrom(Buffer.from(id, 'hex')), ns.db, signal);
-    if (found !== undefined)
-      throw new AppError(
-        'UnsupportedChange',
-        `${nsText(found)} appeared on the source without a change event, so its documents cannot be followed`,
-      );
+    if (found === undefined) return;
+    const known = this.#context.collections.live().some((each) => sameNs(each.sourceNs, found));
+    // A drop and a creation would have told; a reshard takes the name without.
+    if (known && this.#context.source.isSharded)
+      throw shardingChanged([`${nsText(found)} was given another UUID, as reshardCollection does it`]);
+    throw new AppError(
+      'UnsupportedChange',
+      `${nsText(found)} appeared on the source without a change event, so its documents cannot be followed`,
+    );
   }
 }
 

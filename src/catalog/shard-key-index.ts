@@ -15,6 +15,11 @@ export function isIdKey(key: OrderedDoc): boolean {
   return key.size === 1 && key.has('_id') && numericSign(key.get('_id')) === 1;
 }
 
+/** Whether a key has a hashed field. */
+export function isHashedKey(key: OrderedDoc): boolean {
+  return [...key.values()].includes('hashed');
+}
+
 /** Whether two key patterns are one to the server: the same fields, in one order, with equal values. */
 export function sameKey(a: OrderedDoc, b: OrderedDoc): boolean {
   return a.size === b.size && isKeyPrefix(a, b);

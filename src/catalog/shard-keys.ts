@@ -36,6 +36,8 @@ export async function readShardKeys(
 export interface ShardedCollection extends ShardKey {
   readonly ns: string;
   readonly uuid: Binary;
+  /** Whether reshardCollection is giving it another key now, under another UUID. */
+  readonly isBeingResharded: boolean;
 }
 
 /** All sharded collections of a cluster, those of the server itself among them. */
@@ -45,6 +47,7 @@ export async function readShardedCollections(cluster: Cluster, signal: AbortSign
     ...toShardKey(each),
     ns: String(each.get('_id')),
     uuid: each.get('uuid') as Binary,
+    isBeingResharded: each.has('reshardingFields'),
   }));
 }
 
@@ -53,7 +56,7 @@ async function readConfig(cluster: Cluster, filter: Doc, signal: AbortSignal): P
   const command = {
     find: 'collections',
     filter: { ...filter, ...isSharded },
-    projection: { key: 1, unique: 1, uuid: 1 },
+    projection: { key: 1, unique: 1, uuid: 1, 'reshardingFields.state': 1 },
     batchSize: 100_000,
     readConcern: { level: 'majority' },
   };

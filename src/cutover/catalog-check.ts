@@ -14,6 +14,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
+import { findShardingChanges, shardingChanged } from '../layout/source-sharding.js';
 import { mapLimit } from '../lib/limit.js';
 import type { CollectionMap } from '../metadata/collections.js';
 
@@ -22,7 +23,7 @@ const MAX_NAMED = 20;
 
 /**
  * Compares the source's catalog, as far as it is migrated, with what the migration recorded from the catalog and the DDL events. A difference means
- * that something changed without an event, so the destination cannot be right. Errors: CatalogDiffers, with what differs.
+ * that something changed without an event, so the destination cannot be right. Errors: CatalogDiffers, with what differs; ShardingChanged.
  */
 export async function checkCatalog(
   source: Cluster,
@@ -33,6 +34,8 @@ export async function checkCatalog(
   const look = (): Promise<string[]> => sourceDifferences(source, collections, scope, signal);
   const { value: differences } = await confirmed(source, signal, look);
   if (differences.length > 0) {
+    const { certain, likely } = await findShardingChanges(source, collections.live(), signal);
+    if (certain.length + likely.length > 0) throw shardingChanged([...certain, ...likely]);
     throw new AppError(
       'CatalogDiffers',
       source.isAtLeast(6)

@@ -24,6 +24,14 @@ export function isSpread({ source, destination }: KeyPaths): boolean {
   return [...source, ...destination].some((path) => path !== '_id');
 }
 
+/**
+ * Whether a document that has the `_id` of one to be written may be another one, which must not go for it: the source's
+ * shards may each have one, and the destination can have it once. Only the source can say.
+ */
+function isAmbiguous(target: Pick<WriteTarget, 'keyPaths'>): boolean {
+  return isSpread(target.keyPaths) && target.keyPaths.destination.length === 0;
+}
+
 /** A document that the destination does not take, and why. */
 export interface Refusal {
   readonly document: Buffer;
@@ -108,7 +116,8 @@ export class DocumentWriter {
   /**
    * Makes these documents, as they are, the ones with their `_id`s. No two may have the same `_id`. A document that is
    * there already is deleted and inserted: a replacement would keep the old bytes of an equal `_id` (1 and 1.0) and
-   * refuse one that is only equal by collation. Resolves with the documents that an index does not take. Errors:
+   * refuse one that is only equal by collation. Resolves with the documents that an index does not take, and with those
+   * that only the source can judge: see `isAmbiguous`. Errors:
    * DocumentNotCarried for one without `_id`; DestinationModified when the collection is gone or another one.
    */
   async put(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
@@ -117,9 +126,13 @@ export class DocumentWriter {
     for (const doc of documents) (holdsEmptyTimestamp(doc) ? special : plain).push(doc);
     const refusals: Refusal[] = [];
     if (plain.length > 0) {
-      const outcome = sortRefused(plain, await this.send(target, { kind: 'insert', statements: plain }, signal));
+      const refused = await this.send(target, { kind: 'insert', statements: plain }, signal);
+      const outcome = sortRefused(plain, refused);
       refusals.push(...outcome.refusals);
-      if (outcome.duplicates.length > 0) refusals.push(...(await this.#replace(target, outcome.duplicates, signal)));
+      if (outcome.duplicates.length > 0 && isAmbiguous(target))
+        refusals.push(...(await this.#differing(target, plain, refused.filter(isDuplicateId), signal)));
+      else if (outcome.duplicates.length > 0)
+        refusals.push(...(await this.#replace(target, outcome.duplicates, signal)));
     }
     if (special.length > 0) refusals.push(...(await this.#putSpecial(target, special, signal)));
     return refusals;
@@ -215,6 +228,22 @@ export class DocumentWriter {
     const other = refused.find(({ error }) => !isDocumentFault(error.code));
     if (other !== undefined) throw refusedError(target, other.error);
     await this.#removeIndexes(target, signal);
+  }
+
+  /** Those that a majority does not have as they are. They stay refused: see `isAmbiguous`. */
+  async #differing(
+    target: WriteTarget,
+    documents: readonly Buffer[],
+    errors: readonly WriteError[],
+    signal: AbortSignal,
+  ): Promise<Refusal[]> {
+    metrics.duplicateKeys.add(errors.length);
+    const refusals = errors.map((error) => ({ document: documents[error.index] as Buffer, error }));
+    const wanted = refusals.map(({ document }) => document);
+    const others = new Set(
+      (await findStored(this.#cluster, target, { documents: wanted, isRun: false }, signal)).others,
+    );
+    return refusals.filter(({ document }) => others.has(document));
   }
 
   /**

@@ -95,7 +95,7 @@ export class ApplyPhase implements Phase {
         (inner) => this.#verify(inner),
         (inner) => watchCatalog(context, inner),
         (inner) => watchBalancers(context, inner),
-        (inner) => watchShardKeys(context, inner),
+        (inner) => watchShardKeys(context, (each) => this.#caughtUp(each), inner),
       ],
       signal,
     );

@@ -2,9 +2,8 @@
 
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { isPastHandover } from '../cutover/commit.js';
-import { AppError } from '../errors.js';
 import { holdBalancers, isBalancerOn, releaseBalancers } from '../layout/balancers.js';
-import { changedShardKeys } from '../layout/source-sharding.js';
+import { findShardingChanges, shardingChanged } from '../layout/source-sharding.js';
 import { sleep } from '../lib/signals.js';
 import type { RunContext } from './run-context.js';
 
@@ -48,16 +47,22 @@ export async function watchBalancers(context: RunContext, signal: AbortSignal): 
 
 /**
  * Ends a migration whose source was given another shard key: documents would be followed by keys that are no longer
- * theirs. Errors: ShardingChanged, with the collections.
+ * theirs. `settled`: resolves once all that has happened on the source until its call is applied; undefined while nothing
+ * is. Errors: ShardingChanged, with the collections.
  */
-export async function watchShardKeys({ source, collections }: RunContext, signal: AbortSignal): Promise<void> {
+export async function watchShardKeys(
+  { source, collections }: RunContext,
+  settled: ((signal: AbortSignal) => Promise<void>) | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   while (source.isSharded) {
     await sleep(WATCH_MS, signal);
-    const changed = await changedShardKeys(source, collections.live(), signal);
-    if (changed.length > 0)
-      throw new AppError(
-        'ShardingChanged',
-        `the sharding of the source was changed during the migration: ${changed.join('; ')}. Start a new migration, and change shard keys before or after it`,
-      );
+    const { certain, likely } = await findShardingChanges(source, collections.live(), signal);
+    if (certain.length > 0) throw shardingChanged(certain);
+    if (likely.length === 0 || settled === undefined) continue;
+    await settled(signal);
+    const still = (await findShardingChanges(source, collections.live(), signal)).likely;
+    const found = likely.filter((each) => still.includes(each));
+    if (found.length > 0) throw shardingChanged(found);
   }
 }

@@ -42,7 +42,7 @@ export class CopyPhase implements Phase {
         (inner) => watchOplog(context, inner),
         (inner) => watchCatalog(context, inner),
         (inner) => watchBalancers(context, inner),
-        (inner) => watchShardKeys(context, inner),
+        (inner) => watchShardKeys(context, undefined, inner),
         // Nothing is applied yet: what must wait for that waits for the next phase.
         (inner) => indexes.run(rejectOnAbort, inner),
       ],

@@ -1,4 +1,5 @@
 /** Runs the last phase: the commit from its point of no return on. */
+import type { OrderedDoc } from '../bson/bson.js';
 import { commitFromHandover } from '../cutover/commit.js';
 import { dropKeyIndexes } from '../layout/key-indexes.js';
 import { rejectOnAbort } from '../lib/signals.js';
@@ -43,7 +44,10 @@ export class FinishPhase implements Phase {
 
   #dropKeyIndexes(signal: AbortSignal): Promise<string[]> {
     const { destination, collections, isBuilt, options } = this.#context;
-    const isWanted = options.buildIndexes === 'never' || options.sharding?.createSupportingIndexes === true;
-    return dropKeyIndexes({ destination, collections: collections.live(), isBuilt, isWanted }, signal);
+    const { buildIndexes, sharding } = options;
+    const isBuiltFor = (key: OrderedDoc): boolean => isBuilt(new Map([['key', key]]));
+    const isWanted = (key: OrderedDoc): boolean =>
+      buildIndexes === 'never' || (sharding?.createSupportingIndexes === true && isBuiltFor(key));
+    return dropKeyIndexes({ destination, collections, isBuilt, isWanted }, signal);
   }
 }

@@ -87,6 +87,8 @@ export class MigrationRun {
         const phase: Phase = next;
         this.#phase = phase;
         next = await traced(phase.name, {}, () => phase.run(signal));
+        // The next one tells nothing of what this one has applied.
+        this.#eventsApplied = this.eventsApplied;
       }
     } catch (error) {
       signal.throwIfAborted();

@@ -33,6 +33,8 @@ const DESTINATION_DATA = [
 ];
 /** Not needed but where a database of the source is dropped: its name stays taken on the destination without it. */
 const DROP_DATABASE = 'dropDatabase';
+/** Of a sharded destination: databases and collections are given shards, and chunks cut and moved while they are empty. */
+const SHARDING = ['enableSharding', 'splitChunk', 'moveChunk'];
 const BLOCKING = ['setUserWriteBlockMode', 'bypassWriteBlockingMode'];
 
 /**
@@ -48,8 +50,8 @@ export async function checkPrivileges(
   const [onSource, onDestination] = [await granted(source, signal), await granted(destination, signal)];
   const dropping = options.reversible ? [onSource, onDestination] : [onDestination];
   return [
-    ...missing(source, onSource, [...needsOfTopology(source), ...needsOf('source', options)]),
-    ...missing(destination, onDestination, [...needsOfTopology(destination), ...needsOf('destination', options)]),
+    ...missing(source, onSource, needsOf('source', source, options)),
+    ...missing(destination, onDestination, needsOf('destination', destination, options)),
     ...(options.sharesDestination ? [] : dropping.flatMap(checkDropping)),
   ];
 }
@@ -71,33 +73,61 @@ type ResourceTest = (resource: Privilege['resource']) => boolean;
 const isCluster: ResourceTest = ({ cluster }) => cluster === true;
 const isAllData: ResourceTest = ({ db, collection }) => db === '' && collection === '';
 
+/** A resource to be named, and how to recognise it. */
+interface Place {
+  readonly text: string;
+  readonly test: ResourceTest;
+}
+
+const CLUSTER: Place = { text: '{cluster: true}', test: isCluster };
+const DATA: Place = { text: '{db: "", collection: ""}', test: isAllData };
+/** `{db: "", collection: ""}` does not cover it. Source: MongoDB manual, "Resource Document"; the server's own rule. */
+const CONFIG: Place = {
+  text: '{db: "config", collection: ""}',
+  test: ({ db, collection }) => db === 'config' && collection === '',
+};
+const SETTINGS: Place = {
+  text: '{db: "config", collection: "settings"}',
+  test: ({ db, collection }) => db === 'config' && (collection === '' || collection === 'settings'),
+};
+
 /** Actions that are needed, and the option for which, if not for every migration. */
 interface Need {
-  readonly option: string | undefined;
-  readonly onCluster: readonly string[];
-  readonly onData: readonly string[];
+  readonly option?: string;
+  readonly on: Place;
+  readonly actions: readonly string[];
 }
 
-/** A mongos has neither a set's configuration nor its parameters. */
-function needsOfTopology({ isSharded }: Cluster): Need[] {
-  return isSharded ? [] : [{ option: undefined, onCluster: ON_SET, onData: [] }];
-}
+type Role = 'source' | 'destination';
 
-function needsOf(role: 'source' | 'destination', options: PrivilegeOptions): Need[] {
-  const { blocksDestination, blocksSource, reversible, verifies } = options;
-  const asSource = [
-    { option: undefined, onCluster: ON_CLUSTER, onData: SOURCE_DATA },
-    ...(blocksSource ? [{ option: BLOCKING_OPTION, onCluster: ['setUserWriteBlockMode'], onData: [] }] : []),
-  ];
-  const asDestination = [
-    { option: undefined, onCluster: ON_CLUSTER, onData: DESTINATION_DATA },
-    ...(blocksDestination ? [{ option: BLOCKING_OPTION, onCluster: BLOCKING, onData: [] }] : []),
-    ...(verifies ? [{ option: 'verification', onCluster: [], onData: ['changeStream'] }] : []),
-  ];
+function needsOf(role: Role, cluster: Cluster, options: PrivilegeOptions): Need[] {
   const [own, other] = role === 'source' ? [asSource, asDestination] : [asDestination, asSource];
-  if (!reversible) return own;
-  const onCluster = other.flatMap((need) => need.onCluster);
-  return [...own, { option: 'reversible', onCluster, onData: other.flatMap((need) => need.onData) }];
+  const needs = [...own(options, cluster), ...ofTopology(cluster, role, options)];
+  if (!options.reversible) return needs;
+  return [...needs, ...other(options, cluster).map((need) => ({ ...need, option: 'reversible' }))];
+}
+
+/** A mongos has neither a set's configuration nor its parameters, and balancers rest during a migration. */
+function ofTopology({ isSharded }: Cluster, role: Role, { sharesDestination }: PrivilegeOptions): Need[] {
+  if (!isSharded) return [{ on: CLUSTER, actions: ON_SET }];
+  const balancer: Need = { on: SETTINGS, actions: ['update'] };
+  return [{ on: CONFIG, actions: ['find'] }, ...(role === 'destination' && sharesDestination ? [] : [balancer])];
+}
+
+function asSource({ blocksSource }: PrivilegeOptions): Need[] {
+  const block: Need = { option: BLOCKING_OPTION, on: CLUSTER, actions: ['setUserWriteBlockMode'] };
+  return [{ on: CLUSTER, actions: ON_CLUSTER }, { on: DATA, actions: SOURCE_DATA }, ...(blocksSource ? [block] : [])];
+}
+
+function asDestination({ blocksDestination, verifies }: PrivilegeOptions, { isSharded }: Cluster): Need[] {
+  const block: Need = { option: BLOCKING_OPTION, on: CLUSTER, actions: BLOCKING };
+  const follow: Need = { option: 'verification', on: DATA, actions: ['changeStream'] };
+  return [
+    { on: CLUSTER, actions: ON_CLUSTER },
+    { on: DATA, actions: [...DESTINATION_DATA, ...(isSharded ? SHARDING : [])] },
+    ...(blocksDestination ? [block] : []),
+    ...(verifies ? [follow] : []),
+  ];
 }
 
 /** The start options that decide which privileges are needed. */
@@ -140,30 +170,31 @@ async function granted(cluster: Cluster, signal: AbortSignal): Promise<Granted> 
 
 function missing(cluster: Cluster, { isControlled, has }: Granted, needs: readonly Need[]): Finding[] {
   if (!isControlled) return [];
-  const onCluster = new Set<string>();
-  const onData = new Set<string>();
-  const parts: string[] = [];
-  for (const need of needs) {
-    const lacking = (actions: readonly string[], told: Set<string>, where: string, test: ResourceTest): void => {
-      const found = actions.filter((action) => !told.has(action) && !has(test, action));
-      for (const action of found) told.add(action);
-      const what = need.option === undefined ? '' : `for ${need.option} `;
-      if (found.length > 0) parts.push(`${what}on ${where}: ${found.join(', ')}`);
-    };
-    lacking(need.onCluster, onCluster, '{cluster: true}', isCluster);
-    lacking(need.onData, onData, '{db: "", collection: ""}', isAllData);
+  const told = new Map<Place, Set<string>>();
+  const parts = new Map<string, string[]>();
+  for (const { option, on, actions } of needs) {
+    const known = told.get(on) ?? new Set<string>();
+    told.set(on, known);
+    const found = actions.filter((action) => !known.has(action) && !has(on.test, action));
+    for (const action of found) known.add(action);
+    const what = option === undefined ? '' : `for ${option} `;
+    const where = `${what}on ${on.text}`;
+    if (found.length > 0) parts.set(where, [...(parts.get(where) ?? []), ...found]);
   }
   const findings: Finding[] = [];
-  if (parts.length > 0) {
+  if (parts.size > 0) {
+    const text = [...parts].map(([where, actions]) => `${where}: ${actions.join(', ')}`).join('; ');
     findings.push(
       blocker(
         'MissingPrivilege',
-        `the user of ${cluster.name} lacks actions ${parts.join('; ')}`,
+        `the user of ${cluster.name} lacks actions ${text}`,
         'Grant them, for example by the roles in docs/security.md.',
       ),
     );
   }
-  const misplaced = [...onCluster].filter((action) => BLOCKING.includes(action) && has(isAllData, action));
+  const misplaced = [...(told.get(CLUSTER) ?? [])].filter(
+    (action) => BLOCKING.includes(action) && has(isAllData, action),
+  );
   if (misplaced.length > 0) {
     findings.push(
       warning(

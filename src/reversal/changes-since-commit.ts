@@ -4,6 +4,7 @@ import type { Doc, OrderedDoc, Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
 import { uuidFrom, uuidText } from '../bson/uuid.js';
 import { isIgnored, nsText } from '../catalog/namespace.js';
+import type { ShardKey } from '../catalog/shard-keys.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';
 import { traceOfExpiry } from '../cutover/late-events.js';
@@ -175,7 +176,13 @@ function reversed(each: MigratedCollection, isBuilt: (spec: OrderedDoc) => boole
     options,
     indexes: [...indexes.filter(isBuilt), ...kept],
     kept: indexes.filter((spec) => !isBuilt(spec)),
+    shardKeys: each.shardKeys && { source: plainly(each.shardKeys.destination), destination: each.shardKeys.source },
     dropped: false,
     copy: { status: 'none', estimatedDocuments: 0, estimatedBytes: 0 },
   };
+}
+
+/** As it lies on a destination, whose servers were not asked to keep the key's values unique: an index of its own does. */
+function plainly(shardKey: ShardKey | undefined): ShardKey | undefined {
+  return shardKey && { ...shardKey, unique: false };
 }

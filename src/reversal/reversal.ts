@@ -228,6 +228,7 @@ function committed({ held, collections, logger }: ReversalContext): CommittedCon
 
 function reversedRecord(record: MigrationRecord, until: Timestamp): MigrationRecord {
   const { options, sourceId, destinationId, commit, generation = 0, warnings, rawDeltas, startedAt } = record;
+  const { stoppedBalancers } = record;
   if (commit?.time === undefined || commit.reverseStart === undefined)
     throw new InvariantError('the times of the commit are not stored');
   return {
@@ -246,5 +247,6 @@ function reversedRecord(record: MigrationRecord, until: Timestamp): MigrationRec
     rawDeltas,
     warnings,
     ...(startedAt === undefined ? {} : { startedAt }),
+    ...(stoppedBalancers === undefined ? {} : { stoppedBalancers }),
   };
 }

@@ -10,7 +10,7 @@ import { BSON_TYPE, type Doc, doc, elements, encode, fieldOf, firstName, numberO
 import { refused } from './refusals.js';
 import { cursorOf, RemoteCursor } from './remote-cursor.js';
 import type { Request } from './request.js';
-import { requireCursors } from './require-cursors.js';
+import { closeCursors, requireCursors } from './require-cursors.js';
 import type { RoutingTable } from './routing-table.js';
 import { comparesSimply, targetQuery } from './targeting.js';
 import { isView, onView } from './views.js';
@@ -179,7 +179,12 @@ async function mergeOnShard(
   const own = doc({ aggregate: command.target, pipeline: [doc({ $mergeCursors }), ...merging] });
   const options = doc(command.options('pipeline'), command.some('cursor'), { fromMongos: true });
   const body = doc(own, options, request.envelope(shard, 'both'));
-  return passCursor(request, shard, await request.callOk(shard, command.db, body));
+  try {
+    return passCursor(request, shard, await request.callOk(shard, command.db, body));
+  } catch (error) {
+    await closeCursors(request, answers);
+    throw error;
+  }
 }
 
 /** In a transaction a shard cannot merge: it would need its own session twice. All is gathered here, and given to it. */

@@ -11,7 +11,8 @@ export async function overDocuments(
   shard: string = CONFIG,
 ): Promise<Doc> {
   const { db } = request.command;
-  const stages = [doc({ $documents: documents }), ...pipeline];
+  // As they are: what a client has sent, of which operations tell, looks like expressions.
+  const stages = [doc({ $documents: doc({ $literal: documents }) }), ...pipeline];
   const concerns = { readConcern: { level: 'local' }, writeConcern: { w: 1 } };
   const body = doc({ aggregate: 1, pipeline: stages, cursor: { batchSize: 1_000_000 }, ...concerns });
   return await request.callOk(shard, db, body);

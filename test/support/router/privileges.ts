@@ -203,10 +203,14 @@ function permits(actions: ReadonlySet<string>, action: string): boolean {
   return actions.has(action) || actions.has('anyAction');
 }
 
-/** Empty names of a privilege's resource mean any, but for collections of the server's own. */
+/** Databases that no privilege on all of them covers. Source: the server's AuthorizationSession, "normal" resources. */
+const SERVERS_OWN = new Set(['config', 'local']);
+
+/** Empty names of a privilege's resource mean any, but for collections and databases of the server's own. */
 function covers(resource: Resource, target: Resource): boolean {
   if (resource.kind === 'any') return true;
   if (resource.kind === 'cluster' || target.kind !== 'namespace') return resource.kind === target.kind;
+  if (resource.db === '' && SERVERS_OWN.has(target.db)) return false;
   if (resource.db !== '' && resource.db !== target.db) return false;
   if (resource.collection !== '') return resource.collection === target.collection;
   return !target.collection.startsWith('system.');

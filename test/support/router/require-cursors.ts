@@ -8,9 +8,14 @@ export async function requireCursors(request: Request, answers: readonly ShardAn
   try {
     requireOk(answers);
   } catch (error) {
-    const opened = answers.filter(({ answer }) => answer.has('cursor'));
-    const session = request.command.some('lsid');
-    await Promise.all(opened.map(({ shard, answer }) => new RemoteCursor(shard, answer).kill(request, session)));
+    await closeCursors(request, answers);
     throw error;
   }
+}
+
+/** Closes the cursors that shards have opened: one that is left open holds up the deletion of moved ranges. */
+export async function closeCursors(request: Request, answers: readonly ShardAnswer[]): Promise<void> {
+  const opened = answers.filter(({ answer }) => answer.has('cursor'));
+  const session = request.command.some('lsid');
+  await Promise.all(opened.map(({ shard, answer }) => new RemoteCursor(shard, answer).kill(request, session)));
 }

@@ -1,8 +1,8 @@
 /** Measures the copy with one, two and four instances. */
-import { Instances } from '../test/support/instances.js';
-import { startPair } from '../test/support/replica-set.js';
-import { seedBulk } from '../test/support/seed-data-bulk.js';
-import { progress, type Row, timed } from './report.js';
+import { Instances } from '../../test/support/instances.js';
+import { startPair } from '../../test/support/replica-set.js';
+import { seedBulk } from '../../test/support/seed-data-bulk.js';
+import { type Figure, progress, timed } from '../figures.js';
 
 const WAIT_MS = 20 * 60_000;
 const COUNTS = [1, 2, 4];
@@ -10,19 +10,16 @@ const COUNTS = [1, 2, 4];
 const BAR = 1.25;
 
 /** From `start` until everything is copied, against one instance. The load level lets one instance not fill the servers. */
-export async function instanceRows(documents: number): Promise<Row[]> {
+export async function instanceRows(documents: number): Promise<Figure[]> {
   const seconds: number[] = [];
   for (const count of COUNTS) seconds.push(await copySeconds(documents, count));
   const [alone = 0] = seconds;
   return COUNTS.map((count, index) => ({
-    name: 'instances',
     what: `copy by ${count} instance${count === 1 ? '' : 's'}`,
-    size: documents,
     value: seconds[index] ?? 0,
     unit: 's',
     floor: { what: 'one instance', value: alone },
     bar: BAR,
-    perItem: true,
   }));
 }
 
