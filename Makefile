@@ -56,9 +56,21 @@ sim: build ## Simulated migrations, thousands a minute; SEED=1 COUNT=1000, COUNT
 demo: build ## A whole migration between two small clusters, before your eyes
 	@node build/demo/main.js
 
+.PHONY: demo-sharded
+demo-sharded: build ## The same, to a sharded cluster behind a router that stands in for mongos
+	@node build/demo/main.js --sharded
+
 .PHONY: bench
-bench: build ## Measure against the floors of this machine; ARGS='--quick draining' for a part
+bench: build ## Measure against the floors of this machine; ARGS='--quick', '--full --repeat 5'
 	@node build/bench/main.js $(ARGS)
+
+bench-%: build ## One row, as make bench-draining
+	@node build/bench/main.js $(ARGS) $*
+
+.PHONY: bench-docs
+bench-docs: ## Put the last results into docs/performance.md, table and chart
+	@node scripts/draw-bench.mjs
+	@biome format --write docs/bench-results.json >/dev/null
 
 .PHONY: docs
 docs: build ## Put into README and quick start what their commands print in a run

@@ -10,6 +10,8 @@ export interface Dataset {
   readonly documentBytes: number;
   /** Secondary indexes of each collection. */
   readonly indexes: number;
+  /** The `_id` of document number `n`. Default: `n`. */
+  readonly idOf?: (n: number) => unknown;
 }
 
 const IN_FLIGHT = 4;
@@ -23,7 +25,7 @@ const BATCH_BYTES = 8 * 1024 * 1024;
 export async function insertFloor(client: MongoClient, data: Dataset): Promise<number> {
   const db = client.db(data.db);
   const names = collectionNames(data);
-  const sources = names.map(() => bulkBatches(data.documents / data.collections, data.documentBytes));
+  const sources = names.map(() => bulkBatches(data.documents / data.collections, data.documentBytes, data.idOf));
   let seconds = 0;
   for (;;) {
     const round: { name: string; batch: Buffer[] }[] = [];
@@ -120,11 +122,15 @@ export function collectionNames(data: Dataset): string[] {
   return Array.from({ length: data.collections }, (_, index) => `c${index}`);
 }
 
-/** Works through a list, 4 at a time. */
-export async function drain<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+/** Works through a list, several at a time. */
+export async function drain<T>(
+  items: readonly T[],
+  work: (item: T) => Promise<void>,
+  wide: number = IN_FLIGHT,
+): Promise<void> {
   let next = 0;
   const worker = async () => {
     for (let item = items[next++]; item !== undefined; item = items[next++]) await work(item);
   };
-  await Promise.all(Array.from({ length: IN_FLIGHT }, worker));
+  await Promise.all(Array.from({ length: wide }, worker));
 }

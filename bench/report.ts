@@ -1,49 +1,38 @@
-/** One measured figure, with what it is measured against. */
-export interface Row {
-  /** What is asked for on the command line. */
-  readonly name: string;
-  readonly what: string;
-  /** Documents or events. */
-  readonly size: number;
-  readonly value: number;
-  readonly unit: 's' | 'MiB';
-  /** From the same run and the same servers; absent where the bar is absolute. */
-  readonly floor?: { readonly what: string; readonly value: number };
-  /** The bar: the most that `value / floor` may be, or without a floor `value`; `atLeast` turns it round. */
-  readonly bar: number;
-  /** The bar is the least that `floor / value` may be. */
-  readonly atLeast?: boolean;
-  /** Whether `value / size` tells something. */
-  readonly perItem?: boolean;
+/** Prints results as a table. */
+import { isRatio, isWithin, type Result, type Spread } from './figures.js';
+
+const HEADER = ['row', 'what', 'size', 'measured', 'floor', 'figure (spread)', 'bar', '', 'CPU s: own, source, dest.'];
+
+/** Results as a table for people, and below it how the cost of one item changes from size to size. */
+export function reportText(results: readonly Result[]): string {
+  return [...alignedRows([HEADER, ...results.map(cells)]), '', ...scaling(results)].join('\n');
 }
 
-/** The figure that the bar is for. */
-export function figureOf({ value, floor, atLeast }: Row): number {
-  if (floor === undefined) return value;
-  return atLeast === true ? floor.value / value : value / floor.value;
+function cells(result: Result): string[] {
+  const { row, what, size, value, unit, floor, figure, bar, atLeast, cpu, more = {} } = result;
+  const sign = isRatio(result) ? 'x' : unit;
+  const extra = Object.entries(more).map(([name, number]) => `${name} ${short(number)}`);
+  return [
+    row,
+    what,
+    size.toLocaleString('en-US'),
+    `${short(value.median)} ${unit}`,
+    floor === undefined ? '' : `${short(floor.value.median)} ${unit} ${floor.what}`,
+    `${short(figure.median)} ${sign} (${range(figure)})`,
+    bar === undefined ? '' : `${atLeast === true ? '>=' : '<='} ${bar} ${sign}`,
+    bar === undefined ? '' : isWithin(result) ? 'within' : 'MISSED',
+    [...(cpu ? [[cpu.own, cpu.source, cpu.destination].map(short).join(', ')] : []), ...extra].join('; '),
+  ];
 }
 
-/** Rows as a table for people, and below it how the cost of one document or event changes from size to size. */
-export function reportText(rows: readonly Row[]): string {
-  const header = ['bench', 'size', 'measured', 'floor', 'figure', 'bar', ''];
-  const cells = rows.map((row) => [
-    row.what,
-    row.size.toLocaleString('en-US'),
-    `${row.value.toFixed(2)} ${row.unit}`,
-    row.floor === undefined ? '' : `${row.floor.value.toFixed(2)} ${row.unit} ${row.floor.what}`,
-    row.floor === undefined ? row.value.toFixed(2) : `${figureOf(row).toFixed(2)} x`,
-    row.floor === undefined
-      ? `<= ${row.bar} ${row.unit}`
-      : row.atLeast === true
-        ? `>= ${row.bar} x`
-        : `<= ${row.bar} x`,
-    isWithin(row) ? 'within' : 'MISSED',
-  ]);
-  return [...alignedRows([header, ...cells]), '', ...scaling(rows)].join('\n');
+function range({ least, most }: Spread): string {
+  return `${short(least)} to ${short(most)}`;
 }
 
-function isWithin(row: Row): boolean {
-  return row.atLeast === true ? figureOf(row) >= row.bar : figureOf(row) <= row.bar;
+/** Three digits or so. */
+export function short(value: number): string {
+  if (Number.isNaN(value)) return '?';
+  return value.toFixed(Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2);
 }
 
 function alignedRows(rows: readonly (readonly string[])[]): string[] {
@@ -56,26 +45,13 @@ function alignedRows(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
-function scaling(rows: readonly Row[]): string[] {
-  const lines: string[] = [];
-  for (const what of new Set(rows.filter(({ perItem }) => perItem === true).map((row) => row.what))) {
-    const [small, large] = rows.filter((row) => row.what === what).sort((a, b) => a.size - b.size);
-    if (small === undefined || large === undefined) continue;
-    const change = large.value / large.size / (small.value / small.size);
-    const each = (row: Row) => `${((row.value * 1e6) / row.size).toFixed(1)} µs at ${row.size.toLocaleString('en-US')}`;
-    lines.push(`${what}, each: ${each(small)}, ${each(large)}: ${change.toFixed(2)} x`);
-  }
-  return lines;
-}
-
-/** Seconds that `work` takes, and what it gives. */
-export async function timed<T>(work: () => Promise<T>): Promise<{ seconds: number; result: T }> {
-  const begun = performance.now();
-  const result = await work();
-  return { seconds: (performance.now() - begun) / 1000, result };
-}
-
-/** Tells on stderr what is being done, so that stdout holds the results alone. */
-export function progress(text: string): void {
-  console.error(`  ${text}`);
+function scaling(results: readonly Result[]): string[] {
+  const seconds = results.filter((result) => result.unit === 's' && isRatio(result));
+  return [...new Set(seconds.map(({ row, what }) => `${row}, ${what}`))].flatMap((name) => {
+    const [small, large] = seconds.filter(({ row, what }) => `${row}, ${what}` === name);
+    if (small === undefined || large === undefined) return [];
+    const each = ({ value, size }: Result) => (value.median * 1e6) / size;
+    const text = (result: Result) => `${short(each(result))} µs at ${result.size.toLocaleString('en-US')}`;
+    return [`${name}, each: ${text(small)}, ${text(large)}: ${(each(large) / each(small)).toFixed(2)} x`];
+  });
 }

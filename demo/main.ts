@@ -1,4 +1,4 @@
-/** Runs the demo, and ends with a code that tells whether the clusters were equal. */
+/** Runs the demo, with `--sharded` to a sharded cluster, and ends with a code that tells whether the clusters were equal. */
 import { runDemo } from './demo.js';
 
 const stop = new AbortController();
@@ -7,7 +7,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 try {
-  process.exitCode = (await runDemo(stop.signal)) ? 0 : 1;
+  process.exitCode = (await runDemo({ sharded: process.argv.includes('--sharded') }, stop.signal)) ? 0 : 1;
 } catch (error) {
   console.error(`\nThe demo did not get to its end: ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;

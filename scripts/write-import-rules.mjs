@@ -14,6 +14,7 @@ const FLOORS = [
   ['migration'],
   ['progress', 'reversal', 'compare'],
   ['phases'],
+  ['instances'],
   ['start'],
   ['cutover'],
   ['apply', 'copy', 'indexes', 'initialise', 'preflight', 'verify'],

@@ -1,5 +1,5 @@
 /** Draws a progress snapshot as a screen for a terminal, or as one plain line. */
-import type { NamespaceProgress, ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
+import type { InstanceProgress, NamespaceProgress, ProgressSnapshot } from '../../gen/mongoferry/v1/progress.js';
 import { bar, bytes, count, duration, percent } from './units.js';
 
 const BUSIEST = 5;
@@ -22,6 +22,7 @@ export function progressScreen(snapshot: ProgressSnapshot, columns: number, now?
     ...applyLine(snapshot),
     ...obstacleLine(snapshot),
     ...namespaceLines(snapshot.details?.namespaces ?? [], Math.ceil(barWidth / 2)),
+    ...instanceLines(snapshot.details?.instances ?? []),
     ...snapshot.warnings.map((warning) => `${label('warning')} ${warning}`),
     ...(failure === undefined ? [] : [`${label('FAILED')} ${failure.error}: ${failure.errorDescription}`]),
   ];
@@ -123,6 +124,14 @@ function applyLine(snapshot: ProgressSnapshot): string[] {
   if (estimatedSecondsToCeaCatchup !== undefined) parts.push(`caught up in ${duration(estimatedSecondsToCeaCatchup)}`);
   if (estimatedOplogTimeRemaining !== undefined) parts.push(`oplog lasts ${estimatedOplogTimeRemaining}`);
   return [parts.join(', ')];
+}
+
+/** Of several instances; none where there is one. */
+function instanceLines(instances: readonly InstanceProgress[]): string[] {
+  return instances.map(({ id, state, bytesCopied, rangesInWork }) => {
+    const work = rangesInWork === 0 ? '' : `, ${count(rangesInWork)} ranges in work`;
+    return `${label('instance')} ${id}: ${state}, ${bytes(bytesCopied)} copied${work}`;
+  });
 }
 
 /** Those with the most left to copy; none once everything is. */

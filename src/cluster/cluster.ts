@@ -72,7 +72,10 @@ function coreOf(
     retryLimitMs,
     unblocked: new UnblockedWrites({ control: clients.control, commands, label, knowsBlocks }),
     knowsBlocks,
-    structural: new StructuralCommands(clients.structure, clients.tag),
+    structural: new StructuralCommands(clients.structure, {
+      tag: clients.tag,
+      isSharded: facts.topology === 'sharded',
+    }),
     sessions: new Map(),
     retries: 0,
   };

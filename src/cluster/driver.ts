@@ -73,6 +73,7 @@ class MongoDriverClient implements DriverClient {
     const own = { maxPoolSize, driverInfo: { platform: tag }, monitorCommands: tellsSent };
     this.#client = new MongoClient(uri, { ...settings, ...own });
     this.maxPoolSize = maxPoolSize;
+    lookAtPoolsSeldom(this.#client);
   }
 
   get seed(): string | undefined {
@@ -122,6 +123,17 @@ class MongoDriverClient implements DriverClient {
       if (primary !== undefined) listener(primary.address);
     });
   }
+}
+
+const POOL_LOOK_MS = 2000;
+
+/**
+ * The driver looks at each pool ten times a second, whether there are too few connections or idle ones to close: half
+ * of what a process costs that has nothing to do. The option for it is internal; where it is not known it does nothing.
+ * Pools that are to be filled beforehand are left as they are.
+ */
+function lookAtPoolsSeldom({ options }: MongoClient): void {
+  if (options.minPoolSize === 0) Object.assign(options, { minPoolSizeCheckFrequencyMS: POOL_LOOK_MS });
 }
 
 class MongoDriverSession implements DriverSession {

@@ -73,9 +73,14 @@ function isWrite({ op, command }: Doc): boolean {
 
 /** Those of all users where they may be seen: a restart may use another one. */
 async function operationsOf(cluster: Cluster, clientTags: readonly string[], signal: AbortSignal): Promise<Doc[]> {
-  const list = async (allUsers: boolean): Promise<Doc[]> => {
+  const list = async (allUsers: boolean): Promise<Doc[]> =>
+    // A mongos tells of its shards' operations, and of its own where it is asked for those alone.
+    cluster.isSharded
+      ? [...(await listIn(allUsers, {})), ...(await listIn(allUsers, { localOps: true }))]
+      : listIn(allUsers, {});
+  const listIn = async (allUsers: boolean, where: Doc): Promise<Doc[]> => {
     const pipeline = [
-      { $currentOp: { allUsers, idleConnections: true } },
+      { $currentOp: { allUsers, idleConnections: true, ...where } },
       { $match: { 'clientMetadata.platform': { $regex: clientTags.join('|') } } },
       { $project: { active: 1, opid: 1, op: 1, command: 1, platform: '$clientMetadata.platform' } },
     ];

@@ -28,13 +28,15 @@ interface LostCommand extends SentOn {
 export class StructuralCommands {
   readonly #client: DriverClient;
   readonly #tag: string;
+  readonly #isSharded: boolean;
   readonly #sent: SentCommands;
   #lost: LostCommand[] = [];
 
   /** `tag`: what servers know the client's connections by. The client must tell of what it sends. */
-  constructor(client: DriverClient, tag: string) {
+  constructor(client: DriverClient, { tag, isSharded }: { readonly tag: string; readonly isSharded: boolean }) {
     this.#client = client;
     this.#tag = tag;
+    this.#isSharded = isSharded;
     this.#sent = new SentCommands(client);
   }
 
@@ -68,10 +70,19 @@ export class StructuralCommands {
     }
   }
 
-  async #find({ address, connectionId }: LostCommand): Promise<'listed' | 'gone' | 'elsewhere'> {
+  async #find(lost: LostCommand): Promise<'listed' | 'gone' | 'elsewhere'> {
+    const { address, connectionId } = lost;
+    const own = { 'clientMetadata.platform': { $regex: this.#tag } };
+    // Of a sharded cluster a mongos has the connection, and the shards may go on with what it has sent them.
+    const found = await this.#look(address, { connectionId, ...own }, this.#isSharded ? { localOps: true } : {});
+    if (found !== 'gone' || !this.#isSharded) return found;
+    return this.#look(address, { active: true, 'command.aggregate': { $exists: false }, ...own }, {});
+  }
+
+  async #look(address: string, match: Doc, where: Doc): Promise<'listed' | 'gone' | 'elsewhere'> {
     const pipeline = [
-      { $currentOp: { allUsers: false, idleConnections: true } },
-      { $match: { connectionId, 'clientMetadata.platform': { $regex: this.#tag } } },
+      { $currentOp: { allUsers: false, idleConnections: true, ...where } },
+      { $match: match },
       { $limit: 1 },
       { $project: { connectionId: 1 } },
     ];

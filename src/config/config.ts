@@ -12,6 +12,10 @@ export interface Config extends DoorOptions {
   readonly cluster0: string;
   readonly cluster1: string;
   readonly instanceId: string;
+  /** Whether one was given. */
+  readonly instanceIsNamed: boolean;
+  /** Whether a call to this instance counts for all of them. */
+  readonly coordinated: boolean;
   /** Undefined: the only migration into its destination. */
   readonly migrationName: string | undefined;
   /** 1 to 4. */
@@ -72,6 +76,8 @@ function readAll(reader: Reader): Omit<Config, 'notices'> {
     cluster0: clusterUri(reader, 'cluster0'),
     cluster1: clusterUri(reader, 'cluster1'),
     instanceId: reader.text('id') ?? 'coordinator',
+    instanceIsNamed: reader.isGiven('id'),
+    coordinated: reader.boolean('coordinated'),
     migrationName: reader.text(
       'migrationName',
       /^[A-Za-z0-9_]{1,44}$/,

@@ -32,6 +32,11 @@ export const FLAGS = [
     help: "this instance's name in logs and progress (default: coordinator)",
   },
   {
+    name: 'coordinated',
+    kind: 'boolean',
+    help: 'of several instances: a call to this one counts for all of them',
+  },
+  {
     name: 'migrationName',
     kind: 'text',
     argument: 'NAME',

@@ -7,7 +7,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
-import { mapLimit } from '../lib/limit.js';
+import { type ChangingLimit, mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -30,7 +30,7 @@ export interface CopyContext {
   readonly progress: CopyProgress;
   readonly logger: Logger;
   /** Ranges copied at the same time. */
-  readonly parallelRanges: number;
+  readonly parallelRanges: number | ChangingLimit;
   readonly naturalOrder: NaturalOrder;
   /** Collections are cut into pieces of about so many bytes. */
   readonly partitionBytes: number;

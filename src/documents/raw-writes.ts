@@ -3,6 +3,7 @@ import { type Binary, type Doc, decodeOrdered, encode, survivesDecoding } from '
 import { Code, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
+import { loadDriverMessages, type SequenceClass } from './driver-messages.js';
 
 /** A statement the server refused; the others of an unordered command were carried out. */
 export interface WriteError {
@@ -25,31 +26,10 @@ export interface RawWrite {
   readonly uuid: Binary | undefined;
 }
 
-interface Sequence {
-  push(document: unknown, buffer: Buffer): number;
-}
-type SequenceClass = new (field: string) => Sequence;
-
 const FIRST_KEY_STRING_ERROR = 50_800;
 const LAST_KEY_STRING_ERROR = 50_899;
 
 const FIELD = { insert: 'documents', update: 'updates', delete: 'deletes' } as const;
-
-/**
- * The driver's class that puts raw bytes on the wire. Internal to the pinned driver version: loaded here alone, probed
- * at start, and done without when it is gone or has changed.
- */
-async function loadSequence(): Promise<SequenceClass | undefined> {
-  try {
-    // A literal import, so that the bundled executable holds the same instance as the driver's own.
-    const loaded = await import('mongodb/lib/cmap/commands.js');
-    const found = loaded.DocumentSequence;
-    return typeof found === 'function' ? (found as SequenceClass) : undefined;
-  } catch (error) {
-    if (error instanceof Error) return undefined;
-    throw error;
-  }
-}
 
 /** Sends raw BSON to a cluster as insert, update and delete commands. */
 export class RawWriter {
@@ -71,18 +51,26 @@ export class RawWriter {
     signal: AbortSignal,
     passThrough = true,
   ): Promise<RawWriter> {
-    const sequence = passThrough ? await loadSequence() : undefined;
-    const writer = new RawWriter(cluster, sequence);
-    if (sequence === undefined) return writer;
+    const messages = passThrough ? await loadDriverMessages() : undefined;
+    if (messages === undefined) return new RawWriter(cluster, undefined);
+    const writer = new RawWriter(cluster, messages.Sequence);
+    messages.copyLess();
+    if (await writer.#works(probeDb, signal)) return writer;
+    messages.copyAsBefore();
+    if (await writer.#works(probeDb, signal)) return writer;
+    return new RawWriter(cluster, undefined);
+  }
+
+  async #works(probeDb: string, signal: AbortSignal): Promise<boolean> {
     try {
       const nothing = encode({ q: { _id: 'probe' }, limit: 1 });
       const probe = { db: probeDb, coll: 'probe', kind: 'delete', statements: [nothing], ordered: true } as const;
-      await writer.write({ ...probe, uuid: undefined }, signal);
-      return writer;
+      await this.write({ ...probe, uuid: undefined }, signal);
+      return true;
     } catch (error) {
       // An outage says nothing about the driver.
       if (error instanceof AppError || isTransient(error)) throw error;
-      return new RawWriter(cluster, undefined);
+      return false;
     }
   }
 

@@ -1,38 +1,51 @@
 /** Measures for how long the event loop was held up. */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 
-const RESOLUTION_MS = 20;
+/** Each look wakes the process, which is most of what it costs when there is nothing to do. */
+const RESOLUTION_MS = 50;
 const WINDOW_MS = 10_000;
+/** What happens right after its beginning, or a reset, a histogram does not see: so long two of them look. */
+const OVERLAP_MS = 1000;
 
 /**
  * For how long the event loop is held up: while it is, no call is answered, no signal heard and no lease renewed. Tells
  * the longest time of the last one to two windows of 10 s.
  */
 export class EventLoopDelay implements Disposable {
-  /** One begins before the other ends: what happens right after its beginning, or a reset, a histogram does not see. */
-  #older = histogram();
-  #newer = histogram();
+  #current = histogram();
+  #ending: IntervalHistogram | undefined;
+  /** Of the window before. */
+  #lastMs = 0;
   readonly #timer: NodeJS.Timeout;
 
   /** `onWindow` hears at the end of each window of the longest time in it. */
   constructor(onWindow: (longestMs: number) => void = () => undefined) {
     this.#timer = setInterval(() => {
-      onWindow(longestIn(this.#newer));
-      this.#older.disable();
-      this.#older = this.#newer;
-      this.#newer = histogram();
+      this.#lastMs = longestIn(this.#current);
+      onWindow(this.#lastMs);
+      this.#ending = this.#current;
+      this.#current = histogram();
+      setTimeout(() => this.#endOverlap(), OVERLAP_MS).unref();
     }, WINDOW_MS);
     this.#timer.unref();
   }
 
   get longestMs(): number {
-    return Math.max(longestIn(this.#older), longestIn(this.#newer));
+    const ending = this.#ending === undefined ? 0 : longestIn(this.#ending);
+    return Math.max(this.#lastMs, ending, longestIn(this.#current));
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
-    this.#older.disable();
-    this.#newer.disable();
+    this.#endOverlap();
+    this.#current.disable();
+  }
+
+  #endOverlap(): void {
+    if (this.#ending === undefined) return;
+    this.#lastMs = Math.max(this.#lastMs, longestIn(this.#ending));
+    this.#ending.disable();
+    this.#ending = undefined;
   }
 }
 

@@ -3,6 +3,12 @@ import type { PushBack } from './push-back.js';
 import { SerialQueue } from './serial-queue.js';
 import { linkAbort } from './signals.js';
 
+/** A limit that may change while the work goes on; at least 1. */
+export type ChangingLimit = () => number;
+
+/** How often a limit that may change is looked at. */
+const GROW_MS = 200;
+
 /**
  * Runs `fn` on every item, at most `limit` at a time, in the order of `items`; resolves with the results in that order.
  *
@@ -12,19 +18,21 @@ import { linkAbort } from './signals.js';
  */
 export async function mapLimit<T, R>(
   items: Iterable<T> | AsyncIterable<T>,
-  limit: number,
+  limit: number | ChangingLimit,
   fn: (item: T, signal: AbortSignal, index: number) => Promise<R>,
   signal: AbortSignal,
 ): Promise<R[]> {
-  if (!Number.isInteger(limit) || limit < 1)
-    throw new RangeError(`limit must be a whole number of at least 1, not ${limit}`);
+  const limitNow = typeof limit === 'number' ? (): number => limit : limit;
+  if (!Number.isInteger(limitNow()) || limitNow() < 1)
+    throw new RangeError(`limit must be a whole number of at least 1, not ${limitNow()}`);
   const source = pullOneAtATime(items);
   const results: R[] = [];
   const link = linkAbort(signal);
   let failure: { readonly cause: unknown } | undefined;
+  let running = 0;
   const worker = async (): Promise<void> => {
     try {
-      for (;;) {
+      while (running <= limitNow()) {
         link.signal.throwIfAborted();
         const next = await source.next();
         if (next === undefined) return;
@@ -33,11 +41,24 @@ export async function mapLimit<T, R>(
     } catch (cause) {
       failure ??= { cause };
       link.abort(cause);
+    } finally {
+      running--;
     }
   };
+  const workers: Promise<void>[] = [];
+  const grow = (): void => {
+    while (running < limitNow() && !source.finished && failure === undefined) {
+      running++;
+      workers.push(worker());
+    }
+  };
+  const timer = typeof limit === 'number' ? undefined : setInterval(grow, GROW_MS);
   try {
-    await Promise.all(Array.from({ length: limit }, worker));
+    grow();
+    // More may come while these are waited for.
+    for (let index = 0; index < workers.length; index++) await workers[index];
   } finally {
+    clearInterval(timer);
     link.dispose();
     await source.close();
   }
@@ -46,6 +67,8 @@ export async function mapLimit<T, R>(
 }
 
 interface Pull<T> {
+  /** Whether all items were taken. */
+  readonly finished: boolean;
   next(): Promise<{ readonly item: T; readonly index: number } | undefined>;
   close(): Promise<void>;
 }
@@ -66,6 +89,9 @@ function pullOneAtATime<T>(items: Iterable<T> | AsyncIterable<T>): Pull<T> {
     return { item: result.value, index: index++ };
   };
   return {
+    get finished() {
+      return finished;
+    },
     next: () => queue.run(pull),
     async close() {
       if (!finished) await iterator.return?.();

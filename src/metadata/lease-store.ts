@@ -7,7 +7,7 @@ import type { Logger } from '../lib/logger.js';
 import { endEarlier } from './earlier-holders.js';
 import { requireStored } from './fenced-documents.js';
 import type { LeaseStore } from './lease.js';
-import type { EarlierHolder, HolderIdentity } from './lease-record.js';
+import { type EarlierHolder, type HolderIdentity, MIGRATION_LEASE } from './lease-record.js';
 import { MetadataReader } from './reader.js';
 
 /** What the lease is kept with. */
@@ -19,6 +19,10 @@ export interface LeaseStoreParts {
   /** Those that the holder will send its document writes in; undefined where none are numbered. */
   readonly sessions: WriteSessions | undefined;
   readonly logger: Logger;
+  /** The name of the process, its `--id`. */
+  readonly instance?: string;
+  /** The `_id` of its record. Left out: that of the migration's own lease. */
+  readonly leaseId?: string;
 }
 
 /** The lease's record in the metadata database. Needs no right to write: its changes say by themselves what they may change. */
@@ -32,8 +36,13 @@ export class StoredLease implements LeaseStore {
   }
 
   get identity(): HolderIdentity {
-    const { destination, sessions } = this.#parts;
-    return { client: destination.clientTag, sessions: sessions?.ids ?? [], user: destination.facts.user };
+    const { destination, sessions, instance } = this.#parts;
+    const name = instance === undefined ? {} : { instance };
+    return { client: destination.clientTag, sessions: sessions?.ids ?? [], user: destination.facts.user, ...name };
+  }
+
+  get leaseId(): string {
+    return this.#parts.leaseId ?? MIGRATION_LEASE;
   }
 
   mayStillChange(): boolean {
@@ -48,7 +57,7 @@ export class StoredLease implements LeaseStore {
   }
 
   readLease(signal: AbortSignal): Promise<Doc | undefined> {
-    return this.#reader.readLease(signal);
+    return this.#reader.readLease(this.leaseId, signal);
   }
 
   async changeLease(

@@ -17,10 +17,12 @@ import type { Logger } from '../lib/logger.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
-import { type EarlierHolder, type HolderIdentity, literals, unended } from './lease-record.js';
+import { type EarlierHolder, type HolderIdentity, literals, MIGRATION_LEASE, unended } from './lease-record.js';
 import { ThreadRights } from './thread-rights.js';
 
 const LEASE_MS = 30_000;
+/** While somebody waits to take over: what a cut-off holder costs then. */
+const SHORT_LEASE_MS = 10_000;
 const RENEW_MS = 4000;
 /**
  * A majority that confirms late has the lease made for longer, so that it lasts until the next confirmation: by what
@@ -39,6 +41,8 @@ const BURST_MS = 3000;
 /** Where the lease is kept: on the destination, beside the migration's record. */
 export interface LeaseStore {
   readonly identity: HolderIdentity;
+  /** The `_id` of its record. Left out: that of the migration's own lease. */
+  readonly leaseId?: string;
   /** Whether a structural command whose answer was lost may still come. */
   mayStillChange(): boolean;
   /** Whether anything may still come whose answer was lost. */
@@ -52,6 +56,12 @@ export interface LeaseStore {
   changeLease(filter: Doc, set: Doc, options?: { readonly upsert: boolean }): Promise<boolean>;
   /** Resolves once nothing that earlier holders have sent can take effect any more. */
   endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void>;
+}
+
+/** One renewal, when it was sent and for how long. */
+interface Renewal {
+  readonly sentMs: number;
+  readonly leaseMs: number;
 }
 
 /** Time and the process, as tests set them. */
@@ -111,8 +121,11 @@ export class Lease implements WriteRight {
   #majorityDelayMs = 0;
   /** Why the last renewal failed. */
   #refused: string | undefined;
-  /** When each renewal was sent that has no answer yet. */
-  readonly #underWay = new Set<{ readonly sentMs: number }>();
+  /** Renewals that have no answer yet, oldest first. */
+  readonly #underWay = new Set<Renewal>();
+  /** Those sent since the oldest of them: a later one may have made the lease shorter. */
+  #sent: Renewal[] = [];
+  #usualMs = LEASE_MS;
 
   constructor(store: LeaseStore, logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#store = store;
@@ -134,6 +147,11 @@ export class Lease implements WriteRight {
   get majorityDelayMs(): number {
     const [oldest] = this.#underWay;
     return Math.max(this.#majorityDelayMs, oldest === undefined ? 0 : this.#now() - oldest.sentMs);
+  }
+
+  /** Whether another process waits to take over: then the lease is made to last shorter, from the next renewal on. */
+  expectTaker(isThere: boolean): void {
+    this.#usualMs = isThere ? SHORT_LEASE_MS : LEASE_MS;
   }
 
   /** Of the last time it was taken; undefined before. */
@@ -187,6 +205,11 @@ export class Lease implements WriteRight {
     }
   }
 
+  /** Looks at it once, and takes it if nobody holds it, or its holder is known to be gone. Resolves with whether it is held. */
+  async takeIfFree(signal: AbortSignal): Promise<boolean> {
+    return (await this.#look(signal)).taken;
+  }
+
   /** As `take`, but resolves with false as soon as the process that holds it is known to be alive. */
   async takeFromDead(signal: AbortSignal): Promise<boolean> {
     for (;;) {
@@ -200,7 +223,8 @@ export class Lease implements WriteRight {
   async keep(signal: AbortSignal): Promise<void> {
     const failed = deferred<never>();
     for (;;) {
-      await Promise.race([this.#surroundings.wait(this.held ? RENEW_MS : POLL_MS, signal), failed.promise]);
+      const renewMs = Math.min(RENEW_MS, this.#usualMs / 4);
+      await Promise.race([this.#surroundings.wait(this.held ? renewMs : POLL_MS, signal), failed.promise]);
       // The next one is not held up by a majority that is slow to confirm the last one.
       if (this.#underWay.size >= MAX_RENEWALS) continue;
       void this.#renew().catch((error: unknown) => failed.reject(error));
@@ -263,9 +287,10 @@ export class Lease implements WriteRight {
         ? { owner: this.#owner }
         : { owner: current['owner'], term: current['term'], renewals: current['renewals'] ?? null };
     try {
-      const expiresAt = { $add: ['$$NOW', LEASE_MS] };
-      const filter = { _id: 'lease', ...condition };
-      const set = { ...literals({ ...self, term, renewals: 0, leaseMs: LEASE_MS }), expiresAt };
+      const leaseMs = this.#usualMs;
+      const expiresAt = { $add: ['$$NOW', leaseMs] };
+      const filter = { _id: this.#id, ...condition };
+      const set = { ...literals({ ...self, term, renewals: 0, leaseMs }), expiresAt };
       if (!(await store.changeLease(filter, set, { upsert: current === undefined }))) return false;
     } catch (error) {
       // Whether it took effect is seen at the next look.
@@ -275,12 +300,12 @@ export class Lease implements WriteRight {
     }
     this.#term = term;
     [this.#begun, this.#ended] = [0, 0];
-    this.#setDeadline(sentMs + LEASE_MS);
+    this.#setDeadline(sentMs + this.#usualMs);
     if (ending.length > 0) {
       await runWith((inner) => this.#endEarlier(ending, inner), [(inner) => this.keep(inner)], signal);
       this.assertHeld();
     }
-    this.#logger.info('Took the lease of the migration', { term });
+    this.#logger.info(`Took the lease of ${this.#id === MIGRATION_LEASE ? 'the migration' : this.#id}`, { term });
     return true;
   }
 
@@ -294,9 +319,13 @@ export class Lease implements WriteRight {
   }
 
   async #renew(): Promise<void> {
-    const sent = { sentMs: this.#now() };
-    const leaseMs = Math.min(MAX_LEASE_MS, Math.max(LEASE_MS, Math.round(LEASE_MS / 3 + 3 * this.majorityDelayMs)));
+    const usualMs = this.#usualMs;
+    const leaseMs = Math.min(MAX_LEASE_MS, Math.max(usualMs, Math.round(usualMs / 3 + 3 * this.majorityDelayMs)));
+    const sent = { sentMs: this.#now(), leaseMs };
     this.#underWay.add(sent);
+    this.#sent.push(sent);
+    // It may take effect from now on, and a taker would wait no longer than it says.
+    if (this.#deadlineMs > endOf(sent)) this.#setDeadline(endOf(sent));
     try {
       const change = {
         expiresAt: { $add: ['$$NOW', leaseMs] },
@@ -320,8 +349,11 @@ export class Lease implements WriteRight {
     } finally {
       this.#underWay.delete(sent);
     }
-    if (this.#deadlineMs > Number.NEGATIVE_INFINITY)
-      this.#setDeadline(Math.max(this.#deadlineMs, sent.sentMs + leaseMs));
+    const later = this.#sent.filter(({ sentMs }) => sentMs >= sent.sentMs);
+    const untilMs = Math.min(endOf(sent), ...later.map(endOf));
+    const [oldest] = this.#underWay;
+    this.#sent = oldest === undefined ? [] : this.#sent.filter(({ sentMs }) => sentMs >= oldest.sentMs);
+    if (this.#deadlineMs > Number.NEGATIVE_INFINITY) this.#setDeadline(Math.max(this.#deadlineMs, untilMs));
   }
 
   /** -Infinity: given back or lost, which ends it for the threads for good. */
@@ -341,7 +373,11 @@ export class Lease implements WriteRight {
   }
 
   #mine(): Doc {
-    return { _id: 'lease', owner: this.#owner, term: this.#term };
+    return { _id: this.#id, owner: this.#owner, term: this.#term };
+  }
+
+  get #id(): string {
+    return this.#store.leaseId ?? MIGRATION_LEASE;
   }
 
   #now(): number {
@@ -357,7 +393,12 @@ function mayPass(error: unknown): boolean {
 /** For how long its holder may count on it from a renewal on. */
 function lengthOf(current: Doc | undefined): number {
   const leaseMs = Number(current?.['leaseMs'] ?? LEASE_MS);
-  return leaseMs > LEASE_MS ? Math.min(leaseMs, MAX_LEASE_MS) : LEASE_MS;
+  return Number.isFinite(leaseMs) ? Math.min(Math.max(leaseMs, SHORT_LEASE_MS), MAX_LEASE_MS) : LEASE_MS;
+}
+
+/** When the lease ends that a renewal gives. */
+function endOf({ sentMs, leaseMs }: Renewal): number {
+  return sentMs + leaseMs;
 }
 
 function lost(): AppError {

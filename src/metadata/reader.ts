@@ -18,6 +18,8 @@ import {
 export const PRODUCT = 'mongoferry';
 /** What outlives a migration that did not begin: who may write, and which late writes are refused. */
 export const KEPT: ReadonlySet<string> = new Set(['lease', 'numbers']);
+/** What may be there without a migration: an instance that helped one tells for a moment longer. */
+const LEFT: ReadonlySet<string> = new Set([...KEPT, 'instances', 'tasks']);
 
 /** The records of one metadata database, whoever wrote them. Reads of a majority, tried again while errors are transient. */
 export class MetadataReader {
@@ -80,10 +82,19 @@ export class MetadataReader {
     return toDdl(doc);
   }
 
-  /** The lease's record, as a majority has it. */
-  async readLease(signal: AbortSignal): Promise<Doc | undefined> {
-    const [lease] = await this.#documents.find('lease', {}, signal);
-    return lease;
+  /** A lease's record by its `_id`, as a majority has it. */
+  async readLease(id: string, signal: AbortSignal): Promise<Doc | undefined> {
+    return (await this.readLeases(signal)).find((each) => each['_id'] === id);
+  }
+
+  /** The records of all leases: of the migration, and of the instances that help. */
+  async readLeases(signal: AbortSignal): Promise<Doc[]> {
+    return this.#documents.find('lease', {}, signal);
+  }
+
+  /** For stores of further records in this database: few documents, by a filter. */
+  async readAll(coll: string, filter: Doc, signal: AbortSignal): Promise<Doc[]> {
+    return this.#documents.find(coll, filter, signal);
   }
 
   /**
@@ -108,5 +119,5 @@ export class MetadataReader {
 }
 
 function onlyLease(names: ReadonlySet<string>): boolean {
-  return [...names].every((name) => KEPT.has(name));
+  return [...names].every((name) => LEFT.has(name));
 }

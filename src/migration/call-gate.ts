@@ -6,6 +6,7 @@ import type { SerialQueue } from '../lib/serial-queue.js';
 import { linkAbort, unlessAborted } from '../lib/signals.js';
 import { deferred, type Task } from '../lib/tasks.js';
 import type { FailureRecord } from '../metadata/records.js';
+import { ChangedPlaces } from './helped.js';
 import type { StateMachine } from './machine.js';
 import type { Moves } from './moves.js';
 
@@ -16,6 +17,8 @@ export interface GateContext {
   readonly clusters: readonly Pick<Cluster, 'outage'>[];
   /** What the process waits for while INITIALIZING. */
   readonly waits: readonly string[];
+  /** Whether this instance helps another one: calls are not carried out here then. */
+  readonly isHelping?: boolean;
   readonly failure: FailureRecord | undefined;
   /** The process's. */
   readonly signal: AbortSignal;
@@ -70,7 +73,8 @@ export class CallGate {
     caller?.throwIfAborted();
     const begun = deferred<void>();
     const turn = this.#turns.run(async () => {
-      await this.#until(() => this.isInitialised, caller, called);
+      await this.#until(() => this.isInitialised || this.#context.isHelping === true, caller, called);
+      if (this.#context.isHelping === true) throw new ChangedPlaces('this instance helps another one');
       caller?.throwIfAborted();
       // The call before may have left something open.
       this.#moves.assertOutcomesKnown();

@@ -14,12 +14,13 @@ import { readMismatches } from '../progress/mismatch-list.js';
 import { checkReverse } from '../reversal/reversal.js';
 import { completeOptions, resolveStartOptions, type StartOptions } from '../start/options.js';
 import { findingsOf } from '../start/start-findings.js';
-import { refuseOtherOptions } from '../start/starting.js';
 import { CallGate, type CallNeeds, failureError } from './call-gate.js';
+import { Gathering, othersWork } from './gathering.js';
 import type { MigrationProcess } from './migration-process.js';
 import { type Move, Moves } from './moves.js';
 import { Pausing } from './pausing.js';
 import type { Session } from './session.js';
+import { refuseToStartAgain } from './start-again.js';
 import { Starter } from './starter.js';
 
 /** What a call changes besides the state, and what follows from it. */
@@ -37,11 +38,14 @@ export class Calls {
   readonly #moves: Moves;
   readonly #pausing: Pausing;
   readonly #gate: CallGate;
+  readonly #gathering: Gathering;
+  #isLooking = false;
 
   constructor(process: MigrationProcess) {
     this.#process = process;
     this.#moves = new Moves(process, this.#turns);
     this.#pausing = new Pausing(this.#moves, process.logger);
+    this.#gathering = new Gathering(process);
     this.#gate = new CallGate(process, this.#turns, this.#moves);
   }
 
@@ -89,7 +93,9 @@ export class Calls {
       machine.check('pause');
       const session = this.#session();
       const waits = (): readonly string[] => this.#process.waits;
-      const store = (inner: AbortSignal): Promise<void> => this.#storePause(session, inner);
+      // With others at work this instance alone is paused, and one of them coordinates.
+      const store = (inner: AbortSignal): Promise<void> =>
+        othersWork(session) ? this.#process.standDown(inner) : this.#storePause(session, inner);
       await this.#pausing.pause({ stop: () => session.stop(), store, waits }, signal);
     });
   }
@@ -104,26 +110,60 @@ export class Calls {
   /** Errors: InvalidStateTransition, also while `canCommit` is false: the text says why; OutcomeUnknown. */
   commit(caller?: AbortSignal): Promise<void> {
     return this.#gate.exclusive(this.#ofDestination(caller), async (signal) => {
-      const { machine, reporter, logger } = this.#process;
+      const { machine, reporter } = this.#process;
       machine.check('commit');
       const obstacle = commitObstacle(reporter.sources);
       if (obstacle !== undefined)
         throw new AppError('InvalidStateTransition', `commit is not permitted while canCommit is false: ${obstacle}`, {
           metadata: { state: machine.state },
         });
-      logger.info('Commit handler called');
-      const commit = { step: 'drain' } as const;
-      await this.#move('commit', { changes: { commit }, begin: () => this.#session().commit() }, signal);
+      await this.#gathering.give(this.#session(), 'commit', () => this.#commitNow(signal), signal);
     });
+  }
+
+  async #commitNow(signal: AbortSignal): Promise<void> {
+    this.#process.logger.info('Commit handler called');
+    const commit = { step: 'drain' } as const;
+    const session = this.#session();
+    const begin = (): void => {
+      session.crew.nextRound();
+      session.commit();
+    };
+    await this.#move('commit', { changes: { commit }, begin }, signal);
+  }
+
+  /** Does what other instances make possible: see Gathering. */
+  async lookAround(): Promise<void> {
+    if (this.#isLooking || this.#gathering.due === undefined) return;
+    this.#isLooking = true;
+    try {
+      await this.#gate.exclusive({ caller: undefined }, async (signal) => {
+        const { due } = this.#gathering;
+        if (due === 'commit') await this.#commitNow(signal);
+        else if (due === 'reverse') await this.#reverseNow(signal);
+        else if (due === 'standDown') await this.#process.standDown(signal);
+      });
+    } finally {
+      this.#isLooking = false;
+    }
   }
 
   reverse(caller?: AbortSignal): Promise<void> {
     return this.#gate.exclusive({ caller }, async (signal) => {
       this.#process.machine.check('reverse');
-      const session = this.#session();
-      await checkReverse(session.context, signal);
-      await this.#move('reverse', { begin: () => session.reverse() }, signal);
+      await checkReverse(this.#session().context, signal);
+      await this.#gathering.give(this.#session(), 'reverse', () => this.#reverseNow(signal), signal);
     });
+  }
+
+  async #reverseNow(signal: AbortSignal): Promise<void> {
+    const session = this.#session();
+    await checkReverse(session.context, signal);
+    const begin = (): void => {
+      session.crew.nextRound();
+      session.reverse();
+    };
+    await this.#move('reverse', { begin }, signal);
   }
 
   /** Nothing runs any more. */
@@ -134,6 +174,7 @@ export class Calls {
     try {
       // What was lost on its way must not arrive while nobody looks.
       await session.held.destination.resolveLostWrites(signal);
+      await session.crew.settle(signal);
     } catch (error) {
       await reopen();
       throw error;
@@ -216,21 +257,9 @@ export class Calls {
     return findingsOf({ wanted, source, destination, db, machine, verifies, skipDiskSpaceCheck }, signal);
   }
 
-  /** Runbooks call start after a restart: the same options are welcome while the migration goes on. */
   #startAgain(wanted: MigrationOptions): void {
     const { machine, db } = this.#process;
-    const { state } = machine;
-    if (state !== 'RUNNING' && state !== 'PAUSED' && state !== 'COMMITTING') {
-      if (state === 'COMMITTED') {
-        throw new AppError(
-          'InvalidStateTransition',
-          `the migration is COMMITTED; to begin another one, drop the database ${db} on the destination and restart mongoferry`,
-          { metadata: { state } },
-        );
-      }
-      machine.check('start');
-    }
-    refuseOtherOptions(wanted, this.#session().held.record.value, state);
+    refuseToStartAgain(wanted, this.#session().held.record.value, machine.state, db);
   }
 
   #resolve(options: StartOptions): MigrationOptions {

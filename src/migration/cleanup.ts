@@ -60,7 +60,7 @@ async function dropCommitted(
       `the migration is ${record.state}; cleanup needs COMMITTED. To give it up instead, stop its process, and drop what it has migrated and ${db} on ${destination.label}`,
       { metadata: { state: record.state } },
     );
-  const roles = rolesOf(source, destination, db, logger);
+  const roles = rolesOf(source, destination, { db, logger, instance: 'cleanup' });
   if (!(await roles.lease.takeFromDead(signal)))
     throw new AppError('LeaseHeld', "the migration's process is running: stop it first");
   const stopKeeping = keepLease(roles.lease, () => undefined, signal);

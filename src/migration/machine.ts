@@ -32,19 +32,15 @@ export class StateMachine {
     this.#publish();
   }
 
+  /** Another instance has the migration now: what becomes of it is no longer this one's to say. */
+  leave(): void {
+    this.#state = 'INITIALIZING';
+    this.#publish();
+  }
+
   /** The state an event leads to. Errors: InvalidStateTransition. */
   check(event: MigrationEvent): RecordedState {
-    const next = TRANSITIONS[this.#state][event];
-    if (next === undefined) {
-      throw new AppError(
-        'InvalidStateTransition',
-        `${event} is not permitted in state ${this.#state}; it needs ${statesAccepting(event).join(' or ')}`,
-        {
-          metadata: { state: this.#state, needed: statesAccepting(event).join(',') },
-        },
-      );
-    }
-    return next;
+    return nextState(this.#state, event);
   }
 
   async move(event: MigrationEvent, persist: (next: RecordedState) => Promise<void>): Promise<void> {
@@ -53,4 +49,16 @@ export class StateMachine {
     this.#state = next;
     this.#publish();
   }
+}
+
+/** The state that an event leads to from another. Errors: InvalidStateTransition. */
+export function nextState(state: State, event: MigrationEvent): RecordedState {
+  const next = TRANSITIONS[state][event];
+  if (next !== undefined) return next;
+  const needed = statesAccepting(event);
+  throw new AppError(
+    'InvalidStateTransition',
+    `${event} is not permitted in state ${state}; it needs ${needed.join(' or ')}`,
+    { metadata: { state, needed: needed.join(',') } },
+  );
 }

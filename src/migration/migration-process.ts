@@ -1,16 +1,21 @@
 /** Holds what this process has for its one migration: clusters, session, state, and what ends it. */
 import type { ConnectOptions } from '../cluster/clients.js';
 import type { Cluster } from '../cluster/cluster.js';
+import type { CrewHooks } from '../instances/crew.js';
 import type { Logger } from '../lib/logger.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
 import { metadataDatabase } from '../metadata/databases.js';
 import type { FailureRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';
 import type { RunHooks, RunSettings } from '../phases/run-context.js';
+import type { InstanceSnapshot } from '../progress/control.js';
 import { monitor } from '../progress/monitor.js';
+import { namespaceSnapshots } from '../progress/namespaces.js';
 import type { ObservedWork } from '../progress/observed.js';
 import { type Reported, Reporter } from '../progress/reporter.js';
 import type { HeldMigration } from '../start/held-migration.js';
+import type { HelpedMigration } from './helped.js';
+import { gatheringTexts, instancesOf, statusOf, type ToldStatus } from './instance-view.js';
 import { StateMachine } from './machine.js';
 import { Session, type SessionHost } from './session.js';
 
@@ -20,6 +25,13 @@ export interface MigrationConfig {
   readonly cluster0: string;
   readonly cluster1: string;
   readonly instanceId: string;
+  /**
+   * Whether an operator has named this instance: then it helps another one with the same clusters, and looks for one while
+   * it is IDLE. False: it helps one of another name that it finds. Undefined: it only waits for another one.
+   */
+  readonly instanceIsNamed?: boolean;
+  /** Whether a call to this instance counts for all of them. */
+  readonly coordinated?: boolean;
   /** Undefined: the only migration into its destination. */
   readonly migrationName: string | undefined;
   /** 1 to 4. */
@@ -60,11 +72,17 @@ export class MigrationProcess implements SessionHost, Reported {
   readonly signal: AbortSignal;
   /** Those connected so far. */
   readonly clusters: Cluster[] = [];
+  readonly crewHooks: CrewHooks;
+  /** Told after each look at the other instances. */
+  onLook: () => void = () => undefined;
   readonly #end = new AbortController();
   readonly #fatal: Deferred<never> = deferred();
   /** What is waited for before the migration can be worked on, by name, and why. */
   readonly #waitedFor = new Map<string, string>();
   #session: Session | undefined;
+  #helping: HelpedMigration | undefined;
+  #stoodDown: Deferred<void> = deferred();
+  #isMonitored = false;
   #failure: FailureRecord | undefined;
 
   constructor(config: MigrationConfig, logger: Logger, hooks: ProcessHooks) {
@@ -75,6 +93,7 @@ export class MigrationProcess implements SessionHost, Reported {
     this.signal = this.#end.signal;
     this.reporter = new Reporter(config.instanceId, logger, this);
     this.machine = new StateMachine(() => this.reporter.changed());
+    this.crewHooks = { onLook: () => this.onLook(), status: () => this.#status };
     this.settings = {
       listener: this.reporter,
       logger,
@@ -98,6 +117,32 @@ export class MigrationProcess implements SessionHost, Reported {
   /** Why the migration has failed for good. */
   get failure(): FailureRecord | undefined {
     return this.#failure;
+  }
+
+  /** Undefined: this instance helps no other one. */
+  get helping(): HelpedMigration | undefined {
+    return this.#helping;
+  }
+
+  get isHelping(): boolean {
+    return this.#helping !== undefined;
+  }
+
+  /** All instances, where there is more than one. */
+  get instances(): readonly InstanceSnapshot[] {
+    const session = this.#session;
+    if (session === undefined) return [];
+    return instancesOf(session.crew, this.config.instanceId, this.state === 'PAUSED');
+  }
+
+  /** Warnings of calls that not every instance has been given yet. */
+  get gathering(): readonly string[] {
+    return this.#session === undefined ? [] : gatheringTexts(this.#session.crew);
+  }
+
+  /** Resolves once another instance is to coordinate. */
+  get stoodDown(): Promise<void> {
+    return this.#stoodDown.promise;
   }
 
   get work(): ObservedWork | undefined {
@@ -126,7 +171,7 @@ export class MigrationProcess implements SessionHost, Reported {
   get unreadiness(): string | undefined {
     const [waitedFor] = this.#waitedFor.values();
     if (waitedFor !== undefined) return waitedFor;
-    if (this.state === 'INITIALIZING') return 'the clusters are being connected';
+    if (this.state === 'INITIALIZING' && !this.isHelping) return 'the clusters are being connected';
     const outage = this.clusters.find((each) => each.outage !== undefined)?.outage;
     if (outage !== undefined) return outage;
     if (this.#session?.interruption !== undefined) return this.#session.interruption;
@@ -144,12 +189,42 @@ export class MigrationProcess implements SessionHost, Reported {
 
   /** Makes a held migration the process's own. The first one has the clusters watched from then on. */
   hold(held: HeldMigration): Session {
-    const isFirst = this.#session === undefined;
-    this.#session?.leave();
+    void this.#session?.leave();
     const session = new Session(held, this);
     this.#session = session;
-    if (isFirst) this.#monitor();
+    if (!this.#isMonitored) this.#monitor();
+    this.#isMonitored = true;
     return session;
+  }
+
+  /** This instance helps another one from now on, or (undefined) no longer. */
+  help(helping: HelpedMigration | undefined): void {
+    this.#helping?.end();
+    this.#helping = helping;
+    this.reporter.changed();
+  }
+
+  /** Leaves the migration to another instance. Precondition: nothing is worked on. */
+  async standDown(signal: AbortSignal): Promise<void> {
+    const session = this.#session;
+    if (session === undefined) return;
+    await session.held.destination.resolveLostWrites(signal);
+    await session.leave();
+    await session.held.lease.release().catch((error: unknown) => {
+      this.logger.warn('The lease could not be given back; the others wait until it has run out', { error });
+    });
+    this.logger.info('Another instance is to coordinate the migration');
+    this.#session = undefined;
+    const stoodDown = this.#stoodDown;
+    this.#stoodDown = deferred();
+    this.machine.leave();
+    stoodDown.resolve();
+  }
+
+  get #status(): ToldStatus {
+    const { work } = this;
+    const rows = work?.run === undefined ? [] : namespaceSnapshots(work.run, work.migration);
+    return statusOf(this.reporter.snapshot(), rows);
   }
 
   /** The migration has failed for good. */

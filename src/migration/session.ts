@@ -2,6 +2,7 @@
 import { clusterError, describeError } from '../cluster/errors.js';
 import { unblockSource } from '../cutover/block-source.js';
 import { AppError } from '../errors.js';
+import { Crew, type CrewHooks } from '../instances/crew.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
 import { MigrationRun } from '../phases/run.js';
@@ -30,6 +31,7 @@ export interface SessionHost extends FailureListener {
   readonly machine: StateMachine;
   readonly reporter: SessionReporter;
   readonly settings: RunSettings;
+  readonly crewHooks: CrewHooks;
   /** The process's. */
   readonly signal: AbortSignal;
   /** The migration goes on in another direction, in a session of its own. */
@@ -45,24 +47,36 @@ const NOT_VERIFIED =
  */
 export class Session {
   readonly held: HeldMigration;
+  /** The instances that help. */
+  readonly crew: Crew;
   readonly #host: SessionHost;
   readonly #loses: () => void;
   #run: RunContext;
   #lastRun: MigrationRun | undefined;
   #work: { readonly stop: () => Promise<void> } | undefined;
   readonly #interruption: Interruption;
+  /** Resolves once the other instances are no longer looked at. */
+  readonly #looked: Promise<void>;
 
   /** Precondition: the lease is held. */
   constructor(held: HeldMigration, host: SessionHost) {
     this.held = held;
     this.#host = host;
-    this.#run = runContext(held, host.settings);
+    this.crew = new Crew(held, host.logger.component('instances'), host.crewHooks);
+    this.#run = runContext(held, host.settings, this.crew);
     this.#interruption = new Interruption(held, host.logger, {
       reached: () => this.#reached(),
       onChange: () => host.reporter.changed(),
     });
     host.reporter.remember([...(this.#run.verifies ? [] : [NOT_VERIFIED]), ...held.record.value.warnings]);
-    this.#loses = keepLease(held.lease, (error) => host.die(error), host.signal);
+    const stopKeeping = keepLease(held.lease, (error) => host.die(error), host.signal);
+    const looking = linkAbort(host.signal);
+    this.#looked = this.crew.run(looking.signal).catch(() => undefined);
+    this.#loses = () => {
+      stopKeeping();
+      looking.abort(new Error('this instance coordinates no more'));
+      looking.dispose();
+    };
   }
 
   /** 1 to 4. */
@@ -93,7 +107,7 @@ export class Session {
   /** Goes through the phases from where the record says, in RUNNING or COMMITTING. */
   open(): void {
     const begin = (): MigrationRun => {
-      this.#run = runContext(this.held, this.#host.settings);
+      this.#run = runContext(this.held, this.#host.settings, this.crew);
       if (this.#host.machine.state === 'COMMITTING') this.#run.commitCalled.resolve();
       return this.#newRun();
     };
@@ -172,9 +186,13 @@ export class Session {
     await this.#work?.stop();
   }
 
-  /** The lease is no longer renewed: the migration has been turned around, or the process ends. */
-  leave(): void {
+  /**
+   * The lease is no longer renewed: the migration has been turned around, or the process ends, or another instance
+   * coordinates. Resolves once the other instances are no longer looked at.
+   */
+  async leave(): Promise<void> {
     this.#loses();
+    await this.#looked;
   }
 
   async #move(signal: AbortSignal): Promise<void> {

@@ -85,9 +85,9 @@ export class Starter {
   }
 
   async #take(signal: AbortSignal): Promise<Roles> {
-    const { db, logger } = this.#process;
+    const { db, logger, config } = this.#process;
     const { source, destination } = this.#wanted;
-    const roles = rolesOf(source, destination, db, logger);
+    const roles = rolesOf(source, destination, { db, logger, instance: config.instanceId });
     if (await roles.lease.takeFromDead(signal)) return roles;
     throw new AppError('LeaseHeld', 'another process is migrating into this destination');
   }

@@ -6,7 +6,7 @@ import { rejectOnAbort, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import { ApplyPhase } from './apply-phase.js';
 import { watchBalancers, watchShardKeys } from './balancing.js';
-import { copyContextOf } from './copying.js';
+import { sharedCopyContextOf } from './copying.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import { type RunContext, startTimeOf } from './run-context.js';
 import { watchCatalog, watchOplog } from './watchers.js';
@@ -32,7 +32,7 @@ export class CopyPhase implements Phase {
   async run(signal: AbortSignal): Promise<Phase> {
     const context = this.#context;
     const { source, record, indexes, listener } = context;
-    const copying = copyContextOf(context, this.#writers);
+    const copying = sharedCopyContextOf(context, this.#writers);
     await runWith(
       async (inner) => {
         if (buildsBeforeCopy(context.buildIndexes)) await this.#buildFirst(inner);

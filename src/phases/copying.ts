@@ -2,6 +2,7 @@
 import type { CopyContext } from '../copy/copier.js';
 import { LocalRangeCopier } from '../copy/local-range-copier.js';
 import { ThreadRangeCopier } from '../copy/thread-range-copier.js';
+import { SharedRangeCopier } from '../instances/shared-range-copier.js';
 import { ByteBudget } from '../lib/limit.js';
 import { PushBack } from '../lib/push-back.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -34,5 +35,18 @@ export function copyContextOf(context: RunContext, { document: writer, threads }
     },
     partitionBytes: context.partitionBytes,
     filter,
+  };
+}
+
+/** The same for the copy of all collections, which other instances share. */
+export function sharedCopyContextOf(context: RunContext, writers: Writers): CopyContext {
+  const { source, destination, crew, load } = context;
+  const { parallelRanges } = load;
+  const own = copyContextOf(context, writers);
+  const shared = { crew, local: own.ranges, parallelRanges, pair: { source, destination } };
+  return {
+    ...own,
+    ranges: new SharedRangeCopier(shared),
+    parallelRanges: () => crew.room('copy', parallelRanges),
   };
 }

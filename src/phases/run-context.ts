@@ -11,6 +11,7 @@ import { StreamPace } from '../documents/stream-pace.js';
 import { InvariantError } from '../errors.js';
 import { isBuilt } from '../indexes/build-mode.js';
 import { IndexBuilder } from '../indexes/builder.js';
+import type { Crew } from '../instances/crew.js';
 import { Layout } from '../layout/layout.js';
 import type { Logger } from '../lib/logger.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
@@ -86,6 +87,8 @@ export interface RunContext extends RunHooks {
   readonly indexes: IndexBuilder;
   /** How collections are spread over the destination. */
   readonly layout: Layout;
+  /** The instances that help. */
+  readonly crew: Crew;
   /** Resolves when the operator has called commit. */
   readonly commitCalled: Deferred<void>;
   /** Of the run's change streams. */
@@ -101,7 +104,7 @@ export function loadLevelOf(
 }
 
 /** What a run that begins now works with. */
-export function runContext(held: HeldMigration, settings: RunSettings): RunContext {
+export function runContext(held: HeldMigration, settings: RunSettings, crew: Crew): RunContext {
   const { source, destination, record } = held;
   const { listener, logger, hooks } = settings;
   const { options } = record.value;
@@ -142,6 +145,7 @@ export function runContext(held: HeldMigration, settings: RunSettings): RunConte
       ...{ source, destination, sharding: options.sharding, isBuilt: wants },
       onWarning: (warning) => listener.warn(warning),
     }),
+    crew,
     commitCalled: deferred(),
     pace: new StreamPace(),
     wrapApplier: hooks.wrapApplier ?? ((applier) => applier),

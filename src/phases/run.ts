@@ -78,6 +78,8 @@ export class MigrationRun {
   async run(signal: AbortSignal): Promise<void> {
     const { record } = this.#context;
     try {
+      // Nothing goes on that an earlier run, or another coordinator, has ordered.
+      await this.#context.crew.settle(signal);
       await this.load(signal);
       await stopBalancers(this.#context, signal);
       let next: Phase | undefined = await this.#firstPhase(signal);
@@ -85,6 +87,8 @@ export class MigrationRun {
         const phase: Phase = next;
         this.#phase = phase;
         next = await traced(phase.name, {}, () => phase.run(signal));
+        // The next one tells nothing of what this one has applied.
+        this.#eventsApplied = this.eventsApplied;
       }
     } catch (error) {
       signal.throwIfAborted();

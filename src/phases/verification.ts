@@ -6,8 +6,9 @@ import type { CommitContext } from '../cutover/commit.js';
 import { changesOfBoth } from '../documents/change-sources.js';
 import type { CollectionSize } from '../documents/partition.js';
 import { AppError } from '../errors.js';
+import { SharedRangeScanner } from '../instances/shared-range-scanner.js';
 import { traced } from '../lib/trace.js';
-import { LocalRangeScanner } from '../matching/range-scanner.js';
+import { LocalRangeScanner, type RangeScanner } from '../matching/range-scanner.js';
 import { startThread } from '../matching/worker-range-scanner.js';
 import { VerificationStore } from '../metadata/verification-store.js';
 import type { VerifyContext } from '../verify/context.js';
@@ -30,7 +31,8 @@ export type Applying = Pick<VerifyContext, 'applied'> & NonNullable<VerifyContex
 
 /** The verifier of a run. Its errors: DestinationModified when somebody dropped or renamed a collection; VerificationFailed. */
 export function makeVerifier(context: RunContext, { applied, withoutApplying, copy }: Applying): Verifier {
-  const { source, destination, scope, held, collections, load, filter, listener } = context;
+  const { source, destination, scope, held, collections, load, filter, listener, crew } = context;
+  const { parallelComparisons } = load;
   const logger = context.logger.component('verifier');
   const onWarning = (warning: string): void => listener.warn(warning);
   return new Verifier({
@@ -46,10 +48,10 @@ export function makeVerifier(context: RunContext, { applied, withoutApplying, co
     applied,
     startScanner: async (size, signal) => {
       const local = new LocalRangeScanner({ source, destination });
-      if (!isWorthThread(size)) return local;
-      const maxPoolSize = load.parallelComparisons * 2;
-      const data = { source: source.access, destination: destination.access, maxPoolSize };
-      return startThread(data, local, { logger, onWarning }, signal);
+      const shared = (own: RangeScanner): RangeScanner => new SharedRangeScanner(crew, own, parallelComparisons);
+      if (!isWorthThread(size)) return shared(local);
+      const data = { source: source.access, destination: destination.access, maxPoolSize: parallelComparisons * 2 };
+      return shared(await startThread(data, local, { logger, onWarning }, signal));
     },
     followsCatalog: true,
     onTakenAway: ({ name }) => {
@@ -60,7 +62,7 @@ export function makeVerifier(context: RunContext, { applied, withoutApplying, co
     },
     expiresOnBoth: false,
     recopy: { withoutApplying, copy },
-    parallelRanges: load.parallelComparisons,
+    parallelRanges: () => crew.room('compare', parallelComparisons),
     logger,
     onWarning,
     onChange: () => listener.changed(),

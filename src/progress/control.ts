@@ -33,6 +33,19 @@ export interface VerificationSnapshot {
   readonly mismatchCount: number;
 }
 
+/** One of several instances that share a migration. */
+export interface InstanceSnapshot {
+  readonly id: string;
+  readonly state: 'coordinating' | 'helping' | 'paused' | 'gone';
+  readonly alive: boolean;
+  /** Since the present coordinator has been one. */
+  readonly documentsCopied: number;
+  readonly bytesCopied: number;
+  readonly documentsCompared: number;
+  /** Ranges that it copies or compares now. */
+  readonly rangesInWork: number;
+}
+
 /** Where the migration stands, read at one moment; `undefined` = not known or not meaningful in this state. */
 export interface Snapshot {
   readonly state: State;
@@ -91,6 +104,8 @@ export interface Snapshot {
   readonly startedAt: Date | undefined;
   readonly queuedBytes: number;
   readonly retries: number;
+  /** All instances, where there is more than one. */
+  readonly instances?: readonly InstanceSnapshot[];
 }
 
 /** Of the `documentId`s in one answer; a larger one stands alone. Below what gRPC clients take by default. */

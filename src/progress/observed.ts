@@ -8,6 +8,7 @@ import type { BuildIndexes, MigrationOptions } from '../metadata/migration-optio
 import type { FailureRecord, MigrationRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';
 import type { VerifierView } from '../verify/verifier-view.js';
+import type { InstanceSnapshot } from './control.js';
 import type { Health } from './monitor.js';
 import type { Rates } from './rates.js';
 
@@ -56,4 +57,6 @@ export interface SnapshotSources {
   readonly earlierLag: { readonly seconds: number; readonly agoSeconds: number } | undefined;
   readonly warnings: readonly string[];
   readonly instanceId: string;
+  /** All instances, where there is more than one. */
+  readonly instances?: readonly InstanceSnapshot[];
 }

@@ -3,7 +3,7 @@ import type { Logger } from '../lib/logger.js';
 import type { FailureRecord } from '../metadata/records.js';
 import type { State } from '../metadata/state.js';
 import { takeStageStats } from '../metrics.js';
-import type { Snapshot } from './control.js';
+import type { InstanceSnapshot, Snapshot } from './control.js';
 import type { Health } from './monitor.js';
 import type { ObservedMigration, ObservedWork, SnapshotSources } from './observed.js';
 import { takeSnapshot } from './snapshot.js';
@@ -18,6 +18,10 @@ export interface Reported {
   readonly waits: readonly string[];
   /** Warnings of the process itself. */
   readonly processWarning: string | undefined;
+  /** All instances, where there is more than one. */
+  readonly instances?: readonly InstanceSnapshot[];
+  /** Calls that not every instance has been given yet. */
+  readonly gathering?: readonly string[];
 }
 
 /** Each is logged; so many are shown and kept. */
@@ -50,7 +54,7 @@ export class Reporter {
   }
 
   get sources(): SnapshotSources {
-    const { state, failure, work, waits, processWarning } = this.#reported;
+    const { state, failure, work, waits, processWarning, instances = [], gathering = [] } = this.#reported;
     return {
       state,
       failure,
@@ -68,10 +72,12 @@ export class Reporter {
           slowMajority(work),
           sourceBlock(work?.migration),
         ),
+        ...gathering,
         ...waits,
         ...texts(processWarning),
       ],
       instanceId: this.#instanceId,
+      instances,
     };
   }
 

@@ -17,6 +17,7 @@ export function takeSnapshot(sources: SnapshotSources): Snapshot {
     failure: sources.failure,
     instanceId: sources.instanceId,
     coordinatorId: sources.instanceId,
+    instances: sources.instances ?? [],
     startedAt: work?.migration.record.value.startedAt,
     reversible: work?.migration.options.reversible === true,
     rates: {
@@ -33,7 +34,10 @@ function snapshotOf(
   sources: SnapshotSources,
   run: ObservedRun,
   migration: ObservedMigration,
-): Omit<Snapshot, 'state' | 'failure' | 'instanceId' | 'coordinatorId' | 'startedAt' | 'reversible' | 'rates'> {
+): Omit<
+  Snapshot,
+  'state' | 'failure' | 'instanceId' | 'coordinatorId' | 'instances' | 'startedAt' | 'reversible' | 'rates'
+> {
   const { state, health } = sources;
   const { source, destination } = migration;
   const { phase, canWrite } = migration.record.value;

@@ -107,7 +107,7 @@ export async function leaveForReversal(
     if (wasSet && isGivenUp(error)) await unblockWrites(held.source, signal);
     throw error;
   }
-  const roles = rolesOf(held.destination, held.source, held.store.db, logger);
+  const roles = rolesOf(held.destination, held.source, { db: held.store.db, logger, instance: held.instance });
   await roles.lease.take(signal);
   const stopKeeping = keepLease(roles.lease, onLeaseLost, signal);
   try {

@@ -16,6 +16,19 @@ export interface Roles {
   readonly destination: WritableCluster;
   readonly store: MetadataStore;
   readonly lease: Lease;
+  /** The name of this process, its `--id`. */
+  readonly instance: string;
+}
+
+/** Who asks for roles. */
+export interface RolesOptions {
+  /** The metadata database. */
+  readonly db: string;
+  readonly logger: Logger;
+  /** The name of this process, its `--id`. */
+  readonly instance: string;
+  /** The `_id` of the lease that gives the right to write. Left out: that of the migration's own. */
+  readonly leaseId?: string;
 }
 
 /** A migration whose lease this process holds, in one direction: a reversal makes another one. */
@@ -23,16 +36,18 @@ export interface HeldMigration extends Roles {
   readonly record: StoredRecord;
 }
 
-/** Roles whose lease is still to be taken: until it is, every write by them is refused. `db`: the metadata database. */
-export function rolesOf(source: Cluster, destination: Cluster, db: string, logger: Logger): Roles {
+/** Roles whose lease is still to be taken: until it is, every write by them is refused. */
+export function rolesOf(source: Cluster, destination: Cluster, options: RolesOptions): Roles {
+  const { db, logger, instance } = options;
   const sessions = writeSessions(destination, db);
-  const lease = new Lease(new StoredLease({ source, destination, db, sessions, logger }), logger.component('lease'));
+  const lease = new Lease(new StoredLease({ source, destination, sessions, ...options }), logger.component('lease'));
   const writable = new WritableCluster(destination, lease, sessions);
   return {
     source: new WritableCluster(source, lease, undefined),
     destination: writable,
     store: new MetadataStore(writable, db),
     lease,
+    instance,
   };
 }
 

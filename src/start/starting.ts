@@ -82,20 +82,46 @@ export async function prepareStart(
     );
   }
   await record.create(signal);
-  if (blocks) await block(record, destination, signal);
+  if (blocks) await block({ record, destination, db: store.db }, signal);
   const found = await recheck();
   if (found.length > 0) throw preflightError(found);
 }
 
+interface Blocking {
+  readonly record: StoredRecord;
+  readonly destination: WritableCluster;
+  /** The metadata database. */
+  readonly db: string;
+}
+
+/**
+ * Makes sure that the block lets this process pass. Without access control that is for a field of each command to say, which
+ * a mongos must hand on to its shards. Errors: OptionNotSupported; the block is lifted then.
+ */
+async function requirePassage({ record, destination, db }: Blocking, signal: AbortSignal): Promise<void> {
+  if (!destination.isSharded || destination.facts.user !== '') return;
+  try {
+    await destination.write(db, { insert: 'probe', documents: [{ _id: 'block' }] }, { signal });
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== 'WritesBlocked') throw error;
+    await unblockWrites(destination, signal);
+    await record.update({ blockedDestination: false }, signal);
+    const what = `users' writes on ${destination.label} cannot be blocked: it has no access control, and its mongos does not let mongoferry pass the block`;
+    throw preflightError([
+      blocker('OptionNotSupported', what, 'Switch on access control, or start with enableUserWriteBlocking "none".'),
+    ]);
+  }
+}
+
 /** The record says so before it is done: whoever undoes the start lifts it. One that somebody else has set stays. */
-async function block(record: StoredRecord, destination: WritableCluster, signal: AbortSignal): Promise<void> {
+async function block({ record, destination, db }: Blocking, signal: AbortSignal): Promise<void> {
   if (await isBlocked(destination, signal)) throw preflightError([blockedAlready(destination)]);
   await record.update({ blockedDestination: true }, signal);
   let isOurs = false;
   await blockWrites(destination, signal, () => {
     isOurs = true;
   });
-  if (isOurs) return;
+  if (isOurs) return requirePassage({ record, destination, db }, signal);
   await record.update({ blockedDestination: false }, signal);
   throw preflightError([blockedAlready(destination)]);
 }

@@ -5,6 +5,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { ChangeSource } from '../documents/change-source.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import type { CollectionSize } from '../documents/partition.js';
+import type { ChangingLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import type { RangeScanner } from '../matching/range-scanner.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -52,7 +53,7 @@ export interface VerifyContext {
       }
     | undefined;
   /** Ranges compared at the same time. */
-  readonly parallelRanges: number;
+  readonly parallelRanges: number | ChangingLimit;
   readonly logger: Logger;
   readonly onWarning: (warning: string) => void;
   /** Something that progress shows has changed. */

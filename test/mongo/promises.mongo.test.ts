@@ -161,7 +161,8 @@ test('a commit waits for what the lanes have in flight', async () => {
 
 test('no index is built before what was written during the copy has been applied', async () => {
   const migrate = async (): Promise<void> => {
-    await items.insertMany([{ _id: 1, n: 1 }]);
+    // Smaller collections get theirs while they are empty.
+    await items.insertMany(Array.from({ length: 1500 }, (_, n) => ({ _id: n, n })));
     await items.createIndex({ n: 1 });
     const lanes = new HeldLanes();
     const copying = proxy.hold({ ...ours, command: 'insert', db: 'shop' }, { cutClient: false });

@@ -41,6 +41,7 @@ test('notes that fail are told of for as long as they do, whatever reads achieve
     await releaseCommands(source);
     await harness.until(({ warnings }) => !warnings.some((each) => said.test(each)), 'the warning going', 60_000);
     await harness.commit();
+    assert.ok((harness.snapshot.totalEventsApplied ?? 0) >= before + 20, 'the commit has forgotten what was applied');
   };
   await within(TEST_MS, work(), 'the migration');
   await assertEqualClusters(source, destination);

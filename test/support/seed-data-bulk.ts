@@ -30,9 +30,9 @@ const BATCH_BYTES = 8 * 1024 * 1024;
 const IN_FLIGHT = 4;
 
 /** The document number `n` of a bulk collection, always the same bytes. */
-export function bulkDocument(n: number, bytes: number): Buffer {
+export function bulkDocument(n: number, bytes: number, id: unknown = n): Buffer {
   const head = [
-    part('_id', n),
+    part('_id', id),
     part('n', n),
     part('group', n % 97),
     part('at', new Date(EPOCH_MS + n * 1000)),
@@ -46,11 +46,17 @@ export function bulkDocument(n: number, bytes: number): Buffer {
 }
 
 /** Batches of the documents of one bulk collection, of about 8 MB each. */
-export function* bulkBatches(documents: number, documentBytes: number): Generator<Buffer[]> {
+export function* bulkBatches(
+  documents: number,
+  documentBytes: number,
+  idOf: (n: number) => unknown = (n) => n,
+): Generator<Buffer[]> {
   const size = Math.max(1, Math.min(10_000, Math.floor(BATCH_BYTES / documentBytes)));
   for (let from = 0; from < documents; from += size) {
     const count = Math.min(size, documents - from);
-    yield Array.from({ length: count }, (_, index) => bulkDocument(from + index, documentBytes));
+    yield Array.from({ length: count }, (_, index) => {
+      return bulkDocument(from + index, documentBytes, idOf(from + index));
+    });
   }
 }
 

@@ -199,7 +199,30 @@ export interface ProgressDetails {
   /** Documents known to differ between the clusters. */
   mismatchCount: number;
   /** Why can_commit is false, in RUNNING; absent while it is true. */
-  commitObstacle?: string | undefined;
+  commitObstacle?:
+    | string
+    | undefined;
+  /** All instances of this migration, the coordinator first; absent while there is only one. */
+  instances: InstanceProgress[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What one of several instances does. Counts are since the present coordinator has been one. */
+export interface InstanceProgress {
+  /** Its name, as given by --id. */
+  id: string;
+  /** "coordinating", "helping", "paused" or "gone". */
+  state: string;
+  /** Whether it is taken to be at work: one that is gone is given nothing to do. */
+  alive: boolean;
+  /** Documents that it has copied. */
+  documentsCopied: number;
+  /** Bytes that it has copied. */
+  bytesCopied: number;
+  /** Documents of the source that it has compared. */
+  documentsCompared: number;
+  /** Ranges that it copies or compares now. */
+  rangesInWork: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1264,6 +1287,7 @@ function createBaseProgressDetails(): ProgressDetails {
     retries: 0,
     mismatchCount: 0,
     commitObstacle: undefined,
+    instances: [],
     _unknownFields: {},
   };
 }
@@ -1299,6 +1323,9 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     }
     if (message.commitObstacle !== undefined) {
       writer.uint32(82).string(message.commitObstacle);
+    }
+    for (const v of message.instances) {
+      InstanceProgress.encode(v!, writer.uint32(90).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1404,6 +1431,14 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
             message.commitObstacle = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.instances.push(InstanceProgress.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1441,6 +1476,159 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
     message.retries = object.retries ?? 0;
     message.mismatchCount = object.mismatchCount ?? 0;
     message.commitObstacle = object.commitObstacle ?? undefined;
+    message.instances = object.instances?.map((e) => InstanceProgress.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseInstanceProgress(): InstanceProgress {
+  return {
+    id: "",
+    state: "",
+    alive: false,
+    documentsCopied: 0,
+    bytesCopied: 0,
+    documentsCompared: 0,
+    rangesInWork: 0,
+    _unknownFields: {},
+  };
+}
+
+export const InstanceProgress: MessageFns<InstanceProgress> = {
+  encode(message: InstanceProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    if (message.alive !== false) {
+      writer.uint32(24).bool(message.alive);
+    }
+    if (message.documentsCopied !== 0) {
+      writer.uint32(32).int64(message.documentsCopied);
+    }
+    if (message.bytesCopied !== 0) {
+      writer.uint32(40).int64(message.bytesCopied);
+    }
+    if (message.documentsCompared !== 0) {
+      writer.uint32(48).int64(message.documentsCompared);
+    }
+    if (message.rangesInWork !== 0) {
+      writer.uint32(56).int64(message.rangesInWork);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): InstanceProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseInstanceProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.alive = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.documentsCopied = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesCopied = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.documentsCompared = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.rangesInWork = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<InstanceProgress>): InstanceProgress {
+    return InstanceProgress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<InstanceProgress>): InstanceProgress {
+    const message = createBaseInstanceProgress();
+    message.id = object.id ?? "";
+    message.state = object.state ?? "";
+    message.alive = object.alive ?? false;
+    message.documentsCopied = object.documentsCopied ?? 0;
+    message.bytesCopied = object.bytesCopied ?? 0;
+    message.documentsCompared = object.documentsCompared ?? 0;
+    message.rangesInWork = object.rangesInWork ?? 0;
     return message;
   },
 };

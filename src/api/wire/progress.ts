@@ -1,12 +1,13 @@
 /** Encodes snapshots as progress messages. */
 import {
+  type InstanceProgress,
   type NamespaceProgress,
   type ProgressDetails,
   ProgressSnapshot,
   type VerifierSide,
 } from '../../../gen/mongoferry/v1/progress.js';
 import { GetProgressResponse, NamespaceDetails, ProgressResponse } from '../../../gen/mongoferry/v1/sync_service.js';
-import type { NamespaceSnapshot, Snapshot, VerificationSnapshot } from '../../progress/control.js';
+import type { InstanceSnapshot, NamespaceSnapshot, Snapshot, VerificationSnapshot } from '../../progress/control.js';
 import type { Violations } from '../violations.js';
 
 /** How many namespaces `BUSIEST` means. */
@@ -135,6 +136,19 @@ function toDetails({ snapshot, namespaces, details }: ProgressSource): ProgressD
     retries: int(snapshot.retries),
     mismatchCount: int(snapshot.verification?.mismatchCount ?? 0),
     commitObstacle: snapshot.commitObstacle,
+    instances: (snapshot.instances ?? []).map(toInstanceProgress),
+  };
+}
+
+function toInstanceProgress(one: InstanceSnapshot): InstanceProgress {
+  return {
+    id: one.id,
+    state: one.state,
+    alive: one.alive,
+    documentsCopied: int(one.documentsCopied),
+    bytesCopied: int(one.bytesCopied),
+    documentsCompared: int(one.documentsCompared),
+    rangesInWork: int(one.rangesInWork),
   };
 }
 

@@ -57,6 +57,18 @@ test('a line tells how much is verified, and how many documents differ', () => {
   assert.match(progressLine(full), '| verified 500 of 2,000 | differing 2 | changes 1,000,000');
 });
 
+test('several instances have a line each', () => {
+  const instances = [
+    { id: 'a', state: 'coordinating', alive: true, bytesCopied: 2048, rangesInWork: 4 },
+    { id: 'b', state: 'gone', bytesCopied: 1024 },
+  ];
+  const snapshot = ProgressSnapshot.fromPartial({ ...full, details: { ...full.details, instances } });
+  assert.equal(
+    progressScreen(snapshot, 100).filter((line) => line.startsWith('instance')),
+    ['instance  a: coordinating, 2.0 KiB copied, 4 ranges in work', 'instance  b: gone, 1.0 KiB copied'],
+  );
+});
+
 test('no line is wider than the terminal', () => {
   for (const columns of [20, 61, 200]) {
     for (const line of progressScreen(full, columns, NOW)) assert.ok(line.length <= columns, line);

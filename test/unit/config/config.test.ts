@@ -36,6 +36,8 @@ test('has a default for everything but the clusters', () => {
   assert.equal(load({}), {
     ...URIS,
     instanceId: 'coordinator',
+    instanceIsNamed: false,
+    coordinated: false,
     migrationName: undefined,
     loadLevel: 3,
     loadLevelIsDefault: true,

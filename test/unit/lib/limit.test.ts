@@ -146,4 +146,34 @@ test('whatever the sizes: never over the limit but by one alone, and all get in'
   );
 });
 
+test('a limit that grows lets more begin meanwhile, and one that falls lets those under way end', async () => {
+  let limit = 1;
+  let running = 0;
+  let most = 0;
+  const open: (() => void)[] = [];
+  const work = mapLimit(
+    Array.from({ length: 12 }, (_, index) => index),
+    () => limit,
+    async (item) => {
+      most = Math.max(most, ++running);
+      await new Promise<void>((resolve) => open.push(resolve));
+      running--;
+      return item;
+    },
+    forever,
+  );
+  await tick();
+  assert.is(running, 1);
+  limit = 4;
+  while (running < 4) await tick();
+  limit = 2;
+  while (open.length > 0) {
+    for (const end of open.splice(0)) end();
+    await tick();
+    await tick();
+  }
+  assert.equal(await work, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  assert.is(most, 4);
+});
+
 test.run();

@@ -220,6 +220,46 @@ test('a majority that confirms later than a lease lasts has it made for longer, 
   await keeping;
 });
 
+test('with somebody who waits to take over a lease lasts shorter, and its holder does not count on longer', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  const stop = new AbortController();
+  void holder.keep(stop.signal).catch(() => undefined);
+  assert.is(holder.assertHeld(), 30_000);
+  holder.expectTaker(true);
+  // Sent, and without an answer: it may have taken effect.
+  store.confirmed = () => new Promise(() => undefined);
+  await time.pass(4000);
+  assert.is(store.record?.['leaseMs'], 10_000);
+  assert.is(holder.assertHeld(), 10_000);
+  stop.abort();
+  const taker = leaseOf(store, 'client-2', time);
+  store.confirmed = () => Promise.resolve();
+  const taking = taker.take(forever);
+  await time.pass(11_000);
+  assert.not.ok(taker.held);
+  assert.not.ok(holder.held, 'before anybody may take it');
+  await time.pass(2000);
+  assert.ok(taker.held);
+  await taking;
+});
+
+test('an earlier renewal for longer that is confirmed after a later one for shorter gives no more', async () => {
+  const [store, time] = [new FakeStore(), new FakeTime()];
+  const holder = await heldElsewhere(store, time);
+  const stop = new AbortController();
+  void holder.keep(stop.signal).catch(() => undefined);
+  store.confirmed = () => time.wait(6000, forever);
+  await time.pass(4000);
+  assert.is(store.record?.['leaseMs'], 30_000);
+  holder.expectTaker(true);
+  await time.pass(4500);
+  assert.ok(Number(store.record?.['leaseMs']) < 30_000);
+  await time.pass(2000);
+  assert.ok(holder.assertHeld() <= Number(store.record?.['leaseMs']));
+  stop.abort();
+});
+
 test('a lease that was made for longer is waited for longer', async () => {
   const [store, time] = [new FakeStore(), new FakeTime()];
   await heldElsewhere(store, time);

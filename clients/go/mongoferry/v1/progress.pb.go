@@ -701,8 +701,10 @@ type ProgressDetails struct {
 	MismatchCount int64 `protobuf:"varint,9,opt,name=mismatch_count,json=mismatchCount,proto3" json:"mismatch_count,omitempty"`
 	// Why can_commit is false, in RUNNING; absent while it is true.
 	CommitObstacle *string `protobuf:"bytes,10,opt,name=commit_obstacle,json=commitObstacle,proto3,oneof" json:"commit_obstacle,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// All instances of this migration, the coordinator first; absent while there is only one.
+	Instances     []*InstanceProgress `protobuf:"bytes,11,rep,name=instances,proto3" json:"instances,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProgressDetails) Reset() {
@@ -805,6 +807,113 @@ func (x *ProgressDetails) GetCommitObstacle() string {
 	return ""
 }
 
+func (x *ProgressDetails) GetInstances() []*InstanceProgress {
+	if x != nil {
+		return x.Instances
+	}
+	return nil
+}
+
+// What one of several instances does. Counts are since the present coordinator has been one.
+type InstanceProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, as given by --id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// "coordinating", "helping", "paused" or "gone".
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Whether it is taken to be at work: one that is gone is given nothing to do.
+	Alive bool `protobuf:"varint,3,opt,name=alive,proto3" json:"alive,omitempty"`
+	// Documents that it has copied.
+	DocumentsCopied int64 `protobuf:"varint,4,opt,name=documents_copied,json=documentsCopied,proto3" json:"documents_copied,omitempty"`
+	// Bytes that it has copied.
+	BytesCopied int64 `protobuf:"varint,5,opt,name=bytes_copied,json=bytesCopied,proto3" json:"bytes_copied,omitempty"`
+	// Documents of the source that it has compared.
+	DocumentsCompared int64 `protobuf:"varint,6,opt,name=documents_compared,json=documentsCompared,proto3" json:"documents_compared,omitempty"`
+	// Ranges that it copies or compares now.
+	RangesInWork  int64 `protobuf:"varint,7,opt,name=ranges_in_work,json=rangesInWork,proto3" json:"ranges_in_work,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstanceProgress) Reset() {
+	*x = InstanceProgress{}
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstanceProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstanceProgress) ProtoMessage() {}
+
+func (x *InstanceProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstanceProgress.ProtoReflect.Descriptor instead.
+func (*InstanceProgress) Descriptor() ([]byte, []int) {
+	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *InstanceProgress) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *InstanceProgress) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *InstanceProgress) GetAlive() bool {
+	if x != nil {
+		return x.Alive
+	}
+	return false
+}
+
+func (x *InstanceProgress) GetDocumentsCopied() int64 {
+	if x != nil {
+		return x.DocumentsCopied
+	}
+	return 0
+}
+
+func (x *InstanceProgress) GetBytesCopied() int64 {
+	if x != nil {
+		return x.BytesCopied
+	}
+	return 0
+}
+
+func (x *InstanceProgress) GetDocumentsCompared() int64 {
+	if x != nil {
+		return x.DocumentsCompared
+	}
+	return 0
+}
+
+func (x *InstanceProgress) GetRangesInWork() int64 {
+	if x != nil {
+		return x.RangesInWork
+	}
+	return 0
+}
+
 // Rates over the last seconds.
 type Rates struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -820,7 +929,7 @@ type Rates struct {
 
 func (x *Rates) Reset() {
 	*x = Rates{}
-	mi := &file_mongoferry_v1_progress_proto_msgTypes[9]
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +941,7 @@ func (x *Rates) String() string {
 func (*Rates) ProtoMessage() {}
 
 func (x *Rates) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_progress_proto_msgTypes[9]
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +954,7 @@ func (x *Rates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rates.ProtoReflect.Descriptor instead.
 func (*Rates) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{9}
+	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Rates) GetDocumentsPerSecond() float64 {
@@ -900,7 +1009,7 @@ type NamespaceProgress struct {
 
 func (x *NamespaceProgress) Reset() {
 	*x = NamespaceProgress{}
-	mi := &file_mongoferry_v1_progress_proto_msgTypes[10]
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1021,7 @@ func (x *NamespaceProgress) String() string {
 func (*NamespaceProgress) ProtoMessage() {}
 
 func (x *NamespaceProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_progress_proto_msgTypes[10]
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1034,7 @@ func (x *NamespaceProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceProgress.ProtoReflect.Descriptor instead.
 func (*NamespaceProgress) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{10}
+	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamespaceProgress) GetNamespace() string {
@@ -1020,7 +1129,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_mongoferry_v1_progress_proto_msgTypes[11]
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1141,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_mongoferry_v1_progress_proto_msgTypes[11]
+	mi := &file_mongoferry_v1_progress_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1154,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{11}
+	return file_mongoferry_v1_progress_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Failure) GetError() string {
@@ -1150,7 +1259,7 @@ const file_mongoferry_v1_progress_proto_rawDesc = "" +
 	"\x16total_collection_count\x18\x04 \x01(\x03R\x14totalCollectionCount\x128\n" +
 	"\x18scanned_collection_count\x18\x05 \x01(\x03R\x16scannedCollectionCount\x123\n" +
 	"\x10lag_time_seconds\x18\x06 \x01(\x03B\x04\x88\xb5\x18\x01H\x00R\x0elagTimeSeconds\x88\x01\x01B\x13\n" +
-	"\x11_lag_time_seconds\"\xa4\x04\n" +
+	"\x11_lag_time_seconds\"\xe9\x04\n" +
 	"\x0fProgressDetails\x12*\n" +
 	"\x05rates\x18\x01 \x01(\v2\x14.mongoferry.v1.RatesR\x05rates\x129\n" +
 	"\x16copy_remaining_seconds\x18\x02 \x01(\x03H\x00R\x14copyRemainingSeconds\x88\x01\x01\x12@\n" +
@@ -1165,11 +1274,20 @@ const file_mongoferry_v1_progress_proto_rawDesc = "" +
 	"\aretries\x18\b \x01(\x03R\aretries\x12%\n" +
 	"\x0emismatch_count\x18\t \x01(\x03R\rmismatchCount\x12,\n" +
 	"\x0fcommit_obstacle\x18\n" +
-	" \x01(\tH\x02R\x0ecommitObstacle\x88\x01\x01B\x19\n" +
+	" \x01(\tH\x02R\x0ecommitObstacle\x88\x01\x01\x12C\n" +
+	"\tinstances\x18\v \x03(\v2\x1f.mongoferry.v1.InstanceProgressB\x04\x88\xb5\x18\x02R\tinstancesB\x19\n" +
 	"\x17_copy_remaining_secondsB\n" +
 	"\n" +
 	"\b_failureB\x12\n" +
-	"\x10_commit_obstacle\"\x8f\x01\n" +
+	"\x10_commit_obstacle\"\xf1\x01\n" +
+	"\x10InstanceProgress\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
+	"\x05alive\x18\x03 \x01(\bR\x05alive\x12)\n" +
+	"\x10documents_copied\x18\x04 \x01(\x03R\x0fdocumentsCopied\x12!\n" +
+	"\fbytes_copied\x18\x05 \x01(\x03R\vbytesCopied\x12-\n" +
+	"\x12documents_compared\x18\x06 \x01(\x03R\x11documentsCompared\x12$\n" +
+	"\x0eranges_in_work\x18\a \x01(\x03R\frangesInWork\"\x8f\x01\n" +
 	"\x05Rates\x120\n" +
 	"\x14documents_per_second\x18\x01 \x01(\x01R\x12documentsPerSecond\x12(\n" +
 	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\x12*\n" +
@@ -1205,7 +1323,7 @@ func file_mongoferry_v1_progress_proto_rawDescGZIP() []byte {
 	return file_mongoferry_v1_progress_proto_rawDescData
 }
 
-var file_mongoferry_v1_progress_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_mongoferry_v1_progress_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_mongoferry_v1_progress_proto_goTypes = []any{
 	(*ProgressSnapshot)(nil),      // 0: mongoferry.v1.ProgressSnapshot
 	(*Lag)(nil),                   // 1: mongoferry.v1.Lag
@@ -1216,10 +1334,11 @@ var file_mongoferry_v1_progress_proto_goTypes = []any{
 	(*VerificationProgress)(nil),  // 6: mongoferry.v1.VerificationProgress
 	(*VerifierSide)(nil),          // 7: mongoferry.v1.VerifierSide
 	(*ProgressDetails)(nil),       // 8: mongoferry.v1.ProgressDetails
-	(*Rates)(nil),                 // 9: mongoferry.v1.Rates
-	(*NamespaceProgress)(nil),     // 10: mongoferry.v1.NamespaceProgress
-	(*Failure)(nil),               // 11: mongoferry.v1.Failure
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*InstanceProgress)(nil),      // 9: mongoferry.v1.InstanceProgress
+	(*Rates)(nil),                 // 10: mongoferry.v1.Rates
+	(*NamespaceProgress)(nil),     // 11: mongoferry.v1.NamespaceProgress
+	(*Failure)(nil),               // 12: mongoferry.v1.Failure
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_mongoferry_v1_progress_proto_depIdxs = []int32{
 	1,  // 0: mongoferry.v1.ProgressSnapshot.lag:type_name -> mongoferry.v1.Lag
@@ -1232,16 +1351,17 @@ var file_mongoferry_v1_progress_proto_depIdxs = []int32{
 	8,  // 7: mongoferry.v1.ProgressSnapshot.details:type_name -> mongoferry.v1.ProgressDetails
 	7,  // 8: mongoferry.v1.VerificationProgress.source:type_name -> mongoferry.v1.VerifierSide
 	7,  // 9: mongoferry.v1.VerificationProgress.destination:type_name -> mongoferry.v1.VerifierSide
-	9,  // 10: mongoferry.v1.ProgressDetails.rates:type_name -> mongoferry.v1.Rates
-	10, // 11: mongoferry.v1.ProgressDetails.namespaces:type_name -> mongoferry.v1.NamespaceProgress
-	11, // 12: mongoferry.v1.ProgressDetails.failure:type_name -> mongoferry.v1.Failure
-	12, // 13: mongoferry.v1.ProgressDetails.started_at:type_name -> google.protobuf.Timestamp
-	12, // 14: mongoferry.v1.Failure.failed_at:type_name -> google.protobuf.Timestamp
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	10, // 10: mongoferry.v1.ProgressDetails.rates:type_name -> mongoferry.v1.Rates
+	11, // 11: mongoferry.v1.ProgressDetails.namespaces:type_name -> mongoferry.v1.NamespaceProgress
+	12, // 12: mongoferry.v1.ProgressDetails.failure:type_name -> mongoferry.v1.Failure
+	13, // 13: mongoferry.v1.ProgressDetails.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 14: mongoferry.v1.ProgressDetails.instances:type_name -> mongoferry.v1.InstanceProgress
+	13, // 15: mongoferry.v1.Failure.failed_at:type_name -> google.protobuf.Timestamp
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_mongoferry_v1_progress_proto_init() }
@@ -1263,7 +1383,7 @@ func file_mongoferry_v1_progress_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mongoferry_v1_progress_proto_rawDesc), len(file_mongoferry_v1_progress_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -123,7 +123,7 @@ class VerifierSide(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., estimated_document_count: _Optional[int] = ..., hashed_document_count: _Optional[int] = ..., total_collection_count: _Optional[int] = ..., scanned_collection_count: _Optional[int] = ..., lag_time_seconds: _Optional[int] = ...) -> None: ...
 
 class ProgressDetails(_message.Message):
-    __slots__ = ("rates", "copy_remaining_seconds", "namespaces", "total_namespaces", "failure", "started_at", "queued_bytes", "retries", "mismatch_count", "commit_obstacle")
+    __slots__ = ("rates", "copy_remaining_seconds", "namespaces", "total_namespaces", "failure", "started_at", "queued_bytes", "retries", "mismatch_count", "commit_obstacle", "instances")
     RATES_FIELD_NUMBER: _ClassVar[int]
     COPY_REMAINING_SECONDS_FIELD_NUMBER: _ClassVar[int]
     NAMESPACES_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,7 @@ class ProgressDetails(_message.Message):
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     MISMATCH_COUNT_FIELD_NUMBER: _ClassVar[int]
     COMMIT_OBSTACLE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
     rates: Rates
     copy_remaining_seconds: int
     namespaces: _containers.RepeatedCompositeFieldContainer[NamespaceProgress]
@@ -144,7 +145,26 @@ class ProgressDetails(_message.Message):
     retries: int
     mismatch_count: int
     commit_obstacle: str
-    def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ..., mismatch_count: _Optional[int] = ..., commit_obstacle: _Optional[str] = ...) -> None: ...
+    instances: _containers.RepeatedCompositeFieldContainer[InstanceProgress]
+    def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ..., mismatch_count: _Optional[int] = ..., commit_obstacle: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[InstanceProgress, _Mapping]]] = ...) -> None: ...
+
+class InstanceProgress(_message.Message):
+    __slots__ = ("id", "state", "alive", "documents_copied", "bytes_copied", "documents_compared", "ranges_in_work")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ALIVE_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_COPIED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_COPIED_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_COMPARED_FIELD_NUMBER: _ClassVar[int]
+    RANGES_IN_WORK_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    state: str
+    alive: bool
+    documents_copied: int
+    bytes_copied: int
+    documents_compared: int
+    ranges_in_work: int
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., alive: bool = ..., documents_copied: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., documents_compared: _Optional[int] = ..., ranges_in_work: _Optional[int] = ...) -> None: ...
 
 class Rates(_message.Message):
     __slots__ = ("documents_per_second", "bytes_per_second", "events_per_second")

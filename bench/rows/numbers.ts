@@ -1,21 +1,19 @@
 /** What it costs the destination that every write of documents carries a number: see docs/02-lifecycle.md. */
-import { readFile } from 'node:fs/promises';
 import { BSON } from 'mongodb';
-import { deleteStatement } from '../src/bson/raw-statements.js';
-import { Cluster } from '../src/cluster/cluster.js';
-import { writeSessions } from '../src/cluster/write-sessions.js';
-import { RawWriter } from '../src/documents/raw-writes.js';
-import { ReplicaSet } from '../test/support/replica-set.js';
-import { silentLogger } from '../test/support/silent-logger.js';
-import { writableAlone } from '../test/support/writable.js';
-import { progress, type Row } from './report.js';
+import { deleteStatement } from '../../src/bson/raw-statements.js';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { writeSessions } from '../../src/cluster/write-sessions.js';
+import { RawWriter } from '../../src/documents/raw-writes.js';
+import { cpuSeconds } from '../../test/support/cpu-seconds.js';
+import { ReplicaSet } from '../../test/support/replica-set.js';
+import { silentLogger } from '../../test/support/silent-logger.js';
+import { writableAlone } from '../../test/support/writable.js';
+import { type Figure, percentile, progress } from '../figures.js';
 
 const { signal } = new AbortController();
 const DB = 'numbers';
 const REPETITIONS = 5;
 const BATCH = 2000;
-/** Clock ticks of the kernel, on every platform that Node.js runs on. */
-const TICKS_PER_SECOND = 100;
 
 type Kind = 'insert' | 'update' | 'delete';
 const KINDS: readonly { readonly kind: Kind; readonly bar: number }[] = [
@@ -28,7 +26,7 @@ const KINDS: readonly { readonly kind: Kind; readonly bar: number }[] = [
  * The same small documents are inserted, updated and deleted by plain commands and by numbered ones, in turn; the CPU
  * time of the server is what counts, in the median of the repetitions.
  */
-export async function numberRows(documents: number): Promise<Row[]> {
+export async function numberRows(documents: number): Promise<Figure[]> {
   await using set = await ReplicaSet.start();
   const client = await set.connect();
   const connect = () => Cluster.connect({ name: 'cluster1', uri: set.uri, logger: silentLogger, maxPoolSize: 8 });
@@ -45,19 +43,17 @@ export async function numberRows(documents: number): Promise<Row[]> {
         await client.db(DB).collection('items').drop();
         await client.db(DB).collection('items').createIndex({ a: 1 });
         for (const { kind } of KINDS) {
-          const before = await cpuSeconds(pid);
+          const before = cpuSeconds(pid);
           await writeAll(writers[way], kind, documents);
-          seconds[kind][way].push((await cpuSeconds(pid)) - before);
+          seconds[kind][way].push(cpuSeconds(pid) - before);
         }
       }
     }
     return KINDS.map(({ kind, bar }) => ({
-      name: 'numbers',
       what: `destination CPU, numbered ${kind}s`,
-      size: documents,
-      value: median(seconds[kind][1]),
+      value: medianOf(seconds[kind][1]),
       unit: 's',
-      floor: { what: 'plain', value: median(seconds[kind][0]) },
+      floor: { what: 'plain', value: medianOf(seconds[kind][0]) },
       bar,
     }));
   } finally {
@@ -83,16 +79,6 @@ function bson(document: object): Buffer {
   return Buffer.from(BSON.serialize(document));
 }
 
-async function cpuSeconds(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const [utime, stime] = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 13)
-    .map(Number);
-  return ((utime ?? 0) + (stime ?? 0)) / TICKS_PER_SECOND;
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+function medianOf(values: readonly number[]): number {
+  return percentile(values, 50);
 }

@@ -1,0 +1,98 @@
+/** A migration that is measured: the process, its client, and the processor time of all that take part. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NamespaceDetails } from '../gen/mongoferry/v1/sync_service.js';
+import { cpuSeconds } from '../test/support/cpu-seconds.js';
+import { FerryClient } from '../test/support/ferry-client.js';
+import { FerryProcess } from '../test/support/ferry-process.js';
+import type { ReplicaSet } from '../test/support/replica-set.js';
+import { type Cpu, timed } from './figures.js';
+
+const WAIT_MS = 40 * 60_000;
+const LOOK_MS = 15;
+
+/** What an initial sync took, from the call of start until a commit would succeed. */
+export interface Synced {
+  readonly seconds: number;
+  readonly cpu: Cpu;
+  readonly memoryMiB: number;
+}
+
+/** mongoferry between two sets of one member each. */
+export class Migration implements AsyncDisposable {
+  readonly ferry: FerryProcess;
+  readonly client: FerryClient;
+  readonly #source: ReplicaSet;
+  readonly #destination: ReplicaSet;
+
+  private constructor(ferry: FerryProcess, source: ReplicaSet, destination: ReplicaSet) {
+    this.ferry = ferry;
+    this.client = new FerryClient(ferry.grpcTarget);
+    this.#source = source;
+    this.#destination = destination;
+  }
+
+  /** Starts the process; resolves once it has connected to both. */
+  static async open(source: ReplicaSet, destination: ReplicaSet, flags: readonly string[] = []): Promise<Migration> {
+    const ferry = await FerryProcess.start({ cluster0: source.uri, cluster1: destination.uri, flags });
+    const migration = new Migration(ferry, source, destination);
+    await migration.client.waitUntilInitialized();
+    return migration;
+  }
+
+  /** What `work` takes of the clock and of processors. */
+  async measure<T>(work: () => Promise<T>): Promise<{ seconds: number; cpu: Cpu; result: T }> {
+    const before = this.#cpu();
+    const { seconds, result } = await timed(work);
+    const after = this.#cpu();
+    const cpu = {
+      own: after.own - before.own,
+      source: after.source - before.source,
+      destination: after.destination - before.destination,
+    };
+    return { seconds, cpu, result };
+  }
+
+  /** The initial sync, until a commit would succeed. */
+  async sync(enabled: boolean): Promise<Synced> {
+    const { seconds, cpu } = await this.measure(async () => {
+      await this.client.start({ verification: { enabled } });
+      await this.until(({ canCommit }) => canCommit);
+    });
+    return { seconds, cpu, memoryMiB: this.peakMemoryMiB() };
+  }
+
+  /** As FerryClient.waitFor, looking more often: what is measured may take less than its 50 ms. */
+  async until(wanted: (snapshot: Awaited<ReturnType<FerryClient['progress']>>) => boolean): Promise<void> {
+    const end = performance.now() + WAIT_MS;
+    for (;;) {
+      const snapshot = await this.client.progress(NamespaceDetails.NONE);
+      if (snapshot.details?.failure !== undefined) throw new Error(snapshot.details.failure.errorDescription);
+      if (wanted(snapshot)) return;
+      if (performance.now() > end) throw new Error('the bench waited in vain');
+      await sleep(LOOK_MS);
+    }
+  }
+
+  /** The most memory that the process ever had resident (VmHWM), in MiB; NaN where the system does not tell. */
+  peakMemoryMiB(): number {
+    try {
+      const status = readFileSync(`/proc/${this.ferry.pid}/status`, 'utf8');
+      return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024;
+    } catch (error) {
+      // Only Linux has this file.
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Number.NaN;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.client.close();
+    await this.ferry[Symbol.asyncDispose]();
+  }
+
+  #cpu(): Cpu {
+    const of = (set: ReplicaSet) => cpuSeconds(set.members[0]?.pid ?? 0);
+    return { own: cpuSeconds(this.ferry.pid), source: of(this.#source), destination: of(this.#destination) };
+  }
+}

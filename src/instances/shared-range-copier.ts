@@ -1,0 +1,78 @@
+/** Copies ranges in this process and in the instances that help it. */
+import type { CopyListener, CopyPosition, RangeCopier, RangeOutcome, RangeTask } from '../copy/range-task.js';
+import { see, seenBy } from '../threads/seen-times.js';
+import type { SeenTimes } from '../threads/thread-calls.js';
+import type { Crew } from './crew.js';
+import { HandedBack } from './task-board.js';
+
+/** What ranges are shared with. */
+export interface SharedCopyParts {
+  readonly crew: Crew;
+  /** Copies what this process does itself. */
+  readonly local: RangeCopier;
+  /** Ranges that this process copies at the same time. */
+  readonly parallelRanges: number;
+  readonly pair: Parameters<typeof seenBy>[0];
+}
+
+/** What an instance is sent, and what it answers: with what the sender has seen, since reads must be no older. */
+export interface SeenWith<Value> {
+  readonly value: Value;
+  readonly seen: SeenTimes;
+}
+
+/** Gives each range to the instance that has least to do. One that comes back is copied on from its last mark. */
+export class SharedRangeCopier implements RangeCopier {
+  readonly #parts: SharedCopyParts;
+
+  constructor(parts: SharedCopyParts) {
+    this.#parts = parts;
+  }
+
+  async copy(task: RangeTask, listener: CopyListener, signal: AbortSignal): Promise<RangeOutcome> {
+    const { crew, local, parallelRanges } = this.#parts;
+    let place: CopyPosition | undefined;
+    // Order is data: one writer, from its beginning to its end.
+    let isOwn = task.ordered;
+    for (let isAgain = task.isAgain; ; isAgain = true) {
+      using slot = await crew.slot('copy', parallelRanges, isOwn, signal);
+      const { member } = slot;
+      const totals = crew.totalsOf(member);
+      let written: readonly [number, number] = [0, 0];
+      const counted: CopyListener = {
+        written: (documents, bytes) => {
+          written = [written[0] + documents, written[1] + bytes];
+          totals.documents += documents;
+          totals.bytes += bytes;
+          listener.written(documents, bytes);
+        },
+        marked: async (at, inner) => {
+          await listener.marked(at, inner);
+          place = at;
+        },
+      };
+      const now = { ...task, ...place, isAgain };
+      if (member === undefined) return await local.copy(now, counted, signal);
+      try {
+        return await this.#copyAt(member, now, counted, signal);
+      } catch (error) {
+        if (!(error instanceof HandedBack)) throw error;
+        // What was written stays; the next one counts from the mark on, as its copy tells it.
+        listener.written(-written[0], -written[1]);
+        isOwn ||= error.failed;
+      }
+    }
+  }
+
+  async #copyAt(member: string, task: RangeTask, listener: CopyListener, signal: AbortSignal): Promise<RangeOutcome> {
+    const { crew, pair } = this.#parts;
+    const sent: SeenWith<RangeTask> = { value: task, seen: seenBy(pair) };
+    const heard = {
+      counted: listener.written,
+      placed: (place: unknown) => listener.marked(place as CopyPosition, signal),
+    };
+    const answer = (await crew.call(member, 'copy', sent, heard, signal)) as SeenWith<RangeOutcome>;
+    see(pair, answer.seen);
+    return answer.value;
+  }
+}
