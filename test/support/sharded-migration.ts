@@ -81,7 +81,10 @@ export async function shardInTwo(
 ): Promise<void> {
   const [db = ''] = ns.split('.');
   const admin = client.db('admin');
-  const isThere = await client.db('config').collection<Document>('databases').findOne({ _id: db as never });
+  const isThere = await client
+    .db('config')
+    .collection<Document>('databases')
+    .findOne({ _id: db as never });
   if (isThere === null) await admin.command({ enableSharding: db, primaryShard: cluster.shardName(0) });
   await admin.command({ shardCollection: ns, key, ...(unique === true ? { unique } : {}) });
   await admin.command({ split: ns, middle });
