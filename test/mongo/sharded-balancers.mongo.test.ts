@@ -24,7 +24,7 @@ const [from, to] = await Promise.all([
 ]);
 
 async function seed(db: string): Promise<void> {
-  await shardInTwo(from.cluster, `${db}.a`, { key: { a: 1 }, middle: { a: 50 } });
+  await shardInTwo(from, `${db}.a`, { key: { a: 1 }, middle: { a: 50 } });
   await from.client
     .db(db)
     .collection('a')

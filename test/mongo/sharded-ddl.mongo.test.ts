@@ -23,7 +23,7 @@ const byA = { key: { a: 1 }, middle: { a: 50 } };
 
 async function seed(db: string, ...names: readonly string[]): Promise<void> {
   for (const name of names) {
-    await shardInTwo(from.cluster, `${db}.${name}`, byA);
+    await shardInTwo(from, `${db}.${name}`, byA);
     await collection(db, name).insertMany(many());
   }
 }
@@ -56,7 +56,7 @@ test('collections that are sharded meanwhile, new ones and copied ones, are shar
     for (const name of ['copied', 'late']) await collection(db, name).insertMany(many());
     const shard = async (name: string) => {
       await collection(db, name).createIndex({ a: 1 });
-      await shardInTwo(from.cluster, `${db}.${name}`, byA);
+      await shardInTwo(from, `${db}.${name}`, byA);
       await collection(db, name).updateMany({ a: { $mod: [3, 0] } }, { $inc: { n: 1 } });
       await collection(db, name).updateOne({ _id: 7 as never, a: 7 }, { $set: { a: 77 } });
       await collection(db, name).deleteMany({ a: { $mod: [10, 0] } });

@@ -30,7 +30,7 @@ const [from, to] = await Promise.all([
 const doc = (_id: number): Document => ({ _id: _id as never, a: _id, tenant: _id % 2 === 0 ? 'red' : 'blue' });
 
 async function seed(side: typeof from, db: string, name = 'byA'): Promise<void> {
-  await shardInTwo(side.cluster, `${db}.${name}`, { key: { a: 1 }, middle: { a: 50 } });
+  await shardInTwo(side, `${db}.${name}`, { key: { a: 1 }, middle: { a: 50 } });
   const documents = Array.from({ length: 100 }, (_, _id) => doc(_id));
   await side.client.db(db).collection<Document>(name).insertMany(documents);
 }

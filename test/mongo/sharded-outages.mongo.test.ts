@@ -22,7 +22,7 @@ const [from, to] = await Promise.all([
 const collection = (db: string) => from.client.db(db).collection<Document>('byA');
 
 async function seed(db: string): Promise<void> {
-  await shardInTwo(from.cluster, `${db}.byA`, { key: { a: 1 }, middle: { a: 100 } });
+  await shardInTwo(from, `${db}.byA`, { key: { a: 1 }, middle: { a: 100 } });
   await collection(db).insertMany(Array.from({ length: 200 }, (_, _id) => ({ _id: _id as never, a: _id })));
 }
 

@@ -24,7 +24,7 @@ const [from, to, plain] = await Promise.all([
 ]);
 
 async function seed(db: string): Promise<void> {
-  await shardInTwo(from.cluster, `${db}.a`, { key: { a: 1 }, middle: { a: 50 } });
+  await shardInTwo(from, `${db}.a`, { key: { a: 1 }, middle: { a: 50 } });
   await from.client
     .db(db)
     .collection('a')
@@ -132,6 +132,14 @@ test('two documents of one _id are kept apart where they can be, and are named w
       await using harness = await openBetween(from, to, db);
       await harness.migration.start(startOf(db));
       await harness.caughtUp();
+      // Changes of two documents of one `_id`, close together: never one of them instead of the other.
+      const ids = Array.from({ length: 20 }, (_, n) => n + 10);
+      await a.insertMany(ids.map((_id) => doc(_id, _id)));
+      await a.insertMany(ids.map((_id) => doc(_id, _id + 60)));
+      await Promise.all([
+        a.updateMany({ _id: { $in: ids as never[] }, a: { $gt: 60 } }, { $set: { n: 2 } }),
+        a.deleteMany({ _id: { $in: ids as never[] }, a: { $lt: 50 } }),
+      ]);
       await a.insertOne(doc(2, 2));
       await a.updateOne({ _id: 1 as never, a: 99 }, { $set: { n: 1 } });
       await a.deleteOne({ _id: 1 as never, a: 1 });

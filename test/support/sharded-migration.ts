@@ -75,17 +75,21 @@ export async function shardKeysOf({ client }: Side, db: string): Promise<Record<
 
 /** A sharded collection with its chunks on two shards: below `middle` on the first, the rest on the second. */
 export async function shardInTwo(
-  cluster: ShardedCluster,
+  { client, cluster }: Required<Side>,
   ns: string,
   { key, middle, unique }: { readonly key: Document; readonly middle: Document; readonly unique?: boolean },
 ): Promise<void> {
   const [db = ''] = ns.split('.');
-  const { databases } = await cluster.admin({ listDatabases: 1, filter: { name: db }, nameOnly: true });
-  if (databases.length === 0) await cluster.admin({ enableSharding: db, primaryShard: cluster.shardName(0) });
-  await cluster.admin({ shardCollection: ns, key, ...(unique === true ? { unique } : {}) });
-  await cluster.split(ns, middle);
+  const admin = client.db('admin');
+  const isThere = await client
+    .db('config')
+    .collection<Document>('databases')
+    .findOne({ _id: db as never });
+  if (isThere === null) await admin.command({ enableSharding: db, primaryShard: cluster.shardName(0) });
+  await admin.command({ shardCollection: ns, key, ...(unique === true ? { unique } : {}) });
+  await admin.command({ split: ns, middle });
   const bounds = [middle, Object.fromEntries(Object.keys(key).map((name) => [name, new MaxKey()]))];
-  await cluster.admin({ moveChunk: ns, bounds, to: cluster.shardName(1) });
+  await admin.command({ moveChunk: ns, bounds, to: cluster.shardName(1) });
 }
 
 /** The mode of a cluster's balancer. */
