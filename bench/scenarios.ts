@@ -71,7 +71,7 @@ export const SCENARIOS: readonly Scenario[] = [
     sizes: { quick: [500, 2000], usual: [500, 2000], full: [500, 2000] },
     run: (size, extent) => lagRows(size, LAG_SECONDS[extent]),
   },
-  { name: 'idle', unit: 'seconds', sizes: { quick: [5], usual: [15], full: [30, 60] }, run: idleRows },
+  { name: 'idle', unit: 'seconds', sizes: { quick: [10], usual: [20], full: [30, 60] }, run: idleRows },
   {
     name: 'commit',
     unit: 'collections',
