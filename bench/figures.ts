@@ -89,7 +89,10 @@ function medians(all: readonly Readonly<Record<string, number>>[]): Record<strin
 
 /** Median, least and most of some numbers. */
 export function spread(values: readonly number[]): Spread {
-  return { median: percentile(values, 50), least: Math.min(...values), most: Math.max(...values) };
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (index: number) => sorted[index] ?? Number.NaN;
+  const median = (at(Math.floor((sorted.length - 1) / 2)) + at(Math.ceil((sorted.length - 1) / 2))) / 2;
+  return { median, least: Math.min(...values), most: Math.max(...values) };
 }
 
 /** The value that so many of a hundred do not exceed; NaN of none. */
