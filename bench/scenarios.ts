@@ -78,7 +78,7 @@ export const SCENARIOS: readonly Scenario[] = [
     sizes: { quick: [10, 40], usual: [25, 100], full: [25, 100] },
     run: commitRows,
   },
-  { name: 'instances', unit: 'documents', sizes: DOCUMENTS, run: instanceRows, onlyFull: true },
+  { name: 'instances', unit: 'documents', sizes: { ...DOCUMENTS, usual: [60_000] }, run: instanceRows, onlyFull: true },
   { name: 'control-plane', unit: 'documents', sizes: DOCUMENTS, run: controlPlaneRows },
   { name: 'source-clients', unit: 'documents', sizes: DOCUMENTS, run: sourceClientsRows },
   {

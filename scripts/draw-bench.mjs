@@ -112,6 +112,7 @@ function chart() {
   const atBar = LEFT + (WIDTH - LEFT - RIGHT) / MOST;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
+    '<title>Each figure of the bench against its bar</title>',
     `<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>`,
     `<text x="${LEFT}" y="18" font-size="14">Each figure against its bar (the line); shorter is better</text>`,
     ...largest.map(barOf),

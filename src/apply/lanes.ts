@@ -8,6 +8,11 @@ import { laneText, type Operation } from './operation.js';
 
 const MAX_OPERATIONS = 5000;
 const MAX_BYTES = 4 * 1024 * 1024;
+/** What one lane is enough for, queued or being written: a few fuller commands cost both sides less than many short ones. */
+const ONE_LANE_OPERATIONS = 500;
+const ONE_LANE_BYTES = 1024 * 1024;
+/** Once there was more, all lanes are used for so long: a backlog comes in many replies. */
+const SPREAD_MS = 1000;
 
 interface Entry {
   readonly operation: Operation;
@@ -18,6 +23,10 @@ interface Entry {
  * Spreads operations over lanes: all of one document are in one lane, in the order given; the lanes work side by side.
  * The queues are bounded by the apply window, which counts every queued event's bytes.
  *
+ * While there are few operations, all go into the first lane. What comes when there are more is held until that lane has
+ * finished, so that none of them overtakes an earlier one on its document, and spread from then on; back to one lane goes
+ * it when nothing is queued or being written.
+ *
  * The first failure stops all lanes, and `failed` rejects with it; it rejects, too, when `signal` aborts.
  */
 export class Lanes {
@@ -27,6 +36,13 @@ export class Lanes {
   readonly #pending = new Map<string, { count: number }>();
   readonly #waiting = new Set<{ readonly ids: readonly string[]; readonly end: Deferred<void> }>();
   #failure: { readonly reason: unknown } | undefined;
+  /** Queued or being written, in all. */
+  #open = 0;
+  #openBytes = 0;
+  #isSpread = false;
+  #spreadUntilMs = Number.NEGATIVE_INFINITY;
+  /** What waits for the first lane to finish. */
+  #held: Entry[] = [];
 
   constructor(appliers: readonly LaneApplier[], signal: AbortSignal) {
     const failed = deferred<never>();
@@ -49,7 +65,24 @@ export class Lanes {
     const pending = this.#pending.get(id);
     if (pending === undefined) this.#pending.set(id, { count: 1 });
     else pending.count++;
-    this.#lanes[laneOf(laneText(operation), this.#lanes.length)]?.push({ operation, markApplied });
+    this.#open++;
+    this.#openBytes += bytesOf(operation);
+    const isMuch = this.#open > ONE_LANE_OPERATIONS || this.#openBytes > ONE_LANE_BYTES;
+    if (isMuch) this.#spreadUntilMs = performance.now() + SPREAD_MS;
+    const entry = { operation, markApplied };
+    if (this.#isSpread) this.#spread(entry);
+    else if (this.#held.length > 0 || (isMuch && this.#open > 1)) this.#held.push(entry);
+    else this.#lanes[0]?.push(entry);
+  }
+
+  #spread(entry: Entry): void {
+    this.#lanes[laneOf(laneText(entry.operation), this.#lanes.length)]?.push(entry);
+  }
+
+  /** Nothing is under way but what is held. */
+  #spreadHeld(): void {
+    this.#isSpread = this.#held.length > 0 || performance.now() < this.#spreadUntilMs;
+    for (const entry of this.#held.splice(0)) this.#spread(entry);
   }
 
   /** Resolves once nothing of these collections is queued or being written; the others go on. Rejects as `failed` does. */
@@ -71,8 +104,11 @@ export class Lanes {
       markApplied();
       const { id } = operation.collection;
       const pending = this.#pending.get(id);
+      this.#open--;
+      this.#openBytes -= bytesOf(operation);
       if (pending !== undefined && --pending.count === 0) this.#drained(id);
     }
+    if (this.#open === this.#held.length) this.#spreadHeld();
   }
 
   #drained(id: string): void {
@@ -118,8 +154,8 @@ class Lane {
 
   async #run(): Promise<void> {
     try {
-      // Lets the dispatcher queue the rest of its batch first: fuller commands.
-      await Promise.resolve();
+      // Lets the dispatcher, which has promises to wait for, queue the rest of its batch first: fuller commands.
+      await new Promise<void>((resolve) => void setImmediate(resolve));
       while (this.#next < this.#queue.length && !this.#signal.aborted) {
         const batch = this.#take();
         const operations = batch.map((entry) => entry.operation);
@@ -139,7 +175,7 @@ class Lane {
     let end = this.#next;
     const limit = Math.min(this.#queue.length, end + MAX_OPERATIONS);
     while (end < limit && bytes < MAX_BYTES) {
-      bytes += this.#queue[end]?.operation.content?.length ?? 0;
+      bytes += bytesOf(this.#queue[end]?.operation);
       end++;
     }
     const batch = this.#queue.slice(this.#next, end);
@@ -150,6 +186,10 @@ class Lane {
     }
     return batch;
   }
+}
+
+function bytesOf(operation: Operation | undefined): number {
+  return operation?.content?.length ?? 0;
 }
 
 /** The collections a barrier must wait for, by id. */

@@ -10,7 +10,7 @@ const STATUS_MS = 1000;
 const RECORD_MS = 2000;
 
 /** What a look has found: the migration's lease is this instance's now, or the migration is elsewhere, or gone. */
-export type Found = 'taken' | 'moved';
+export type Sighting = 'taken' | 'moved';
 
 /** Looks at the coordinator from time to time. */
 export class CoordinatorWatch {
@@ -39,7 +39,7 @@ export class CoordinatorWatch {
   }
 
   /** Looks at what is due; `takes`: takes the migration's lease if it is free. Errors: MigrationFailed. */
-  async look(takes: boolean, signal: AbortSignal): Promise<Found | undefined> {
+  async look(takes: boolean, signal: AbortSignal): Promise<Sighting | undefined> {
     if (this.#isDue('status', STATUS_MS)) await this.#readStatus(signal);
     if (this.#isDue('record', RECORD_MS) && !(await this.isHere(signal))) return 'moved';
     if (!takes || !this.#isDue('lease', LEASE_LOOK_MS)) return undefined;

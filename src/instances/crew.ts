@@ -99,6 +99,8 @@ export class Crew {
   /** Looks after the others until `signal` aborts. What fails for a while is tried again. */
   async run(signal: AbortSignal): Promise<void> {
     for (;;) {
+      const idleMs = this.living.length === 0 ? ALONE_LOOK_MS : LOOK_MS;
+      await sleep(this.tasks.isIdle ? idleMs : WORK_LOOK_MS, signal);
       try {
         await this.look(signal);
         await this.tasks.sweep(signal);
@@ -108,8 +110,6 @@ export class Crew {
         signal.throwIfAborted();
         this.#logger.warn('The other instances could not be looked at', { error });
       }
-      const idleMs = this.living.length === 0 ? ALONE_LOOK_MS : LOOK_MS;
-      await sleep(this.tasks.isIdle ? idleMs : WORK_LOOK_MS, signal);
     }
   }
 

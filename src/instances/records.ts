@@ -87,8 +87,3 @@ export function ordersIn(docs: readonly Doc[]): Orders | undefined {
   const doc = docs.find((each) => each['_id'] === ORDERS);
   return doc === undefined ? undefined : { epoch: String(doc['epoch']), round: Number(doc['round']) };
 }
-
-/** The epoch of a task, which its id begins with. */
-export function epochOf(taskId: string): string {
-  return taskId.slice(0, taskId.indexOf('/'));
-}

@@ -40,26 +40,20 @@ interface Taken {
 export async function goOn(found: Found, process: MigrationProcess, isPaused: boolean): Promise<Outcome> {
   const { db, machine, logger, signal, config } = process;
   refuseFailed(found.record, process);
-  const coordinator = await whoElse(found, process, isPaused);
-  const taken =
-    coordinator !== undefined
-      ? await help(found, process, { isPaused, coordinator })
-      : await waitForLease(
-          rolesOf(found.source, found.destination, { db, logger, instance: config.instanceId }),
-          process,
-        );
+  const roles = rolesOf(found.source, found.destination, { db, logger, instance: config.instanceId });
+  const taken = await takeOrHelp(found, roles, process, isPaused);
   if (taken === undefined) return 'moved';
-  const { roles, stopKeeping, resumes, calls } = taken;
+  const { stopKeeping, resumes, calls } = taken;
   // Another process may have gone on with it until it gave up the lease.
-  const current = await roles.store.loadMigration(signal);
+  const current = await taken.roles.store.loadMigration(signal);
   if (current === undefined || current.starting === true) {
     stopKeeping();
-    await goIdle(roles, process);
+    await goIdle(taken.roles, process);
     return 'idle';
   }
   if (current.moved === true)
     throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
-  const session = process.hold(heldMigration(roles, current));
+  const session = process.hold(heldMigration(taken.roles, current));
   stopKeeping();
   refuseFailed(current, process);
   logger.info('Going on with the migration found on the destination', { state: current.state, phase: current.phase });
@@ -75,10 +69,21 @@ export async function goOn(found: Found, process: MigrationProcess, isPaused: bo
   return resumes && state === 'PAUSED' ? 'resumes' : 'coordinates';
 }
 
-async function waitForLease(roles: Roles, process: MigrationProcess): Promise<Taken> {
-  await roles.lease.take(process.signal, () => process.waitFor('lease', LEASE));
+/** The migration's lease: at once where it is free, else by helping or waiting. Undefined: the migration is elsewhere. */
+async function takeOrHelp(
+  found: Found,
+  roles: Roles,
+  process: MigrationProcess,
+  isPaused: boolean,
+): Promise<Taken | undefined> {
+  const { signal } = process;
+  const taken = { roles, stopKeeping: () => undefined, resumes: false, calls: [] };
+  if (!isPaused && (await roles.lease.takeIfFree(signal))) return taken;
+  const coordinator = await whoElse(found, process, isPaused);
+  if (coordinator !== undefined) return await help(found, process, { isPaused, coordinator });
+  await roles.lease.take(signal, () => process.waitFor('lease', LEASE));
   process.waitFor('lease', undefined);
-  return { roles, stopKeeping: () => undefined, resumes: false, calls: [] };
+  return taken;
 }
 
 /** The name of the instance that coordinates, where this process is another one beside it. */

@@ -18,6 +18,8 @@ import { SteadyWriter } from '../support/steady-writer.js';
 import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
+/** The copy outlasts a restart, also on a busy machine. */
+const LONG_HOLD_MS = 3000;
 
 const { pair, source, destination } = await sharedPair(test, { setParameters: FAIL_POINTS });
 
@@ -45,7 +47,7 @@ test('a helper killed in the copy: the coordinator copies its ranges', async () 
 test('the coordinator killed in the copy: a helper goes on, and the one that comes back helps it', async () => {
   const work = async (): Promise<void> => {
     await using instances = new Instances(pair);
-    await seedSlowCopy(source, destination);
+    await seedSlowCopy(source, destination, LONG_HOLD_MS);
     const [a, b] = [await instances.add('a'), await instances.add('b')];
     await instances.start();
     await allCopy(a.client, ['a', 'b']);

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, releaseCommands } from '../support/fail-points.js';
-import { allCopy, Instances, seedSlowCopy, shownIn } from '../support/instances.js';
+import { allCopy, Instances, SEEDED, seedSlowCopy, shownIn } from '../support/instances.js';
 import { seedRestorable } from '../support/seed-shop.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
@@ -33,7 +33,7 @@ test('two instances share the copy and the comparison, and a commit waits until 
     }
     assert.is(
       ['a', 'b'].reduce((sum, id) => sum + Number(shownIn(shown, id)?.documentsCopied), 0),
-      4800,
+      SEEDED,
     );
     await b.client.commit();
     const waiting = await a.client.waitFor('the warning', ({ warnings }) =>

@@ -13,6 +13,9 @@ import { storedWhen } from './stored-migration.js';
 import { eventually } from './within.js';
 
 const HOLD_MS = 2500;
+const COLLECTIONS = 24;
+/** Documents of `seedSlowCopy`. */
+export const SEEDED = 4800;
 
 /** One instance, with a client of it. */
 export class Instance implements AsyncDisposable {
@@ -78,9 +81,9 @@ export function shownIn({ details }: ProgressSnapshot, id: string): InstanceProg
   return details?.instances.find((each) => each.id === id);
 }
 
-/** Makes many small collections, and each insert of their copy slow: the copy takes seconds. */
+/** Makes many small collections, and each insert of their copy slow: the copy takes until they are let go. */
 export async function seedSlowCopy(source: MongoClient, destination: MongoClient, holdMs = 700): Promise<void> {
-  await seedBulk(source, { collections: 24, documents: 4800, documentBytes: 300, indexes: 1 });
+  await seedBulk(source, { collections: COLLECTIONS, documents: SEEDED, documentBytes: 300, indexes: 1 });
   await holdCommands(destination, { commands: ['insert'] }, holdMs);
 }
 

@@ -40,6 +40,45 @@ test('operations on one document keep their order in one lane', async () => {
   assert.is(applied.flat().length, 200);
 });
 
+test('few operations go into one lane, many into all, and none overtakes an earlier one on its document', async () => {
+  const under = { most: 0, now: 0 };
+  const seen = new Map<string, number[]>();
+  const applier = (lane: number): LaneApplier => ({
+    apply: async (operations) => {
+      under.most = Math.max(under.most, ++under.now);
+      for (const each of operations) {
+        const key = each.id.toString('hex');
+        seen.set(key, [...(seen.get(key) ?? []), (each as Operation & { readonly n: number }).n]);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5 + lane));
+      under.now--;
+    },
+  });
+  const lanes = new Lanes([0, 1, 2, 3].map(applier), new AbortController().signal);
+  let n = 0;
+  let settled = 0;
+  const push = (count: number) => {
+    for (const end = n + count; n < end; n++)
+      lanes.push({ ...operation('c', n % 37), n } as Operation, () => settled++);
+  };
+  push(300);
+  await within(WAIT_MS, lanes.drain(['c']), 'draining few');
+  assert.is(under.most, 1);
+  push(300);
+  await new Promise((resolve) => setTimeout(resolve, 3));
+  push(1000);
+  await new Promise((resolve) => setTimeout(resolve, 3));
+  push(1000);
+  await within(WAIT_MS, lanes.drain(['c']), 'draining many');
+  assert.is(under.most, 4);
+  assert.is(settled, n);
+  for (const numbers of seen.values())
+    assert.equal(
+      numbers,
+      [...numbers].sort((a, b) => a - b),
+    );
+});
+
 test('draining waits for the named collections only', async () => {
   const gate = deferred<void>();
   const slow: LaneApplier = {
