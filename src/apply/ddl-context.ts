@@ -1,5 +1,4 @@
 /** Declares the parts of a migration that carry out DDL events. */
-import type { Timestamp } from '../bson/bson.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
@@ -36,8 +35,6 @@ export interface DdlContext {
   readonly layout: Pick<Layout, 'keysOf' | 'spread'>;
   /** Copies a collection anew: some commands of the source write documents without events. */
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
-  /** When the copy of the whole had ended; undefined: it has not. */
-  readonly copyEndTime: () => Timestamp | undefined;
   /** Undefined: every document is migrated. */
   readonly filter: DocumentFilter | undefined;
   readonly logger: Logger;

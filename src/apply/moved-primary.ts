@@ -1,12 +1,11 @@
 /** Follows movePrimary: a collection that is not sharded goes to another shard, and gets another UUID there. */
-import type { Timestamp } from '../bson/bson.js';
 import { nsText, sameNs } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import type { CollectionEvent } from './ddl-event.js';
-import { type ChangeEvent, isAfter, namespaceOf, positionOf } from './event.js';
+import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
 
 /** What following a move works with. */
 export interface MoveContext {
@@ -14,8 +13,6 @@ export interface MoveContext {
   readonly scope: Scope;
   readonly collections: CollectionMap;
   readonly copyAgain: (collection: MigratedCollection, signal: AbortSignal) => Promise<void>;
-  /** When the copy of the whole had ended; undefined: it has not. */
-  readonly copyEndTime: () => Timestamp | undefined;
   readonly logger: Logger;
 }
 
@@ -36,8 +33,8 @@ export function movedFrom(
 
 /**
  * Takes the new UUID for the old one: the destination's collection stays, and the drop that follows is of one that is gone
- * already. A move during the copy may have taken the documents away from under it, so then the collection is copied again.
- * Repeatable.
+ * already. A move may have taken the documents away from under the copy, and while events are behind, another one from under
+ * this: so the collection is copied again after each. Repeatable.
  */
 export async function followMove(
   context: MoveContext,
@@ -50,6 +47,5 @@ export async function followMove(
   const [moved] = await collections.add([{ ...kept, id: event.collection }], signal);
   await collections.update(from.id, { dropped: true, droppedBy: positionOf(event) }, signal);
   logger.info(`${nsText(from.sourceNs)} has moved to another primary shard on the source`);
-  const end = context.copyEndTime();
-  if (moved !== undefined && (end === undefined || !isAfter(event, end))) await context.copyAgain(moved, signal);
+  if (moved !== undefined) await context.copyAgain(moved, signal);
 }
