@@ -15,7 +15,8 @@ const { pair, source, destination } = await sharedPair(test, {
   destination: { own: true },
 });
 const orders = source.db('shop').collection('orders');
-await orders.insertMany([{ a: 1 }, { a: 2 }]);
+// Smaller collections get their indexes while they are empty.
+await orders.insertMany(Array.from({ length: 1500 }, (_, a) => ({ a })));
 await orders.createIndex({ a: 1 });
 const ferry = await FerryProcess.between(pair);
 atEnd(test, () => ferry[Symbol.asyncDispose]());

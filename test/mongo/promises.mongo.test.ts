@@ -99,7 +99,14 @@ test('changes that a lane has in flight when the process stops are applied by th
       await using harness = await MigrationHarness.open(ends, { disableVerification: true }, lanes.hooks);
       await harness.sync();
       const lane = lanes.hold('before', ({ collection }) => collection.ns.coll === isHeld.collection);
-      await items.insertOne({ _id: isHeld.id });
+      // With so many changes at once that one lane does not suffice for them.
+      await source.withSession((session) =>
+        session.withTransaction(async () => {
+          const many = Array.from({ length: 3000 }, (_, n) => ({ _id: n }));
+          await source.db('shop').collection<Item>('many').insertMany(many, { session });
+          await items.insertOne({ _id: isHeld.id }, { session });
+        }),
+      );
       await lane.entered;
       // Later changes, on all the other lanes, and the checkpoints that follow.
       const others = Array.from({ length: 50 }, (_, n) => ({ _id: n }));

@@ -102,7 +102,8 @@ test('access control on: users with the documented roles do it, and those who ma
         );
         const reversible = await harness.migration.check({ ...BOTH, reversible: true });
         const lacking = reversible.filter(({ name }) => name === 'MissingPrivilege').map((each) => each.description);
-        assert.match(lacking[0] ?? '', /cluster0 lacks .*bypassWriteBlockingMode.*insert.*collMod/);
+        for (const action of ['bypassWriteBlockingMode', 'insert', 'collMod'])
+          assert.match(lacking[0] ?? '', new RegExp(`cluster0 lacks .*\\b${action}\\b`));
         assert.match(lacking[1] ?? '', /cluster1 lacks .*collStats/);
       }
       await using harness = await MigrationHarness.open({ source, destination });
