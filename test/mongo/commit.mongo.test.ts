@@ -115,6 +115,10 @@ test('an index that cannot become unique after all keeps the migration in COMMIT
 
 test('commit is refused with the reason while canCommit is false', async () => {
   const commit = async () => {
+    // Smaller collections get their indexes while they are empty.
+    const large = source.db('shop').collection('large');
+    await large.insertMany(Array.from({ length: 1500 }, (_, n) => ({ n })));
+    await large.createIndex({ n: 1 });
     await using harness = await MigrationHarness.open(pair);
     await holdCommands(destination, { commands: ['insert'] }, HOLD_MS);
     await harness.migration.start(DEFAULT_START);
