@@ -3,7 +3,6 @@ import type { Binary } from '../bson/bson.js';
 import { MAJORITY_WRITE, RECORD_POOL } from './clients.js';
 import { type Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import type { DriverClient } from './driver.js';
-import { numberSlots } from './number-slots.js';
 import { closeSessions, NumberedSessions, type StoreNumber, type WriteSessions } from './numbered-sessions.js';
 import { OtherWriters } from './other-writers.js';
 
@@ -35,17 +34,11 @@ export async function closeWriteSessions({ core }: Cluster, ids: readonly Binary
   await closeSessions(record, ids, storeNumber(core, record, db));
 }
 
-/**
- * One real retryable write: the server stores the number with it, and a majority has both. On a sharded cluster each shard
- * does, for what it may still be sent.
- */
-function storeNumber({ unblocked, commands, facts }: Cluster['core'], client: DriverClient, db: string): StoreNumber {
+/** One real retryable write: the server stores the number with it, and a majority has both. */
+function storeNumber({ unblocked, commands }: Cluster['core'], client: DriverClient, db: string): StoreNumber {
   return async (session, id, txnNumber) => {
-    const u = { $set: { number: txnNumber } };
-    const slots =
-      facts.topology === 'sharded' ? await numberSlots({ client, commands, db, coll: NUMBERS }) : [undefined];
-    const updates = slots.map((slot) => ({ q: { _id: id, ...(slot === undefined ? {} : { slot }) }, u, upsert: true }));
-    const command = { update: NUMBERS, updates, writeConcern: MAJORITY_WRITE, txnNumber };
+    const update = { q: { _id: id }, u: { $set: { number: txnNumber } }, upsert: true };
+    const command = { update: NUMBERS, updates: [update], writeConcern: MAJORITY_WRITE, txnNumber };
     await unblocked.send(command, (ready) => commands.run(client, db, ready, { session, limitMs: WRITE_LIMIT_MS }));
   };
 }
