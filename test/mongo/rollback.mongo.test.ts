@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { documentKey } from '../../src/apply/document-key.js';
 import { LocalLaneApplier } from '../../src/apply/lane-applier.js';
+import type { AppliedCollection } from '../../src/apply/operation.js';
 import type { Binary } from '../../src/bson/bson.js';
 import { UNSHARDED } from '../../src/bson/key-query.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
@@ -13,7 +14,7 @@ import type { RangeTask } from '../../src/copy/range-task.js';
 import { DocumentWriter } from '../../src/documents/document-writer.js';
 import { RawWriter } from '../../src/documents/raw-writes.js';
 import { ByteBudget } from '../../src/lib/limit.js';
-import type { MigratedCollection } from '../../src/metadata/collections.js';
+
 import { assertEqualClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS } from '../support/fail-points.js';
 import { MigrationHarness } from '../support/migration-harness.js';
@@ -96,14 +97,10 @@ const writeTime = async (): Promise<typeof time> => time;
 async function refetch(ids: readonly number[]): Promise<void> {
   const refetching = { filter: undefined, readTime: () => undefined, onStateGone: async () => undefined };
   const applier = new LocalLaneApplier(source, await writerHere(), silentLogger, refetching);
-  const collection = {
-    id: uuidText(await uuidOf(source)),
-    ns: NS,
-    sourceNs: NS,
-    destinationUuid: await uuidOf(destination),
-    capped: false,
-    collated: false,
-  } as unknown as MigratedCollection;
+  const collection: AppliedCollection = {
+    ...{ id: uuidText(await uuidOf(source)), ns: NS, sourceNs: NS, name: `${NS.db}.${NS.coll}` },
+    ...{ destinationUuid: await uuidOf(destination), capped: false, collated: false, keyPaths: UNSHARDED },
+  };
   const operations = ids.map((id) => {
     const raw = Buffer.from(BSON.serialize({ _id: id }));
     return { collection, kind: 'refetch' as const, id: raw, wholeKey: raw, key: documentKey(raw), content: undefined };
