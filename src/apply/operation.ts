@@ -1,5 +1,6 @@
 /** Turns a change event into the operation that it asks for on one document of the destination. */
-import { deltaTouches, hasKey, type KeyPaths, topLevelNames } from '../bson/key-query.js';
+import { hasKey, type KeyPaths } from '../bson/key-query.js';
+import { deltaTouches, topLevelNames } from '../bson/update-delta.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';

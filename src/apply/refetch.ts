@@ -3,7 +3,6 @@ import type { Timestamp } from '../bson/bson.js';
 import { uuidFrom } from '../bson/uuid.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
-
 import { type CollectionAt, readByIds } from '../documents/read-by-id.js';
 import { metrics } from '../metrics.js';
 import type { Operation } from './operation.js';

@@ -1,6 +1,5 @@
 /** Builds queries that name one document of a sharded collection: by the fields of its shard key and its `_id`. */
-import { valueEnd } from './bson.js';
-import { documentOf, documentOfFields, fieldOf, findField, forEachField, type RawField } from './raw-document.js';
+import { documentOf, documentOfFields, fieldOf, findField, type RawField, rawName } from './raw-document.js';
 
 /** The field paths of shard keys, in their order; none where the collection is not sharded. */
 export interface KeyPaths {
@@ -23,9 +22,9 @@ const NOTHING = Buffer.alloc(0);
  */
 export function keyQuery(key: Buffer, paths: readonly string[]): Buffer {
   const others = paths.filter((path) => path !== '_id');
-  if (others.length === 0 || others.every((path) => findField(key, latin1(path)) === undefined)) return idOnly(key);
+  if (others.length === 0 || others.every((path) => findField(key, rawName(path)) === undefined)) return idOnly(key);
   return queryOf(key, others, (path) => {
-    const field = findField(key, latin1(path));
+    const field = findField(key, rawName(path));
     return field && { doc: key, field };
   });
 }
@@ -47,7 +46,7 @@ interface Found {
 }
 
 function queryOf(doc: Buffer, paths: readonly string[], find: (path: string) => Found | undefined): Buffer {
-  const fields = paths.map((path) => conditionOf(latin1(path), find(path)));
+  const fields = paths.map((path) => conditionOf(rawName(path), find(path)));
   const id = findField(doc, '_id');
   if (id !== undefined) fields.push(fieldOf('_id', id.type, doc.subarray(id.start, id.end)));
   return documentOfFields(...fields);
@@ -67,7 +66,7 @@ function conditionOf(name: string, found: Found | undefined): Buffer {
 /** The value at a path through documents; arrays are no documents, and no values of a shard key. */
 function findPath(doc: Buffer, names: readonly string[]): Found | undefined {
   const [name = '', ...rest] = names;
-  const field = findField(doc, latin1(name));
+  const field = findField(doc, rawName(name));
   if (field === undefined || rest.length === 0) return field && { doc, field };
   return field.type === TYPE.document ? findPath(doc.subarray(field.start, field.end), rest) : undefined;
 }
@@ -81,36 +80,3 @@ function idOnly(doc: Buffer): Buffer {
 
 /** Where the value of a first field `_id` stands: after the length, the type and the name. */
 const FIRST_VALUE = 9;
-
-/** Names are compared and written as the raw documents' walk gives them. */
-function latin1(name: string): string {
-  return Buffer.from(name).toString('latin1');
-}
-
-/**
- * Whether a raw update delta (`{$v: 2, diff: …}`) may change one of some top-level fields. The diff's parts: `u`, `i` and
- * `d` hold fields set, inserted and deleted, `s<field>` is a diff below a field; whatever else there is counts as a
- * change.
- */
-export function deltaTouches(delta: Buffer, names: ReadonlySet<string>): boolean {
-  const diff = findField(delta, 'diff');
-  if (diff === undefined) return true;
-  const content = delta.subarray(diff.start, diff.end);
-  let touches = false;
-  forEachField(content, (part, { type, start }) => {
-    if (part.startsWith('s')) touches = names.has(part.slice(1));
-    else if (part === 'u' || part === 'i' || part === 'd')
-      forEachField(content.subarray(start, valueEnd(content, type, start)), (name) => {
-        touches = names.has(name);
-        return !touches;
-      });
-    else touches = true;
-    return !touches;
-  });
-  return touches;
-}
-
-/** The top-level fields of some paths, as `deltaTouches` takes them. */
-export function topLevelNames(paths: readonly string[]): ReadonlySet<string> {
-  return new Set(paths.map((path) => latin1(path.split('.')[0] ?? path)));
-}

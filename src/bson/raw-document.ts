@@ -22,7 +22,12 @@ export function forEachField(doc: Buffer, visit: (name: string, field: RawField)
   }
 }
 
-/** The first top-level field of that (ASCII) name. */
+/** A name as `forEachField` gives it. */
+export function rawName(name: string): string {
+  return Buffer.from(name).toString('latin1');
+}
+
+/** The first top-level field of that name: ASCII, or as `rawName` makes it. */
 export function findField(doc: Buffer, name: string): RawField | undefined {
   let found: RawField | undefined;
   forEachField(doc, (each, field) => {

@@ -1,6 +1,7 @@
 /** Turns `documentFilter` into queries of the server. */
 import { type Doc, extendedValue, type OrderedDoc } from '../bson/bson.js';
-import { findField, forEachField } from '../bson/raw-document.js';
+import { rawName } from '../bson/raw-document.js';
+import { deltaTouches } from '../bson/update-delta.js';
 import { isCollated } from '../catalog/collection-spec.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import { AppError } from '../errors.js';
@@ -21,15 +22,13 @@ export class DocumentFilter {
   /** As it was given. */
   readonly spec: DocumentFilterSpec;
   readonly #field: string;
-  readonly #fieldBytes: Buffer;
-  readonly #fieldLatin1: string;
+  readonly #names: ReadonlySet<string>;
   readonly #values: readonly unknown[];
 
   constructor(spec: DocumentFilterSpec) {
     this.spec = spec;
     this.#field = spec.field;
-    this.#fieldBytes = Buffer.from(spec.field);
-    this.#fieldLatin1 = this.#fieldBytes.toString('latin1');
+    this.#names = new Set([rawName(spec.field)]);
     this.#values = spec.matchValues.map(extendedValue);
     this.holdsText = this.#values.some((value) => typeof value === 'string');
   }
@@ -46,23 +45,9 @@ export class DocumentFilter {
     return { $match: { $or: [{ operationType: { $ne: 'insert' } }, inserted] } };
   }
 
-  /**
-   * Whether a raw update delta (`{$v: 2, diff: …}`) may change the field. The diff's parts: `u`, `i` and `d` hold
-   * fields set, inserted and deleted, `s<field>` is a diff below a field; whatever else there is counts as a change.
-   */
+  /** Whether a raw update delta may change the field. */
   isTouchedBy(delta: Buffer): boolean {
-    // A native search first: most deltas do not hold the name at all.
-    if (delta.indexOf(this.#fieldBytes) < 0) return !hasOnlyKnownParts(delta);
-    let touched = false;
-    const known = forEachPart(delta, (part, content) => {
-      if (part.startsWith('s')) touched ||= part.slice(1) === this.#fieldLatin1;
-      else
-        forEachField(content, (name) => {
-          touched ||= name === this.#fieldLatin1;
-          return !touched;
-        });
-    });
-    return touched || !known;
+    return deltaTouches(delta, this.#names);
   }
 }
 
@@ -76,24 +61,4 @@ export function refuseCollated(filter: DocumentFilter | undefined, ns: Namespace
     'UnsupportedChange',
     `${nsText(ns)} has a collation, which documentFilter with string values does not permit`,
   );
-}
-
-const WHOLE_FIELDS = new Set(['u', 'i', 'd']);
-
-function hasOnlyKnownParts(delta: Buffer): boolean {
-  return forEachPart(delta, () => undefined);
-}
-
-/** False when the delta has a part of another kind than is known here. */
-function forEachPart(delta: Buffer, visit: (part: string, content: Buffer) => void): boolean {
-  const diff = findField(delta, 'diff');
-  if (diff === undefined) return false;
-  const content = delta.subarray(diff.start, diff.end);
-  let known = true;
-  forEachField(content, (part, field) => {
-    known &&= WHOLE_FIELDS.has(part) || part.startsWith('s');
-    if (known) visit(part, content.subarray(field.start, field.end));
-    return known;
-  });
-  return known;
 }
