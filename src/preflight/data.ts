@@ -11,11 +11,10 @@ import { Code, codeOf } from '../cluster/errors.js';
 import { oplogWindowSeconds } from '../cluster/oplog.js';
 import { mapLimit } from '../lib/limit.js';
 import { checkDestinationNamespaces, checkEmpty, listMigrated } from './destination-namespaces.js';
-import { blocker, type Finding, warning } from './finding.js';
+import { blocker, type Finding, MAX_NAMED, warning } from './finding.js';
 import { checkCapped, checkIndexCount, checkProfiling, type Listed } from './limits.js';
 
 const PARALLEL = 8;
-const MAX_NAMED = 20;
 const NEEDED_SPACE = 1.25;
 
 /** The start options that the checks of the data depend on. */

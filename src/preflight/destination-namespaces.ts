@@ -4,10 +4,9 @@ import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { mapLimit } from '../lib/limit.js';
-import { blocker, type Finding } from './finding.js';
+import { blocker, type Finding, MAX_NAMED } from './finding.js';
 
 const PARALLEL = 8;
-const MAX_NAMED = 20;
 /** Source: MongoDB manual, limits, length of fully qualified collection namespaces. */
 const MAX_NAMESPACE_BYTES = 255;
 

@@ -11,6 +11,9 @@ export interface Finding {
   readonly namespaces: readonly string[];
 }
 
+/** How many namespaces, documents or users a finding names; there may be 50,000. */
+export const MAX_NAMED = 20;
+
 /** A finding that refuses a start; its name is a row of the error table. */
 export function blocker(
   name: ErrorName,

@@ -7,10 +7,9 @@ import type { Cluster } from '../cluster/cluster.js';
 import { Code, codeOf, isTransient } from '../cluster/errors.js';
 import { mapLimit } from '../lib/limit.js';
 import { listMigrated, type Migrated } from './destination-namespaces.js';
-import { type Finding, warning } from './finding.js';
+import { type Finding, MAX_NAMED, warning } from './finding.js';
 
 const PARALLEL = 8;
-const MAX_NAMED = 20;
 const MAX_IN_TEXT = 5;
 /** Users and roles that are looked at: enough to say that there are many. */
 const MAX_COUNTED = 1000;

@@ -5,10 +5,9 @@ import { numberOf } from '../catalog/collection-spec.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { mapLimit } from '../lib/limit.js';
-import { type Finding, warning } from './finding.js';
+import { type Finding, MAX_NAMED, warning } from './finding.js';
 
 const PARALLEL = 8;
-const MAX_NAMED = 20;
 /** The server permits 64, the one on `_id` among them. */
 const MOST_INDEXES = 63;
 const CAPPED_UNIT = 256;

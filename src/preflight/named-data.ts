@@ -7,7 +7,7 @@ import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DocumentFilter, type DocumentFilterSpec } from '../documents/document-filter.js';
 import { listMigrated } from './destination-namespaces.js';
-import { blocker, type Finding, warning } from './finding.js';
+import { blocker, type Finding, MAX_NAMED, warning } from './finding.js';
 
 /** `copyInNaturalOrder`: no collections means the whole database, database "." everything. */
 export type NaturalOrderNames = readonly { readonly database: string; readonly collections: readonly string[] }[];
@@ -20,8 +20,6 @@ export interface NamedData {
   /** Only what is migrated counts. */
   readonly scope: Scope;
 }
-
-const MAX_NAMED = 20;
 
 /** Checks the names and values in the options against the source's namespaces. Reads the source's catalog only. */
 export async function checkNamedData(source: Cluster, options: NamedData, signal: AbortSignal): Promise<Finding[]> {

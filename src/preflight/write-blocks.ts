@@ -2,11 +2,10 @@
 import type { Cluster } from '../cluster/cluster.js';
 import { bypassingUsers } from '../cluster/users.js';
 import { isBlocked } from '../cluster/write-block.js';
-import { blocker, type Finding, warning } from './finding.js';
+import { blocker, type Finding, MAX_NAMED, warning } from './finding.js';
 import type { PrivilegeOptions } from './privileges.js';
 
 const UNBLOCK = 'db.adminCommand({setUserWriteBlockMode: 1, global: false})';
-const MAX_NAMED = 20;
 
 /**
  * Blocks that are there already are somebody else's, and stay theirs. On the destination that would make canWrite a
