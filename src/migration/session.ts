@@ -71,7 +71,9 @@ export class Session {
     host.reporter.remember([...(this.#run.verifies ? [] : [NOT_VERIFIED]), ...held.record.value.warnings]);
     const stopKeeping = keepLease(held.lease, (error) => host.die(error), host.signal);
     const looking = linkAbort(host.signal);
-    this.#looked = this.crew.run(looking.signal).catch(() => undefined);
+    this.#looked = this.crew.run(looking.signal).catch((error: unknown) => {
+      if (!looking.signal.aborted) host.die(error);
+    });
     this.#loses = () => {
       stopKeeping();
       looking.abort(new Error('this instance coordinates no more'));
