@@ -12,6 +12,8 @@ import { eventually, within } from '../support/within.js';
 const TEST_MS = 60_000;
 /** For a command to be given up, and its cursor with it. */
 const SOON_MS = 5000;
+/** Until what is waited for is told: of a slow read after ten seconds. */
+const TOLD_MS = 20_000;
 const NOT_PRIMARY = 10_107;
 const REASON = new Error('the caller has gone');
 
@@ -41,7 +43,8 @@ for (const [what, read] of Object.entries(READS)) {
         () => undefined,
         (error: unknown) => error,
       );
-      setTimeout(() => caller.abort(REASON), 500);
+      await eventually(TOLD_MS, () => source.waitsFor.length > 0, 'the server being waited for');
+      caller.abort(REASON);
       const error = await within(SOON_MS, reading, what);
       assert.is((error as Error).message, REASON.message);
     } finally {
@@ -82,7 +85,8 @@ test('of several commands that one reason ends each has an error of its own', as
   pair.source.pauseProcess();
   try {
     const commands = [1, 2].map(() => ping().catch((error: unknown) => error));
-    setTimeout(() => caller.abort(REASON), 1000);
+    await eventually(TOLD_MS, () => source.waitsFor.length > 0, 'the server being waited for');
+    caller.abort(REASON);
     const [first, second] = await within(SOON_MS, Promise.all(commands), 'the commands');
     assert.is.not(first, second);
     assert.ok(isMaybeSent(first));

@@ -4,6 +4,7 @@ import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { FerryProcess, FerryStartError } from '../support/ferry-process.js';
 import { RestClient } from '../support/rest-client.js';
 import { atEnd, sharedPair } from '../support/shared-servers.js';
+import { stopProcess } from '../support/stop-process.js';
 import { isBlocked, METADATA_DB, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
@@ -112,7 +113,7 @@ test('while a cluster is down calls are told so within seconds, and the migratio
 test('a process that was stopped for longer than its lease finds that another one has it, and ends', async () => {
   const takeOver = async () => {
     const { exited, pid } = ferry;
-    process.kill(pid, 'SIGSTOP');
+    stopProcess(pid);
     const change = { $set: { owner: 'another one', pid: 1, bootId: 'elsewhere' }, $inc: { term: 1 } };
     const bypass = { mayBypassWriteBlocking: true };
     const updates = [{ q: { _id: 'lease' }, u: change }];

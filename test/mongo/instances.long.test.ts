@@ -10,6 +10,7 @@ import { seedBulk } from '../support/seed-data-bulk.js';
 import { seedRestorable } from '../support/seed-shop.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { SteadyWriter } from '../support/steady-writer.js';
+import { stopProcess } from '../support/stop-process.js';
 import { within } from '../support/within.js';
 import { Workload } from '../support/workload.js';
 import { Random } from '../support/workload-random.js';
@@ -63,7 +64,7 @@ test('a helper that stalls in the copy and wakes up late writes nothing any more
     const [a, b] = [await instances.add('a'), await instances.add('b')];
     await instances.start();
     await allCopy(a.client, ['a', 'b']);
-    process.kill(b.ferry.pid, 'SIGSTOP');
+    stopProcess(b.ferry.pid);
     await sleep(STALL_MS);
     await a.client.waitFor('b gone', (snapshot) => shownIn(snapshot, 'b')?.alive === false);
     await releaseCommands(destination);
@@ -85,7 +86,7 @@ test('a coordinator that stalls is followed by a helper once its lease has run o
     // Index builds and the like are over, and that is stored: they would be waited for.
     await sleep(QUIET_MS);
     const began = performance.now();
-    process.kill(a.ferry.pid, 'SIGSTOP');
+    stopProcess(a.ferry.pid);
     await b.client.waitFor('b coordinating', ({ coordinatorId }) => coordinatorId === 'b', STALL_MS);
     assert.ok(performance.now() - began > LEASE_MS / 2, 'not before its lease has run out');
     process.kill(a.ferry.pid, 'SIGCONT');

@@ -30,7 +30,7 @@ test('a source that hangs does not hold up a pause', async () => {
     await harness.sync();
     pair.source.pauseProcess();
     try {
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await harness.until(({ warnings }) => warnings.some((each) => each.includes('has not answered')), 'the warning');
       await within(SOON_MS, harness.migration.pause(), 'the pause');
       assert.is(harness.snapshot.state, 'PAUSED');
     } finally {

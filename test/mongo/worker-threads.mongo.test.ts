@@ -180,8 +180,9 @@ test('when a thread ends within a write, its work is done here, and what it has 
     assert.equal([documents, await copied.countDocuments(), to.otherWriters.hasLost], [2000, 2000, false]);
     await copied.deleteMany({});
     await releaseCommands(destination);
-    // Longer than the inserts were held.
-    await new Promise((resolve) => setTimeout(resolve, 6000));
+    const held = [{ $currentOp: {} }, { $match: { 'command.insert': NS.coll } }];
+    const isOver = async (): Promise<boolean> => (await destination.db('admin').aggregate(held).toArray()).length === 0;
+    await eventually(20_000, isOver, 'the inserts no longer being held');
     assert.is(await copied.countDocuments(), 0);
     await thread.close();
   };

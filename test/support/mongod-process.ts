@@ -5,6 +5,7 @@ import { mkdir, open, readFile, stat } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import type { MongodBinary } from './mongod-binary.js';
+import { stopProcess } from './stop-process.js';
 import { eventually } from './within.js';
 
 /** A mongod that ended or hung before it took connections; the message holds the last lines of its log. */
@@ -73,7 +74,7 @@ export class LentMongod implements Mongod {
   }
 
   pause(): void {
-    process.kill(this.pid, 'SIGSTOP');
+    stopProcess(this.pid);
   }
 
   resume(): void {
@@ -167,16 +168,13 @@ export class MongodProcess implements Mongod {
 
   /** Stops the mongod where it is (SIGSTOP): connections stay open and nothing answers. */
   pause(): void {
-    this.#send('SIGSTOP');
+    if (!this.running) throw new Error(`mongod ${this.host} does not run: it cannot be stopped`);
+    stopProcess(this.pid);
   }
 
   /** Lets a paused mongod go on (SIGCONT). */
   resume(): void {
-    this.#send('SIGCONT');
-  }
-
-  #send(signal: NodeJS.Signals): void {
-    if (!this.#child?.kill(signal)) throw new Error(`mongod ${this.host} does not run: no ${signal} sent`);
+    if (!this.#child?.kill('SIGCONT')) throw new Error(`mongod ${this.host} does not run: it cannot go on`);
   }
 
   async #spawn(): Promise<ChildProcess> {

@@ -8,7 +8,7 @@ import type { Operation } from '../../../src/apply/operation.js';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
-import { within } from '../../support/within.js';
+import { eventually, within } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
 
@@ -64,10 +64,11 @@ test('few operations go into one lane, many into all, and none overtakes an earl
   push(300);
   await within(WAIT_MS, lanes.drain(['c']), 'draining few');
   assert.is(under.most, 1);
+  const isWriting = () => under.now > 0;
   push(300);
-  await new Promise((resolve) => setTimeout(resolve, 3));
+  await eventually(WAIT_MS, isWriting, 'the first lane writing', { everyMs: 1 });
   push(1000);
-  await new Promise((resolve) => setTimeout(resolve, 3));
+  await eventually(WAIT_MS, isWriting, 'a lane writing', { everyMs: 1 });
   push(1000);
   await within(WAIT_MS, lanes.drain(['c']), 'draining many');
   assert.is(under.most, 4);
