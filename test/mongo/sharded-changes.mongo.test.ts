@@ -2,19 +2,17 @@
 import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
-import type { MigrationHarness } from '../support/migration-harness.js';
+import { FAIL_POINTS } from '../support/fail-points.js';
 import {
-  openBetween,
-  outcomeOf,
+  type MigrationSteps,
+  migrateDatabase,
   plainSide,
   type Side,
   shardedSide,
   shardInTwo,
-  startOf,
 } from '../support/sharded-migration.js';
 import { sharedSet, sharedShardedCluster } from '../support/shared-servers.js';
-import { eventually, within } from '../support/within.js';
+import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 const DOCUMENTS = 100;
@@ -37,26 +35,8 @@ async function seed(db: string, ...names: readonly string[]): Promise<void> {
   }
 }
 
-/** Migrates a database: `during` while it is copied, whose inserts are held, and `after` when it has been. */
-async function migrate(
-  db: string,
-  destination: Side,
-  { during, after }: { during?: () => Promise<unknown>; after?: (harness: MigrationHarness) => Promise<unknown> },
-): Promise<void> {
-  await using harness = await openBetween(from, destination, db);
-  if (during !== undefined) await holdCommands(destination.client, { commands: ['insert'] }, 400);
-  try {
-    await harness.migration.start(startOf(db));
-    const isCopying = () => harness.logLines.some((line) => line.includes('Starting collection copy phase'));
-    await eventually(20_000, isCopying, 'the copy');
-    await during?.();
-  } finally {
-    if (during !== undefined) await releaseCommands(destination.client);
-  }
-  await harness.caughtUp();
-  await after?.(harness);
-  await harness.commit();
-  assert.equal(await outcomeOf({ source: from, destination, db }, harness), []);
+async function migrate(db: string, destination: Side, steps: MigrationSteps): Promise<void> {
+  assert.equal(await migrateDatabase({ source: from, destination, db }, steps), []);
 }
 
 test('documents are told apart by their whole keys: a collection with the key {a: 1} to a replica set (through the router double)', async () => {

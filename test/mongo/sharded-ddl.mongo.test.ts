@@ -2,11 +2,15 @@
 import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { holdCommands, releaseCommands } from '../support/fail-points.js';
-import type { MigrationHarness } from '../support/migration-harness.js';
-import { openBetween, outcomeOf, type Side, shardedSide, shardInTwo, startOf } from '../support/sharded-migration.js';
+import {
+  type MigrationSteps,
+  migrateDatabase,
+  type Side,
+  shardedSide,
+  shardInTwo,
+} from '../support/sharded-migration.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
-import { eventually, within } from '../support/within.js';
+import { within } from '../support/within.js';
 
 const TEST_MS = 120_000;
 
@@ -28,25 +32,8 @@ async function seed(db: string, ...names: readonly string[]): Promise<void> {
   }
 }
 
-/** Migrates a database: `during` while it is copied, whose inserts are held, and `after` when it has been. */
-async function migrate(
-  db: string,
-  { during, after }: { during?: () => Promise<unknown>; after?: (harness: MigrationHarness) => Promise<unknown> },
-): Promise<void> {
-  await using harness = await openBetween(from, to, db);
-  if (during !== undefined) await holdCommands(to.client, { commands: ['insert'] }, 400);
-  try {
-    await harness.migration.start(startOf(db));
-    const isCopying = () => harness.logLines.some((line) => line.includes('Starting collection copy phase'));
-    await eventually(20_000, isCopying, 'the copy');
-    await during?.();
-  } finally {
-    if (during !== undefined) await releaseCommands(to.client);
-  }
-  await harness.caughtUp();
-  await after?.(harness);
-  await harness.commit();
-  assert.equal(await outcomeOf({ source: from, destination: to, db }, harness), []);
+async function migrate(db: string, steps: MigrationSteps): Promise<void> {
+  assert.equal(await migrateDatabase({ source: from, destination: to, db }, steps), []);
 }
 
 test('collections that are sharded meanwhile, new ones and copied ones, are sharded by the same key (through the router double)', async () => {

@@ -3,9 +3,11 @@ import { type Document, MaxKey, type MongoClient } from 'mongodb';
 import type { MigrationConfig } from '../../src/migration/migration-process.js';
 import type { StartOptions } from '../../src/start/options.js';
 import { compareDatabase } from './compare-sharded.js';
+import { holdCommands, releaseCommands } from './fail-points.js';
 import { DEFAULT_START, MigrationHarness } from './migration-harness.js';
 import type { ReplicaSet } from './replica-set.js';
 import type { ShardedCluster } from './sharded-cluster.js';
+import { eventually } from './within.js';
 
 /** A side of a migration, and a client of it: of one router, where it is sharded. */
 export interface Side {
@@ -24,6 +26,8 @@ export async function plainSide(set: ReplicaSet): Promise<Side> {
   return { uri: set.uri, client: await set.connect() };
 }
 
+/** Of an insert of the copy, while a test changes what is copied. */
+const HELD_MS = 400;
 const SERVERS_OWN = new Set(['admin', 'config', 'local']);
 
 /** Drops all databases of a side, those of earlier migrations too, whose block of writes a failure has left. */
@@ -58,6 +62,34 @@ export async function outcomeOf(
   const alarms = harness.logLines.filter((line) => line.includes('Documents differ'));
   const shardKeys = source.cluster !== undefined && destination.cluster !== undefined;
   return [...alarms, ...(await compareDatabase(source.client, destination.client, db, { shardKeys }))];
+}
+
+/** What happens during a migration: while it is copied, with its inserts held, and once everything is applied. */
+export interface MigrationSteps {
+  readonly during?: () => Promise<unknown>;
+  readonly after?: (harness: MigrationHarness) => Promise<unknown>;
+}
+
+/** Migrates a database, with what happens meanwhile, and commits. Resolves as `outcomeOf` does. */
+export async function migrateDatabase(
+  sides: { readonly source: Side; readonly destination: Side; readonly db: string },
+  { during, after }: MigrationSteps,
+): Promise<string[]> {
+  const { source, destination, db } = sides;
+  await using harness = await openBetween(source, destination, db);
+  if (during !== undefined) await holdCommands(destination.client, { commands: ['insert'] }, HELD_MS);
+  try {
+    await harness.migration.start(startOf(db));
+    const isCopying = () => harness.logLines.some((line) => line.includes('Starting collection copy phase'));
+    await eventually(20_000, isCopying, 'the copy');
+    await during?.();
+  } finally {
+    if (during !== undefined) await releaseCommands(destination.client);
+  }
+  await harness.caughtUp();
+  await after?.(harness);
+  await harness.commit();
+  return await outcomeOf(sides, harness);
 }
 
 /** An entry of the start option `sharding`. */
