@@ -2,6 +2,7 @@
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { readShards } from '../layout/shards.js';
 import { blocker, type Finding, MAX_NAMED, warning } from './finding.js';
 
 /** Where chunks may lie is for their zones to say, which the migration does not know. */
@@ -50,19 +51,9 @@ async function zonedNamespaces(cluster: Cluster, signal: AbortSignal): Promise<s
   return (reply['values'] as string[]).filter((ns) => !ns.startsWith('config.'));
 }
 
-/** The shards of a sharded cluster. */
-export async function readShards(
-  cluster: Cluster,
-  signal: AbortSignal,
-): Promise<{ _id: string; draining?: boolean }[]> {
-  const command = { find: 'shards', filter: {}, batchSize: 10_000 };
-  const reply = await cluster.read('reading the shards', 'config', command, signal);
-  return (reply['cursor'] as { firstBatch: { _id: string; draining?: boolean }[] }).firstBatch;
-}
-
 /** Shards that are to leave their cluster during the migration, which their data would not. */
 export async function checkDraining(cluster: Cluster, signal: AbortSignal): Promise<Finding[]> {
-  const found = (await readShards(cluster, signal)).filter(({ draining }) => draining === true).map(({ _id }) => _id);
+  const found = (await readShards(cluster, signal)).filter(({ isDraining }) => isDraining).map(({ name }) => name);
   if (found.length === 0) return [];
   return [
     warning(

@@ -1,10 +1,11 @@
 /** Checks what only migrations with a sharded side can have wrong. */
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { readShards } from '../layout/shards.js';
 import { listMigrated } from './destination-namespaces.js';
 import { blocker, type Finding } from './finding.js';
 import { checkKeys, type KeyOptions } from './shard-keys.js';
-import { checkDraining, checkSourceZones, checkZones, readShards } from './shard-zones.js';
+import { checkDraining, checkSourceZones, checkZones } from './shard-zones.js';
 import { checkConsistency, checkIds, checkOrphans } from './sharded-source.js';
 
 /** The start options that these checks depend on. */
