@@ -50,6 +50,11 @@ export function decodePlain(raw: Uint8Array): Doc {
   return BSON.deserialize(raw, { validation: { utf8: false } });
 }
 
+/** Decodes what belongs to a reply: long integers stay what they are. */
+export function decodeReply(raw: Uint8Array): Doc {
+  return BSON.deserialize(raw, { promoteLongs: false, validation: { utf8: false } });
+}
+
 /** Whether decoding and encoding gives the same bytes; what cannot be carried in a command is found by this. */
 export function survivesDecoding(raw: Buffer): boolean {
   try {

@@ -93,8 +93,13 @@ const ID_NAME = 0x0064695f;
  * times faster than a search for eight zero bytes, which has to look at all of a document's content.
  */
 export function holdsEmptyTimestamp(doc: Buffer): boolean {
-  const last = doc.length - 1;
-  let offset = 4;
+  return holdsEmptyTimestampAt(doc, 0);
+}
+
+/** As `holdsEmptyTimestamp`, for a document that begins at `begin` of `doc`. */
+export function holdsEmptyTimestampAt(doc: Buffer, begin: number): boolean {
+  const last = begin + doc.readInt32LE(begin) - 1;
+  let offset = begin + 4;
   while (offset < last) {
     const type = doc[offset] as number;
     let nameEnd = offset + 1;

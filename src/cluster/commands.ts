@@ -13,6 +13,8 @@ export interface CommandOptions extends CommandLimits {
   readonly session?: DriverSession;
   /** Reply arrays to keep as raw BSON, e.g. `{firstBatch: true}`. */
   readonly raw?: Record<string, boolean>;
+  /** Leaves all of the reply's `cursor` as raw BSON. */
+  readonly rawCursor?: boolean;
   /** Uses the small pool kept for control. */
   readonly control?: boolean;
   /** Uses the one kept for the lease and the migration's record, which nothing else may hold up. */
@@ -83,6 +85,7 @@ export class Commands {
           signal,
           ...(options.session === undefined ? {} : { session: options.session }),
           ...(options.raw === undefined ? {} : { fieldsAsRaw: options.raw }),
+          ...(options.rawCursor === undefined ? {} : { rawCursor: options.rawCursor }),
         }),
       );
       this.#seeTime(reply['operationTime'] as Timestamp | undefined);

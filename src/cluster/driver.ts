@@ -28,6 +28,8 @@ export interface DriverCommandOptions {
   readonly session?: DriverSession;
   /** Reply arrays to keep as raw BSON, e.g. `{firstBatch: true}`. */
   readonly fieldsAsRaw?: Record<string, boolean>;
+  /** Leaves the documents of the reply, such as its `cursor`, as raw BSON. */
+  readonly rawCursor?: boolean;
 }
 
 /** A pool of connections to one deployment's primary. Errors are the driver's, also those of a double. */
@@ -98,9 +100,10 @@ class MongoDriverClient implements DriverClient {
     return closing;
   }
 
-  command(db: string, command: Doc, { session, ...options }: DriverCommandOptions = {}): Promise<Doc> {
+  command(db: string, command: Doc, { session, rawCursor, ...options }: DriverCommandOptions = {}): Promise<Doc> {
     const inSession = session === undefined ? {} : { session: (session as MongoDriverSession).own };
-    return this.#client.db(db).command(command, { ...options, ...inSession, promoteLongs: false });
+    const isRaw = rawCursor === true ? { raw: true } : {};
+    return this.#client.db(db).command(command, { ...options, ...inSession, ...isRaw, promoteLongs: false });
   }
 
   startSession(id?: Binary): DriverSession {

@@ -1,12 +1,12 @@
 /** Copies one range of a collection, in spite of interruptions. */
 import { type Binary, type Doc, decodeOrdered, survivesDecoding } from '../bson/bson.js';
-import { idDocument } from '../bson/raw-document.js';
 import { uuidFrom } from '../bson/uuid.js';
 import { findByUuid } from '../catalog/catalog.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import { assertInPlace, catalogChanged } from '../catalog/old-source.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import { isSpread, type WriteTarget } from '../documents/document-writer.js';
+import { bytesOf, type Documents, eachOf, type RawBatch } from '../documents/raw-batch.js';
 import { rawBatches } from '../documents/raw-cursor.js';
 import { readLater } from '../lib/tasks.js';
 import type { NaturalMark } from '../metadata/records.js';
@@ -30,7 +30,8 @@ interface Counts {
 
 /** One reply's documents, when a majority has them. */
 interface WrittenBatch extends Counts {
-  readonly last: Buffer;
+  /** The last one's `_id`, as `{_id: …}`; undefined where it has none. */
+  readonly lastId: Buffer | undefined;
   readonly resumeAfter: Doc | undefined;
 }
 
@@ -153,15 +154,15 @@ export class RangeCopy {
     };
     const from = this.#isNatural || !this.#isLowerWritten ? undefined : this.#lower;
     try {
-      for await (const { documents: all, resumeAfter } of rawBatches(source, cursor, signal)) {
+      for await (const read of rawBatches(source, cursor, signal)) {
         await this.#scan?.opened(signal);
-        const documents = this.#withoutWritten(all, from);
-        const last = documents.at(-1);
-        if (last === undefined) continue;
+        const documents = this.#withoutWritten(read, from);
+        if (documents.length === 0) continue;
         if (inFlight.length >= this.#inFlight) await inFlight.shift();
-        const bytes = documents.reduce((sum, doc) => sum + doc.length, 0);
+        const bytes = bytesOf(documents);
         await budget.acquire(bytes, signal);
-        const batch = { documents: documents.length, bytes, last, resumeAfter };
+        const { lastId, resumeAfter } = read;
+        const batch = { documents: documents.length, bytes, lastId, resumeAfter };
         const written = readLater(
           this.#write(documents, previous, signal)
             .then(() => this.#onWritten(batch, signal))
@@ -177,29 +178,28 @@ export class RangeCopy {
   }
 
   /** The last document written is read again, to find the place; a majority has it. */
-  #withoutWritten(documents: readonly Buffer[], from: Buffer | undefined): readonly Buffer[] {
-    const first = documents[0];
+  #withoutWritten(batch: RawBatch, from: Buffer | undefined): Documents {
     // Of a collection on several shards it may be another one with the same `_id`.
-    if (first === undefined || from === undefined || isSpread(this.#target.keyPaths)) return documents;
-    return idDocument(first)?.equals(from) === true ? documents.slice(1) : documents;
+    if (from === undefined || isSpread(this.#target.keyPaths)) return batch;
+    return batch.firstId?.equals(from) === true ? batch.documents.slice(1) : batch;
   }
 
   /**
    * Resolves once this batch and all before it are written: the position that `#onWritten` moves must never pass a
    * batch that failed, or a later attempt would read on behind it.
    */
-  async #write(documents: readonly Buffer[], previous: Promise<void>, signal: AbortSignal): Promise<void> {
+  async #write(documents: Documents, previous: Promise<void>, signal: AbortSignal): Promise<void> {
     const started = performance.now();
     const { ordered } = this.#task;
-    if (ordered) await this.#parts.writer.append(this.#target, documents, signal);
+    if (ordered) await this.#parts.writer.append(this.#target, eachOf(documents), signal);
     else await this.#writes.put(documents, { isRun: !this.#isNatural, at: { ns: this.#ns, uuid: this.#uuid } }, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
-    metrics.copyBatchBytes.record(documents.reduce((sum, doc) => sum + doc.length, 0));
+    metrics.copyBatchBytes.record(bytesOf(documents));
     await previous;
   }
 
-  async #onWritten({ documents, bytes, last, resumeAfter }: WrittenBatch, signal: AbortSignal): Promise<void> {
+  async #onWritten({ documents, bytes, lastId: id, resumeAfter }: WrittenBatch, signal: AbortSignal): Promise<void> {
     this.#progressed();
     this.#adjustSize();
     this.#done = { documents: this.#done.documents + documents, bytes: this.#done.bytes + bytes };
@@ -210,7 +210,6 @@ export class RangeCopy {
       return;
     }
     // One that a command would change is passed over.
-    const id = idDocument(last);
     if (id === undefined || !survivesDecoding(id)) return;
     this.#lower = id;
     this.#isLowerWritten = true;

@@ -3,6 +3,7 @@
 import { idDocument } from '../bson/raw-document.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { type DocumentWriter, isSpread, type WriteTarget } from '../documents/document-writer.js';
+import { type Documents, eachOf } from '../documents/raw-batch.js';
 import type { CollectionAt } from '../documents/read-by-id.js';
 import { remakeDocuments } from '../documents/remake.js';
 import { findStored } from '../documents/stored-documents.js';
@@ -43,11 +44,11 @@ export class ResumedWrites {
     this.#missing = 0;
   }
 
-  async put(documents: readonly Buffer[], { isRun, at }: ReadDocuments, signal: AbortSignal): Promise<void> {
+  async put(documents: Documents, { isRun, at }: ReadDocuments, signal: AbortSignal): Promise<void> {
     const { destination, writer, target, enough } = this.#options;
     let others = documents;
     if (this.#looks) {
-      const stored = await findStored(destination, target, { documents, isRun }, signal);
+      const stored = await findStored(destination, target, { documents: eachOf(documents), isRun }, signal);
       others = stored.others;
       this.#missing = stored.found > 0 ? 0 : this.#missing + documents.length;
       if (this.#missing >= enough) this.#looks = false;
@@ -61,7 +62,7 @@ export class ResumedWrites {
    * A document that changes its shard while it is read may be met on both: under one `_id`, with two shard keys. Where
    * the two cannot both stand, what the source has now is written.
    */
-  async #putSpread(documents: readonly Buffer[], at: CollectionAt, signal: AbortSignal): Promise<void> {
+  async #putSpread(documents: Documents, at: CollectionAt, signal: AbortSignal): Promise<void> {
     const { source, writer, target } = this.#options;
     const taken = await writer.putUnlessTaken(target, documents, signal);
     const ids = taken.flatMap((each) => idDocument(each) ?? []);

@@ -1,13 +1,14 @@
 /** Writes whole documents to the destination so that a repeated write does no harm. */
 import type { Binary } from '../bson/bson.js';
 import { documentQuery, type KeyPaths } from '../bson/key-query.js';
-import { holdsEmptyTimestamp, idDocument } from '../bson/raw-document.js';
+import { holdsEmptyTimestamp, holdsEmptyTimestampAt, idDocument } from '../bson/raw-document.js';
 import { deleteStatement, literalReplaceStatement } from '../bson/raw-statements.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import { Code, isDocumentFault, isTransientCode, statementError } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { metrics } from '../metrics.js';
+import { type Documents, eachOf, RawBatch } from './raw-batch.js';
 import { isDuplicateId, type RawWriter, type WriteError } from './raw-writes.js';
 import { findStored } from './stored-documents.js';
 
@@ -46,8 +47,12 @@ const MAX_BATCH_BYTES = 20_000_000;
 const MAX_BATCH_STATEMENTS = 50_000;
 const MAX_REPLACE_TRIES = 5;
 
-/** Statements of one kind, in commands that the server takes. */
-export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
+/** Statements of one kind, in commands that the server takes. What has come in one reply goes in one command. */
+export function* batches(statements: Documents): Generator<Documents> {
+  if (statements instanceof RawBatch) {
+    if (statements.length > 0) yield statements;
+    return;
+  }
   let batch: Buffer[] = [];
   let bytes = 0;
   for (const each of statements) {
@@ -65,7 +70,7 @@ export function* batches(statements: readonly Buffer[]): Generator<Buffer[]> {
 /** Statements of one kind, as raw BSON. */
 export interface Statements {
   readonly kind: 'insert' | 'update' | 'delete';
-  readonly statements: readonly Buffer[];
+  readonly statements: Documents;
   /** One after the other, and none after one that is refused. Default: in any order, all of them. */
   readonly ordered?: boolean;
 }
@@ -120,17 +125,17 @@ export class DocumentWriter {
    * that only the source can judge: see `isAmbiguous`. Errors:
    * DocumentNotCarried for one without `_id`; DestinationModified when the collection is gone or another one.
    */
-  async put(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Refusal[]> {
-    const plain: Buffer[] = [];
-    const special: Buffer[] = [];
-    for (const doc of documents) (holdsEmptyTimestamp(doc) ? special : plain).push(doc);
+  async put(target: WriteTarget, documents: Documents, signal: AbortSignal): Promise<Refusal[]> {
+    const { plain, special } = bySpecial(documents);
     const refusals: Refusal[] = [];
     if (plain.length > 0) {
       const refused = await this.send(target, { kind: 'insert', statements: plain }, signal);
-      const outcome = sortRefused(plain, refused);
+      if (refused.length === 0 && special.length === 0) return refusals;
+      const each = eachOf(plain);
+      const outcome = sortRefused(each, refused);
       refusals.push(...outcome.refusals);
       if (outcome.duplicates.length > 0 && isAmbiguous(target))
-        refusals.push(...(await this.#differing(target, plain, refused.filter(isDuplicateId), signal)));
+        refusals.push(...(await this.#differing(target, each, refused.filter(isDuplicateId), signal)));
       else if (outcome.duplicates.length > 0)
         refusals.push(...(await this.#replace(target, outcome.duplicates, signal)));
     }
@@ -144,7 +149,7 @@ export class DocumentWriter {
    * Errors: WriteRefused when it is refused all the same; CommandRefused for what is neither the document's nor an
    * index's fault; DuplicateIds as `putUnlessTaken` resolves with.
    */
-  async putSurely(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<void> {
+  async putSurely(target: WriteTarget, documents: Documents, signal: AbortSignal): Promise<void> {
     const taken = await this.putUnlessTaken(target, documents, signal);
     if (taken.length > 0) throw duplicateIds(target);
   }
@@ -153,7 +158,7 @@ export class DocumentWriter {
    * As `putSurely`, but resolves with the documents that another one of the same `_id` keeps out: with a sharded source,
    * whose shards may each have one, or which has moved one from shard to shard while it was read.
    */
-  async putUnlessTaken(target: WriteTarget, documents: readonly Buffer[], signal: AbortSignal): Promise<Buffer[]> {
+  async putUnlessTaken(target: WriteTarget, documents: Documents, signal: AbortSignal): Promise<Buffer[]> {
     const isTaken = ({ error }: Refusal): boolean => target.keyPaths.source.length > 0 && isDuplicateId(error);
     const first = await this.put(target, documents, signal);
     const others = first.filter((each) => !isTaken(each));
@@ -281,6 +286,15 @@ export class DocumentWriter {
     const refused = await this.send(target, { kind: 'delete', statements }, signal);
     if (refused[0] !== undefined) throw refusedError(target, refused[0]);
   }
+}
+
+/** Documents that a plain insert keeps as they are, and the others. */
+function bySpecial(documents: Documents): { readonly plain: Documents; readonly special: readonly Buffer[] } {
+  if (documents instanceof RawBatch && !documents.some(holdsEmptyTimestampAt)) return { plain: documents, special: [] };
+  const plain: Buffer[] = [];
+  const special: Buffer[] = [];
+  for (const doc of eachOf(documents)) (holdsEmptyTimestamp(doc) ? special : plain).push(doc);
+  return { plain, special };
 }
 
 /** Those whose `_id` was there already, and those that were refused for another reason. */

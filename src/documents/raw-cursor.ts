@@ -1,21 +1,14 @@
 /** Reads cursors in batches of raw BSON. */
 import { MongoError } from 'mongodb';
-import type { Doc, Long } from '../bson/bson.js';
+import { type Doc, decodeReply, type Long } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
+import { documentOfFields, fieldOf, forEachField } from '../bson/raw-document.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { DriverSession } from '../cluster/driver.js';
 import { TransientError } from '../cluster/errors.js';
 import { linkAbort, sleep } from '../lib/signals.js';
 import { readLater } from '../lib/tasks.js';
-
-/** One reply of a cursor: documents as raw BSON, slices of one buffer of at most 16 MB. */
-export interface RawBatch {
-  readonly documents: Buffer[];
-  /** Of change streams: the position after this batch, also when it is empty. */
-  readonly position: Position | undefined;
-  /** Of finds with `$_requestResumeToken`: what `$_resumeAfter` takes to go on after this batch. */
-  readonly resumeAfter: Doc | undefined;
-}
+import { RawBatch } from './raw-batch.js';
 
 /** How to read. */
 export interface RawCursorOptions {
@@ -53,8 +46,7 @@ export async function* rawBatches(
   try {
     signal.throwIfAborted();
     let asked = performance.now();
-    const first = await cluster.command(options.db, options.command, { session, signal, raw: { firstBatch: true } });
-    let cursor = first['cursor'] as CursorReply;
+    let cursor = readReply(await cluster.command(options.db, options.command, { session, signal, rawCursor: true }));
     for (;;) {
       open = cursor.id.isZero()
         ? undefined
@@ -63,24 +55,21 @@ export async function* rawBatches(
         awaitMs = isFirst ? awaitMs : options.awaitMs?.();
         isFirst = false;
         const next = { ...open, session, awaitMs };
-        const pauseMs = options.pauseMs?.((cursor.firstBatch ?? cursor.nextBatch ?? []).length) ?? 0;
+        const pauseMs = options.pauseMs?.(cursor.batch.length) ?? 0;
         ahead = readLater(
           pauseMs > 0
             ? sleep(pauseMs, pausing.signal).then(() => getMore(cluster, options, next, signal))
             : getMore(cluster, options, next, signal),
         );
       }
-      const { postBatchResumeToken: token } = cursor;
-      const documents = cursor.firstBatch ?? cursor.nextBatch ?? [];
-      options.onReply?.(performance.now() - asked, sizeOf(documents));
-      const isStream = token?.['_data'] !== undefined;
-      yield { documents, position: isStream ? Position.ofResumeToken(token) : undefined, resumeAfter: token };
+      options.onReply?.(performance.now() - asked, cursor.batch.bytes);
+      yield cursor.batch;
       if (ahead === undefined) return;
       signal.throwIfAborted();
       asked = performance.now();
       const reply: Doc = await ahead;
       ahead = undefined;
-      cursor = reply['cursor'] as CursorReply;
+      cursor = readReply(reply);
     }
   } finally {
     pausing.abort(new Error('the cursor is read no further'));
@@ -94,10 +83,6 @@ export async function* rawBatches(
 /** What is there already is there at once, and that there is no more should be known as soon. */
 const FIRST_AWAIT_MS = 10;
 
-function sizeOf(documents: readonly Buffer[]): number {
-  return documents.reduce((sum, each) => sum + each.length, 0);
-}
-
 interface OpenCursor {
   readonly id: Long;
   readonly collection: string;
@@ -110,9 +95,26 @@ const KILL_MS = 2000;
 interface CursorReply {
   readonly id: Long;
   readonly ns: string;
-  readonly firstBatch?: Buffer[];
-  readonly nextBatch?: Buffer[];
-  readonly postBatchResumeToken?: Doc;
+  readonly batch: RawBatch;
+}
+
+const EMPTY_ARRAY = Buffer.of(5, 0, 0, 0, 0);
+
+/** All but the batch is decoded. Source: MongoDB manual, cursors of `find` and `getMore`. */
+function readReply(reply: Doc): CursorReply {
+  const raw = reply['cursor'] as Buffer;
+  let array: Buffer = EMPTY_ARRAY;
+  const others: Buffer[] = [];
+  forEachField(raw, (name, { type, start, end }) => {
+    if (name === 'firstBatch' || name === 'nextBatch') array = raw.subarray(start, end);
+    else others.push(fieldOf(name, type, raw.subarray(start, end)));
+    return true;
+  });
+  const decoded = decodeReply(documentOfFields(...others));
+  const { id, ns, postBatchResumeToken: token } = decoded as { id: Long; ns: string; postBatchResumeToken?: Doc };
+  const isStream = token?.['_data'] !== undefined;
+  const position = isStream ? Position.ofResumeToken(token) : undefined;
+  return { id, ns, batch: new RawBatch(array, { position, resumeAfter: token }) };
 }
 
 function getMore(
@@ -129,7 +131,7 @@ function getMore(
       ...(options.batchSize === undefined ? {} : { batchSize: options.batchSize }),
       ...(open.awaitMs === undefined ? {} : { maxTimeMS: open.awaitMs }),
     },
-    { session: open.session, signal, raw: { nextBatch: true } },
+    { session: open.session, signal, rawCursor: true },
   );
 }
 

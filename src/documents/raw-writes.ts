@@ -4,6 +4,7 @@ import { Code, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { loadDriverMessages, type SequenceClass } from './driver-messages.js';
+import { type Documents, eachOf, RawBatch } from './raw-batch.js';
 
 /** A statement the server refused; the others of an unordered command were carried out. */
 export interface WriteError {
@@ -20,7 +21,7 @@ export interface RawWrite {
   readonly coll: string;
   readonly kind: 'insert' | 'update' | 'delete';
   /** Documents, or update/delete statements, as raw BSON; at most 100,000 of them and 48 MB. */
-  readonly statements: readonly Buffer[];
+  readonly statements: Documents;
   readonly ordered: boolean;
   /** Guards against another collection of the same name (6.0 and later). */
   readonly uuid: Binary | undefined;
@@ -99,10 +100,12 @@ export class RawWriter {
   #payload(write: RawWrite): unknown {
     if (this.#sequence !== undefined) {
       const sequence = new this.#sequence(FIELD[write.kind]);
-      for (const statement of write.statements) sequence.push(null, statement);
+      // A sequence is its documents' bytes, one after the other: they may come in one piece.
+      const { statements } = write;
+      for (const part of statements instanceof RawBatch ? [statements.pack()] : statements) sequence.push(null, part);
       return sequence;
     }
-    return write.statements.map((statement) => {
+    return eachOf(write.statements).map((statement) => {
       if (!survivesDecoding(statement)) {
         throw new AppError(
           'DocumentNotCarried',

@@ -3,7 +3,8 @@ import { Binary, type Doc, decodeOrdered, type OrderedDoc, Timestamp } from '../
 import type { Cluster } from '../cluster/cluster.js';
 import { isMoved } from '../cluster/errors.js';
 import { DocumentFilter, type DocumentFilterSpec } from '../documents/document-filter.js';
-import { type RawBatch, rawBatches } from '../documents/raw-cursor.js';
+import type { RawBatch } from '../documents/raw-batch.js';
+import { rawBatches } from '../documents/raw-cursor.js';
 import type { Pair } from './compare-ids.js';
 import { type MatchEvents, matchDocuments } from './match.js';
 

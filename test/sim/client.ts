@@ -174,6 +174,7 @@ export class FakeClient implements DriverClient {
       target: String(name === 'getMore' ? command['collection'] : command[name]),
       session: options.session?.id.toString('hex'),
       raw: options.fieldsAsRaw ?? {},
+      rawCursor: options.rawCursor,
     };
     const fate = this.#deployment.chaos.fate(request, isWrite(name));
     return this.#watched(request, fate, () => this.#send({ request, fate, address }, options.signal));

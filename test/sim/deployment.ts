@@ -5,7 +5,7 @@ import { Chaos, type ChaosLevels } from './chaos.js';
 import { CommandTable, isWrite, notPrimary, type SetFacts } from './commands.js';
 import { Codes, networkError, serverError } from './errors.js';
 import type { OplogEntry } from './oplog.js';
-import { fromRaw } from './raw.js';
+import { documentsIn, fromRaw } from './raw.js';
 import type { Answer, Doc, Request } from './request.js';
 import { FakeServer } from './server.js';
 import { ServerState } from './server-state.js';
@@ -306,7 +306,7 @@ function commandText(value: unknown): string {
   const plain = (_: string, each: unknown): unknown => {
     if (each instanceof Map) return Object.fromEntries(each);
     if (each !== null && typeof each === 'object' && 'chunks' in each)
-      return (each.chunks as Buffer[]).slice(1).map((chunk) => fromRaw(Buffer.from(chunk)));
+      return (each.chunks as Buffer[]).slice(1).flatMap(documentsIn).map(fromRaw);
     return each;
   };
   return JSON.stringify(value, plain).slice(0, 600);

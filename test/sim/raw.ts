@@ -73,6 +73,17 @@ export function documentFrom(fields: readonly Field[]): Buffer {
   return doc;
 }
 
+/** Documents that stand one after the other, each by itself. */
+export function documentsIn(bytes: Buffer): Buffer[] {
+  const documents: Buffer[] = [];
+  for (let start = 0; start < bytes.length; ) {
+    const end = start + bytes.readInt32LE(start);
+    documents.push(bytes.subarray(start, end));
+    start = end;
+  }
+  return documents;
+}
+
 /** A value as a field. */
 export function toField(name: string, value: unknown): Field {
   const [field] = fieldsOf(toRaw({ v: value }));

@@ -1,5 +1,6 @@
 /** A command that has arrived at a simulated server, and the ways to answer it. */
 import { Long } from 'mongodb';
+import { rawCursor } from '../support/raw-replies.js';
 import { Codes, serverError } from './errors.js';
 import { fromRaw } from './raw.js';
 
@@ -16,6 +17,8 @@ export interface Request {
   readonly session: string | undefined;
   /** Reply arrays that are given raw. */
   readonly raw: Readonly<Record<string, boolean>>;
+  /** Whether the whole cursor is given raw. */
+  readonly rawCursor?: boolean | undefined;
 }
 
 /** A reply, and the time up to which it tells of the state. */
@@ -38,6 +41,11 @@ export interface CursorBatch {
 /** The reply of a find, an aggregate, a getMore or a listing. */
 export function cursorReply(request: Request, batch: CursorBatch): Doc {
   const name = batch.isFirst ? 'firstBatch' : 'nextBatch';
+  if (request.rawCursor === true) {
+    const { documents, ns, isFirst, token: postBatchResumeToken } = batch;
+    const id = Long.fromNumber(batch.id);
+    return { cursor: rawCursor({ id, ns, batch: documents, isNext: !isFirst, postBatchResumeToken }), ok: 1 };
+  }
   const documents = request.raw[name] === true ? batch.documents : batch.documents.map(fromRaw);
   const token = batch.token === undefined ? {} : { postBatchResumeToken: batch.token };
   return { cursor: { id: Long.fromNumber(batch.id), ns: batch.ns, [name]: documents, ...token }, ok: 1 };

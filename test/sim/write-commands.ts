@@ -2,7 +2,7 @@
 import { Binary } from 'mongodb';
 import { Codes } from './errors.js';
 import { entriesOf, matcher } from './query.js';
-import { type Field, fieldOf, fieldsOf, fieldValue, Type, toRaw } from './raw.js';
+import { documentsIn, type Field, fieldOf, fieldsOf, fieldValue, Type, toRaw } from './raw.js';
 import { type Doc, type Request, uuidOf } from './request.js';
 import type { FakeServer } from './server.js';
 import type { Transaction } from './server-state.js';
@@ -83,7 +83,7 @@ function count(reply: Doc, index: number, { n, modified, upserted }: Outcome): v
 function statementsOf(payload: unknown): Buffer[] {
   if (Array.isArray(payload)) return payload.map((each) => (Buffer.isBuffer(each) ? each : toRaw(each as object)));
   const { chunks } = payload as { chunks: Buffer[] };
-  return chunks.slice(1);
+  return chunks.slice(1).flatMap(documentsIn);
 }
 
 function runOne(server: FakeServer, request: Request, kind: Kind, raw: Buffer, tx: Transaction): Outcome {

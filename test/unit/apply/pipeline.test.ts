@@ -53,7 +53,7 @@ test('the changes of a transaction share a time: it is reached once the last of 
   const event = encode({ operationType: 'insert', clusterTime, collectionUUID, ns, documentKey: { _id: 1 } });
   const [second, third] = [deferred<unknown>(), deferred<unknown>()];
   // The first answer of a cursor may be empty though there is more to come.
-  const replies = [Promise.resolve(streamReply({ firstBatch: [] })), second.promise, third.promise];
+  const replies = [Promise.resolve(streamReply({ batch: [] })), second.promise, third.promise];
   const pipeline = pipelineOf(replies);
   const stop = new AbortController();
   void pipeline.run(runOf(), stop.signal).catch(() => undefined);
@@ -63,10 +63,10 @@ test('the changes of a transaction share a time: it is reached once the last of 
   });
   await eventually(WAIT_MS, () => pipeline.status.safeSeconds === 16, 'the first answer being passed');
   assert.is(isReached, false);
-  second.resolve(streamReply({ nextBatch: [event] }));
+  second.resolve(streamReply({ batch: [event], isNext: true }));
   await eventually(WAIT_MS, () => pipeline.status.safe?.eventsApplied === 1, 'the event being passed');
   assert.is(isReached, false);
-  third.resolve(streamReply({ nextBatch: [] }));
+  third.resolve(streamReply({ batch: [], isNext: true }));
   await reaching;
   stop.abort();
 });
@@ -125,9 +125,9 @@ test('the safe position does not move before the writes are done, however much c
   const written = deferred<void>();
   const later = deferred<unknown>();
   const replies = [
-    Promise.resolve(streamReply({ firstBatch: [insertOf(1, 2)] })),
-    Promise.resolve(streamReply({ nextBatch: [] })),
-    Promise.resolve(streamReply({ nextBatch: [] })),
+    Promise.resolve(streamReply({ batch: [insertOf(1, 2)] })),
+    Promise.resolve(streamReply({ batch: [], isNext: true })),
+    Promise.resolve(streamReply({ batch: [], isNext: true })),
     later.promise,
   ];
   const { pipeline, given } = applying(replies, () => written.promise);
@@ -143,14 +143,14 @@ test('the safe position does not move before the writes are done, however much c
 
 test('an event that comes while the end of the line is being fixed is judged by it, never applied', async () => {
   const event = deferred<unknown>();
-  const replies = [Promise.resolve(streamReply({ firstBatch: [] })), event.promise];
+  const replies = [Promise.resolve(streamReply({ batch: [] })), event.promise];
   const { pipeline, given, late } = applying(replies, async () => undefined);
   const stop = new AbortController();
   void pipeline.run(runOf(late), stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => replies.length === 0, 'the stream being read');
   await pipeline.setFence(async () => {
     // The time is taken; before it is known here, somebody writes, and the stream tells of it.
-    event.resolve(streamReply({ nextBatch: [insertOf(1, 5)] }));
+    event.resolve(streamReply({ batch: [insertOf(1, 5)], isNext: true }));
     for (let n = 0; n < 50; n++) await turn();
     return new Timestamp({ t: 16, i: 4 });
   });

@@ -2,13 +2,16 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode, idText } from '../../../src/bson/bson.js';
+import { RawBatch } from '../../../src/documents/raw-batch.js';
 import { type DocumentBatches, matchDocuments } from '../../../src/matching/match.js';
+import { rawArray } from '../../support/raw-replies.js';
 
 type Doc = readonly [id: number, value: number];
 
-async function* inBatches(docs: readonly Doc[], size: number): AsyncGenerator<{ documents: Buffer[] }> {
+async function* inBatches(docs: readonly Doc[], size: number): AsyncGenerator<RawBatch> {
   for (let from = 0; from < docs.length; from += size) {
-    yield { documents: docs.slice(from, from + size).map(([_id, value]) => encode({ _id, value })) };
+    const documents = docs.slice(from, from + size).map(([_id, value]) => encode({ _id, value }));
+    yield new RawBatch(rawArray(documents));
   }
 }
 
@@ -75,8 +78,8 @@ test('a side that is almost empty is told in bounded portions', async () => {
 });
 
 test('large ids are given up by their bytes, long before there are many', async () => {
-  const source = async function* (): AsyncGenerator<{ documents: Buffer[] }> {
-    for (let n = 0; n < 40; n++) yield { documents: [encode({ _id: `${n}${'x'.repeat(500_000)}` })] };
+  const source = async function* (): AsyncGenerator<RawBatch> {
+    for (let n = 0; n < 40; n++) yield new RawBatch(rawArray([encode({ _id: `${n}${'x'.repeat(500_000)}` })]));
   };
   const portions: number[] = [];
   const onDiffering = async (ids: Buffer[]) => {

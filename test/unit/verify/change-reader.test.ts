@@ -14,7 +14,7 @@ const WAIT_MS = 20_000;
 test('the changes of a transaction share a time: that time is reached once none came with it any more', async () => {
   const second = deferred<unknown>();
   const event = encode({ documentKey: { _id: 1 }, ns: { db: 'shop', coll: 'items' } });
-  const replies = [Promise.resolve(streamReply({ firstBatch: [event] })), second.promise];
+  const replies = [Promise.resolve(streamReply({ batch: [event] })), second.promise];
   const cluster = answeringStream(replies);
   const narrowing = { source: [], destination: [] };
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
@@ -27,14 +27,14 @@ test('the changes of a transaction share a time: that time is reached once none 
   void reader.run(stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => reader.time?.equals(STREAM_TIME), 'the time of the first batch');
   assert.equal([dirty.size, reader.hasReached(STREAM_TIME)], [1, false]);
-  second.resolve(streamReply({ nextBatch: [] }));
+  second.resolve(streamReply({ batch: [], isNext: true }));
   await eventually(WAIT_MS, () => reader.hasReached(STREAM_TIME), 'the end of that time');
   stop.abort();
 });
 
 test('a document of a sharded collection is named by its _id, not by the first field of its key', async () => {
   const event = encode({ documentKey: { a: 95, _id: 7 }, ns: { db: 'shop', coll: 'items' } });
-  const cluster = answeringStream([Promise.resolve(streamReply({ firstBatch: [event] }))]);
+  const cluster = answeringStream([Promise.resolve(streamReply({ batch: [event] }))]);
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
   const parts = { changes: liveChanges(cluster, silentLogger), dirty, narrowing: { source: [], destination: [] } };
   const reader = new ChangeReader('source', Position.startAt(STREAM_TIME), parts);

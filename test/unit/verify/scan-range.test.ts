@@ -18,6 +18,7 @@ import { InitialHashing } from '../../../src/verify/initial-hashing.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { RecheckQueue } from '../../../src/verify/recheck-queue.js';
 import { scanRange } from '../../../src/verify/scan-range.js';
+import { rawCursor } from '../../support/raw-replies.js';
 import { eventually } from '../../support/within.js';
 
 const { signal } = new AbortController();
@@ -36,7 +37,8 @@ function cluster(names: readonly string[]): Cluster {
     read: () => Promise.resolve({ cursor: { firstBatch: [] } }),
     attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work(),
     startSession: () => session,
-    command: () => Promise.resolve(reply),
+    command: (_db: string, _command: object, { rawCursor: isRaw }: { rawCursor?: boolean }) =>
+      Promise.resolve(isRaw === true ? { cursor: rawCursor({ batch: [] }) } : reply),
     helloOfAll: () => Promise.resolve([{}, {}]),
   } as unknown as Cluster;
 }

@@ -1,4 +1,4 @@
-import { Long, Timestamp } from 'mongodb';
+import { Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/bson/bson.js';
@@ -12,10 +12,11 @@ import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import type { VerifyContext } from '../../../src/verify/context.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { VerificationPass } from '../../../src/verify/verification-pass.js';
+import { streamReply } from '../../support/answering-stream.js';
+import { rawCursor } from '../../support/raw-replies.js';
 import { eventually } from '../../support/within.js';
 
 const TIME = new Timestamp({ t: 16, i: 1 });
-const TOKEN = { _data: '820000001000000001AA' };
 const UUID = uuidFrom(Buffer.alloc(16, 1));
 const WAIT_MS = 30_000;
 const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
@@ -23,14 +24,11 @@ const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A cluster whose change stream gives these events, and which has these documents, whatever is asked for. */
 function cluster(events: readonly Buffer[], documents: readonly Buffer[]): Cluster {
-  const streaming = (batch: object) => ({
-    cursor: { id: Long.fromNumber(1), ns: 'admin.$cmd.aggregate', postBatchResumeToken: TOKEN, ...batch },
-  });
   const command = async (_db: string, asked: object): Promise<unknown> => {
-    if ('aggregate' in asked) return streaming({ firstBatch: [...events] });
-    if ('find' in asked) return { cursor: { id: Long.ZERO, ns: 'shop.items', firstBatch: [...documents] } };
+    if ('aggregate' in asked) return streamReply({ batch: events });
+    if ('find' in asked) return { cursor: rawCursor({ ns: 'shop.items', batch: documents }) };
     if ('getMore' in asked) await pause(50);
-    return streaming({ nextBatch: [] });
+    return streamReply({ batch: [], isNext: true });
   };
   return {
     now: TIME,
