@@ -8,7 +8,7 @@ const SLOW_READ_MS = 10_000;
 /** So many of a cluster's commands without an answer are named. */
 const MAX_NAMED = 3;
 
-const READS = new Set(['find', 'aggregate', 'getMore', 'count', 'collStats', 'dbStats']);
+const READS = new Set(['find', 'aggregate', 'getMore', 'count', 'collStats', 'dataSize', 'dbStats']);
 /** The server is not done with these before hours have passed, and tells how far it is by other means. */
 const LONG = new Set(['createIndexes']);
 

@@ -16,6 +16,7 @@ import type { MetadataStore } from '../metadata/store.js';
 import { metrics } from '../metrics.js';
 import { plainTime } from '../threads/seen-times.js';
 import type { CopyProgress } from './copy-progress.js';
+import { DonePartitions } from './done-partitions.js';
 import type { NaturalOrder } from './natural-order.js';
 import { planCopy } from './planner.js';
 import type { CopyListener, CopyPosition, RangeCopier, RangeTask } from './range-task.js';
@@ -51,7 +52,7 @@ const MAX_READ_DOCUMENTS = 10_000;
 const TELL_MS = 1000;
 
 /**
- * Copies all collections, largest first, many ranges at a time. A range is marked done only after a majority has its
+ * Copies all collections, largest first, many ranges at a time. A range is stored as done only after a majority has its
  * documents; a restart goes on with the others where they were. Source: docs/03-copy.md.
  */
 export async function copyCollections(context: CopyContext, afterTime: Timestamp, signal: AbortSignal): Promise<void> {
@@ -65,12 +66,13 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
   const total = partitions.length;
   let done = total - open.length;
   let told = Number.NEGATIVE_INFINITY;
+  await using finished = new DonePartitions(store, signal);
   await mapLimit(
     open,
     context.parallelRanges,
     async (partition, inner) => {
       await traced('copy partition', { partition: partition.id }, () =>
-        copyPartition(context, partition, { afterTime, isAgain: !fresh.has(partition.collection) }, inner),
+        copyPartition(context, finished, partition, { afterTime, isAgain: !fresh.has(partition.collection) }, inner),
       );
       done++;
       const isTold = done === total || performance.now() - told > TELL_MS;
@@ -79,6 +81,7 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
     },
     signal,
   );
+  await finished.flush();
   progress.finish();
 }
 
@@ -108,6 +111,7 @@ export async function copyAgain(
 
 async function copyPartition(
   context: CopyContext,
+  finished: DonePartitions,
   partition: PartitionRecord,
   reading: Reading,
   signal: AbortSignal,
@@ -143,7 +147,7 @@ async function copyPartition(
     await emptyTarget(context, collection, signal);
     count(-documents, -bytes);
   }
-  await store.savePartitions([{ ...partition, marks: [], position: undefined, done: true, documents, bytes }], signal);
+  await finished.add({ ...partition, marks: [], position: undefined, done: true, documents, bytes });
   progress.partitionDone(collection.id);
   metrics.partitionsCompleted.add(1);
   metrics.partitionSize.record(bytes);

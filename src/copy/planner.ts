@@ -62,7 +62,7 @@ async function plan(
   signal: AbortSignal,
 ): Promise<{ collection: MigratedCollection; size: CollectionSize; partitions: PartitionRecord[] }> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
-  const size = knownSize(collection) ?? (await collectionSize(source, collection.sourceNs, uuid, signal));
+  const size = knownSize(collection) ?? (await collectionSize(source, collection.sourceNs, signal));
   const isScanned = await isNatural(source, collection, size.bytes, naturalOrder, signal);
   // A mongos gives no tokens to go on with: what is interrupted is read again from its beginning.
   const resumable = isScanned && !source.isSharded;

@@ -1,7 +1,7 @@
 /** Records the source's catalog and creates its collections on the destination: the work of the first phase. */
 
 import type { Binary } from '../bson/bson.js';
-import { uuidFrom, uuidText } from '../bson/uuid.js';
+import { uuidText } from '../bson/uuid.js';
 import { listCollections } from '../catalog/catalog.js';
 import { carriedOptions } from '../catalog/collection-spec.js';
 import { createCollection, sendCreate, sendCreateWithIndexes } from '../catalog/destination-catalog.js';
@@ -178,8 +178,7 @@ async function sizeAndCreate(
   collection: MigratedCollection,
   signal: AbortSignal,
 ): Promise<{ readonly uuid: Binary | undefined; readonly size: CollectionSize }> {
-  const { sourceNs, id } = collection;
-  const size = await collectionSize(context.source, sourceNs, uuidFrom(Buffer.from(id, 'hex')), signal);
+  const size = await collectionSize(context.source, collection.sourceNs, signal);
   return { uuid: await createOne(context, collection, size, signal), size };
 }
 

@@ -36,7 +36,7 @@ async function planOne(
   signal: AbortSignal,
 ): Promise<VerifyRange[]> {
   const uuid = uuidFrom(Buffer.from(collection.id, 'hex'));
-  const size = await collectionSize(source, collection.sourceNs, uuid, signal);
+  const size = await collectionSize(source, collection.sourceNs, signal);
   const wanted = Math.min(MAX_RANGES, Math.ceil(size.bytes / RANGE_BYTES));
   const sample = { partitions: wanted, documents: size.documents };
   const bounds = wanted <= 1 ? [] : await sampleBounds(source, collection.sourceNs, uuid, sample, signal);

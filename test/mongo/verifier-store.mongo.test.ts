@@ -47,7 +47,7 @@ test('what is gone, or has become a view, has no size', async () => {
   await client.db('shop').createCollection('view', { viewOn: 'items', pipeline: [] });
   for (const coll of ['view', 'missing']) {
     const ns = { db: 'shop', coll };
-    assert.equal(await collectionSize(cluster, ns, undefined, signal), { documents: 0, bytes: 0 });
+    assert.equal(await collectionSize(cluster, ns, signal), { documents: 0, bytes: 0 });
   }
   const missing = { db: 'shop', coll: 'missing' };
   assert.equal(await sampleBounds(cluster, missing, undefined, { partitions: 3, documents: 1000 }, signal), []);

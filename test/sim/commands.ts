@@ -15,7 +15,7 @@ import { openStream } from './change-stream.js';
 import { collMod } from './coll-mod.js';
 import { Codes, serverError } from './errors.js';
 import { toRaw } from './raw.js';
-import { aggregateCollection, count, find, getMore } from './read-commands.js';
+import { aggregateCollection, count, dataSize, find, getMore } from './read-commands.js';
 import { type Answer, type Doc, numberOf, type Request, wholeReply } from './request.js';
 import type { FakeServer } from './server.js';
 import { SessionNumbers } from './session-numbers.js';
@@ -211,6 +211,7 @@ const HANDLERS = new Map<string, Handler>([
   ['find', ({ server }, request) => find(server, request)],
   ['getMore', ({ server }, request) => getMore(server, request)],
   ['count', ({ server }, request) => count(server, request)],
+  ['dataSize', ({ server }, request) => dataSize(server, request)],
   ['aggregate', aggregate],
   ['listDatabases', ({ server }, request) => listDatabases(server, request)],
   ['listCollections', ({ server }, request) => listCollections(server, request)],

@@ -205,6 +205,12 @@ export async function count(server: FakeServer, request: Request): Promise<Answe
   return { reply: { n: server.catalog.collection(db, target)?.size ?? 0, ok: 1 } };
 }
 
+/** The estimate of a collection's size. */
+export async function dataSize(server: FakeServer, { db, target }: Request): Promise<Answer> {
+  const collection = server.catalog.collection(db, target.slice(db.length + 1));
+  return { reply: { size: collection?.bytes ?? 0, numObjects: collection?.size ?? 0, ok: 1 } };
+}
+
 /** Aggregations over the documents of a collection. */
 export async function aggregateCollection(server: FakeServer, request: Request): Promise<Answer> {
   const { db, target, command } = request;
@@ -218,8 +224,7 @@ export async function aggregateCollection(server: FakeServer, request: Request):
 
 function aggregated(stages: string, pipeline: readonly Doc[], collection: FakeCollection | undefined): Buffer[] {
   switch (stages) {
-    case '$collStats':
-    case '$collStats,$project': {
+    case '$collStats': {
       if (collection === undefined) throw serverError(Codes.NamespaceNotFound, 'Collection not found');
       const { size: n, bytes } = collection;
       return [toRaw({ storageStats: { count: n, size: bytes, storageSize: bytes, totalIndexSize: 0 } })];
