@@ -33,7 +33,7 @@ export interface CrewHooks {
 }
 
 /** How often others are looked for, how often those there are are looked at, and while they have tasks. */
-const ALONE_LOOK_MS = 1000;
+const ALONE_LOOK_MS = 2000;
 const LOOK_MS = 500;
 const STATUS_MS = 1000;
 const WORK_LOOK_MS = 150;
