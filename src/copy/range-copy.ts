@@ -6,7 +6,7 @@ import { type Namespace, nsText } from '../catalog/namespace.js';
 import { assertInPlace, catalogChanged } from '../catalog/old-source.js';
 import { Code, codeOf, isMoved } from '../cluster/errors.js';
 import { isSpread, type WriteTarget } from '../documents/document-writer.js';
-import { bytesOf, type Documents, eachOf, type RawBatch } from '../documents/raw-batch.js';
+import { type Documents, eachOf, type RawBatch, totalBytes } from '../documents/raw-batch.js';
 import { rawBatches } from '../documents/raw-cursor.js';
 import { readLater } from '../lib/tasks.js';
 import type { NaturalMark } from '../metadata/records.js';
@@ -159,7 +159,7 @@ export class RangeCopy {
         const documents = this.#withoutWritten(read, from);
         if (documents.length === 0) continue;
         if (inFlight.length >= this.#inFlight) await inFlight.shift();
-        const bytes = bytesOf(documents);
+        const bytes = totalBytes(documents);
         await budget.acquire(bytes, signal);
         const { lastId, resumeAfter } = read;
         const batch = { documents: documents.length, bytes, lastId, resumeAfter };
@@ -195,7 +195,7 @@ export class RangeCopy {
     else await this.#writes.put(documents, { isRun: !this.#isNatural, at: { ns: this.#ns, uuid: this.#uuid } }, signal);
     metrics.copyBatchDuration.record(performance.now() - started);
     metrics.copyBatchDocuments.record(documents.length);
-    metrics.copyBatchBytes.record(bytesOf(documents));
+    metrics.copyBatchBytes.record(totalBytes(documents));
     await previous;
   }
 

@@ -122,6 +122,6 @@ export function eachOf(documents: Documents): readonly Buffer[] {
 }
 
 /** Of all of them together. */
-export function bytesOf(documents: Documents): number {
+export function totalBytes(documents: Documents): number {
   return documents instanceof RawBatch ? documents.bytes : documents.reduce((sum, each) => sum + each.length, 0);
 }
