@@ -12,6 +12,8 @@ const APP_NAME = 'mongoferry';
 export interface FailedCommands {
   readonly commands: readonly string[];
   readonly times?: number;
+  /** So many of them pass first, and all after these are touched. */
+  readonly afterFirst?: number;
   /** Only those of this collection. */
   readonly namespace?: string;
 }
@@ -36,13 +38,14 @@ export async function holdCommands(
  */
 export async function refuseCommands(
   client: MongoClient,
-  { commands, times, namespace }: FailedCommands,
+  { commands, times, afterFirst, namespace }: FailedCommands,
   error: number | { readonly errorCode: number; readonly errorExtraInfo: Document },
 ): Promise<void> {
   const codes = typeof error === 'number' ? { errorCode: error } : error;
   const within = namespace === undefined ? {} : { namespace };
   const data = { failCommands: commands, appName: APP_NAME, ...within, ...codes };
-  await configure(client, times === undefined ? 'alwaysOn' : { times }, data);
+  const always = afterFirst === undefined ? 'alwaysOn' : { skip: afterFirst };
+  await configure(client, times === undefined ? always : { times }, data);
 }
 
 /** Makes a server answer commands of mongoferry with a write concern error besides what it says; it waits for nothing. */
