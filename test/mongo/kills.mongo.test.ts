@@ -8,8 +8,8 @@ test('a migration killed (-9) in the copy and afterwards ends equal', async () =
   const work = migrateWithKills({
     seed: 7,
     kills: 4,
-    operationsBetween: 300,
-    bulkDocuments: 40_000,
+    operationsBetween: 250,
+    bulkDocuments: 20_000,
     holdInsertsMs: 700,
   });
   const { differences, phases } = await within(240_000, work, 'the migration with kills');
@@ -21,8 +21,8 @@ test('so does one whose copy and lanes run in worker threads', async () => {
   const plan = {
     seed: 8,
     kills: 3,
-    operationsBetween: 200,
-    bulkDocuments: 40_000,
+    operationsBetween: 150,
+    bulkDocuments: 20_000,
     holdInsertsMs: 700,
   };
   const work = migrateWithKills({ ...plan, workerThreads: 2 });

@@ -18,8 +18,9 @@ import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 180_000;
-/** Of 1000 bytes: eight reads, each of them held, so that marks are stored before the last one. */
-const SLOW_COUNT = 32_000;
+/** Of 10,000 bytes: eight reads, each of them held, so that marks are stored before the last one. */
+const SLOW_COUNT = 3200;
+const SLOW_PAD = 10_000;
 
 /** A number that looks random, the same every time. */
 const scattered = (n: number): number => Number((BigInt(n) * 2_654_435_761n + 12_345n) % 4_294_967_291n);
@@ -61,7 +62,7 @@ test('a copy in natural order, killed (-9), goes on where a majority had it; cha
     const source = await pair.source.connect();
     const db = source.db('shop');
     const count = SLOW_COUNT;
-    await fill(db, 'random', count, scattered, 1000);
+    await fill(db, 'random', count, scattered, SLOW_PAD);
     await fill(db, 'other', 1000, scattered);
     await db.command({ profile: 2 });
     await using ferry = await FerryProcess.between(pair, { flags: ['--loadLevel', '1'] });
@@ -112,7 +113,7 @@ test('after its node was started anew, or its record deleted, a scan does not re
     await using pair = await startPair({ source: { setParameters: FAIL_POINTS, own: true } });
     const source = await pair.source.connect();
     const db = source.db('shop');
-    await fill(db, 'random', SLOW_COUNT, scattered, 1000);
+    await fill(db, 'random', SLOW_COUNT, scattered, SLOW_PAD);
     await using ferry = await FerryProcess.between(pair, { flags: ['--loadLevel', '1'] });
     // Slow enough to be met on its way.
     await holdCommands(source, { commands: ['getMore'] }, 700);

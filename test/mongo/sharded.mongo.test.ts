@@ -12,7 +12,7 @@ import { within } from '../support/within.js';
 
 const MIGRATION_MS = 150_000;
 const BEFORE = 200;
-const DURING = 700;
+const DURING = 450;
 
 const from = await sharedShardedCluster(test, { name: 'from' });
 const to = await sharedShardedCluster(test, { name: 'to' });

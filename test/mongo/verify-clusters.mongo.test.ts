@@ -1,21 +1,14 @@
+/** Two clusters that are compared while they change. With more documents than are kept in memory: verify-clusters.long. */
 import { Decimal128, Double, Int32, Long, type MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ClusterDifference, verifyClusters } from '../../src/compare/verify-clusters.js';
-import { createLogger } from '../../src/lib/logger.js';
-import { type Deferred, deferred } from '../../src/lib/tasks.js';
-import { resolveStartOptions } from '../../src/start/options.js';
-import type { VerifierProgress } from '../../src/verify/verifier-view.js';
-import { DEFAULT_START } from '../support/migration-harness.js';
+import { follow, seedBoth } from '../support/following.js';
 import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
 import { seedValues } from '../support/seed-data-documents.js';
 import { resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
-/** Several rounds of the verifier, of half a second; what is found must not depend on how many. */
-const BEHIND_MS = 3000;
-const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 
 let pair: ReplicaSetPair;
 let source: MongoClient;
@@ -33,43 +26,6 @@ test.after(async () => {
 test.before.each(async () => {
   await resetClusters(source, destination);
 });
-
-interface Following {
-  readonly stopped: Deferred<void>;
-  readonly phase: () => VerifierProgress['source']['phase'] | undefined;
-  /** "<namespace> <kind>" of all differences, sorted. */
-  readonly found: Promise<string[]>;
-}
-
-/** As `mongoferry verify --follow` does. */
-function follow(clusters: ReplicaSetPair = pair): Following {
-  const stopped = deferred<void>();
-  const differences: ClusterDifference[] = [];
-  let progress: VerifierProgress | undefined;
-  const config = { cluster0: clusters.source.uri, cluster1: clusters.destination.uri, loadLevel: 3 };
-  const onProgress = (now: VerifierProgress): void => {
-    progress = now;
-  };
-  const wanted = resolveStartOptions(DEFAULT_START);
-  const options = { config, wanted, logger, writesStopped: stopped.promise, onProgress };
-  const ended = verifyClusters(options, (each) => differences.push(each), AbortSignal.timeout(TEST_MS));
-  const found = ended.then(() => differences.map(({ namespace, kind }) => `${namespace} ${kind}`).sort());
-  found.catch(() => undefined);
-  return { stopped, phase: () => progress?.source.phase, found };
-}
-
-async function seedBoth(
-  clients: readonly MongoClient[],
-  names: readonly string[] = ['items'],
-  count = 100,
-): Promise<void> {
-  for (const client of clients)
-    for (const name of names)
-      await client
-        .db('shop')
-        .collection<{ _id: number }>(name)
-        .insertMany(Array.from({ length: count }, (_, n) => ({ _id: n, n })));
-}
 
 for (const version of ['4.4', '5.0'] as const) {
   test(`a destination of ${version} is followed: what changes there alone is found`, async () => {
@@ -123,7 +79,7 @@ for (const [what, move, found] of MOVES) {
   test(`a collection that is ${what} before it was compared ends no comparison and hides nothing`, async () => {
     const work = async () => {
       await seedBoth([source, destination], ['items', 'others']);
-      const following = follow();
+      const following = follow(pair);
       await eventually(30_000, async () => following.phase() !== undefined, 'the catalogs having been compared');
       assert.is(following.phase(), 'initial hashing');
       await move();
@@ -137,7 +93,7 @@ for (const [what, move, found] of MOVES) {
 test('documents with every kind of _id and of value are compared: all are equal, then none', async () => {
   const work = async () => {
     for (const client of [source, destination]) await seedValues(client, { count: 500, bytes: 100 });
-    const following = follow();
+    const following = follow(pair);
     await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
     following.stopped.resolve();
     assert.equal(await following.found, []);
@@ -148,7 +104,7 @@ test('documents with every kind of _id and of value are compared: all are equal,
       await values.collection(name).updateMany({}, { $set: { damaged: true } });
       documents += await values.collection(name).countDocuments();
     }
-    const again = follow();
+    const again = follow(pair);
     again.stopped.resolve();
     const found = await again.found;
     assert.equal([...new Set(found)], names.map((name) => `values.${name} content`).sort());
@@ -182,7 +138,7 @@ for (const collation of [undefined, { locale: 'de', strength: 1 }]) {
           .createCollection<{ _id: unknown }>('twins', collation ? { collation } : {});
         await coll.insertMany([...TWINS.map((each) => ({ _id: each[index] })), { _id: 'same' }]);
       }
-      const following = follow();
+      const following = follow(pair);
       await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
       following.stopped.resolve();
       assert.equal(await following.found, [
@@ -193,49 +149,5 @@ for (const collation of [undefined, { locale: 'de', strength: 1 }]) {
     await within(TEST_MS, work(), 'the comparison');
   });
 }
-
-test('many documents that have expired on one side leave room for those that change', async () => {
-  const work = async () => {
-    await seedBoth([source, destination]);
-    for (const client of [source, destination]) {
-      await client.db('admin').command({ setParameter: 1, ttlMonitorEnabled: false });
-      await client.db('shop').collection('items').createIndex({ at: 1 }, { expireAfterSeconds: 0 });
-    }
-    const at = new Date(0);
-    const expired = Array.from({ length: 51_000 }, (_, n) => ({ _id: 1000 + n, at }));
-    await source.db('shop').collection<{ _id: number }>('items').insertMany(expired);
-    const following = follow();
-    await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
-    await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));
-    const items = source.db('shop').collection<{ _id: number }>('items');
-    await items.updateOne({ _id: 60 }, { $set: { n: 'other' } });
-    for (const client of [source, destination]) {
-      await client
-        .db('shop')
-        .collection<{ _id: number }>('items')
-        .updateMany({ _id: { $lt: 50 } }, { $set: { n: 0 } });
-      await new Promise((resolve) => setTimeout(resolve, BEHIND_MS / 3));
-    }
-    following.stopped.resolve();
-    assert.equal(await following.found, ['shop.items content']);
-  };
-  await within(TEST_MS, work(), 'the comparison');
-});
-
-test('a replication that is behind by more documents than are kept in memory is followed to its end', async () => {
-  const work = async () => {
-    await seedBoth([source, destination]);
-    const following = follow();
-    await eventually(30_000, async () => following.phase() === 'stream hashing', 'the first comparison');
-    const many = Array.from({ length: 52_000 }, (_, n) => ({ _id: 1000 + n }));
-    const insertInto = (client: MongoClient) => client.db('shop').collection<{ _id: number }>('items').insertMany(many);
-    await insertInto(source);
-    await new Promise((resolve) => setTimeout(resolve, BEHIND_MS));
-    await insertInto(destination);
-    following.stopped.resolve();
-    assert.equal(await following.found, []);
-  };
-  await within(TEST_MS, work(), 'the comparison');
-});
 
 test.run();
