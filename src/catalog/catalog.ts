@@ -99,21 +99,31 @@ async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortS
  * The `_id` index and the index of a clustered collection belong to the collection and are left out.
  */
 export async function listIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {
-  const all = await listAllIndexes(cluster, ns, signal);
-  return all.filter((spec) => !spec.has('buildUUID') && !isOwnIndex(spec));
+  return (await listIndexesAndBuilds(cluster, ns, signal)).indexes;
 }
 
-/** The names of the indexes that are being built on a collection, by build: only all of one together can be dropped. */
-export async function listIndexBuilds(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<string[][]> {
-  const builds = new Map<string, string[]>();
+/**
+ * As `listIndexes`, and the indexes that are being built, by build: only all of one together can be dropped. Before 5.0
+ * builds are not told of.
+ */
+export async function listIndexesAndBuilds(
+  cluster: Cluster,
+  ns: Namespace,
+  signal: AbortSignal,
+): Promise<{ readonly indexes: OrderedDoc[]; readonly builds: OrderedDoc[][] }> {
+  const indexes: OrderedDoc[] = [];
+  const builds = new Map<string, OrderedDoc[]>();
   for (const entry of await listAllIndexes(cluster, ns, signal)) {
     const build = entry.get('buildUUID');
-    if (build === undefined) continue;
+    if (build === undefined) {
+      if (!isOwnIndex(entry)) indexes.push(entry);
+      continue;
+    }
     const spec = entry.get('spec');
     const id = String(build);
-    builds.set(id, [...(builds.get(id) ?? []), String((spec instanceof Map ? spec : entry).get('name'))]);
+    builds.set(id, [...(builds.get(id) ?? []), spec instanceof Map ? spec : entry]);
   }
-  return [...builds.values()];
+  return { indexes, builds: [...builds.values()] };
 }
 
 async function listAllIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {

@@ -2,6 +2,7 @@
 
 import type { Binary, Doc } from '../bson/bson.js';
 import { InvariantError } from '../errors.js';
+import { unlessAborted } from '../lib/signals.js';
 import { MAJORITY_WRITE } from './clients.js';
 import { Cluster, WRITE_LIMIT_MS } from './cluster.js';
 import { nameOf, type WriteOptions } from './commands.js';
@@ -94,6 +95,14 @@ export class WritableCluster extends Cluster {
         }),
       ),
     );
+  }
+
+  /**
+   * Resolves once no change of the catalog whose answer was lost can take effect any more: what is read of the catalog
+   * before that may be otherwise a moment later. Errors: TransientError while one can.
+   */
+  async resolveLostStructure(signal: AbortSignal): Promise<void> {
+    await unlessAborted(this.core.structural.resolveLost(), signal);
   }
 
   /** Resolves once no write whose answer was lost can take effect any more. */

@@ -1,10 +1,10 @@
 /** Brings the indexes of one collection to what they should be. */
 import type { OrderedDoc } from '../bson/bson.js';
-import { listIndexes } from '../catalog/catalog.js';
+import { listIndexesAndBuilds } from '../catalog/catalog.js';
 import { changeCatalog } from '../catalog/destination-catalog.js';
-import { type IndexTwin, indexName, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
+import { builtText, type IndexTwin, indexName, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
 import { nsText } from '../catalog/namespace.js';
-import { Code } from '../cluster/errors.js';
+import { Code, TransientError } from '../cluster/errors.js';
 import { unlessAborted } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
@@ -39,17 +39,22 @@ export class IndexReconciler {
     this.#rechecked.add(id);
   }
 
-  /** One attempt. Errors are the server's. */
+  /**
+   * One attempt. Errors are the server's; TransientError while a command whose answer was lost may still come, or while a
+   * build goes on that is not wanted any more: either would leave an index that the source has no longer.
+   */
   async reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
     const { destination, counts, wants } = this.#context;
     const { id, ns, indexes, kept = [] } = collection;
     const { built, twins } = splitTwins(indexes.filter(wants));
     for (const twin of twins) this.#warnOfTwin(collection, twin);
     const wanted = built.map((spec) => this.#relaxed(spec, collection));
-    const actual = await listIndexes(destination, ns, signal);
+    await destination.resolveLostStructure(signal);
+    const { indexes: actual, builds: underWay } = await listIndexesAndBuilds(destination, ns, signal);
     const expiring = new Set(indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
     const { missing, surplus } = compareIndexes({ wanted, actual, expiring, kept, wants });
     counts.set(id, wanted.length - missing.length);
+    await this.#endUnwanted(collection, underWay, missing, signal);
     if (this.#rechecked.delete(id)) this.#warnOfForeign(collection, missing, surplus);
     if (surplus.length > 0) await this.#drop(collection, surplus, signal);
     if (missing.length === 0) return;
@@ -63,6 +68,26 @@ export class IndexReconciler {
     const command = { dropIndexes: ns.coll, index: '*', collectionUUID: destinationUuid };
     await changeCatalog(this.#context.destination, ns.db, command, signal, [Code.NamespaceNotFound]);
     await this.#forgetKept(collection, kept, signal);
+  }
+
+  /**
+   * None of these builds is this attempt's: an earlier run, whose process may have ended, has left them to the server.
+   * Those of what is missing are joined by building it.
+   */
+  async #endUnwanted(
+    collection: MigratedCollection,
+    underWay: readonly OrderedDoc[][],
+    missing: readonly OrderedDoc[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const texts = new Set(missing.map((spec) => builtText(spec)));
+    const unwanted = underWay.filter((specs) => specs.some((spec) => !texts.has(builtText(spec))));
+    for (const specs of unwanted) await this.#context.builds.endNamed(collection, specs.map(indexName), signal);
+    const names = unwanted.flat().map(indexName);
+    if (names.length > 0)
+      throw new TransientError(
+        `a build of ${names.join(', ')} goes on on ${nsText(collection.ns)}, which the source has no longer: waiting for its end`,
+      );
   }
 
   async #drop(collection: MigratedCollection, surplus: readonly OrderedDoc[], signal: AbortSignal): Promise<void> {

@@ -1,6 +1,7 @@
 /** Finds and ends index builds that go on at the destination. */
 import type { Binary } from '../bson/bson.js';
-import { listIndexBuilds } from '../catalog/catalog.js';
+import { listIndexesAndBuilds } from '../catalog/catalog.js';
+import { indexName } from '../catalog/index-spec.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
 import { codeOf, isTransient } from '../cluster/errors.js';
 import { sleep } from '../lib/signals.js';
@@ -49,7 +50,16 @@ export class RunningBuilds {
     const running = this.#building.get(id);
     if (running === undefined) return;
     const { collection, names } = running;
-    await this.#drop(collection.ns, collection.destinationUuid, names, signal);
+    await this.endNamed(collection, names, signal);
+  }
+
+  /** Ends the build of these indexes; one that is about to finish takes no end. */
+  async endNamed(
+    { ns, destinationUuid }: MigratedCollection,
+    names: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#drop(ns, destinationUuid, names, signal);
   }
 
   /**
@@ -57,17 +67,17 @@ export class RunningBuilds {
    * finish takes no end. `onFound` is called before each is ended.
    */
   async endOthers(collection: MigratedCollection, onFound: () => void, signal: AbortSignal): Promise<void> {
-    const { id, ns, destinationUuid } = collection;
+    const { id, ns } = collection;
     if (this.#ours.has(id)) return;
     for (let tries = 0; ; tries++) {
-      const builds = await listIndexBuilds(this.#context.destination, ns, signal);
+      const { builds } = await listIndexesAndBuilds(this.#context.destination, ns, signal);
       if (builds.length === 0) break;
       if (tries > 0) await sleep(AGAIN_MS, signal);
-      for (const names of builds) {
+      for (const names of builds.map((specs) => specs.map(indexName))) {
         if (tries === 0)
           this.#context.logger.info(`Ending a build of ${nsText(ns)} that an earlier try has begun`, { names });
         onFound();
-        await this.#drop(ns, destinationUuid, names, signal);
+        await this.endNamed(collection, names, signal);
       }
     }
     if (!this.#building.has(id)) this.#ours.add(id);

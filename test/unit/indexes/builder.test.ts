@@ -1,7 +1,8 @@
-import { MongoServerError } from 'mongodb';
+import { MongoServerError, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { decodeOrdered, encode } from '../../../src/bson/bson.js';
+import { TransientError } from '../../../src/cluster/errors.js';
 import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../../src/indexes/builder.js';
 import type { CollectionMap, MigratedCollection } from '../../../src/metadata/collections.js';
@@ -18,6 +19,7 @@ function servedCluster(): { cluster: WritableCluster; listed: string[] } {
     isAtLeast: () => true,
     attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
     startSession: () => ({ endSession: async () => undefined }),
+    resolveLostStructure: async () => undefined,
     command: async (_db: string, command: { listIndexes: string }) => {
       listed.push(command.listIndexes);
       return { cursor: { id: { isZero: () => true }, ns: '', firstBatch: [index] } };
@@ -99,6 +101,7 @@ test('a collection that is dropped while its build is held up holds up nothing a
     isAtLeast: () => true,
     attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
     startSession: () => ({ endSession: async () => undefined }),
+    resolveLostStructure: async () => undefined,
     command: async () => ({ cursor: { id: { isZero: () => true }, ns: '', firstBatch: [] } }),
     write: () => Promise.reject(new MongoServerError({ code: 276, errmsg: 'the build was aborted' })),
     tellOutage: (task: object, text: string | undefined) =>
@@ -120,6 +123,96 @@ test('a collection that is dropped while its build is held up holds up nothing a
   builder.changed('c');
   await eventually(10_000, () => builder.isComplete, 'the queue being empty');
   assert.is(told.size, 0);
+  await stop();
+});
+
+test('an index whose build was lost is dropped when it comes after the source has dropped it', async () => {
+  const index = decodeOrdered(encode({ v: 2, key: { a: 1 }, name: 'a_1' }));
+  const built = new Set<string>();
+  let isLost = false;
+  let looksForLost = 0;
+  const cluster = {
+    name: 'cluster1',
+    retryLimitMs: 60_000,
+    isAtLeast: () => true,
+    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
+    startSession: () => ({ endSession: async () => undefined }),
+    tellOutage: () => undefined,
+    // The server has it for a while, and carries it out in the end.
+    resolveLostStructure: async () => {
+      if (!isLost) return;
+      if (looksForLost++ < 2) throw new TransientError('the answer to a createIndexes command was lost');
+      isLost = false;
+      built.add('a_1');
+    },
+    command: async () => ({
+      cursor: { id: { isZero: () => true }, ns: '', firstBatch: [...built].map(() => encode(index)) },
+    }),
+    write: async (_db: string, command: { dropIndexes?: string }) => {
+      if (command.dropIndexes !== undefined) {
+        built.clear();
+        return {};
+      }
+      isLost = true;
+      collection.indexes = [];
+      throw new TransientError('connection reset');
+    },
+  } as unknown as WritableCluster;
+  const collection = {
+    id: 'c',
+    name: 'db.c',
+    ns: { db: 'db', coll: 'c' },
+    options: new Map(),
+    indexes: [index],
+    dropped: false,
+    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
+  };
+  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  const { builder, stop } = begun(cluster, collections);
+  await eventually(10_000, () => builder.isComplete, 'the indexes being as they should');
+  assert.equal([isLost, looksForLost > 0, [...built]], [false, true, []]);
+  await stop();
+});
+
+test('a build that an earlier run has left to the server is ended when the source has dropped its index', async () => {
+  const index = { v: 2, key: { a: 1 }, name: 'a_1' };
+  let isBuilding = true;
+  const dropped: unknown[] = [];
+  const cluster = {
+    name: 'cluster1',
+    retryLimitMs: 60_000,
+    isAtLeast: () => true,
+    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
+    startSession: () => ({ endSession: async () => undefined }),
+    tellOutage: () => undefined,
+    resolveLostStructure: async () => undefined,
+    command: async () => ({
+      cursor: {
+        id: { isZero: () => true },
+        ns: '',
+        firstBatch: isBuilding ? [encode({ spec: index, buildUUID: new UUID() })] : [],
+      },
+    }),
+    write: async (_db: string, command: { dropIndexes?: string; index?: unknown }) => {
+      dropped.push(command.index);
+      isBuilding = false;
+      return {};
+    },
+  } as unknown as WritableCluster;
+  const collection = {
+    id: 'c',
+    name: 'db.c',
+    ns: { db: 'db', coll: 'c' },
+    options: new Map(),
+    indexes: [],
+    dropped: false,
+    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
+  };
+  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  const { builder, stop } = begun(cluster, collections);
+  builder.changed('c');
+  await eventually(10_000, () => builder.isComplete, 'the indexes being as they should');
+  assert.equal([isBuilding, dropped], [false, [['a_1']]]);
   await stop();
 });
 
