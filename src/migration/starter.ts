@@ -30,7 +30,8 @@ const LASTING = new Set(['UsersBypassWriteBlock', 'SourceWritesBlocked', ...NOT_
 /**
  * Takes the lease, stores the migration as one that is starting, looks again for what is in the way, and makes it one by
  * a single change of its record. Whatever fails before undoes the rest; what is left of a process that ended in between
- * is undone by the next one.
+ * is undone by the next one. Where another process has taken over meanwhile, which undoes it, this one ends: the other
+ * waits until the connections of this one are gone.
  */
 export class Starter {
   readonly #process: MigrationProcess;
@@ -55,13 +56,14 @@ export class Starter {
     const roles = await this.#take(signal);
     const held = heldMigration(roles, newRecord(options, source, destination, warnings));
     // Until the session does: reading what stands against the start may take longer than a lease lasts.
-    const stopKeeping = keepLease(roles.lease, () => undefined, this.#process.signal);
+    const stopKeeping = keepLease(roles.lease, (error) => this.#process.die(error), this.#process.signal);
     const undo = async (): Promise<void> => this.#undo(roles, stopKeeping);
     try {
       const isBlocking = blocksDestination(options);
       await prepareStart(held, isBlocking, () => recheck(roles, options, db, signal), signal);
     } catch (error) {
-      await undo();
+      if (isLeaseLost(error)) this.#process.die(error);
+      else await undo();
       throw error;
     }
     let session: Session | undefined;
@@ -72,7 +74,12 @@ export class Starter {
     const begin = (): void => this.#begin(session);
     const isStored = ({ starting }: MigrationRecord): boolean => starting !== true;
     const changes = (): RecordChanges => ({ starting: undefined });
-    await this.#moves.carryOut({ event: 'start', held, changes, isStored, stored, begin, undo }, signal);
+    try {
+      await this.#moves.carryOut({ event: 'start', held, changes, isStored, stored, begin, undo }, signal);
+    } catch (error) {
+      if (isLeaseLost(error)) this.#process.die(error);
+      throw error;
+    }
   }
 
   #begin(session: Session | undefined): void {
@@ -98,7 +105,7 @@ export class Starter {
     const left = await new MetadataReader(this.#wanted.destination, db).loadMigration(signal).catch(ignoreUnreadable);
     if (left?.starting !== true) return;
     const roles = await this.#take(signal);
-    const stopKeeping = keepLease(roles.lease, () => undefined, this.#process.signal);
+    const stopKeeping = keepLease(roles.lease, (error) => this.#process.die(error), this.#process.signal);
     try {
       await undone(roles, stopKeeping, signal);
     } catch (error) {
@@ -128,6 +135,10 @@ async function undone(roles: Roles, stopKeeping: () => void, signal: AbortSignal
   await undoStart(roles, signal);
   stopKeeping();
   await roles.lease.release();
+}
+
+function isLeaseLost(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'LeaseLost';
 }
 
 /** What another tool has left is the preflight's to tell. */

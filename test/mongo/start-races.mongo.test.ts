@@ -126,6 +126,19 @@ test('a block that somebody sets on the destination while a migration is being s
   await within(TEST_MS, race(), 'the race');
 });
 
+test('a start whose lease another process has taken ends its process, whose connections the other one waits for', async () => {
+  const race = async () => {
+    await using harness = await open(0);
+    const error = await whileStoring(harness, {}, async () => {
+      const taken = { q: { _id: 'lease' }, u: { $set: { owner: 'another process' }, $inc: { term: 1 } } };
+      await c.db(METADATA_DB).command({ update: 'lease', updates: [taken], mayBypassWriteBlocking: true });
+    });
+    assert.is(error.code, 'LeaseLost');
+    assert.is((await harness.failure()).code, 'LeaseLost');
+  };
+  await within(TEST_MS, race(), 'the race');
+});
+
 test('a check that takes long holds up no other call', async () => {
   const look = async () => {
     await using harness = await open(0);

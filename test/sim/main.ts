@@ -11,6 +11,8 @@ import { type Outcome, simulate } from './simulation.js';
 type Told = Pick<Outcome, 'seed' | 'verdict' | 'isExplained' | 'details' | 'events' | 'virtualMs' | 'befell'>;
 
 const SEEDS_PER_TURN = 20;
+/** Each migration leaves a little in its process: after so many another one goes on. */
+const SEEDS_PER_PROCESS = 4000;
 /** Most of what a migration makes is gone at its end: what is young is given room. */
 const ROOM = ['--max-semi-space-size=64', '--min-semi-space-size=64'];
 const TOLD_EVERY_MS = 30_000;
@@ -53,24 +55,33 @@ async function many(jobs: number): Promise<void> {
     return seeds;
   };
   const timer = setInterval(() => out(tally.line(performance.now() - began, jobs)), TOLD_EVERY_MS);
-  await Promise.all(Array.from({ length: jobs }, () => child(take, tally)));
+  await Promise.all(Array.from({ length: jobs }, () => children(take, tally)));
   clearInterval(timer);
   out(tally.table());
   out(tally.line(performance.now() - began, jobs));
   process.exitCode = tally.isClean && tally.done === count ? 0 : 1;
 }
 
-/** Resolves when it has nothing left to do, or has ended by itself. */
-function child(take: () => number[], tally: Tally): Promise<void> {
+/** One process after the other, until there is nothing left to do. */
+async function children(take: () => number[], tally: Tally): Promise<void> {
+  while (await child(take, tally));
+}
+
+/** Resolves when it has ended: whether another one is to go on. */
+function child(take: () => number[], tally: Tally): Promise<boolean> {
   const execArgv = [...process.execArgv, ...ROOM];
   const forked: ChildProcess = fork(fileURLToPath(import.meta.url), { execArgv });
+  let given = 0;
+  let isOver = false;
   forked.on('message', (message: Told | 'more') => {
     if (message !== 'more') return tally.add(message);
-    const seeds = take();
-    if (seeds.length === 0) forked.disconnect();
+    const seeds = given >= SEEDS_PER_PROCESS ? undefined : take();
+    isOver = seeds?.length === 0;
+    given += seeds?.length ?? 0;
+    if (seeds === undefined || isOver) forked.disconnect();
     else forked.send(seeds);
   });
-  return new Promise((resolve) => void forked.once('exit', () => resolve()));
+  return new Promise((resolve) => void forked.once('exit', () => resolve(!isOver)));
 }
 
 /** What came of all of them. */
