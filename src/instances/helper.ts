@@ -88,7 +88,7 @@ export class Helper {
     this.#isPaused = parts.isPaused;
     const options = { db, instance, logger };
     this.#roles = rolesOf(source, destination, { ...options, leaseId: instanceLease(instance) });
-    this.#next = rolesOf(source, destination, options);
+    this.#next = rolesOf(source, destination, { ...options, goesOn: true });
     this.#watch = new CoordinatorWatch(this.#next, parts.record, parts.onChange);
   }
 

@@ -3,6 +3,7 @@ import type { Doc } from '../bson/bson.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { Code } from '../cluster/errors.js';
 import type { WriteSessions } from '../cluster/numbered-sessions.js';
+import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { endEarlier } from './earlier-holders.js';
 import { requireStored } from './fenced-documents.js';
@@ -23,6 +24,8 @@ export interface LeaseStoreParts {
   readonly instance?: string;
   /** The `_id` of its record. Left out: that of the migration's own lease. */
   readonly leaseId?: string;
+  /** Whether the taker is to go on with the migration in this direction, and with no other. Default false. */
+  readonly goesOn?: boolean;
 }
 
 /** The lease's record in the metadata database. Needs no right to write: its changes say by themselves what they may change. */
@@ -75,8 +78,18 @@ export class StoredLease implements LeaseStore {
     return Number(reply['n']) > 0;
   }
 
-  endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void> {
-    const { source, destination, db, logger } = this.#parts;
-    return endEarlier({ destination, source, metadataDb: db, logger }, earlier, signal);
+  /**
+   * A holder that has turned the migration around may live on, and wants this lease when it turns it around again: who
+   * waited for its connections to end here would wait for ever, and it for this lease. Errors: LeaseLost then.
+   */
+  async endEarlier(earlier: readonly EarlierHolder[], signal: AbortSignal): Promise<void> {
+    const { source, destination, db, logger, goesOn = false } = this.#parts;
+    if (goesOn && (await this.#reader.loadMigration(signal))?.moved === true) throw reversedMeanwhile();
+    await endEarlier({ destination, source, metadataDb: db, logger }, earlier, signal);
   }
+}
+
+/** The error of who was to go on with a migration whose direction has changed. */
+export function reversedMeanwhile(): AppError {
+  return new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
 }

@@ -4,6 +4,7 @@ import { type HelpEnd, Helper } from '../instances/helper.js';
 import type { GivenCall } from '../instances/records.js';
 import { sleep } from '../lib/signals.js';
 import { holdersOf } from '../metadata/lease-record.js';
+import { reversedMeanwhile } from '../metadata/lease-store.js';
 import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
 import { heldMigration, keepLease, type Roles, rolesOf } from '../start/held-migration.js';
@@ -40,7 +41,7 @@ interface Taken {
 export async function goOn(found: Found, process: MigrationProcess, isPaused: boolean): Promise<Outcome> {
   const { db, machine, logger, signal, config } = process;
   refuseFailed(found.record, process);
-  const roles = rolesOf(found.source, found.destination, { db, logger, instance: config.instanceId });
+  const roles = rolesOf(found.source, found.destination, { db, logger, instance: config.instanceId, goesOn: true });
   const taken = await takeOrHelp(found, roles, process, isPaused);
   if (taken === undefined) return 'moved';
   const { stopKeeping, resumes, calls } = taken;
@@ -51,8 +52,7 @@ export async function goOn(found: Found, process: MigrationProcess, isPaused: bo
     await goIdle(taken.roles, process);
     return 'idle';
   }
-  if (current.moved === true)
-    throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
+  if (current.moved === true) throw reversedMeanwhile();
   const session = process.hold(heldMigration(taken.roles, current));
   stopKeeping();
   refuseFailed(current, process);

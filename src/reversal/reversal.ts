@@ -15,6 +15,7 @@ import { RawWriter } from '../documents/raw-writes.js';
 import { AppError, type ErrorName, InvariantError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
 import { CollectionMap, type MigratedCollection } from '../metadata/collections.js';
+import { reversedMeanwhile } from '../metadata/lease-store.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord, RecordFields } from '../metadata/records.js';
@@ -135,8 +136,7 @@ export async function leaveForReversal(
 async function refuseOccupied(store: MetadataReader, generation: number, signal: AbortSignal): Promise<void> {
   const there = await store.loadMigration(signal);
   if (there === undefined || there.moved === true) return;
-  if (generationOf(there) > generation)
-    throw new AppError('LeaseLost', 'another process has reversed the migration meanwhile; restart to follow it');
+  if (generationOf(there) > generation) throw reversedMeanwhile();
   throw new AppError(
     'MigrationExists',
     `a reversal needs ${store.db} on the old source, but that database holds the metadata of another migration; drop it there if that migration is over`,

@@ -29,6 +29,8 @@ export interface RolesOptions {
   readonly instance: string;
   /** The `_id` of the lease that gives the right to write. Left out: that of the migration's own. */
   readonly leaseId?: string;
+  /** Whether the migration is to be gone on with in this direction, and in no other. Default false. */
+  readonly goesOn?: boolean;
 }
 
 /** A migration whose lease this process holds, in one direction: a reversal makes another one. */

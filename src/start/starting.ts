@@ -69,11 +69,12 @@ export function migrationExists(state: string, db: string): Finding {
  * MigrationExists when a record is there already; those of the blockers that `recheck` finds.
  */
 export async function prepareStart(
-  { store, record, destination }: HeldMigration,
+  held: HeldMigration,
   blocks: boolean,
   recheck: () => Promise<readonly Finding[]>,
   signal: AbortSignal,
 ): Promise<void> {
+  const { store, record, destination } = held;
   const there = await store.loadMigration(signal);
   if (there !== undefined && there.starting !== true) {
     throw new AppError(
@@ -81,6 +82,8 @@ export async function prepareStart(
       `the destination holds the metadata of another migration; restart mongoferry to go on with it, or drop the database ${store.db}`,
     );
   }
+  // Of a process that has ended while this one waited for its lease: only its record tells that the block is its own.
+  if (there !== undefined) await undoStart(held, signal);
   await record.create(signal);
   if (blocks) await block({ record, destination, db: store.db }, signal);
   const found = await recheck();
