@@ -2,12 +2,15 @@ import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AppError } from '../../src/errors.js';
-import type { StartOptions } from '../../src/start/options.js';
+import { heldMigration, rolesOf } from '../../src/start/held-migration.js';
+import { resolveStartOptions, type StartOptions } from '../../src/start/options.js';
+import { newRecord, prepareStart, undoStart } from '../../src/start/starting.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { refusal } from '../support/refusal.js';
-import { sharedSet } from '../support/shared-servers.js';
+import { sharedCluster, sharedSet } from '../support/shared-servers.js';
+import { silentLogger } from '../support/silent-logger.js';
 import { isBlocked, METADATA_DB, resetClusters, storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
@@ -16,6 +19,8 @@ const HOLD_MS = 2000;
 
 const start = (name: string) => sharedSet(test, { name, setParameters: FAIL_POINTS });
 const sets = await Promise.all([start('a'), start('b'), start('c')]);
+const source = await sharedCluster(test, 'cluster0', sets[0]);
+const destination = await sharedCluster(test, 'cluster1', sets[2]);
 const [a, b, c] = await Promise.all([sets[0].connect(), sets[1].connect(), sets[2].connect()]);
 
 test.before.each(async () => {
@@ -137,6 +142,27 @@ test('a start whose lease another process has taken ends its process, whose conn
     assert.is((await harness.failure()).code, 'LeaseLost');
   };
   await within(TEST_MS, race(), 'the race');
+});
+
+test('a start that waited for the lease of a process that died in its own start undoes what that has left', async () => {
+  const race = async (signal: AbortSignal) => {
+    const roles = rolesOf(source, destination, { db: METADATA_DB, logger: silentLogger, instance: 'test' });
+    await roles.lease.take(signal);
+    const prepare = () => {
+      const options = { ...resolveStartOptions(DEFAULT_START), buildIndexes: 'afterDataCopy' } as const;
+      const held = heldMigration(roles, newRecord(options, source, destination, []));
+      return prepareStart(held, true, async () => [], signal);
+    };
+    // The first one dies here: its record is one that is starting, and users are blocked.
+    await prepare();
+    assert.ok(await isBlocked(c));
+    await prepare();
+    assert.ok(await isBlocked(c));
+    await undoStart(roles, signal);
+    assert.not(await isBlocked(c));
+    await roles.lease.release();
+  };
+  await within(TEST_MS, race, 'the starts');
 });
 
 test('a check that takes long holds up no other call', async () => {
