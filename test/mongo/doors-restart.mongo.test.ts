@@ -11,9 +11,9 @@ import { sharedPair } from '../support/shared-servers.js';
 import { storedWhen } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
-const TEST_MS = 60_000;
-/** "Within seconds": a lease of a process that is gone must not be waited for. */
-const BACK_MS = 8000;
+const TEST_MS = 120_000;
+/** A lease of a process that is gone must not be waited for: it would last 30 seconds. How fast it is the bench tells. */
+const BACK_MS = 25_000;
 /** What a supervisor waits after SIGTERM. */
 const STOP_MS = 10_000;
 const HOLD_MS = 3000;
@@ -45,7 +45,7 @@ async function killAndFind(ferry: FerryProcess, state: string): Promise<Progress
   await ferry.restart();
   const found = await withClient(ferry, (client) => client.waitUntilInitialized(BACK_MS));
   assert.is(found.state, state);
-  assert.ok(performance.now() - started < BACK_MS, 'found again within seconds');
+  assert.ok(performance.now() - started < BACK_MS, 'found again without waiting for the lease');
   return found;
 }
 
