@@ -6,7 +6,7 @@ import { nsText, sameNs } from '../catalog/namespace.js';
 import { Code, clusterError, codeOf, describeError, isIndexFault, safeText, tagExhausted } from '../cluster/errors.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
-import { linkAbort, sleep } from '../lib/signals.js';
+import { linkAbort, sleep, unlessAborted } from '../lib/signals.js';
 import type { Task } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -43,6 +43,10 @@ export class IndexBuilder {
   readonly #failures = new Map<string, number>();
   /** Collections whose builds fail for what says nothing about the index, and since when. */
   readonly #heldUp = new Map<string, { readonly sinceMs: number }>();
+  /** Cancellations under way. */
+  readonly #cancels = new Map<string, { readonly ended: Promise<void>; readonly abort: () => void }>();
+  /** Of the present run. */
+  #runSignal = AbortSignal.abort(new Error('no index builder runs'));
   /** Of the present run; between two, nothing is applied. */
   #caughtUp: () => Promise<void> = () => Promise.resolve();
   #open = false;
@@ -101,11 +105,28 @@ export class IndexBuilder {
     this.#queue.add(id);
     const wanted = new Set(this.#context.collections.get(id)?.indexes.map(indexName));
     // A build that makes what is no longer wanted is not worth waiting for.
-    if (this.#builds.namesOf(id).some((name) => !wanted.has(name)))
-      void this.#builds
-        .end(id, AbortSignal.timeout(CANCEL_MS))
-        .catch((error: unknown) => this.#context.logger.debug(`A build was not cancelled: ${safeText(error)}`));
+    if (this.#builds.namesOf(id).some((name) => !wanted.has(name))) this.#cancel(id);
     this.#wake();
+  }
+
+  /**
+   * Drops what is being built. Goes on no longer than the run, and no longer than until the collection is looked at
+   * again: a drop that is tried again later would take an index of that name that is wanted by then.
+   */
+  #cancel(id: string): void {
+    this.#cancels.get(id)?.abort();
+    const link = linkAbort(this.#runSignal);
+    const timer = setTimeout(() => link.abort(new Error('the server does not answer')), CANCEL_MS);
+    const ended = this.#builds
+      .end(id, link.signal)
+      .catch((error: unknown) => this.#context.logger.debug(`A build was not cancelled: ${safeText(error)}`))
+      .finally(() => {
+        clearTimeout(timer);
+        link.dispose();
+        if (this.#cancels.get(id) === cancel) this.#cancels.delete(id);
+      });
+    const cancel = { ended, abort: () => link.abort(new Error('the collection is looked at again')) };
+    this.#cancels.set(id, cancel);
   }
 
   async hold(ids: readonly string[], signal: AbortSignal): Promise<void> {
@@ -163,6 +184,7 @@ export class IndexBuilder {
    */
   async run(caughtUp: Task<void>, signal: AbortSignal): Promise<void> {
     const link = linkAbort(signal);
+    this.#runSignal = link.signal;
     this.#caughtUp = () => caughtUp(link.signal);
     this.#postponed.takeUp(this.#caughtUp);
     let failure: { readonly cause: unknown } | undefined;
@@ -221,6 +243,9 @@ export class IndexBuilder {
     const { collections } = this.#context;
     const collection = collections.get(id);
     if (collection === undefined || collection.dropped) return this.#goesOn(id);
+    const cancel = this.#cancels.get(id);
+    cancel?.abort();
+    await unlessAborted(cancel?.ended ?? Promise.resolve(), signal);
     try {
       await traced('build indexes', { namespace: nsText(collection.ns) }, () =>
         this.#reconciler.reconcile(collection, signal),
