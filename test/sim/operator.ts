@@ -62,6 +62,8 @@ export class Operator {
     tell(`${call} is called`, `calls of ${call}`);
     const ended = (error?: AppError): void => {
       tell(`${call}: ${error === undefined ? 'done' : `${error.code}: ${error.message}`}`);
+      // One at the wrong moment, which was the right one by the time it arrived.
+      if (call === 'commit' && error === undefined && plan.stopsWritersFirst) this.#stage.usersStop = true;
       this.#stage.later(random.int(1500), () => {
         this.#stage.calling = false;
       });
