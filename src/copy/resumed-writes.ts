@@ -3,7 +3,7 @@
 import { idDocument } from '../bson/raw-document.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { type DocumentWriter, isSpread, type WriteTarget } from '../documents/document-writer.js';
-import { type Documents, eachOf } from '../documents/raw-batch.js';
+import { type Documents, eachOf } from '../documents/documents-to-write.js';
 import type { CollectionAt } from '../documents/read-by-id.js';
 import { remakeDocuments } from '../documents/remake.js';
 import { findStored } from '../documents/stored-documents.js';

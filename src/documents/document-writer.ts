@@ -8,7 +8,8 @@ import { Code, isDocumentFault, isTransientCode, statementError } from '../clust
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { metrics } from '../metrics.js';
-import { type Documents, eachOf, RawBatch } from './raw-batch.js';
+import { commandsOf, type Documents, eachOf } from './documents-to-write.js';
+import { RawBatch } from './raw-batch.js';
 import { isDuplicateId, type RawWriter, type WriteError } from './raw-writes.js';
 import { findStored } from './stored-documents.js';
 
@@ -42,30 +43,7 @@ export interface Refusal {
 /** Drops the secondary indexes of a target; they are built again later. */
 export type RemoveIndexes = (target: Pick<WriteTarget, 'ns' | 'uuid'>, signal: AbortSignal) => Promise<void>;
 
-/** Bounds of one command: the server takes 48,000,000 bytes and 100,000 statements. */
-const MAX_BATCH_BYTES = 20_000_000;
-const MAX_BATCH_STATEMENTS = 50_000;
 const MAX_REPLACE_TRIES = 5;
-
-/** Statements of one kind, in commands that the server takes. What has come in one reply goes in one command. */
-export function* batches(statements: Documents): Generator<Documents> {
-  if (statements instanceof RawBatch) {
-    if (statements.length > 0) yield statements;
-    return;
-  }
-  let batch: Buffer[] = [];
-  let bytes = 0;
-  for (const each of statements) {
-    if (batch.length > 0 && (bytes + each.length > MAX_BATCH_BYTES || batch.length >= MAX_BATCH_STATEMENTS)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(each);
-    bytes += each.length;
-  }
-  if (batch.length > 0) yield batch;
-}
 
 /** Statements of one kind, as raw BSON. */
 export interface Statements {
@@ -99,7 +77,7 @@ export class DocumentWriter {
   ): Promise<WriteError[]> {
     const refused: WriteError[] = [];
     let offset = 0;
-    for (const batch of batches(statements)) {
+    for (const batch of commandsOf(statements)) {
       const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, async () => {
         const write = { ...target.ns, kind, statements: batch, ordered, uuid: target.uuid };
         const refusals = await this.#raw.write(write, signal);

@@ -112,16 +112,3 @@ function startsOf(array: Buffer): number[] {
   }
   return starts;
 }
-
-/** Documents to write, each by itself or as a reply has them. */
-export type Documents = readonly Buffer[] | RawBatch;
-
-/** Each by itself. */
-export function eachOf(documents: Documents): readonly Buffer[] {
-  return documents instanceof RawBatch ? documents.documents : documents;
-}
-
-/** Of all of them together. */
-export function totalBytes(documents: Documents): number {
-  return documents instanceof RawBatch ? documents.bytes : documents.reduce((sum, each) => sum + each.length, 0);
-}

@@ -3,8 +3,9 @@ import { type Binary, type Doc, decodeOrdered, encode, survivesDecoding } from '
 import { Code, isTransient, safeText } from '../cluster/errors.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
+import { type Documents, eachOf } from './documents-to-write.js';
 import { loadDriverMessages, type SequenceClass } from './driver-messages.js';
-import { type Documents, eachOf, RawBatch } from './raw-batch.js';
+import { RawBatch } from './raw-batch.js';
 
 /** A statement the server refused; the others of an unordered command were carried out. */
 export interface WriteError {
