@@ -80,13 +80,14 @@ export class IndexReconciler {
     missing: readonly OrderedDoc[],
     signal: AbortSignal,
   ): Promise<void> {
+    const { wants } = this.#context;
     const texts = new Set(missing.map((spec) => builtText(spec)));
-    const unwanted = underWay.filter((specs) => specs.some((spec) => !texts.has(builtText(spec))));
+    const unwanted = underWay.filter((specs) => specs.some((spec) => wants(spec) && !texts.has(builtText(spec))));
     for (const specs of unwanted) await this.#context.builds.endNamed(collection, specs.map(indexName), signal);
     const names = unwanted.flat().map(indexName);
     if (names.length > 0)
       throw new TransientError(
-        `a build of ${names.join(', ')} goes on on ${nsText(collection.ns)}, which the source has no longer: waiting for its end`,
+        `the server still builds ${names.join(', ')} of ${nsText(collection.ns)}, which the source no longer has; the build has been cancelled`,
       );
   }
 

@@ -1,8 +1,7 @@
 /** Finds and ends index builds that go on at the destination. */
-import type { Binary } from '../bson/bson.js';
 import { listIndexesAndBuilds } from '../catalog/catalog.js';
 import { indexName } from '../catalog/index-spec.js';
-import { type Namespace, nsText } from '../catalog/namespace.js';
+import { nsText } from '../catalog/namespace.js';
 import { codeOf, isTransient } from '../cluster/errors.js';
 import { sleep } from '../lib/signals.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -53,15 +52,6 @@ export class RunningBuilds {
     await this.endNamed(collection, names, signal);
   }
 
-  /** Ends the build of these indexes; one that is about to finish takes no end. */
-  async endNamed(
-    { ns, destinationUuid }: MigratedCollection,
-    names: readonly string[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    await this.#drop(ns, destinationUuid, names, signal);
-  }
-
   /**
    * Ends builds whose process has ended, or whose answer was lost, and waits until they are gone: one that is about to
    * finish takes no end. `onFound` is called before each is ended.
@@ -83,9 +73,14 @@ export class RunningBuilds {
     if (!this.#building.has(id)) this.#ours.add(id);
   }
 
-  async #drop(ns: Namespace, uuid: Binary | undefined, names: readonly string[], signal: AbortSignal): Promise<void> {
+  /** Ends the build of these indexes; one that is about to finish takes no end. */
+  async endNamed(
+    { ns, destinationUuid }: MigratedCollection,
+    names: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { destination } = this.#context;
-    const command = { dropIndexes: ns.coll, index: names, collectionUUID: uuid };
+    const command = { dropIndexes: ns.coll, index: names, collectionUUID: destinationUuid };
     await destination.attempt(`ending an index build of ${nsText(ns)}`, signal, async () => {
       try {
         await destination.write(ns.db, command, { signal });

@@ -5,6 +5,8 @@ import { decodeOrdered, encode } from '../../../src/bson/bson.js';
 import { TransientError } from '../../../src/cluster/errors.js';
 import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../../src/indexes/builder.js';
+import { sleep } from '../../../src/lib/signals.js';
+import { deferred } from '../../../src/lib/tasks.js';
 import type { CollectionMap, MigratedCollection } from '../../../src/metadata/collections.js';
 import { silentLogger } from '../../support/silent-logger.js';
 import { eventually } from '../../support/within.js';
@@ -15,17 +17,45 @@ const COLLECTIONS = 3000;
 function servedCluster(): { cluster: WritableCluster; listed: string[] } {
   const listed: string[] = [];
   const index = encode({ v: 2, key: { a: 1 }, name: 'a_1' });
-  const cluster = {
-    isAtLeast: () => true,
-    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
-    startSession: () => ({ endSession: async () => undefined }),
-    resolveLostStructure: async () => undefined,
+  const cluster = destinationOf(() => [], {
     command: async (_db: string, command: { listIndexes: string }) => {
       listed.push(command.listIndexes);
       return { cursor: { id: { isZero: () => true }, ns: '', firstBatch: [index] } };
     },
-  } as unknown as WritableCluster;
+  });
   return { cluster, listed };
+}
+
+/** A destination that does nothing by itself; `built` gives what listIndexes finds. */
+function destinationOf(built: () => readonly Buffer[], others: object): WritableCluster {
+  return {
+    name: 'cluster1',
+    retryLimitMs: 60_000,
+    isAtLeast: () => true,
+    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
+    startSession: () => ({ endSession: async () => undefined }),
+    tellOutage: () => undefined,
+    resolveLostStructure: async () => undefined,
+    command: async () => ({ cursor: { id: { isZero: () => true }, ns: '', firstBatch: built() } }),
+    ...others,
+  } as unknown as WritableCluster;
+}
+
+const INDEX = { v: 2, key: { a: 1 }, name: 'a_1' };
+
+/** A map of one collection, which a test may change. */
+function mapOf(indexes: readonly object[]) {
+  const collection = {
+    id: 'c',
+    name: 'db.c',
+    ns: { db: 'db', coll: 'c' },
+    options: new Map(),
+    indexes: indexes.map((each) => decodeOrdered(encode(each as Record<string, unknown>))),
+    dropped: false,
+    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
+  };
+  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  return { collection, collections };
 }
 
 /** A builder that has begun; `stop` ends it. */
@@ -95,28 +125,12 @@ test('thousands of collections are looked at largest first, each a few times, ho
 
 test('a collection that is dropped while its build is held up holds up nothing any more', async () => {
   const told = new Map<object, string>();
-  const cluster = {
-    name: 'cluster1',
-    retryLimitMs: 60_000,
-    isAtLeast: () => true,
-    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
-    startSession: () => ({ endSession: async () => undefined }),
-    resolveLostStructure: async () => undefined,
-    command: async () => ({ cursor: { id: { isZero: () => true }, ns: '', firstBatch: [] } }),
+  const { collection, collections } = mapOf([INDEX]);
+  const cluster = destinationOf(() => [], {
     write: () => Promise.reject(new MongoServerError({ code: 276, errmsg: 'the build was aborted' })),
     tellOutage: (task: object, text: string | undefined) =>
       text === undefined ? told.delete(task) : told.set(task, text),
-  } as unknown as WritableCluster;
-  const collection = {
-    id: 'c',
-    name: 'db.c',
-    ns: { db: 'db', coll: 'c' },
-    options: new Map(),
-    indexes: [decodeOrdered(encode({ v: 2, key: { a: 1 }, name: 'a_1' }))],
-    dropped: false,
-    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
-  };
-  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  });
   const { builder, stop } = begun(cluster, collections);
   await eventually(10_000, () => told.size > 0, 'the build being told as held up');
   collection.dropped = true;
@@ -127,92 +141,109 @@ test('a collection that is dropped while its build is held up holds up nothing a
 });
 
 test('an index whose build was lost is dropped when it comes after the source has dropped it', async () => {
-  const index = decodeOrdered(encode({ v: 2, key: { a: 1 }, name: 'a_1' }));
-  const built = new Set<string>();
+  const built: Buffer[] = [];
+  const { collection, collections } = mapOf([INDEX]);
   let isLost = false;
   let looksForLost = 0;
-  const cluster = {
-    name: 'cluster1',
-    retryLimitMs: 60_000,
-    isAtLeast: () => true,
-    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
-    startSession: () => ({ endSession: async () => undefined }),
-    tellOutage: () => undefined,
+  const cluster = destinationOf(() => [...built], {
     // The server has it for a while, and carries it out in the end.
     resolveLostStructure: async () => {
       if (!isLost) return;
       if (looksForLost++ < 2) throw new TransientError('the answer to a createIndexes command was lost');
       isLost = false;
-      built.add('a_1');
+      built.push(encode(INDEX));
     },
-    command: async () => ({
-      cursor: { id: { isZero: () => true }, ns: '', firstBatch: [...built].map(() => encode(index)) },
-    }),
     write: async (_db: string, command: { dropIndexes?: string }) => {
       if (command.dropIndexes !== undefined) {
-        built.clear();
+        built.length = 0;
         return {};
       }
       isLost = true;
       collection.indexes = [];
       throw new TransientError('connection reset');
     },
-  } as unknown as WritableCluster;
-  const collection = {
-    id: 'c',
-    name: 'db.c',
-    ns: { db: 'db', coll: 'c' },
-    options: new Map(),
-    indexes: [index],
-    dropped: false,
-    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
-  };
-  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  });
   const { builder, stop } = begun(cluster, collections);
   await eventually(10_000, () => builder.isComplete, 'the indexes being as they should');
-  assert.equal([isLost, looksForLost > 0, [...built]], [false, true, []]);
+  assert.equal([isLost, looksForLost > 0, built], [false, true, []]);
   await stop();
 });
 
 test('a build that an earlier run has left to the server is ended when the source has dropped its index', async () => {
-  const index = { v: 2, key: { a: 1 }, name: 'a_1' };
   let isBuilding = true;
   const dropped: unknown[] = [];
-  const cluster = {
-    name: 'cluster1',
-    retryLimitMs: 60_000,
-    isAtLeast: () => true,
-    attempt: (_what: string, _signal: AbortSignal, work: () => Promise<unknown>) => work(),
-    startSession: () => ({ endSession: async () => undefined }),
-    tellOutage: () => undefined,
-    resolveLostStructure: async () => undefined,
-    command: async () => ({
-      cursor: {
-        id: { isZero: () => true },
-        ns: '',
-        firstBatch: isBuilding ? [encode({ spec: index, buildUUID: new UUID() })] : [],
-      },
-    }),
-    write: async (_db: string, command: { dropIndexes?: string; index?: unknown }) => {
+  const { collections } = mapOf([]);
+  const cluster = destinationOf(() => (isBuilding ? [encode({ spec: INDEX, buildUUID: new UUID() })] : []), {
+    write: async (_db: string, command: { index?: unknown }) => {
       dropped.push(command.index);
       isBuilding = false;
       return {};
     },
-  } as unknown as WritableCluster;
-  const collection = {
-    id: 'c',
-    name: 'db.c',
-    ns: { db: 'db', coll: 'c' },
-    options: new Map(),
-    indexes: [],
-    dropped: false,
-    copy: { status: 'done', estimatedDocuments: 1, estimatedBytes: 1 },
-  };
-  const collections = { version: 1, get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  });
   const { builder, stop } = begun(cluster, collections);
   builder.changed('c');
   await eventually(10_000, () => builder.isComplete, 'the indexes being as they should');
   assert.equal([isBuilding, dropped], [false, [['a_1']]]);
+  await stop();
+});
+
+/** A destination whose build lasts until `end`, and which does not answer drops: they are tried again. */
+function unansweredDrops() {
+  const build = deferred<object>();
+  let trying = 0;
+  let builds = 0;
+  const cluster = destinationOf(() => [], {
+    attempt: async (what: string, signal: AbortSignal, work: () => Promise<unknown>) => {
+      if (!what.startsWith('ending an index build')) return work();
+      trying++;
+      try {
+        for (;;) {
+          signal.throwIfAborted();
+          try {
+            return await work();
+          } catch (error) {
+            if (!(error instanceof TransientError)) throw error;
+            await sleep(1, signal);
+          }
+        }
+      } finally {
+        trying--;
+      }
+    },
+    write: async (_db: string, command: { dropIndexes?: string }) => {
+      if (command.dropIndexes !== undefined) throw new TransientError('connection reset');
+      return builds++ === 0 ? build.promise : {};
+    },
+  });
+  return { cluster, end: () => build.resolve({}), builds: () => builds, isDropping: () => trying > 0 };
+}
+
+test('the drop of a cancelled build is not tried again once the run has ended', async () => {
+  const { cluster, builds, isDropping } = unansweredDrops();
+  const { collection, collections } = mapOf([INDEX]);
+  const { builder, stop } = begun(cluster, collections);
+  await eventually(10_000, () => builds() === 1, 'the build');
+  collection.indexes = [];
+  builder.changed('c');
+  await eventually(10_000, isDropping, 'the drop');
+  await stop();
+  await eventually(10_000, () => !isDropping(), 'the end of the drop');
+});
+
+test('nor when its index is wanted again', async () => {
+  const { cluster, end, builds, isDropping } = unansweredDrops();
+  const { collection, collections } = mapOf([INDEX]);
+  const { builder, stop } = begun(cluster, collections);
+  await eventually(10_000, () => builds() === 1, 'the build');
+  const { indexes } = collection;
+  collection.indexes = [];
+  builder.changed('c');
+  await eventually(10_000, isDropping, 'the drop');
+  collection.indexes = indexes;
+  builder.changed('c');
+  end();
+  await eventually(10_000, () => builds() === 2, 'the other build');
+  assert.not.ok(isDropping());
   await stop();
 });
 
