@@ -1,4 +1,4 @@
-import { BSON } from 'mongodb';
+import { BSON, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../src/bson/bson.js';
@@ -10,8 +10,13 @@ import { closeWriteSessions, writeSessions } from '../../src/cluster/write-sessi
 import { RawWriter } from '../../src/documents/raw-writes.js';
 import type { AppError } from '../../src/errors.js';
 import { StoredLease } from '../../src/metadata/lease-store.js';
+import { checkedRecord } from '../../src/metadata/record-rules.js';
 import { MetadataStore } from '../../src/metadata/store.js';
+import { rolesOf } from '../../src/start/held-migration.js';
+import { resolveStartOptions } from '../../src/start/options.js';
+import { newRecord } from '../../src/start/starting.js';
 import { FAIL_POINTS, holdCommands, refuseCommands, releaseCommands } from '../support/fail-points.js';
+import { DEFAULT_START } from '../support/migration-harness.js';
 import { APPLYING } from '../support/observed-work.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
@@ -61,6 +66,28 @@ test('what the server still carries out of an earlier holder is ended before the
     },
     'ending the insert',
   );
+});
+
+test('who was to go on with a migration that has been reversed does not wait for the one that reversed it', async () => {
+  const look = async () => {
+    const db = 'reversed';
+    // The one before lives on, with connections on which it may be changing the catalog.
+    await earlier.write('t', { create: 'left' }, { signal });
+    const holder = { owner: 'earlier', client: earlier.clientTag, sessions: [], user: '', begun: 1, ended: 0 };
+    const left = { _id: 'lease', ...holder, term: 1, renewals: 0, pid: 0, expiresAt: new Date(0) };
+    await client.db(db).collection<{ _id: string }>('lease').insertOne(left);
+    const options = { ...resolveStartOptions(DEFAULT_START), buildIndexes: 'afterDataCopy' } as const;
+    const time = new Timestamp({ t: 1, i: 1 });
+    const commit = { step: 'handover', time, reverseStart: time, verified: true };
+    const fields = { state: 'REVERSING', phase: 'done', starting: false, canWrite: true, commit, moved: true };
+    const record = checkedRecord({ ...newRecord(options, earlier, later, []), ...fields }, (fault) => new Error(fault));
+    await new MetadataStore(writableAlone(later), db).createMigration(record, signal);
+    const roles = rolesOf(earlier, later, { db, logger: silentLogger, instance: 'test', goesOn: true });
+    const error = await roles.lease.take(signal).catch((reason: unknown) => reason);
+    assert.is((error as AppError).code, 'LeaseLost');
+    assert.match((error as AppError).message, /has reversed the migration meanwhile/);
+  };
+  await within(TEST_MS, look(), 'the taking of the lease');
 });
 
 test('an index build of an earlier holder is not waited for', async () => {
