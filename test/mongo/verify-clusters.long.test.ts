@@ -3,30 +3,14 @@ import type { MongoClient } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { follow, seedBoth } from '../support/following.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 /** Several rounds of the verifier, of half a second; what is found must not depend on how many. */
 const BEHIND_MS = 3000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 test('many documents that have expired on one side leave room for those that change', async () => {
   const work = async () => {

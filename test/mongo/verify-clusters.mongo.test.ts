@@ -1,31 +1,16 @@
 /** Two clusters that are compared while they change. With more documents than are kept in memory: verify-clusters.long. */
-import { Decimal128, Double, Int32, Long, type MongoClient } from 'mongodb';
+import { Decimal128, Double, Int32, Long } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { follow, seedBoth } from '../support/following.js';
-import { type ReplicaSetPair, startPair } from '../support/replica-set.js';
+import { startPair } from '../support/replica-set.js';
 import { seedValues } from '../support/seed-data-documents.js';
-import { resetClusters } from '../support/stored-migration.js';
+import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
 
-let pair: ReplicaSetPair;
-let source: MongoClient;
-let destination: MongoClient;
-
-test.before(async () => {
-  pair = await startPair();
-  [source, destination] = await Promise.all([pair.source.connect(), pair.destination.connect()]);
-});
-
-test.after(async () => {
-  await pair[Symbol.asyncDispose]();
-});
-
-test.before.each(async () => {
-  await resetClusters(source, destination);
-});
+const { pair, source, destination } = await sharedPair(test);
 
 for (const version of ['4.4', '5.0'] as const) {
   test(`a destination of ${version} is followed: what changes there alone is found`, async () => {

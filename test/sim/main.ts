@@ -67,7 +67,7 @@ async function children(take: () => number[], tally: Tally): Promise<void> {
   while (await child(take, tally));
 }
 
-/** Resolves when it has ended: whether another one is to go on. */
+/** Resolves when it has ended: whether another one is to go on. After one that has died none is. */
 function child(take: () => number[], tally: Tally): Promise<boolean> {
   const execArgv = [...process.execArgv, ...ROOM];
   const forked: ChildProcess = fork(fileURLToPath(import.meta.url), { execArgv });
@@ -81,7 +81,7 @@ function child(take: () => number[], tally: Tally): Promise<boolean> {
     if (seeds === undefined || isOver) forked.disconnect();
     else forked.send(seeds);
   });
-  return new Promise((resolve) => void forked.once('exit', () => resolve(!isOver)));
+  return new Promise((resolve) => void forked.once('exit', (code) => resolve(!isOver && code === 0)));
 }
 
 /** What came of all of them. */

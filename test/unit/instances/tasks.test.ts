@@ -1,5 +1,5 @@
 /** Tasks from the board of a coordinator to the workshop of an instance and back, without servers. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as settled } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/bson/bson.js';
@@ -39,10 +39,10 @@ class Two {
       [...this.stored.values()].map((doc) => fromDoc<TaskRecord>(doc)),
       this.isPaused,
     );
-    await sleep(1);
+    await settled();
     const record = { id: 'b', work: this.workshop.reports } as unknown as InstanceRecord;
     this.board.hear(record, signal);
-    await sleep(1);
+    await settled();
     await this.board.sweep(signal);
   }
 }
