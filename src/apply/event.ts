@@ -32,6 +32,25 @@ export function isCrud(operation: string): boolean {
   return operation === 'insert' || operation === 'update' || operation === 'replace' || operation === 'delete';
 }
 
+/**
+ * Events that change nothing of what is migrated: a stream that goes on although the server says it does not, the ends of
+ * transactions, and how a sharded cluster moves what it has. Source: MongoDB manual, "Change Events" (7.0 to 8.0).
+ */
+const SAYS_NOTHING = new Set([
+  'invalidate',
+  'endOfTransaction',
+  'reshardBegin',
+  'reshardDoneCatchUp',
+  'reshardBlockingWrites',
+  'migrateChunkToNewShard',
+  'migrateLastChunkFromShard',
+]);
+
+/** Whether an event changes nothing of what is migrated. */
+export function saysNothing(operation: string): boolean {
+  return SAYS_NOTHING.has(operation);
+}
+
 /** The namespace is only read when it is asked for: document changes find their collection by UUID. */
 class RawEvent implements ChangeEvent {
   operation = '';

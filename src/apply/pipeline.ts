@@ -1,7 +1,7 @@
 /** Follows the source: reads its change stream and applies it to the destination. */
 
 import type { Timestamp } from '../bson/bson.js';
-import { type Position, secondsOf } from '../bson/position.js';
+import { Position, secondsOf } from '../bson/position.js';
 import { catalogChanged } from '../catalog/old-source.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { ChangeBatch, ChangeSource } from '../documents/change-source.js';
@@ -18,13 +18,15 @@ import type { CommitFence } from './commit-fence.js';
 import { DdlApplier } from './ddl.js';
 import type { DdlContext } from './ddl-context.js';
 import { DispatchGate } from './dispatch-gate.js';
-import { type ChangeEvent, isAfter, isCrud, parseEvent } from './event.js';
+import { type ChangeEvent, isAfter, isCrud, parseEvent, saysNothing } from './event.js';
 import { EventTargets } from './event-targets.js';
 import type { LaneApplier } from './lane-applier.js';
 import { idsOf, Lanes } from './lanes.js';
 import { operationOf } from './operation.js';
 import { isDeltaRefusal } from './raw-deltas.js';
 import { SafePoint, type SafePosition } from './safe-point.js';
+import { applyShare, type ShareEnd, type ShareTask } from './share.js';
+import { type ShareTakers, Stretches } from './stretches.js';
 
 /** What the application of change events works with. */
 export interface ApplyContext extends Omit<DdlContext, 'copyAgain'> {
@@ -41,6 +43,8 @@ export interface ApplyContext extends Omit<DdlContext, 'copyAgain'> {
   readonly rawDeltas: boolean;
   /** Undefined: every document is migrated. */
   readonly filter: DocumentFilter | undefined;
+  /** Other instances, which help while the application is behind. */
+  readonly takers: ShareTakers;
 }
 
 /** What a run of the pipeline asks of others. */
@@ -92,6 +96,7 @@ export class ApplyPipeline {
   readonly #safe = new SafePoint();
   #rawDeltas: boolean;
   readonly #fence: CommitFence;
+  readonly #stretches: Stretches;
   /** Of the run; before it nothing is under way. */
   #lanes: Lanes | undefined;
   #crudSeconds: number | undefined;
@@ -106,6 +111,7 @@ export class ApplyPipeline {
     });
     this.#rawDeltas = context.rawDeltas;
     this.#fence = fence;
+    this.#stretches = new Stretches(context);
   }
 
   get status(): ApplyStatus {
@@ -179,6 +185,7 @@ export class ApplyPipeline {
       const { changes, scope, filter } = this.#context;
       const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()])];
       const rawDeltas = this.#rawDeltas;
+      isReading = true;
       const options = { rawDeltas, awaitMs: AWAIT_MS, gatherMs: GATHER_MS, stages, onReply: countRead };
       try {
         for await (const batch of changes.read(from, options, signal)) {
@@ -188,7 +195,12 @@ export class ApplyPipeline {
           await this.#gate.pass(() => this.#dispatch(batch, events, running, signal));
           isReading = true;
           from = batch.position;
+          if (this.#sharesAfter(batch, running)) break;
         }
+        isReading = false;
+        await this.#gate.pass(async () => {
+          [from, events] = await this.#share(from, events, running, signal);
+        });
       } catch (error) {
         // What the destination refuses is no answer of the source's, and a batch must not be dispatched twice.
         if (!isReading || !this.#rawDeltas || !isDeltaRefusal(error)) throw error;
@@ -198,6 +210,41 @@ export class ApplyPipeline {
         this.#rawDeltas = false;
       }
     }
+  }
+
+  /** Past the fence every event is judged by one instance, and events without a UUID are found by name. */
+  #sharesAfter(batch: ChangeBatch, { targets }: Running): boolean {
+    return this.#fence.time === undefined && targets.idOf === undefined && this.#stretches.isDue(batch);
+  }
+
+  /** Applies a stretch in shares. Resolves with where to go on, and how many events have been applied in all. */
+  async #share(from: Position, events: number, running: Running, signal: AbortSignal): Promise<[Position, number]> {
+    // The fence may have been set while the gate was closed.
+    if (this.#fence.time !== undefined) return [from, events];
+    await this.#drainLanes(idsOf(this.#context.collections.live()));
+    const applyOwn = (task: ShareTask): Promise<ShareEnd> => this.#applyOwnShare(task, running, signal);
+    const end = await this.#stretches.apply(from, this.#rawDeltas, applyOwn, signal);
+    if (end === undefined) return [from, events];
+    const { position, isBetween } = end;
+    const eventsApplied = events + end.events;
+    this.#crudSeconds = secondsOf(position.time);
+    const markApplied = await this.#window.admit({ position, isBetween, eventsApplied }, 0, signal);
+    this.#safe.advance(markApplied());
+    return [position, eventsApplied];
+  }
+
+  async #applyOwnShare(task: ShareTask, { targets, lanes }: Running, signal: AbortSignal): Promise<ShareEnd> {
+    const { changes, scope, filter } = this.#context;
+    // Nothing of a stretch is safe before the shares of all are.
+    const last = this.#safe.position ?? { position: Position.fromText(task.from), isBetween: false, eventsApplied: 0 };
+    const admit = async (bytes: number): Promise<() => void> => {
+      const markApplied = await this.#window.admit(last, bytes, signal);
+      return () => void markApplied();
+    };
+    const end = await applyShare({ changes, scope, filter, targets, lanes, admit, onReply: countRead }, task, signal);
+    this.#crudRead += end.events;
+    this.#context.takers.countOwn(end.events);
+    return end;
   }
 
   async #dispatch(batch: ChangeBatch, events: number, running: Running, signal: AbortSignal): Promise<void> {
@@ -210,12 +257,15 @@ export class ApplyPipeline {
     let crud = 0;
     const appliedOne = (): void => {
       if (--open > 0) return;
-      if (crud > 0) metrics.eventsApplied.add(crud, { kind: 'crud' });
+      if (crud > 0) {
+        metrics.eventsApplied.add(crud, { kind: 'crud' });
+        this.#context.takers.countOwn(crud);
+      }
       this.#safe.advance(markApplied());
     };
     for (const raw of batch.events) {
       const event = parseEvent(raw, targets.idOf);
-      if (SAYS_NOTHING.has(event.operation)) continue;
+      if (saysNothing(event.operation)) continue;
       if (isCrud(event.operation)) this.#crudRead++;
       if (this.#fence.time !== undefined && isAfter(event, this.#fence.time)) {
         if (await ddl.wouldBeMissed(event, signal)) await judgeLate(event, running, signal);
@@ -249,20 +299,6 @@ async function judgeLate(event: ChangeEvent, { lanes, onLateEvent }: Running, si
   await lanes.drain(ids);
   await onLateEvent(event, signal);
 }
-
-/**
- * Events that change nothing of what is migrated: a stream that goes on although the server says it does not, the ends of
- * transactions, and how a sharded cluster moves what it has. Source: MongoDB manual, "Change Events" (7.0 to 8.0).
- */
-const SAYS_NOTHING = new Set([
-  'invalidate',
-  'endOfTransaction',
-  'reshardBegin',
-  'reshardDoneCatchUp',
-  'reshardBlockingWrites',
-  'migrateChunkToNewShard',
-  'migrateLastChunkFromShard',
-]);
 
 function countRead(ms: number, bytes: number): void {
   metrics.applyReadDuration.record(ms);

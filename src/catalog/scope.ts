@@ -14,7 +14,8 @@ export interface ScopeOptions extends NamespaceFilterOptions {
   readonly preExistingDestinationData: boolean;
 }
 
-const CRUD = ['insert', 'update', 'replace', 'delete'];
+/** The kinds of change events that are document changes. */
+export const CRUD = ['insert', 'update', 'replace', 'delete'];
 
 /**
  * Which namespaces of the source are migrated, and what they are called on the destination. Everything that looks at

@@ -128,9 +128,10 @@ function applyLine(snapshot: ProgressSnapshot): string[] {
 
 /** Of several instances; none where there is one. */
 function instanceLines(instances: readonly InstanceProgress[]): string[] {
-  return instances.map(({ id, state, bytesCopied, rangesInWork }) => {
+  return instances.map(({ id, state, bytesCopied, rangesInWork, eventsApplied }) => {
     const work = rangesInWork === 0 ? '' : `, ${count(rangesInWork)} ranges in work`;
-    return `${label('instance')} ${id}: ${state}, ${bytes(bytesCopied)} copied${work}`;
+    const changes = eventsApplied === 0 ? '' : `, ${count(eventsApplied)} changes applied`;
+    return `${label('instance')} ${id}: ${state}, ${bytes(bytesCopied)} copied${changes}${work}`;
   });
 }
 

@@ -132,6 +132,11 @@ export class Crew {
     }
   }
 
+  /** The names of those that take tasks of a kind now. */
+  takersOf(kind: TaskKind): string[] {
+    return this.#workers(kind).map(({ id }) => id);
+  }
+
   /** For a limit of work that others share: how much can be under way, with `own` pieces in this process. */
   room(kind: TaskKind, own: number): number {
     return this.#slots.room(kind, own);

@@ -5,15 +5,16 @@ import { DocumentWriter } from '../documents/document-writer.js';
 import { RawWriter } from '../documents/raw-writes.js';
 import { inChunks } from '../lib/in-chunks.js';
 import { ByteBudget } from '../lib/limit.js';
-import type { Logger } from '../lib/logger.js';
 import { LocalRangeScanner, type RangeScan } from '../matching/range-scanner.js';
 import { metrics } from '../metrics.js';
-import type { Roles } from '../start/held-migration.js';
-import type { Load } from '../start/load-level.js';
 import { see, seenBy } from '../threads/seen-times.js';
 import type { TaskKind } from './records.js';
+import { type ShareDoerParts, shareDoer } from './share-doer.js';
 import type { SeenWith } from './shared-range-copier.js';
 import type { TaskDoer } from './workshop.js';
+
+/** What tasks are done with. */
+export type DoerParts = Omit<ShareDoerParts, 'writerFor'>;
 
 /** Ids of differing documents in one page, and their bytes: several pages stand in one document. */
 const PAGE_IDS = 1000;
@@ -21,8 +22,9 @@ const PAGE_BYTES = 256 * 1024;
 /** One that is larger is left to the coordinator, which need not send it. */
 const MAX_ID_BYTES = 512 * 1024;
 
-/** `roles`: with the instance's own lease. */
-export function doersOf(roles: Roles, load: Load, logger: Logger): Readonly<Record<TaskKind, TaskDoer>> {
+/** `instanceSignal`: aborts when the instance ends. */
+export function doersOf(parts: DoerParts, instanceSignal: AbortSignal): Readonly<Record<TaskKind, TaskDoer>> {
+  const { roles, load, logger } = parts;
   const { source, destination } = roles;
   const budget = new ByteBudget(load.copyBytes);
   let writer: DocumentWriter | undefined;
@@ -39,6 +41,7 @@ export function doersOf(roles: Roles, load: Load, logger: Logger): Readonly<Reco
   };
   const scanner = new LocalRangeScanner({ source, destination });
   return {
+    apply: shareDoer({ ...parts, writerFor }, instanceSignal),
     copy: async (task, events, signal) => {
       const { value, seen } = task as SeenWith<RangeTask>;
       see(roles, seen);

@@ -62,6 +62,7 @@ const LEASE_LOOK_MS = 500;
 /** How often it says how far it is when nothing waits for that, and that it lives when nothing happens. */
 const TELL_MS = 500;
 const HEARTBEAT_MS = 5000;
+const LEAVE_MS = 5000;
 
 /**
  * One instance that helps. It is registered by a lease of its own, under which it writes: the copy's documents, and one
@@ -124,7 +125,11 @@ export class Helper {
     }
     this.#parts.onWaiting(false);
     const stopKeeping = keepLease(lease, this.#parts.onLost, signal);
-    const workshop = new Workshop(doersOf(this.#roles, this.#parts.load, this.#parts.logger), signal);
+    const { load, logger, record } = this.#parts;
+    const workshop = new Workshop(
+      doersOf({ roles: this.#roles, load, logger, options: record.options }, signal),
+      signal,
+    );
     this.#workshop = workshop;
     try {
       await this.#remember(signal);
@@ -139,7 +144,7 @@ export class Helper {
     } finally {
       await workshop.stop();
       stopKeeping();
-      await lease.release().catch((error: unknown) => this.#parts.logger.warn('The lease stays', { error }));
+      await this.#leave();
     }
   }
 
@@ -161,6 +166,19 @@ export class Helper {
     const others = this.#calls.filter((each) => each.event !== event);
     this.#calls = [...others, { event, round: this.#orders.round, forAll }];
     await this.#tellNow(signal);
+  }
+
+  /**
+   * Gives the lease back once no write whose answer was lost can take effect any more. Where that is not certain the lease
+   * stays: who takes it over makes certain.
+   */
+  async #leave(): Promise<void> {
+    try {
+      await this.#roles.destination.resolveLostWrites(AbortSignal.timeout(LEAVE_MS));
+      await this.#roles.lease.release();
+    } catch (error) {
+      this.#parts.logger.warn('The lease of this instance stays until it runs out', { error });
+    }
   }
 
   /** What an earlier process of this name was called counts on. */
@@ -214,7 +232,7 @@ export class Helper {
       incarnation: this.#incarnation,
       isPaused: this.#isPaused,
       epoch: this.#epoch,
-      slots: { copy: load.parallelRanges, compare: load.parallelComparisons },
+      slots: { copy: load.parallelRanges, compare: load.parallelComparisons, apply: 1 },
       calls: this.#calls,
       work: this.#workshop?.reports ?? [],
     };

@@ -7,11 +7,13 @@ export interface MemberTotals {
   documents: number;
   bytes: number;
   compared: number;
+  /** Change events. */
+  applied: number;
 }
 
 /** No work of nobody. */
 export function noTotals(): MemberTotals {
-  return { documents: 0, bytes: 0, compared: 0 };
+  return { documents: 0, bytes: 0, compared: 0, applied: 0 };
 }
 
 /** An instance that is registered: it has a lease of its own, or had until it was found dead. */

@@ -14,12 +14,12 @@ export interface GivenCall {
 }
 
 /** What a task is about. */
-export type TaskKind = 'copy' | 'compare';
+export type TaskKind = 'copy' | 'compare' | 'apply';
 
 /** How far an instance is with a task. Counts are from the task's beginning. */
 export interface TaskReport {
   readonly id: string;
-  /** Written, of a copy; read on the source and on the destination, of a comparison. */
+  /** Written, of a copy: documents and bytes. Read on the source and on the destination, of a comparison. */
   readonly counts: readonly [number, number];
   /** Of a copy: where it may go on, as plain text. */
   readonly place?: string;

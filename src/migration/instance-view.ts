@@ -16,10 +16,9 @@ const MAX_NAMESPACES = 500;
 /** All instances, this one first; none while it is alone and always was. */
 export function instancesOf(crew: Crew, own: string, isPaused: boolean): readonly InstanceSnapshot[] {
   if (crew.members.length === 0) return [];
-  const { documents, bytes, compared } = crew.ownTotals;
   const self: InstanceSnapshot = {
     ...{ id: own, state: isPaused ? 'paused' : 'coordinating', alive: true },
-    ...{ documentsCopied: documents, bytesCopied: bytes, documentsCompared: compared },
+    ...shownTotals(crew.ownTotals),
     rangesInWork: crew.tasksOf(undefined),
   };
   return [self, ...crew.members.map((each) => memberSnapshot(crew, each))];
@@ -28,9 +27,15 @@ export function instancesOf(crew: Crew, own: string, isPaused: boolean): readonl
 function memberSnapshot(crew: Crew, { id, isAlive, record, totals }: Member): InstanceSnapshot {
   return {
     ...{ id, state: !isAlive ? 'gone' : record?.isPaused === true ? 'paused' : 'helping', alive: isAlive },
-    ...{ documentsCopied: totals.documents, bytesCopied: totals.bytes, documentsCompared: totals.compared },
+    ...shownTotals(totals),
     rangesInWork: crew.tasksOf(id),
   };
+}
+
+type ShownTotals = Pick<InstanceSnapshot, 'documentsCopied' | 'bytesCopied' | 'documentsCompared' | 'eventsApplied'>;
+
+function shownTotals({ documents, bytes, compared, applied }: Crew['ownTotals']): ShownTotals {
+  return { documentsCopied: documents, bytesCopied: bytes, documentsCompared: compared, eventsApplied: applied };
 }
 
 /** Warnings of calls that some instances have not been given yet. */

@@ -12,6 +12,7 @@ import { copyAgain } from '../copy/copier.js';
 import { commitUpToHandover } from '../cutover/commit.js';
 import { changesToApply } from '../documents/change-sources.js';
 import { InvariantError } from '../errors.js';
+import { shareTakers } from '../instances/shared-changes.js';
 import { rejectOnAbort } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
@@ -218,6 +219,7 @@ function pipelineOf(context: RunContext, { document: writer, threads }: Writers,
       windowBytes: load.windowBytes,
       rawDeltas: record.value.rawDeltas,
       filter,
+      takers: shareTakers({ crew: context.crew, pair: { source, destination }, logger }),
       onWarning: (warning) => listener.warn(warning),
     },
     fence,

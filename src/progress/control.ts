@@ -44,6 +44,8 @@ export interface InstanceSnapshot {
   readonly documentsCompared: number;
   /** Ranges that it copies or compares now. */
   readonly rangesInWork: number;
+  /** Change events. */
+  readonly eventsApplied: number;
 }
 
 /** Where the migration stands, read at one moment; `undefined` = not known or not meaningful in this state. */

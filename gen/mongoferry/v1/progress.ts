@@ -223,6 +223,8 @@ export interface InstanceProgress {
   documentsCompared: number;
   /** Ranges that it copies or compares now. */
   rangesInWork: number;
+  /** Change events that it has applied as its share; the coordinator: alone, too. */
+  eventsApplied: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1490,6 +1492,7 @@ function createBaseInstanceProgress(): InstanceProgress {
     bytesCopied: 0,
     documentsCompared: 0,
     rangesInWork: 0,
+    eventsApplied: 0,
     _unknownFields: {},
   };
 }
@@ -1516,6 +1519,9 @@ export const InstanceProgress: MessageFns<InstanceProgress> = {
     }
     if (message.rangesInWork !== 0) {
       writer.uint32(56).int64(message.rangesInWork);
+    }
+    if (message.eventsApplied !== 0) {
+      writer.uint32(64).int64(message.eventsApplied);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1597,6 +1603,14 @@ export const InstanceProgress: MessageFns<InstanceProgress> = {
             message.rangesInWork = longToNumber(reader.int64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.eventsApplied = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1629,6 +1643,7 @@ export const InstanceProgress: MessageFns<InstanceProgress> = {
     message.bytesCopied = object.bytesCopied ?? 0;
     message.documentsCompared = object.documentsCompared ?? 0;
     message.rangesInWork = object.rangesInWork ?? 0;
+    message.eventsApplied = object.eventsApplied ?? 0;
     return message;
   },
 };

@@ -149,6 +149,7 @@ function toInstanceProgress(one: InstanceSnapshot): InstanceProgress {
     bytesCopied: int(one.bytesCopied),
     documentsCompared: int(one.documentsCompared),
     rangesInWork: int(one.rangesInWork),
+    eventsApplied: int(one.eventsApplied),
   };
 }
 

@@ -5,6 +5,7 @@ import { CommitFence } from '../../../src/apply/commit-fence.js';
 import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
+import type { ShareTakers } from '../../../src/apply/stretches.js';
 import { encode, Timestamp } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
 import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
@@ -16,6 +17,8 @@ import { silentLogger } from '../../support/silent-logger.js';
 import { eventually } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
+/** No other instance helps. */
+const NOBODY: ShareTakers = { names: () => [], countOwn: () => undefined, apply: async () => undefined };
 
 /** A run from the beginning, whose late events are put into `late`. */
 function runOf(late: ChangeEvent[] = []): ApplyRun {
@@ -39,6 +42,7 @@ function pipelineOf(replies: Promise<unknown>[]): ApplyPipeline {
     rawDeltas: false,
     filter: undefined,
     logger: silentLogger,
+    takers: NOBODY,
   };
   return new ApplyPipeline(
     { source, changes: liveChanges(source, silentLogger), ...others } as unknown as ApplyContext,
@@ -117,6 +121,7 @@ function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Appl
     rawDeltas: false,
     filter: undefined,
     logger: silentLogger,
+    takers: NOBODY,
   };
   return { pipeline: new ApplyPipeline(context as unknown as ApplyContext, new CommitFence(undefined)), given, late };
 }

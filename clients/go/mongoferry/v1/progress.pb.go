@@ -830,7 +830,9 @@ type InstanceProgress struct {
 	// Documents of the source that it has compared.
 	DocumentsCompared int64 `protobuf:"varint,6,opt,name=documents_compared,json=documentsCompared,proto3" json:"documents_compared,omitempty"`
 	// Ranges that it copies or compares now.
-	RangesInWork  int64 `protobuf:"varint,7,opt,name=ranges_in_work,json=rangesInWork,proto3" json:"ranges_in_work,omitempty"`
+	RangesInWork int64 `protobuf:"varint,7,opt,name=ranges_in_work,json=rangesInWork,proto3" json:"ranges_in_work,omitempty"`
+	// Change events that it has applied as its share; the coordinator: alone, too.
+	EventsApplied int64 `protobuf:"varint,8,opt,name=events_applied,json=eventsApplied,proto3" json:"events_applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -910,6 +912,13 @@ func (x *InstanceProgress) GetDocumentsCompared() int64 {
 func (x *InstanceProgress) GetRangesInWork() int64 {
 	if x != nil {
 		return x.RangesInWork
+	}
+	return 0
+}
+
+func (x *InstanceProgress) GetEventsApplied() int64 {
+	if x != nil {
+		return x.EventsApplied
 	}
 	return 0
 }
@@ -1279,7 +1288,7 @@ const file_mongoferry_v1_progress_proto_rawDesc = "" +
 	"\x17_copy_remaining_secondsB\n" +
 	"\n" +
 	"\b_failureB\x12\n" +
-	"\x10_commit_obstacle\"\xf1\x01\n" +
+	"\x10_commit_obstacle\"\x98\x02\n" +
 	"\x10InstanceProgress\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -1287,7 +1296,8 @@ const file_mongoferry_v1_progress_proto_rawDesc = "" +
 	"\x10documents_copied\x18\x04 \x01(\x03R\x0fdocumentsCopied\x12!\n" +
 	"\fbytes_copied\x18\x05 \x01(\x03R\vbytesCopied\x12-\n" +
 	"\x12documents_compared\x18\x06 \x01(\x03R\x11documentsCompared\x12$\n" +
-	"\x0eranges_in_work\x18\a \x01(\x03R\frangesInWork\"\x8f\x01\n" +
+	"\x0eranges_in_work\x18\a \x01(\x03R\frangesInWork\x12%\n" +
+	"\x0eevents_applied\x18\b \x01(\x03R\reventsApplied\"\x8f\x01\n" +
 	"\x05Rates\x120\n" +
 	"\x14documents_per_second\x18\x01 \x01(\x01R\x12documentsPerSecond\x12(\n" +
 	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\x12*\n" +

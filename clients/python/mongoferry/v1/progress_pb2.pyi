@@ -149,7 +149,7 @@ class ProgressDetails(_message.Message):
     def __init__(self, rates: _Optional[_Union[Rates, _Mapping]] = ..., copy_remaining_seconds: _Optional[int] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceProgress, _Mapping]]] = ..., total_namespaces: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_bytes: _Optional[int] = ..., retries: _Optional[int] = ..., mismatch_count: _Optional[int] = ..., commit_obstacle: _Optional[str] = ..., instances: _Optional[_Iterable[_Union[InstanceProgress, _Mapping]]] = ...) -> None: ...
 
 class InstanceProgress(_message.Message):
-    __slots__ = ("id", "state", "alive", "documents_copied", "bytes_copied", "documents_compared", "ranges_in_work")
+    __slots__ = ("id", "state", "alive", "documents_copied", "bytes_copied", "documents_compared", "ranges_in_work", "events_applied")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ALIVE_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,7 @@ class InstanceProgress(_message.Message):
     BYTES_COPIED_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_COMPARED_FIELD_NUMBER: _ClassVar[int]
     RANGES_IN_WORK_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_APPLIED_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: str
     alive: bool
@@ -164,7 +165,8 @@ class InstanceProgress(_message.Message):
     bytes_copied: int
     documents_compared: int
     ranges_in_work: int
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., alive: bool = ..., documents_copied: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., documents_compared: _Optional[int] = ..., ranges_in_work: _Optional[int] = ...) -> None: ...
+    events_applied: int
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[str] = ..., alive: bool = ..., documents_copied: _Optional[int] = ..., bytes_copied: _Optional[int] = ..., documents_compared: _Optional[int] = ..., ranges_in_work: _Optional[int] = ..., events_applied: _Optional[int] = ...) -> None: ...
 
 class Rates(_message.Message):
     __slots__ = ("documents_per_second", "bytes_per_second", "events_per_second")

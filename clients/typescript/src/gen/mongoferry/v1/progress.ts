@@ -214,6 +214,8 @@ export interface InstanceProgress {
   documentsCompared: number;
   /** Ranges that it copies or compares now. */
   rangesInWork: number;
+  /** Change events that it has applied as its share; the coordinator: alone, too. */
+  eventsApplied: number;
 }
 
 /** Rates over the last seconds. */
@@ -1322,7 +1324,16 @@ export const ProgressDetails: MessageFns<ProgressDetails> = {
 };
 
 function createBaseInstanceProgress(): InstanceProgress {
-  return { id: "", state: "", alive: false, documentsCopied: 0, bytesCopied: 0, documentsCompared: 0, rangesInWork: 0 };
+  return {
+    id: "",
+    state: "",
+    alive: false,
+    documentsCopied: 0,
+    bytesCopied: 0,
+    documentsCompared: 0,
+    rangesInWork: 0,
+    eventsApplied: 0,
+  };
 }
 
 export const InstanceProgress: MessageFns<InstanceProgress> = {
@@ -1347,6 +1358,9 @@ export const InstanceProgress: MessageFns<InstanceProgress> = {
     }
     if (message.rangesInWork !== 0) {
       writer.uint32(56).int64(message.rangesInWork);
+    }
+    if (message.eventsApplied !== 0) {
+      writer.uint32(64).int64(message.eventsApplied);
     }
     return writer;
   },
@@ -1420,6 +1434,14 @@ export const InstanceProgress: MessageFns<InstanceProgress> = {
             message.rangesInWork = longToNumber(reader.int64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.eventsApplied = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1444,6 +1466,7 @@ export const InstanceProgress: MessageFns<InstanceProgress> = {
     message.bytesCopied = object.bytesCopied ?? 0;
     message.documentsCompared = object.documentsCompared ?? 0;
     message.rangesInWork = object.rangesInWork ?? 0;
+    message.eventsApplied = object.eventsApplied ?? 0;
     return message;
   },
 };

@@ -1,0 +1,155 @@
+/** Decides when changes are applied in shares by several instances, and puts their shares together. */
+import { randomUUID } from 'node:crypto';
+import type { Timestamp } from '../bson/bson.js';
+import { Position, type ReachedPosition, secondsOf } from '../bson/position.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { ChangeBatch } from '../documents/change-source.js';
+import type { Logger } from '../lib/logger.js';
+import type { CollectionMap } from '../metadata/collections.js';
+import { plainTime, timeOf } from '../threads/seen-times.js';
+import { isUndivided, type ShareEnd, type ShareTask } from './share.js';
+
+/** The instances that shares can be given to. */
+export interface ShareTakers {
+  /** The names of those that can take one now. */
+  readonly names: () => readonly string[];
+  /** This instance itself has applied so many document changes. */
+  readonly countOwn: (events: number) => void;
+  /**
+   * Has one apply a share. Resolves with what it has done, once it does nothing more; undefined: the share is given back,
+   * whatever of it was done, and nothing that was sent for it can take effect any more.
+   */
+  readonly apply: (name: string, task: ShareTask, signal: AbortSignal) => Promise<ShareEnd | undefined>;
+}
+
+/** What stretches are made from. */
+export interface StretchContext {
+  readonly source: Pick<Cluster, 'now'>;
+  readonly collections: Pick<CollectionMap, 'live' | 'version'>;
+  readonly takers: ShareTakers;
+  readonly logger: Logger;
+}
+
+/** What a stretch has come to. */
+export interface StretchEnd extends ReachedPosition {
+  /** Document changes applied. */
+  readonly events: number;
+}
+
+/** Cluster time that the application must be behind: what is less, one instance catches up with by itself. */
+const BEHIND_SECONDS = 3;
+/** A stretch is as long as it takes so many milliseconds to apply: a crash repeats it, and a repair waits for it. */
+const SHORT_MS = 3000;
+const LONG_MS = 8000;
+const FIRST_SECONDS = 10;
+const MAX_SECONDS = 3600;
+/** One with fewer events was not worth its while, nor is the next one for some time. */
+const WORTHWHILE_EVENTS = 500;
+const FIRST_PAUSE_MS = 2000;
+const LAST_PAUSE_MS = 60_000;
+/** More collections than these are too many to be named in every read. */
+const MAX_UNDIVIDED = 1000;
+
+/**
+ * Has the changes between two positions applied in shares, while the application is behind and other instances can help.
+ * Everything else about the changes stays with one instance: DDL, at which each share ends, what is judged at the commit,
+ * and the position that is stored. So a stretch is a barrier at both ends: nothing before it is under way when it begins,
+ * and nobody applies anything of it once it is over.
+ */
+export class Stretches {
+  readonly #context: StretchContext;
+  readonly #id = randomUUID();
+  #seconds = FIRST_SECONDS;
+  #pauseMs = FIRST_PAUSE_MS;
+  #notBeforeMs = Number.NEGATIVE_INFINITY;
+  #undivided: { readonly version: number; readonly ids: readonly string[] } | undefined;
+
+  constructor(context: StretchContext) {
+    this.#context = context;
+  }
+
+  /** Whether what comes after this batch is to be applied in shares. */
+  isDue({ events, position }: Pick<ChangeBatch, 'events' | 'position'>): boolean {
+    const { source, takers } = this.#context;
+    if (events.length === 0 || performance.now() < this.#notBeforeMs || source.now === undefined) return false;
+    if (secondsOf(source.now) - secondsOf(position.time) < BEHIND_SECONDS) return false;
+    return takers.names().length > 0 && this.#undividedIds().length <= MAX_UNDIVIDED;
+  }
+
+  /**
+   * Applies a stretch from `from` on; `applyOwn` applies this instance's share. Undefined: it was not applied as a whole,
+   * and what comes after `from` is to be applied once more. Precondition: everything before `from` is on the destination.
+   */
+  async apply(
+    from: Position,
+    rawDeltas: boolean,
+    applyOwn: (task: ShareTask) => Promise<ShareEnd>,
+    signal: AbortSignal,
+  ): Promise<StretchEnd | undefined> {
+    const { takers } = this.#context;
+    const startedMs = performance.now();
+    const names = takers.names();
+    const tasks = this.#tasks(from, rawDeltas, names.length + 1);
+    const [own, ...others] = tasks;
+    if (own === undefined || others.length === 0) return undefined;
+    const ends = await Promise.all([
+      applyOwn(own),
+      ...others.map((task, index) => takers.apply(names[index] as string, task, signal)),
+    ]);
+    const end = together(ends);
+    this.#learn(end?.events ?? 0, performance.now() - startedMs);
+    return end;
+  }
+
+  #tasks(from: Position, rawDeltas: boolean, of: number): ShareTask[] {
+    const { collections } = this.#context;
+    const until = plainTime(this.#until(from));
+    const catalog = `${this.#id} ${collections.version}`;
+    const undivided = this.#undividedIds();
+    return Array.from({ length: of }, (_, share) => ({
+      ...{ from: from.toText(), until, share, of, rawDeltas, catalog },
+      undivided: share === 0 ? undivided : [],
+    }));
+  }
+
+  /** No later than the source's present: behind it nobody would find an end. */
+  #until(from: Position): Timestamp {
+    const now = this.#context.source.now ?? from.time;
+    const last = timeOf([secondsOf(from.time) + this.#seconds, 0]);
+    return now.lessThan(last) ? now : last;
+  }
+
+  #undividedIds(): readonly string[] {
+    const { version } = this.#context.collections;
+    if (this.#undivided?.version !== version) {
+      const ids = this.#context.collections.live().filter(isUndivided);
+      this.#undivided = { version, ids: ids.map(({ id }) => id) };
+    }
+    return this.#undivided.ids;
+  }
+
+  #learn(events: number, tookMs: number): void {
+    this.#context.logger.debug(`Applied ${events} changes in shares`, { tookMs: Math.round(tookMs) });
+    if (tookMs < SHORT_MS) this.#seconds = Math.min(this.#seconds * 2, MAX_SECONDS);
+    else if (tookMs > LONG_MS) this.#seconds = Math.max(1, Math.floor(this.#seconds / 2));
+    if (events >= WORTHWHILE_EVENTS) {
+      this.#pauseMs = FIRST_PAUSE_MS;
+      return;
+    }
+    this.#notBeforeMs = performance.now() + this.#pauseMs;
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_PAUSE_MS);
+  }
+}
+
+/** The end of all: the one that comes first, since each has applied everything of its own share up to its end. */
+function together(ends: readonly (ShareEnd | undefined)[]): StretchEnd | undefined {
+  let first: ReachedPosition | undefined;
+  let events = 0;
+  for (const end of ends) {
+    if (end === undefined) return undefined;
+    events += end.events;
+    const position = Position.fromText(end.position);
+    if (first === undefined || position.compare(first.position) < 0) first = { position, isBetween: end.isBetween };
+  }
+  return first === undefined ? undefined : { ...first, events };
+}

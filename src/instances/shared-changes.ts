@@ -1,0 +1,44 @@
+/** Gives shares of the changes to the instances that help. */
+import type { ShareEnd, ShareTask } from '../apply/share.js';
+import type { ShareTakers } from '../apply/stretches.js';
+import type { Logger } from '../lib/logger.js';
+import { see, seenBy } from '../threads/seen-times.js';
+import type { Crew } from './crew.js';
+import type { SeenWith } from './shared-range-copier.js';
+import { HandedBack } from './task-board.js';
+
+/** What shares are given out with. */
+export interface SharedChangesParts {
+  readonly crew: Crew;
+  readonly pair: Parameters<typeof seenBy>[0];
+  readonly logger: Logger;
+}
+
+/** Those that help the instance of `crew`. */
+export function shareTakers({ crew, pair, logger }: SharedChangesParts): ShareTakers {
+  return {
+    names: () => crew.takersOf('apply'),
+    countOwn: (events) => {
+      crew.totalsOf(undefined).applied += events;
+    },
+    apply: async (name, task, signal) => {
+      const sent: SeenWith<ShareTask> = { value: task, seen: seenBy(pair) };
+      try {
+        const answer = (await crew.call(
+          name,
+          'apply',
+          sent,
+          { counted: () => undefined },
+          signal,
+        )) as SeenWith<ShareEnd>;
+        see(pair, answer.seen);
+        crew.totalsOf(name).applied += answer.value.events;
+        return answer.value;
+      } catch (error) {
+        if (!(error instanceof HandedBack)) throw error;
+        logger.info(`The instance "${name}" gave its share of the changes back: ${error.message}`);
+        return undefined;
+      }
+    },
+  };
+}
