@@ -5,10 +5,12 @@ import { CommitFence } from '../../../src/apply/commit-fence.js';
 import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
+import type { ShareTask } from '../../../src/apply/share.js';
 import type { ShareTakers } from '../../../src/apply/stretches.js';
 import { encode, Timestamp } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
 import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
+import type { Cluster } from '../../../src/cluster/cluster.js';
 import { liveChanges } from '../../../src/documents/change-stream.js';
 
 import { deferred } from '../../../src/lib/tasks.js';
@@ -97,8 +99,8 @@ interface Applying {
   readonly late: ChangeEvent[];
 }
 
-/** A pipeline whose one collection's changes go to `apply`. */
-function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Applying {
+/** A pipeline whose one collection's changes go to `apply`. `others`: what else it is to have. */
+function applying(replies: Promise<unknown>[], apply: () => Promise<void>, others: object = {}): Applying {
   const given: Operation[] = [];
   const late: ChangeEvent[] = [];
   const collection = { id: uuidText(ITEMS), dropped: false, ns: { db: 'shop', coll: 'items' } };
@@ -108,7 +110,7 @@ function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Appl
     changes: liveChanges(source, silentLogger),
     scope: { stages: () => [], follows: async () => true },
     store: { loadDdl: async () => ({ done: undefined, intent: undefined }) },
-    collections: { get: () => collection, live: () => [collection] },
+    collections: { get: () => collection, live: () => [collection], version: 1 },
     appliers: [
       {
         apply: async (operations: readonly Operation[]) => {
@@ -122,6 +124,7 @@ function applying(replies: Promise<unknown>[], apply: () => Promise<void>): Appl
     filter: undefined,
     logger: silentLogger,
     takers: NOBODY,
+    ...others,
   };
   return { pipeline: new ApplyPipeline(context as unknown as ApplyContext, new CommitFence(undefined)), given, late };
 }
@@ -161,6 +164,39 @@ test('an event that comes while the end of the line is being fixed is judged by 
   });
   await eventually(WAIT_MS, () => late.length + given.length > 0, 'the event being met');
   assert.equal([given.length, late.length], [0, 1]);
+  stop.abort();
+});
+
+test('a stretch begins once everything before it is on the destination', async () => {
+  const written = deferred<void>();
+  const shares: ShareTask[] = [];
+  const takers: ShareTakers = {
+    names: () => ['b'],
+    countOwn: () => undefined,
+    apply: async (_name, task) => {
+      shares.push(task);
+      return { position: task.from, isBetween: false, events: 600 };
+    },
+  };
+  const drop = encode({ operationType: 'drop', clusterTime: new Timestamp({ t: 17, i: 1 }) });
+  const replies = [
+    Promise.resolve(streamReply({ batch: [insertOf(1, 2)] })),
+    // The own share of the stretch ends at once.
+    Promise.resolve(streamReply({ batch: [drop] })),
+    Promise.resolve(streamReply({ batch: [insertOf(2, 3)] })),
+  ];
+  const source = { ...answeringStream(replies), now: new Timestamp({ t: 100, i: 0 }) };
+  const behind = { source, changes: liveChanges(source as unknown as Cluster, silentLogger), takers };
+  const { pipeline, given } = applying([], () => written.promise, behind);
+  const stop = new AbortController();
+  void pipeline.run(runOf(), stop.signal).catch(() => undefined);
+  await eventually(WAIT_MS, () => given.length === 1, 'the event before the stretch');
+  for (let n = 0; n < 20; n++) await turn();
+  assert.is(shares.length, 0);
+  written.resolve();
+  await eventually(WAIT_MS, () => given.length === 2, 'the event behind the stretch');
+  assert.ok(shares.length >= 1);
+  assert.is(shares[0]?.share, 1);
   stop.abort();
 });
 
