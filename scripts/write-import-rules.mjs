@@ -18,6 +18,7 @@ const FLOORS = [
   ['start'],
   ['cutover'],
   ['apply', 'copy', 'indexes', 'initialise', 'preflight', 'verify'],
+  ['ddl'],
   ['layout', 'matching'],
   ['metadata'],
   ['threads'],

@@ -5,10 +5,10 @@ import { type Namespace, nsText, sameNs } from '../catalog/namespace.js';
 import { catalogChanged } from '../catalog/old-source.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { type ChangeEvent, namespaceOf } from '../documents/change-event.js';
 import { AppError } from '../errors.js';
 import { shardingChanged } from '../layout/source-sharding.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
-import { type ChangeEvent, namespaceOf } from './event.js';
 
 /** What finding targets works with. */
 interface TargetContext {

@@ -1,8 +1,9 @@
 /** Spreads operations over lanes that work side by side, without changing the order for any document. */
+
+import { laneOf } from '../bson/document-key.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { laneOf } from './document-key.js';
 import type { LaneApplier } from './lane-applier.js';
 import { laneText, type Operation } from './operation.js';
 
@@ -193,6 +194,6 @@ function bytesOf(operation: Operation | undefined): number {
 }
 
 /** The collections a barrier must wait for, by id. */
-export function idsOf(collections: readonly (MigratedCollection | undefined)[]): string[] {
+export function idsOf(collections: readonly (Pick<MigratedCollection, 'id'> | undefined)[]): string[] {
   return collections.flatMap((each) => (each === undefined ? [] : [each.id]));
 }

@@ -1,8 +1,8 @@
 /** Packs operations for their way to a thread: all their bytes in one buffer, and a few numbers for each. */
 
+import { documentKey, idOfKey } from '../bson/document-key.js';
 import { uuidBytes, uuidFrom } from '../bson/uuid.js';
 import { AppError } from '../errors.js';
-import { documentKey, idOfKey } from './document-key.js';
 import type { AppliedCollection, Operation } from './operation.js';
 
 const KINDS = ['put', 'replace', 'delta', 'delete', 'refetch'] as const satisfies readonly Operation['kind'][];

@@ -1,11 +1,12 @@
 /** Turns a change event into the operation that it asks for on one document of the destination. */
+
+import { type DocumentKey, documentKey } from '../bson/document-key.js';
 import { hasKey, type KeyPaths } from '../bson/key-query.js';
 import { deltaTouches, topLevelNames } from '../bson/update-delta.js';
+import type { ChangeEvent } from '../documents/change-event.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import { AppError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import { type DocumentKey, documentKey } from './document-key.js';
-import type { ChangeEvent } from './event.js';
 
 /** What of a collection an operation needs. */
 export type AppliedCollection = Pick<
@@ -36,7 +37,7 @@ export interface Operation {
  * The operation of an insert, update, replace or delete event. With a filter: what may change membership is refetched.
  * Errors: Internal when the event has no document key.
  */
-export function operationOf(event: ChangeEvent, collection: MigratedCollection, filter?: DocumentFilter): Operation {
+export function operationOf(event: ChangeEvent, collection: AppliedCollection, filter?: DocumentFilter): Operation {
   const { key, id } = event;
   if (key === undefined || id === undefined)
     throw new AppError('Internal', `a ${event.operation} event without documentKey was read`);
@@ -47,7 +48,7 @@ export function operationOf(event: ChangeEvent, collection: MigratedCollection, 
 
 function kindOf(
   event: ChangeEvent,
-  { keyPaths }: MigratedCollection,
+  { keyPaths }: AppliedCollection,
   filter: DocumentFilter | undefined,
 ): Operation['kind'] {
   if (event.operation === 'delete') return 'delete';

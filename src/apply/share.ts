@@ -3,16 +3,15 @@ import type { Doc } from '../bson/bson.js';
 import { Position, type ReachedPosition } from '../bson/position.js';
 import { uuidFrom } from '../bson/uuid.js';
 import { CRUD, type Scope } from '../catalog/scope.js';
+import { type ChangeEvent, isAfter, isCrud, parseEvent, positionOf, saysNothing } from '../documents/change-event.js';
 import type { ChangeSource } from '../documents/change-source.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
 import { timeOf } from '../threads/seen-times.js';
 import type { PlainTime } from '../threads/thread-calls.js';
-import { type ChangeEvent, isAfter, isCrud, parseEvent, positionOf, saysNothing } from './event.js';
-import type { EventTargets } from './event-targets.js';
 import type { Lanes } from './lanes.js';
-import { operationOf } from './operation.js';
+import { type AppliedCollection, operationOf } from './operation.js';
 import { isDeltaRefusal } from './raw-deltas.js';
 
 const AWAIT_MS = 250;
@@ -42,12 +41,17 @@ export interface ShareEnd {
   readonly events: number;
 }
 
+/** Finds where a document change goes: as EventTargets. */
+export interface ShareTargets {
+  readonly of: (event: ChangeEvent, signal: AbortSignal) => Promise<AppliedCollection | undefined>;
+}
+
 /** What a share is applied with. */
 export interface ShareContext {
   readonly changes: ChangeSource;
-  readonly scope: Scope;
+  readonly scope: Pick<Scope, 'stages'>;
   readonly filter: DocumentFilter | undefined;
-  readonly targets: EventTargets;
+  readonly targets: ShareTargets;
   readonly lanes: Lanes;
   /** Waits for room for so many bytes; what it resolves with is called once they are applied. */
   readonly admit: (bytes: number, signal: AbortSignal) => Promise<() => void>;

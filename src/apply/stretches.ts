@@ -5,7 +5,7 @@ import { Position, type ReachedPosition, secondsOf } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { ChangeBatch } from '../documents/change-source.js';
 import type { Logger } from '../lib/logger.js';
-import type { CollectionMap } from '../metadata/collections.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { plainTime, timeOf } from '../threads/seen-times.js';
 import { isUndivided, type ShareEnd, type ShareTask } from './share.js';
 
@@ -25,7 +25,9 @@ export interface ShareTakers {
 /** What stretches are made from. */
 export interface StretchContext {
   readonly source: Pick<Cluster, 'now'>;
-  readonly collections: Pick<CollectionMap, 'live' | 'version'>;
+  readonly collections: Pick<CollectionMap, 'version'> & {
+    readonly live: () => readonly Pick<MigratedCollection, 'id' | 'capped' | 'collated'>[];
+  };
   readonly takers: ShareTakers;
   readonly logger: Logger;
 }

@@ -1,7 +1,8 @@
 /** Decides on events that come after the commit time: expected, or a reason to fail the commit. */
-import { type ChangeEvent, namespaceOf } from '../apply/event.js';
+
 import { concernsFilter } from '../cutover/filtered-late-events.js';
 import { judgeLateEvent } from '../cutover/late-events.js';
+import { type ChangeEvent, namespaceOf } from '../documents/change-event.js';
 import type { RunContext } from './run-context.js';
 
 /** Returns for events that are expected. Errors of what it returns: SourceModifiedAfterCommit. */

@@ -1,5 +1,5 @@
 /** Decides whether a committed migration can be reversed: nobody may have written to the old source. */
-import { type ChangeEvent, isAfter, namespaceOf, parseEvent } from '../apply/event.js';
+
 import type { Doc, OrderedDoc, Timestamp } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
 import { uuidFrom, uuidText } from '../bson/uuid.js';
@@ -8,6 +8,7 @@ import type { ShardKey } from '../catalog/shard-keys.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';
 import { traceOfExpiry } from '../cutover/late-events.js';
+import { type ChangeEvent, isAfter, namespaceOf, parseEvent } from '../documents/change-event.js';
 import { readChanges } from '../documents/change-stream.js';
 import { AppError, InvariantError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';

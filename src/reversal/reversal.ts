@@ -1,10 +1,11 @@
 /** Reverses a committed migration: what was the destination becomes the source. */
-import { documentKey } from '../apply/document-key.js';
+
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import type { Operation } from '../apply/operation.js';
 import { probeRawDeltas } from '../apply/raw-deltas.js';
 import type { Refetching } from '../apply/refetch.js';
 import type { OrderedDoc, Timestamp } from '../bson/bson.js';
+import { documentKey } from '../bson/document-key.js';
 import { Position } from '../bson/position.js';
 import type { Scope } from '../catalog/scope.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';

@@ -84,7 +84,7 @@ test('files that the pages about the code name are there', () => {
 const NUMBERS: readonly [page: string, said: RegExp, file: string, has: RegExp][] = [
   ['docs/04-apply.md', /up to (\d+) operations or/, 'src/apply/lanes.ts', /MAX_OPERATIONS = (\d+);/],
   ['docs/04-apply.md', /operations or (\d+) MB at a time/, 'src/apply/lanes.ts', /MAX_BYTES = (\d+) \* 1024 \* 1024/],
-  ['docs/04-apply.md', /but for one over (\d+) MB/, 'src/apply/ddl.ts', /MAX_STORED_EVENT_BYTES = (\d+) \* 1024/],
+  ['docs/04-apply.md', /but for one over (\d+) MB/, 'src/ddl/applier.ts', /MAX_STORED_EVENT_BYTES = (\d+) \* 1024/],
   ['docs/06-verify.md', /ranges of about (\d+) MB/, 'src/verify/plan.ts', /RANGE_BYTES = (\d+) \* 1024 \* 1024/],
   ['docs/06-verify.md', /and again in (three) comparisons/, 'src/verify/recheck-queue.ts', /CONFIRMED_AFTER = (3);/],
   [

@@ -1,10 +1,10 @@
 import { BSON } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { documentKey } from '../../src/apply/document-key.js';
 import { LocalLaneApplier } from '../../src/apply/lane-applier.js';
 import type { AppliedCollection } from '../../src/apply/operation.js';
 import type { Binary } from '../../src/bson/bson.js';
+import { documentKey } from '../../src/bson/document-key.js';
 import { UNSHARDED } from '../../src/bson/key-query.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';

@@ -1,11 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { documentKey } from '../../src/apply/document-key.js';
 import type { LaneApplier } from '../../src/apply/lane-applier.js';
 import { LocalLaneApplier } from '../../src/apply/lane-applier.js';
 import type { Operation } from '../../src/apply/operation.js';
 import { ThreadLaneApplier } from '../../src/apply/thread-lane-applier.js';
 import { type Binary, encode } from '../../src/bson/bson.js';
+import { documentKey } from '../../src/bson/document-key.js';
 import { UNSHARDED } from '../../src/bson/key-query.js';
 import { uuidBytes, uuidText } from '../../src/bson/uuid.js';
 import { findCollection } from '../../src/catalog/catalog.js';

@@ -1,12 +1,12 @@
 import { BSON, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { documentKey } from '../../../src/apply/document-key.js';
-import { parseEvent } from '../../../src/apply/event.js';
 import { LocalLaneApplier } from '../../../src/apply/lane-applier.js';
 import { laneText, type Operation, operationOf } from '../../../src/apply/operation.js';
+import { documentKey } from '../../../src/bson/document-key.js';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
+import { parseEvent } from '../../../src/documents/change-event.js';
 import type { DocumentWriter } from '../../../src/documents/document-writer.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { silentLogger } from '../../support/silent-logger.js';

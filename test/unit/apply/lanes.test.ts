@@ -1,10 +1,10 @@
 import { BSON } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { documentKey } from '../../../src/apply/document-key.js';
 import type { LaneApplier } from '../../../src/apply/lane-applier.js';
 import { Lanes } from '../../../src/apply/lanes.js';
 import type { Operation } from '../../../src/apply/operation.js';
+import { documentKey } from '../../../src/bson/document-key.js';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';

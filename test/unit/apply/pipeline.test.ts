@@ -2,7 +2,6 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CommitFence } from '../../../src/apply/commit-fence.js';
-import type { ChangeEvent } from '../../../src/apply/event.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
 import type { ShareTask } from '../../../src/apply/share.js';
@@ -11,6 +10,7 @@ import { encode, Timestamp } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
 import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
+import type { ChangeEvent } from '../../../src/documents/change-event.js';
 import { liveChanges } from '../../../src/documents/change-stream.js';
 
 import { deferred } from '../../../src/lib/tasks.js';

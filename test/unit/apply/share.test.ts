@@ -1,14 +1,14 @@
 /** One share of a stretch of changes, from prepared batches. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ChangeEvent } from '../../../src/apply/event.js';
 import { Lanes } from '../../../src/apply/lanes.js';
-import type { Operation } from '../../../src/apply/operation.js';
+import type { AppliedCollection, Operation } from '../../../src/apply/operation.js';
 import { applyShare, type ShareContext, type ShareEnd, type ShareTask } from '../../../src/apply/share.js';
 import { encode, Timestamp } from '../../../src/bson/bson.js';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { Position } from '../../../src/bson/position.js';
 import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
+import type { ChangeEvent } from '../../../src/documents/change-event.js';
 import type { ChangeBatch, ChangeOptions } from '../../../src/documents/change-source.js';
 
 const PLAIN = uuidFrom(Buffer.alloc(16, 1));
@@ -68,11 +68,12 @@ async function apply(batches: readonly ChangeBatch[], task: Partial<ShareTask> =
     yield* batches;
     await new Promise(() => undefined);
   }
-  const of = async ({ collection: id }: ChangeEvent): Promise<unknown> => {
-    const capped = id === uuidText(CAPPED);
-    return { id, ns: { db: 'shop', coll: 'items' }, capped, collated: false, keyPaths: UNSHARDED };
+  const ns = { db: 'shop', coll: 'items' };
+  const of = async ({ collection: id = '' }: ChangeEvent): Promise<AppliedCollection> => {
+    const names = { id, ns, sourceNs: ns, name: 'shop.items', destinationUuid: undefined };
+    return { ...names, capped: id === uuidText(CAPPED), collated: false, keyPaths: UNSHARDED };
   };
-  const context = {
+  const context: ShareContext = {
     changes: { read },
     scope: { stages: () => [] },
     filter: undefined,
@@ -80,7 +81,7 @@ async function apply(batches: readonly ChangeBatch[], task: Partial<ShareTask> =
     lanes,
     admit: async () => () => undefined,
     onReply: () => undefined,
-  } as unknown as ShareContext;
+  };
   const whole: ShareTask = {
     ...{ from: at(10, 'AA').toText(), until: [20, 0], share: 1, of: 2 },
     ...{ rawDeltas: true, undivided: [], catalog: '1', ...task },

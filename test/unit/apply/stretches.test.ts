@@ -5,7 +5,6 @@ import type { ShareEnd, ShareTask } from '../../../src/apply/share.js';
 import { Stretches } from '../../../src/apply/stretches.js';
 import { Timestamp } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
-import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal } = new AbortController();
@@ -35,7 +34,7 @@ function stretchesOf({ names = ['b'], live = [], ends = {} }: Situation): {
   });
   const stretches = new Stretches({
     source: { now: new Timestamp({ t: NOW, i: 0 }) },
-    collections: { live: () => live as unknown as MigratedCollection[], version: 1 },
+    collections: { live: () => live, version: 1 },
     logger: silentLogger,
     takers: {
       names: () => names,

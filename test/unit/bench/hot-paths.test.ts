@@ -5,10 +5,10 @@
 import { BSON, Timestamp, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { documentKey } from '../../../src/apply/document-key.js';
-import { parseEvent } from '../../../src/apply/event.js';
+import { documentKey } from '../../../src/bson/document-key.js';
 import { holdsEmptyTimestamp } from '../../../src/bson/raw-document.js';
 import { deltaStatement } from '../../../src/bson/raw-statements.js';
+import { parseEvent } from '../../../src/documents/change-event.js';
 import { type DocumentBatches, matchDocuments } from '../../../src/matching/match.js';
 import { costRatio, tellCost } from '../../support/cost-ratio.js';
 import { bulkDocument } from '../../support/seed-data-bulk.js';

@@ -2,11 +2,11 @@
 import { carriedOptions } from '../catalog/collection-spec.js';
 import { changeCatalog, dropView, sendCreate } from '../catalog/destination-catalog.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
+import { type ChangeEvent, namespaceOf } from '../documents/change-event.js';
 import { AppError } from '../errors.js';
 import type { MigratedView } from '../metadata/collections.js';
-import type { Attempt, DdlContext } from './ddl-context.js';
-import { descriptionOf, isTimeSeries } from './ddl-event.js';
-import { type ChangeEvent, namespaceOf } from './event.js';
+import type { Attempt, DdlContext } from './context.js';
+import { descriptionOf, isTimeSeries } from './event.js';
 import { requireFreeName } from './name-conflicts.js';
 
 /** Creates a view, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */

@@ -1,10 +1,10 @@
 /** Reads raw change events, only as far as their routing needs. */
 import { decodeOrdered, type Timestamp, valueEnd } from '../bson/bson.js';
+import { idOfKey } from '../bson/document-key.js';
 import { Position } from '../bson/position.js';
 import { findField } from '../bson/raw-document.js';
 import type { Namespace } from '../catalog/namespace.js';
 import { AppError } from '../errors.js';
-import { idOfKey } from './document-key.js';
 
 /** A change event, read only as far as its routing needs; all it carries stays raw. */
 export interface ChangeEvent {

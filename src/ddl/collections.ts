@@ -4,15 +4,15 @@ import { carriedOptions, immediateChange, modifiedOptions } from '../catalog/col
 import { changeCatalog, createCollection, dropCollection } from '../catalog/destination-catalog.js';
 import { indexName, modifiedIndex } from '../catalog/index-spec.js';
 import { isConvertToCappedTemporary } from '../catalog/namespace.js';
+import { type ChangeEvent, namespaceOf, positionOf } from '../documents/change-event.js';
 import { refuseCollated } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
 import type { MigratedCollection } from '../metadata/collections.js';
-import type { Attempt, DdlContext } from './ddl-context.js';
-import { type CollectionEvent, descriptionOf } from './ddl-event.js';
-import { removeLostView } from './ddl-views.js';
-import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
+import type { Attempt, DdlContext } from './context.js';
+import { type CollectionEvent, descriptionOf } from './event.js';
 import { followMove, movedFrom } from './moved-primary.js';
 import { requireFreeName } from './name-conflicts.js';
+import { removeLostView } from './views.js';
 
 /** Creates a collection, which must come under a free name. Errors: UnsupportedChange, DestinationModified. */
 export async function addCollection(

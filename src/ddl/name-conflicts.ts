@@ -6,7 +6,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
 import { AppError } from '../errors.js';
 import type { CollectionMap } from '../metadata/collections.js';
-import type { Attempt } from './ddl-context.js';
+import type { Attempt } from './context.js';
 
 /**
  * What DDL may not do where names meet a border: of the filter, of two databases that are one on the destination, or of

@@ -2,10 +2,10 @@
 import { nsText, sameNs } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
+import { type ChangeEvent, namespaceOf, positionOf } from '../documents/change-event.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
-import type { CollectionEvent } from './ddl-event.js';
-import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
+import type { CollectionEvent } from './event.js';
 
 /** What following a move works with. */
 export interface MoveContext {

@@ -1,19 +1,13 @@
 /** Chooses what to do for a DDL event, by its kind. */
 import { dropEmptyDatabase } from '../catalog/empty-database.js';
+import { type ChangeEvent, namespaceOf } from '../documents/change-event.js';
 import { AppError } from '../errors.js';
 import { shardingChanged } from '../layout/source-sharding.js';
-import {
-  addCollection,
-  changeIndexes,
-  modifyCollection,
-  removeCollection,
-  shardLikeSource,
-} from './ddl-collections.js';
-import type { Attempt, DdlContext } from './ddl-context.js';
-import { isOfCollection, sameDatabase } from './ddl-event.js';
-import { followRename } from './ddl-renames.js';
-import { addView, modifyView, removeView } from './ddl-views.js';
-import { type ChangeEvent, namespaceOf } from './event.js';
+import { addCollection, changeIndexes, modifyCollection, removeCollection, shardLikeSource } from './collections.js';
+import type { Attempt, DdlContext } from './context.js';
+import { isOfCollection, sameDatabase } from './event.js';
+import { followRename } from './renames.js';
+import { addView, modifyView, removeView } from './views.js';
 
 /** Commands that change how a collection is sharded. Source: MongoDB manual, "Change Events" (6.1 to 8.0). */
 const SHARDING_EVENTS = new Set([

@@ -1,12 +1,13 @@
 /** Carries out each DDL event exactly once, also across a crash. */
+
+import { type ChangeEvent, namespaceOf, parseEvent, positionOf } from '../documents/change-event.js';
 import { traced } from '../lib/trace.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { DdlRecord } from '../metadata/records.js';
-import type { DdlContext } from './ddl-context.js';
-import { dropTargetOf, isOfView, sameDatabase, targetOf } from './ddl-event.js';
-import { carryOut } from './ddl-operations.js';
-import { type ChangeEvent, namespaceOf, parseEvent, positionOf } from './event.js';
+import type { DdlContext } from './context.js';
+import { dropTargetOf, isOfView, sameDatabase, targetOf } from './event.js';
 import { movedFrom } from './moved-primary.js';
+import { carryOut } from './operations.js';
 
 /** Events of renames and drops, the ones that must be completed first, are far smaller. */
 const MAX_STORED_EVENT_BYTES = 4 * 1024 * 1024;

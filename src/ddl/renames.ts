@@ -1,14 +1,14 @@
 /** Carries out renames of collections, also those that enter or leave the filter. */
 import { renameCollection } from '../catalog/destination-catalog.js';
 import { isConvertToCappedTemporary, isOutTemporary, nsText } from '../catalog/namespace.js';
+import { type ChangeEvent, namespaceOf, positionOf } from '../documents/change-event.js';
 import { InvariantError } from '../errors.js';
 import { adoptNewcomer } from './adopt.js';
-import { removeCollection } from './ddl-collections.js';
-import type { Attempt, DdlContext } from './ddl-context.js';
-import { dropTargetOf, targetOf } from './ddl-event.js';
-import { removeLostView } from './ddl-views.js';
-import { type ChangeEvent, namespaceOf, positionOf } from './event.js';
+import { removeCollection } from './collections.js';
+import type { Attempt, DdlContext } from './context.js';
+import { dropTargetOf, targetOf } from './event.js';
 import { entersFilter, leavesFilter, requireFreeName, requireNoClash } from './name-conflicts.js';
+import { removeLostView } from './views.js';
 
 /** Renames a collection, with what it replaces dropped. Errors: UnsupportedChange. */
 export async function followRename(

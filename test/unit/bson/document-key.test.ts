@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { BSON, Decimal128, Double, Int32, Long, ObjectId } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type DocumentKey, documentKey, idOfKey, laneOf } from '../../../src/apply/document-key.js';
+import { type DocumentKey, documentKey, idOfKey, laneOf } from '../../../src/bson/document-key.js';
 
 function keyOf(id: unknown): DocumentKey {
   return documentKey(Buffer.from(BSON.serialize({ _id: id })));

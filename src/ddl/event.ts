@@ -3,9 +3,8 @@ import { Binary, canonicalText, decodeOrdered, type OrderedDoc } from '../bson/b
 import { findField } from '../bson/raw-document.js';
 import { uuidText } from '../bson/uuid.js';
 import type { Namespace } from '../catalog/namespace.js';
-
+import type { ChangeEvent } from '../documents/change-event.js';
 import { AppError } from '../errors.js';
-import type { ChangeEvent } from './event.js';
 
 /** An event of a collection: of views and whole databases they have no UUID. */
 export type CollectionEvent = ChangeEvent & { readonly collection: string };

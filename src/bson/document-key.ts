@@ -1,7 +1,8 @@
 /** Finds a text that two documents share exactly when the server takes their `_id`s for equal. */
-import { Decimal128, valueEnd } from '../bson/bson.js';
-import { findField, forEachField, idDocument, type RawField } from '../bson/raw-document.js';
+
 import { AppError } from '../errors.js';
+import { Decimal128, valueEnd } from './bson.js';
+import { findField, forEachField, idDocument, type RawField } from './raw-document.js';
 
 /**
  * The key of a document, as a change event names it: on a replica set `{_id: …}`; on a sharded cluster the shard key's
