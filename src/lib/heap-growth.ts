@@ -1,0 +1,15 @@
+/** Tells V8 how far the heap may grow before the whole of it is collected. */
+import { setFlagsFromString } from 'node:v8';
+
+/**
+ * How much more than what was left by the last whole collection, in per cent. The memory of replies counts as the heap's,
+ * and a copy or a comparison reads hundreds of megabytes a second of it, next to a heap of some 30 MB: as V8 decides by
+ * itself, each 10 MB of replies had the whole heap marked anew, which took a third of the processor time of a comparison
+ * (docs/performance.md). So the limit is set by what a process of this kind can spare: some 100 MB.
+ */
+const GROWTH_PERCENT = 300;
+
+/** Call it once, before anything else is loaded. Goes for all threads of the process; a V8 that does not know it ignores it. */
+export function growHeapFar(): void {
+  setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
+}
