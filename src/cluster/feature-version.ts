@@ -1,9 +1,15 @@
 /** Reads the featureCompatibilityVersion, and tells what to do where it was lowered. */
 import type { Cluster } from './cluster.js';
 import { Code, codeOf } from './errors.js';
+import type { ClusterFacts } from './facts.js';
+
+/** A cluster whose featureCompatibilityVersion is looked at. */
+export interface FcvCluster extends Pick<Cluster, 'isAtLeast' | 'isSharded' | 'label' | 'read'> {
+  readonly facts: Pick<ClusterFacts, 'version'>;
+}
 
 /** A cluster's featureCompatibilityVersion, e.g. "6.0"; undefined when it may not be read. */
-export async function readFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
+export async function readFcv(cluster: FcvCluster, signal: AbortSignal): Promise<string | undefined> {
   const what = 'reading the featureCompatibilityVersion';
   try {
     if (cluster.isSharded) return await readOfCluster(cluster, what, signal);
@@ -17,7 +23,7 @@ export async function readFcv(cluster: Cluster, signal: AbortSignal): Promise<st
 }
 
 /** A mongos has no such parameter: the config servers' own record of it is read. */
-async function readOfCluster(cluster: Cluster, what: string, signal: AbortSignal): Promise<string | undefined> {
+async function readOfCluster(cluster: FcvCluster, what: string, signal: AbortSignal): Promise<string | undefined> {
   const filter = { _id: 'featureCompatibilityVersion' };
   const command = { find: 'system.version', filter, limit: 1, singleBatch: true };
   const reply = await cluster.read(what, 'admin', command, signal);
@@ -29,7 +35,7 @@ async function readOfCluster(cluster: Cluster, what: string, signal: AbortSignal
  * What to do about a featureCompatibilityVersion that was lowered: below 6.0 servers of 6.0 and later refuse commands
  * that the migration needs, with all sorts of codes. Undefined when it is all right, or may not be read.
  */
-export async function loweredFcv(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
+export async function loweredFcv(cluster: FcvCluster, signal: AbortSignal): Promise<string | undefined> {
   if (!cluster.isAtLeast(6)) return undefined;
   const version = await readFcv(cluster, signal);
   if (version === undefined || Number.parseFloat(version) >= 6) return undefined;

@@ -28,7 +28,7 @@ export interface DdlContext {
   readonly source: Cluster;
   readonly destination: WritableCluster;
   readonly scope: Scope;
-  readonly store: MetadataStore;
+  readonly store: Pick<MetadataStore, 'loadDdl' | 'saveDdl'>;
   readonly collections: CollectionMap;
   readonly indexes: IndexQueue;
   /** How collections are spread over the destination. */

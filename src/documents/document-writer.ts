@@ -4,8 +4,8 @@ import { documentQuery, type KeyPaths } from '../bson/key-query.js';
 import { holdsEmptyTimestamp, holdsEmptyTimestampAt, idDocument } from '../bson/raw-document.js';
 import { deleteStatement, literalReplaceStatement } from '../bson/raw-statements.js';
 import { type Namespace, nsText } from '../catalog/namespace.js';
+import type { Cluster } from '../cluster/cluster.js';
 import { Code, isDocumentFault, isTransientCode, statementError } from '../cluster/errors.js';
-import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { metrics } from '../metrics.js';
 import { commandsOf, type Documents, eachOf } from './documents-to-write.js';
@@ -55,12 +55,15 @@ export interface Statements {
 
 /** Writes whole documents to the destination, retried while errors are transient. All methods are idempotent by `_id`. */
 export class DocumentWriter {
-  readonly #cluster: WritableCluster;
-  readonly #raw: RawWriter;
+  readonly #cluster: Cluster;
+  readonly #raw: Pick<RawWriter, 'write'>;
   readonly #removeIndexes: RemoveIndexes;
 
-  /** `removeIndexes` drops the secondary indexes of a target and sees to it that they are built again. */
-  constructor(cluster: WritableCluster, raw: RawWriter, removeIndexes: RemoveIndexes) {
+  /**
+   * `cluster` is the destination, which is only read: what writes is `raw`. `removeIndexes` drops the secondary indexes of
+   * a target and sees to it that they are built again.
+   */
+  constructor(cluster: Cluster, raw: Pick<RawWriter, 'write'>, removeIndexes: RemoveIndexes) {
     this.#cluster = cluster;
     this.#raw = raw;
     this.#removeIndexes = removeIndexes;

@@ -4,10 +4,13 @@ import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { Logger } from '../lib/logger.js';
 import type { CollectionMap } from '../metadata/collections.js';
 
+/** The collections whose indexes are built. */
+export type IndexedCollections = Pick<CollectionMap, 'get' | 'live' | 'update' | 'version'>;
+
 /** What the index builder works with. */
 export interface IndexContext {
   readonly destination: WritableCluster;
-  readonly collections: CollectionMap;
+  readonly collections: IndexedCollections;
   readonly logger: Logger;
   /** Whether the migration builds an index at all; by its `buildIndexes` option. */
   readonly wants: (spec: OrderedDoc) => boolean;

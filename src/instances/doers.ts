@@ -7,6 +7,7 @@ import { inChunks } from '../lib/in-chunks.js';
 import { ByteBudget } from '../lib/limit.js';
 import { LocalRangeScanner, type RangeScan } from '../matching/range-scanner.js';
 import { metrics } from '../metrics.js';
+import type { Roles } from '../start/held-migration.js';
 import { see, seenBy } from '../threads/seen-times.js';
 import type { TaskKind } from './records.js';
 import { type ShareDoerParts, shareDoer } from './share-doer.js';
@@ -14,7 +15,10 @@ import type { SeenWith } from './shared-range-copier.js';
 import type { TaskDoer } from './workshop.js';
 
 /** What tasks are done with. */
-export type DoerParts = Omit<ShareDoerParts, 'writerFor'>;
+export interface DoerParts extends Omit<ShareDoerParts, 'writerFor'> {
+  /** With the instance's own lease. */
+  readonly roles: Roles;
+}
 
 /** Ids of differing documents in one page, and their bytes: several pages stand in one document. */
 const PAGE_IDS = 1000;

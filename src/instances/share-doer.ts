@@ -5,25 +5,33 @@ import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { Lanes } from '../apply/lanes.js';
 import { applyShare, type ShareEnd, type ShareTask } from '../apply/share.js';
 import { Scope } from '../catalog/scope.js';
+import type { Cluster } from '../cluster/cluster.js';
+import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { changesToApply } from '../documents/change-sources.js';
 import { DocumentFilter } from '../documents/document-filter.js';
 import type { DocumentWriter } from '../documents/document-writer.js';
 import { StreamPace } from '../documents/stream-pace.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort } from '../lib/signals.js';
-import { CollectionMap } from '../metadata/collections.js';
+import { type CatalogStore, CollectionMap } from '../metadata/collections.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import { metrics } from '../metrics.js';
-import type { Roles } from '../start/held-migration.js';
 import type { Load } from '../start/load-level.js';
 import { see, seenBy } from '../threads/seen-times.js';
 import type { SeenWith } from './shared-range-copier.js';
 import type { TaskDoer } from './workshop.js';
 
+/** Between which clusters shares are applied, and where the collections are stored. */
+export interface ShareRoles {
+  readonly source: Cluster;
+  readonly destination: Pick<WritableCluster, 'now' | 'resolveLostWrites' | 'saw'>;
+  readonly store: CatalogStore;
+}
+
 /** What shares are applied with. */
 export interface ShareDoerParts {
   /** With the instance's own lease. */
-  readonly roles: Roles;
+  readonly roles: ShareRoles;
   readonly load: Load;
   readonly options: MigrationOptions;
   readonly writerFor: (signal: AbortSignal) => Promise<DocumentWriter>;

@@ -88,7 +88,7 @@ export class TaskBoard {
   }
 
   /** What an instance tells of its tasks. */
-  hear({ id, work }: InstanceRecord, signal: AbortSignal): void {
+  hear({ id, work }: Pick<InstanceRecord, 'id' | 'work'>, signal: AbortSignal): void {
     for (const report of work) {
       const entry = this.#entries.get(report.id);
       if (entry === undefined || entry.task.to !== id || entry.isBusy) continue;

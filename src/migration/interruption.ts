@@ -1,13 +1,12 @@
 /** Repeats work that an error has interrupted, and decides when to give it up. */
 import type { Cluster } from '../cluster/cluster.js';
 import { clusterError, describeError, isWorthAnotherRun } from '../cluster/errors.js';
-import { loweredFcv } from '../cluster/feature-version.js';
+import { type FcvCluster, loweredFcv } from '../cluster/feature-version.js';
 import { AppError, ExitCode } from '../errors.js';
 import { backoffDelayMs } from '../lib/backoff.js';
 import type { Logger } from '../lib/logger.js';
 import { linkAbort, sleep } from '../lib/signals.js';
 import type { Task } from '../lib/tasks.js';
-import type { HeldMigration } from '../start/held-migration.js';
 
 /** How far the work has come: a stage, or what is done in it, which only grows. */
 export interface Reached {
@@ -26,19 +25,25 @@ export interface InterruptionHooks {
   readonly onChange: () => void;
 }
 
+/** The clusters whose work is interrupted. */
+export interface InterruptedClusters {
+  readonly source: FcvCluster;
+  readonly destination: FcvCluster & Pick<Cluster, 'retryLimitMs'>;
+}
+
 /**
  * Has a piece of work done in spite of what interrupts it. Only what is known to be a dead end ends a migration: any other
  * error has the work begin again where its record says, as a restart of the process would, with a warning that names
  * it. After 30 minutes in which it came no further the process ends with 1, and nothing is stored.
  */
 export class Interruption {
-  readonly #held: Pick<HeldMigration, 'source' | 'destination'>;
+  readonly #held: InterruptedClusters;
   readonly #logger: Logger;
   readonly #hooks: InterruptionHooks;
   #reached: Reached | undefined;
   #text: string | undefined;
 
-  constructor(held: Pick<HeldMigration, 'source' | 'destination'>, logger: Logger, hooks: InterruptionHooks) {
+  constructor(held: InterruptedClusters, logger: Logger, hooks: InterruptionHooks) {
     this.#held = held;
     this.#logger = logger;
     this.#hooks = hooks;
@@ -118,7 +123,7 @@ export class Interruption {
   }
 }
 
-async function looked(cluster: Cluster, signal: AbortSignal): Promise<string | undefined> {
+async function looked(cluster: FcvCluster, signal: AbortSignal): Promise<string | undefined> {
   using link = linkAbort(signal);
   const timer = setTimeout(() => link.abort(new Error('it took too long')), LOOK_MS);
   try {

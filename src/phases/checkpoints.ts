@@ -1,22 +1,37 @@
 /** Stores how far change events are applied, from time to time. */
-import type { ApplyPipeline } from '../apply/pipeline.js';
+import type { ApplyStatus } from '../apply/pipeline.js';
 import type { Position } from '../bson/position.js';
+import type { Logger } from '../lib/logger.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep } from '../lib/signals.js';
+import type { CollectionMap } from '../metadata/collections.js';
+import type { Lease } from '../metadata/lease.js';
+import type { MetadataStore } from '../metadata/store.js';
 import { metrics } from '../metrics.js';
-import type { RunContext } from './run-context.js';
 
 const EVERY_MS = 1000;
 const LAST_MS = 3000;
 
+/** What checkpoints are stored with. */
+export interface CheckpointContext {
+  readonly held: { readonly store: Pick<MetadataStore, 'saveCheckpoint'>; readonly lease: Pick<Lease, 'held'> };
+  readonly collections: Pick<CollectionMap, 'forgetDropped'>;
+  readonly logger: Logger;
+}
+
+/** What checkpoints are made of: how far the application is. */
+export interface CheckpointedPipeline {
+  readonly status: Pick<ApplyStatus, 'safe'>;
+}
+
 /** Stores how far change events are applied: the safe position of the pipeline, from which a restart goes on. */
 export class Checkpoints {
-  readonly #context: Pick<RunContext, 'held' | 'collections' | 'logger'>;
-  readonly #pipeline: ApplyPipeline;
+  readonly #context: CheckpointContext;
+  readonly #pipeline: CheckpointedPipeline;
   readonly #queue = new SerialQueue();
   #stored: Position | undefined;
 
-  constructor(context: Pick<RunContext, 'held' | 'collections' | 'logger'>, pipeline: ApplyPipeline) {
+  constructor(context: CheckpointContext, pipeline: CheckpointedPipeline) {
     this.#context = context;
     this.#pipeline = pipeline;
   }

@@ -1,7 +1,7 @@
 /** Pings both clusters and reads the oplog window from time to time, for progress, readiness and the log. */
 import type { Cluster } from '../cluster/cluster.js';
 import { safeText } from '../cluster/errors.js';
-import { oplogTime } from '../cluster/oplog.js';
+import { type OplogCluster, oplogTime } from '../cluster/oplog.js';
 import type { Logger } from '../lib/logger.js';
 import { sleep } from '../lib/signals.js';
 import { type Histogram, metrics } from '../metrics.js';
@@ -20,6 +20,9 @@ export interface Health {
   oldestOplogSeconds: number | undefined;
 }
 
+/** What the monitor looks at of a cluster. */
+export type MonitoredCluster = OplogCluster & Pick<Cluster, 'name' | 'ping'>;
+
 /** What the monitor calls. */
 export interface MonitorHooks {
   /** Once a second. */
@@ -30,18 +33,18 @@ export interface MonitorHooks {
 
 /** Keeps `health` up to date until `signal` aborts. A cluster that does not answer is noted, never an error. */
 export async function monitor(
-  roles: () => { readonly source: Cluster; readonly destination: Cluster } | undefined,
+  roles: () => { readonly source: MonitoredCluster; readonly destination: MonitoredCluster } | undefined,
   health: Health,
   hooks: MonitorHooks,
   logger: Logger,
   signal: AbortSignal,
 ): Promise<void> {
   const background = new Background(logger, signal);
-  const isCurrent = (clusters: { readonly source: Cluster }): boolean => roles()?.source === clusters.source;
+  const isCurrent = (clusters: { readonly source: MonitoredCluster }): boolean => roles()?.source === clusters.source;
   let nextPing = 0;
   let nextOplog = 0;
   let nextLog = performance.now();
-  let source: Cluster | undefined;
+  let source: MonitoredCluster | undefined;
   for (;;) {
     const now = performance.now();
     const clusters = roles();
@@ -100,7 +103,7 @@ class Background {
   }
 }
 
-async function ping(cluster: Cluster, times: Histogram, logger: Logger, signal: AbortSignal): Promise<number> {
+async function ping(cluster: MonitoredCluster, times: Histogram, logger: Logger, signal: AbortSignal): Promise<number> {
   try {
     const ms = await cluster.ping(signal);
     times.record(ms);
@@ -112,7 +115,7 @@ async function ping(cluster: Cluster, times: Histogram, logger: Logger, signal: 
   }
 }
 
-async function oldestOplog(source: Cluster, logger: Logger, signal: AbortSignal): Promise<number | undefined> {
+async function oldestOplog(source: OplogCluster, logger: Logger, signal: AbortSignal): Promise<number | undefined> {
   try {
     return await oplogTime(source, 1, signal);
   } catch (error) {

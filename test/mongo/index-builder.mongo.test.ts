@@ -8,8 +8,8 @@ import type { WriteOptions } from '../../src/cluster/commands.js';
 import type { WritableCluster } from '../../src/cluster/writable-cluster.js';
 import { IndexBuilder } from '../../src/indexes/builder.js';
 import { type Deferred, deferred } from '../../src/lib/tasks.js';
-import type { CollectionMap, MigratedCollection } from '../../src/metadata/collections.js';
 import { FAIL_POINTS, refuseCommands } from '../support/fail-points.js';
+import { migratedCollection } from '../support/migrated-collection.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
 import { resetClusters } from '../support/stored-migration.js';
@@ -54,16 +54,14 @@ async function builderOf(
   signal: AbortSignal,
 ): Promise<IndexBuilder> {
   const found = await findCollection(cluster, NS, signal);
-  const collection = {
+  const collection = migratedCollection({
     id: 'c',
     ns: NS,
     destinationUuid: found?.uuid,
-    options: new Map(),
     indexes: fields.map((field) => decodeOrdered(encode({ v: 2, key: { [field]: 1 }, name: `${field}_1` }))),
-    dropped: false,
-    copy: { estimatedBytes: 0 },
-  } as unknown as MigratedCollection;
-  const collections = { get: () => collection, live: () => [collection] } as unknown as CollectionMap;
+  });
+  const update = () => Promise.reject(new Error('a collection was to be changed'));
+  const collections = { version: 1, get: () => collection, live: () => [collection], update };
   return new IndexBuilder({
     destination,
     collections,

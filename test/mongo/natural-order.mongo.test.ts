@@ -11,6 +11,7 @@ import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-poin
 import { FerryClient } from '../support/ferry-client.js';
 import { FerryProcess } from '../support/ferry-process.js';
 import { createUser, DESTINATION_PRIVILEGES, SOURCE_PRIVILEGES } from '../support/ferry-users.js';
+import { migratedCollection } from '../support/migrated-collection.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import { ReplicaSet, startPair } from '../support/replica-set.js';
 import { silentLogger } from '../support/silent-logger.js';
@@ -152,7 +153,7 @@ async function migratedOf(cluster: Cluster, db: string): Promise<Map<string, Mig
   return new Map(
     entries.map(({ ns, options }) => {
       const capped = options.get('capped') === true;
-      return [ns.coll, { id: ns.coll, ns, sourceNs: ns, options, capped } as MigratedCollection];
+      return [ns.coll, migratedCollection({ id: ns.coll, ns, options, capped })];
     }),
   );
 }

@@ -1,6 +1,8 @@
-/** Makes a double of a cluster whose change stream gives prepared answers. */
+/** Makes a cluster whose change stream gives prepared answers. */
 import { Long, Timestamp } from 'mongodb';
+import type { Doc } from '../../src/bson/bson.js';
 import type { Cluster } from '../../src/cluster/cluster.js';
+import { answeringCluster } from './answering-cluster.js';
 import { type RawCursor, rawCursor } from './raw-replies.js';
 
 /** The cluster time of every answer of {@link answeringStream}. */
@@ -14,13 +16,9 @@ export function streamReply(batch: Pick<RawCursor, 'batch' | 'isNext'>): { curso
   return { cursor: rawCursor({ ...stream, ...batch }) };
 }
 
-/** A double of a cluster that gives these answers to the reader of a change stream, and then none. */
-export function answeringStream(replies: Promise<unknown>[]): Cluster {
-  return {
-    isAtLeast: () => true,
-    tellOutage: () => undefined,
-    startSession: () => ({ endSession: () => Promise.resolve() }),
-    command: (_db: string, command: object) =>
-      'killCursors' in command ? Promise.resolve({}) : (replies.shift() ?? new Promise(() => undefined)),
-  } as unknown as Cluster;
+/** A cluster that gives these answers to the reader of a change stream, and then none. */
+export function answeringStream(replies: Promise<Doc>[]): Promise<Cluster> {
+  return answeringCluster((command) =>
+    'killCursors' in command ? {} : (replies.shift() ?? new Promise<never>(() => undefined)),
+  );
 }

@@ -1,6 +1,7 @@
 /** Stands in for a migration behind the doors. */
 import { AppError, type FieldViolation } from '../../src/errors.js';
 import { type MigrationEvent, statesAccepting, TRANSITIONS } from '../../src/metadata/state.js';
+import type { Migration } from '../../src/migration/migration.js';
 import type { Finding } from '../../src/preflight/finding.js';
 import type {
   MigrationControl,
@@ -170,6 +171,16 @@ export class FakeControl implements MigrationControl {
       });
     }
     this.set({ state: next });
+  }
+}
+
+/** As `FakeControl`, with a run that the test gives. */
+export class FakeMigration extends FakeControl implements Migration {
+  readonly run: Migration['run'];
+
+  constructor(run: Migration['run'], snapshot: Snapshot = IDLE_SNAPSHOT) {
+    super(snapshot);
+    this.run = run;
   }
 }
 

@@ -4,12 +4,10 @@ import { type Config, loadConfig } from '../../src/config/config.js';
 import { AppError } from '../../src/errors.js';
 import { aborted } from '../../src/lib/signals.js';
 import type { Migration } from '../../src/migration/migration.js';
-import type { Snapshot } from '../../src/progress/control.js';
 import { buildService, type ServiceParts } from '../../src/service.js';
+import { FakeMigration } from '../support/fake-control.js';
 
 type Line = Record<string, unknown> & { level: string; message: string };
-
-const idle = { state: 'IDLE', canCommit: false, canWrite: false, queuedBytes: 0 } as Snapshot;
 
 /** A service of fakes that write down what happens to them. */
 function harness(
@@ -32,14 +30,11 @@ function harness(
     }),
     startTelemetry: () => ({ metricsText: async () => 'text', shutdown: async () => note('telemetry stopped')() }),
     createMigration: () =>
-      ({
-        snapshot: () => idle,
-        run: async (signal: AbortSignal) => {
-          events.push('migration runs');
-          await (options.run ?? aborted)(signal);
-          events.push('migration ended');
-        },
-      }) as Migration,
+      new FakeMigration(async (signal) => {
+        events.push('migration runs');
+        await (options.run ?? aborted)(signal);
+        events.push('migration ended');
+      }),
     startGrpcServer: async ({ host, port }) => {
       events.push(`grpc on ${host}:${port}`);
       return { port: 1001, stop: async () => note('grpc stopped')() };

@@ -6,11 +6,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadConfig } from '../../src/config/config.js';
 import { metrics } from '../../src/metrics.js';
-import type { Migration } from '../../src/migration/migration.js';
 import { buildService } from '../../src/service.js';
 import { startTelemetry } from '../../src/telemetry.js';
 import { type LoggedLine, recordingLogger } from '../support/api-doors.js';
-import { IDLE_SNAPSHOT } from '../support/fake-control.js';
+import { FakeMigration, IDLE_SNAPSHOT } from '../support/fake-control.js';
 import { eventually, within } from '../support/within.js';
 
 const WAIT_MS = 20_000;
@@ -40,24 +39,20 @@ function numbers(value: number): string[] {
 test('the interval is that of the standard variable, and the last report tells how it ended', async () => {
   const work = async () => {
     process.env['OTEL_METRIC_EXPORT_INTERVAL'] = '100';
-    let snapshot = { ...IDLE_SNAPSHOT, state: 'RUNNING' as string, totalEventsApplied: 1 };
     const config = loadConfig({
       flags: { cluster0: 'mongodb://a', cluster1: 'mongodb://b', port: '0', grpcPort: '0', otlpEndpoint: url },
       env: {},
       readFile: () => '',
     });
-    const createMigration = (): Migration =>
-      ({
-        snapshot: () => snapshot,
-        run: async () => {
-          await eventually(WAIT_MS, () => received.length >= 3, 'reports');
-          snapshot = { ...snapshot, state: 'COMMITTED', totalEventsApplied: LAST };
-          received.length = 0;
-        },
-      }) as unknown as Migration;
+    const run = async () => {
+      await eventually(WAIT_MS, () => received.length >= 3, 'reports');
+      migration.set({ state: 'COMMITTED', totalEventsApplied: LAST });
+      received.length = 0;
+    };
+    const migration = new FakeMigration(run, { ...IDLE_SNAPSHOT, state: 'RUNNING', totalEventsApplied: 1 });
     const door = async () => ({ port: 1, stop: async () => undefined });
     const openSink = () => ({ write: () => undefined, rotate: () => undefined, close: async () => undefined });
-    const parts = { openSink, createMigration, startGrpcServer: door, startGateway: door };
+    const parts = { openSink, createMigration: () => migration, startGrpcServer: door, startGateway: door };
     assert.is(await buildService(config, parts).run(new AbortController().signal), 0);
     assert.ok(
       numbers(LAST).some((bytes) => received.at(-1)?.includes(bytes)),

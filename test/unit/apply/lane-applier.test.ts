@@ -4,37 +4,38 @@ import * as assert from 'uvu/assert';
 import { LocalLaneApplier } from '../../../src/apply/lane-applier.js';
 import { laneText, type Operation, operationOf } from '../../../src/apply/operation.js';
 import { documentKey } from '../../../src/bson/document-key.js';
-import { UNSHARDED } from '../../../src/bson/key-query.js';
-import type { Cluster } from '../../../src/cluster/cluster.js';
 import { parseEvent } from '../../../src/documents/change-event.js';
-import type { DocumentWriter } from '../../../src/documents/document-writer.js';
-import type { MigratedCollection } from '../../../src/metadata/collections.js';
+import { DocumentWriter } from '../../../src/documents/document-writer.js';
+import { eachOf } from '../../../src/documents/documents-to-write.js';
+import type { RawWrite } from '../../../src/documents/raw-writes.js';
+import { answeringCluster, unasked } from '../../support/answering-cluster.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
 import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal } = new AbortController();
 
-test('deltas of one document are joined, but never into a statement that the server would refuse', async () => {
-  const sent: number[] = [];
-  const writer = {
-    send: async (_target: unknown, { statements }: { readonly statements: readonly Buffer[] }) => {
-      sent.push(...statements.map((each) => each.length));
+const cluster = await answeringCluster(unasked);
+const collection = migratedCollection();
+
+/** An applier to a destination that takes every write, and is told of each. */
+function applierTo(onWrite: (statements: readonly Buffer[]) => void): LocalLaneApplier {
+  const raw = {
+    write: async ({ statements }: RawWrite) => {
+      onWrite(eachOf(statements));
       return [];
     },
-  } as unknown as DocumentWriter;
-  const readTime = (): undefined => undefined;
-  const refetching = { filter: undefined, readTime, onStateGone: () => Promise.resolve() };
-  const applier = new LocalLaneApplier({} as Cluster, writer, silentLogger, refetching);
-  const id = Buffer.from(BSON.serialize({ _id: 1 }));
-  const collection = {
-    id: 'c',
-    ns: { db: 'a', coll: 'b' },
-    destinationUuid: {},
-    capped: false,
-    collated: false,
-    keyPaths: UNSHARDED,
   };
+  const writer = new DocumentWriter(cluster, raw, () => Promise.reject(new Error('no index stands in the way')));
+  const refetching = { filter: undefined, readTime: () => undefined, onStateGone: () => Promise.resolve() };
+  return new LocalLaneApplier(cluster, writer, silentLogger, refetching);
+}
+
+test('deltas of one document are joined, but never into a statement that the server would refuse', async () => {
+  const sent: number[] = [];
+  const applier = applierTo((statements) => sent.push(...statements.map((each) => each.length)));
+  const id = Buffer.from(BSON.serialize({ _id: 1 }));
   const delta = (bytes: number): Operation => ({
-    collection: collection as unknown as MigratedCollection,
+    collection,
     kind: 'delta',
     id,
     wholeKey: id,
@@ -64,22 +65,7 @@ test('deltas of one document are joined, but never into a statement that the ser
 /** What is sent for these changes, one list for each command. */
 async function commandsOf(keys: readonly { readonly key: object; readonly n: number }[]): Promise<number[][]> {
   const sent: number[][] = [];
-  const writer = {
-    put: async (_target: unknown, documents: readonly Buffer[]) => {
-      sent.push(documents.map((each) => BSON.deserialize(each)['n'] as number));
-      return [];
-    },
-  } as unknown as DocumentWriter;
-  const refetching = { filter: undefined, readTime: () => undefined, onStateGone: () => Promise.resolve() };
-  const applier = new LocalLaneApplier({} as Cluster, writer, silentLogger, refetching);
-  const collection = {
-    id: 'c',
-    ns: { db: 'a', coll: 'b' },
-    destinationUuid: {},
-    capped: false,
-    collated: false,
-    keyPaths: UNSHARDED,
-  };
+  const applier = applierTo((documents) => sent.push(documents.map((each) => BSON.deserialize(each)['n'] as number)));
   const operations = keys.map(({ key, n }) => {
     const documentOfIt = Buffer.from(BSON.serialize({ ...key, n }));
     const event = {
@@ -88,7 +74,7 @@ async function commandsOf(keys: readonly { readonly key: object; readonly n: num
       documentKey: key,
       fullDocument: BSON.deserialize(documentOfIt),
     };
-    return operationOf(parseEvent(Buffer.from(BSON.serialize(event))), collection as unknown as MigratedCollection);
+    return operationOf(parseEvent(Buffer.from(BSON.serialize(event))), collection);
   });
   for (const operation of operations) assert.equal(Object.keys(BSON.deserialize(operation.id)), ['_id']);
   assert.is(new Set(operations.filter(({ key }) => key.text === operations[0]?.key.text).map(laneText)).size, 1);

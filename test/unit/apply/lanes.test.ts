@@ -5,9 +5,8 @@ import type { LaneApplier } from '../../../src/apply/lane-applier.js';
 import { Lanes } from '../../../src/apply/lanes.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { documentKey } from '../../../src/bson/document-key.js';
-import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { deferred } from '../../../src/lib/tasks.js';
-import type { MigratedCollection } from '../../../src/metadata/collections.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
 import { eventually, within } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
@@ -15,7 +14,7 @@ const WAIT_MS = 20_000;
 function operation(collection: string, n: number): Operation {
   const id = Buffer.from(BSON.serialize({ _id: n }));
   return {
-    collection: { id: collection, capped: false, collated: false, keyPaths: UNSHARDED } as MigratedCollection,
+    collection: migratedCollection({ id: collection }),
     kind: 'delete',
     id,
     wholeKey: id,

@@ -2,21 +2,27 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CommitFence } from '../../../src/apply/commit-fence.js';
+import type { LaneApplier } from '../../../src/apply/lane-applier.js';
 import type { Operation } from '../../../src/apply/operation.js';
 import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/apply/pipeline.js';
 import type { ShareTask } from '../../../src/apply/share.js';
 import type { ShareTakers } from '../../../src/apply/stretches.js';
-import { encode, Timestamp } from '../../../src/bson/bson.js';
+import { type Doc, encode, Timestamp } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
 import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
-import type { Cluster } from '../../../src/cluster/cluster.js';
+import { Scope } from '../../../src/catalog/scope.js';
 import type { ChangeEvent } from '../../../src/documents/change-event.js';
 import { liveChanges } from '../../../src/documents/change-stream.js';
 
 import { deferred } from '../../../src/lib/tasks.js';
+import { answeringCluster, unasked } from '../../support/answering-cluster.js';
 import { answeringStream, STREAM_TIME, streamReply } from '../../support/answering-stream.js';
+import { collectionMap } from '../../support/memory-catalog.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
+import { OPTIONS } from '../../support/observed-work.js';
 import { silentLogger } from '../../support/silent-logger.js';
 import { eventually } from '../../support/within.js';
+import { writableAlone } from '../../support/writable.js';
 
 const WAIT_MS = 20_000;
 /** No other instance helps. */
@@ -32,24 +38,34 @@ function runOf(late: ChangeEvent[] = []): ApplyRun {
   };
 }
 
-/** A pipeline for which nothing of what the source answers is to be applied. */
-function pipelineOf(replies: Promise<unknown>[]): ApplyPipeline {
-  const source = answeringStream(replies);
-  const others = {
-    scope: { stages: () => [], follows: async () => false },
-    store: { loadDdl: async () => ({ done: undefined, intent: undefined }) },
-    collections: { get: () => undefined, live: () => [] },
-    appliers: [],
-    windowBytes: 1000,
-    rawDeltas: false,
+/** What a pipeline works with that applies everything of a source with these answers, but for these changes. */
+async function contextOf(replies: Promise<Doc>[], changes: Partial<ApplyContext>): Promise<ApplyContext> {
+  const source = await answeringStream(replies);
+  return {
+    source,
+    destination: writableAlone(await answeringCluster(unasked, { name: 'cluster1' })),
+    changes: liveChanges(source, silentLogger),
+    scope: new Scope(source, OPTIONS),
+    store: { loadDdl: async () => ({ done: undefined, intent: undefined }), saveDdl: async () => undefined },
+    collections: await collectionMap([]),
+    indexes: { hold: async () => undefined, release: () => undefined, changed: () => undefined },
+    layout: { keysOf: () => undefined, spread: async () => [] },
     filter: undefined,
     logger: silentLogger,
+    onWarning: () => undefined,
+    appliers: [],
+    windowBytes: 10_000,
+    rawDeltas: false,
     takers: NOBODY,
+    ...changes,
   };
-  return new ApplyPipeline(
-    { source, changes: liveChanges(source, silentLogger), ...others } as unknown as ApplyContext,
-    new CommitFence(undefined),
-  );
+}
+
+/** A pipeline for which nothing of what the source answers is to be applied. */
+async function pipelineOf(replies: Promise<Doc>[]): Promise<ApplyPipeline> {
+  const context = await contextOf(replies, { windowBytes: 1000 });
+  const scope = new Scope(context.source, { ...OPTIONS, excludeNamespaces: [{ database: 'shop', collections: [] }] });
+  return new ApplyPipeline({ ...context, scope }, new CommitFence(undefined));
 }
 
 test('the changes of a transaction share a time: it is reached once the last of them is applied', async () => {
@@ -57,10 +73,10 @@ test('the changes of a transaction share a time: it is reached once the last of 
   const collectionUUID = uuidFrom(Buffer.alloc(16, 1));
   const ns = { db: 'shop', coll: 'items' };
   const event = encode({ operationType: 'insert', clusterTime, collectionUUID, ns, documentKey: { _id: 1 } });
-  const [second, third] = [deferred<unknown>(), deferred<unknown>()];
+  const [second, third] = [deferred<Doc>(), deferred<Doc>()];
   // The first answer of a cursor may be empty though there is more to come.
   const replies = [Promise.resolve(streamReply({ batch: [] })), second.promise, third.promise];
-  const pipeline = pipelineOf(replies);
+  const pipeline = await pipelineOf(replies);
   const stop = new AbortController();
   void pipeline.run(runOf(), stop.signal).catch(() => undefined);
   let isReached = false;
@@ -99,46 +115,35 @@ interface Applying {
   readonly late: ChangeEvent[];
 }
 
-/** A pipeline whose one collection's changes go to `apply`. `others`: what else it is to have. */
-function applying(replies: Promise<unknown>[], apply: () => Promise<void>, others: object = {}): Applying {
+/** A pipeline whose one collection's changes go to `apply`. `changes`: what else is otherwise. */
+async function applying(
+  replies: Promise<Doc>[],
+  apply: () => Promise<void>,
+  changes: Partial<ApplyContext> = {},
+): Promise<Applying> {
   const given: Operation[] = [];
   const late: ChangeEvent[] = [];
-  const collection = { id: uuidText(ITEMS), dropped: false, ns: { db: 'shop', coll: 'items' } };
-  const source = answeringStream(replies);
-  const context = {
-    source,
-    changes: liveChanges(source, silentLogger),
-    scope: { stages: () => [], follows: async () => true },
-    store: { loadDdl: async () => ({ done: undefined, intent: undefined }) },
-    collections: { get: () => collection, live: () => [collection], version: 1 },
-    appliers: [
-      {
-        apply: async (operations: readonly Operation[]) => {
-          given.push(...operations);
-          await apply();
-        },
-      },
-    ],
-    windowBytes: 10_000,
-    rawDeltas: false,
-    filter: undefined,
-    logger: silentLogger,
-    takers: NOBODY,
-    ...others,
+  const applier: LaneApplier = {
+    apply: async (operations) => {
+      given.push(...operations);
+      await apply();
+    },
   };
-  return { pipeline: new ApplyPipeline(context as unknown as ApplyContext, new CommitFence(undefined)), given, late };
+  const collections = await collectionMap([migratedCollection({ id: uuidText(ITEMS) })]);
+  const context = await contextOf(replies, { collections, appliers: [applier], ...changes });
+  return { pipeline: new ApplyPipeline(context, new CommitFence(undefined)), given, late };
 }
 
 test('the safe position does not move before the writes are done, however much comes after them', async () => {
   const written = deferred<void>();
-  const later = deferred<unknown>();
+  const later = deferred<Doc>();
   const replies = [
     Promise.resolve(streamReply({ batch: [insertOf(1, 2)] })),
     Promise.resolve(streamReply({ batch: [], isNext: true })),
     Promise.resolve(streamReply({ batch: [], isNext: true })),
     later.promise,
   ];
-  const { pipeline, given } = applying(replies, () => written.promise);
+  const { pipeline, given } = await applying(replies, () => written.promise);
   const stop = new AbortController();
   void pipeline.run(runOf(), stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => given.length === 1 && replies.length === 0, 'everything being read');
@@ -150,9 +155,9 @@ test('the safe position does not move before the writes are done, however much c
 });
 
 test('an event that comes while the end of the line is being fixed is judged by it, never applied', async () => {
-  const event = deferred<unknown>();
+  const event = deferred<Doc>();
   const replies = [Promise.resolve(streamReply({ batch: [] })), event.promise];
-  const { pipeline, given, late } = applying(replies, async () => undefined);
+  const { pipeline, given, late } = await applying(replies, async () => undefined);
   const stop = new AbortController();
   void pipeline.run(runOf(late), stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => replies.length === 0, 'the stream being read');
@@ -185,9 +190,10 @@ test('a stretch begins once everything before it is on the destination', async (
     Promise.resolve(streamReply({ batch: [drop] })),
     Promise.resolve(streamReply({ batch: [insertOf(2, 3)] })),
   ];
-  const source = { ...answeringStream(replies), now: new Timestamp({ t: 100, i: 0 }) };
-  const behind = { source, changes: liveChanges(source as unknown as Cluster, silentLogger), takers };
-  const { pipeline, given } = applying([], () => written.promise, behind);
+  const source = await answeringStream(replies);
+  source.saw(new Timestamp({ t: 100, i: 0 }));
+  const behind = { source, changes: liveChanges(source, silentLogger), takers };
+  const { pipeline, given } = await applying([], () => written.promise, behind);
   const stop = new AbortController();
   void pipeline.run(runOf(), stop.signal).catch(() => undefined);
   await eventually(WAIT_MS, () => given.length === 1, 'the event before the stretch');

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { UNSHARDED } from '../../../src/bson/key-query.js';
 import type { CopyTold } from '../../../src/copy/copy-worker.js';
 import type { CopyPosition, RangeTask } from '../../../src/copy/range-task.js';
 import { ThreadRangeCopier } from '../../../src/copy/thread-range-copier.js';
@@ -8,7 +9,23 @@ import type { WriterThreads } from '../../../src/threads/writer-threads.js';
 
 const { signal } = new AbortController();
 const PLACE: CopyPosition = { position: { id: Uint8Array.of(5, 0, 0, 0, 0), documents: 7, bytes: 70 } };
-const TASK = { position: undefined, isAgain: false, ordered: false } as unknown as RangeTask;
+const NS = { db: 'shop', coll: 'items' };
+const TASK: RangeTask = {
+  ns: NS,
+  uuid: new Uint8Array(16),
+  target: { ns: NS, uuid: new Uint8Array(16), keyPaths: UNSHARDED },
+  lower: undefined,
+  upper: undefined,
+  natural: false,
+  resumable: false,
+  marks: [],
+  position: undefined,
+  isAgain: false,
+  filter: undefined,
+  ordered: false,
+  batchDocuments: 100,
+  afterTime: [16, 1],
+};
 
 /** Threads whose only one tells of these, and ends. */
 function ending(told: readonly CopyTold[]): Pick<WriterThreads, 'call'> {

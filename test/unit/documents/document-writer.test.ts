@@ -1,22 +1,24 @@
-import { type Binary, BSON } from 'mongodb';
+import { BSON, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
-import type { WritableCluster } from '../../../src/cluster/writable-cluster.js';
 import { DocumentWriter, type WriteTarget } from '../../../src/documents/document-writer.js';
-import type { RawWrite, RawWriter, WriteError } from '../../../src/documents/raw-writes.js';
+import type { RawWrite, WriteError } from '../../../src/documents/raw-writes.js';
 import { AppError } from '../../../src/errors.js';
+import { answeringCluster, unasked } from '../../support/answering-cluster.js';
 
 const { signal } = new AbortController();
-const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: {} as Binary, keyPaths: UNSHARDED };
+const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: new UUID(), keyPaths: UNSHARDED };
 const documents = [1, 2, 3].map((_id) => Buffer.from(BSON.serialize({ _id })));
+
+/** Nothing is tried again. */
+const cluster = await answeringCluster(unasked, { retryLimitMs: 0 });
 
 /** A writer whose server answers with what `answer` gives; and how often its indexes were removed. */
 function writerOf(answer: (write: RawWrite) => readonly WriteError[]): { writer: DocumentWriter; removals: number[] } {
   const removals: number[] = [];
-  const cluster = { attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work() };
-  const raw = { write: async (write: RawWrite) => answer(write) };
-  const writer = new DocumentWriter(cluster as unknown as WritableCluster, raw as unknown as RawWriter, async () => {
+  const raw = { write: async (write: RawWrite) => [...answer(write)] };
+  const writer = new DocumentWriter(cluster, raw, async () => {
     removals.push(1);
   });
   return { writer, removals };

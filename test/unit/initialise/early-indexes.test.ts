@@ -4,17 +4,16 @@ import * as assert from 'uvu/assert';
 import type { OrderedDoc } from '../../../src/bson/bson.js';
 import { earlyIndexes } from '../../../src/initialise/early-indexes.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
 
 const spec = (name: string, more: Record<string, unknown> = {}): OrderedDoc =>
   new Map<string, unknown>([['v', 2], ['key', new Map([[name, 1]])], ['name', name], ...Object.entries(more)]);
 
 function namesOf(documents: number, change: Partial<MigratedCollection> = {}, buildsBeforeCopy = false): string[] {
-  const collection = {
+  const collection = migratedCollection({
     indexes: [spec('a'), spec('b', { unique: true }), spec('left', { expireAfterSeconds: 1 })],
-    options: new Map(),
-    capped: false,
     ...change,
-  } as MigratedCollection;
+  });
   const isBuilt = (each: OrderedDoc): boolean => each.get('name') !== 'left';
   const early = earlyIndexes({ isBuilt, buildsBeforeCopy }, collection, { documents, bytes: documents * 100 });
   for (const each of early) assert.not(each.has('unique'));

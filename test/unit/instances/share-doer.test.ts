@@ -2,28 +2,34 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ShareDoerParts, shareDoer } from '../../../src/instances/share-doer.js';
+import { type ShareRoles, shareDoer } from '../../../src/instances/share-doer.js';
 import type { TaskEvents } from '../../../src/instances/workshop.js';
 import { deferred } from '../../../src/lib/tasks.js';
+import { loadOf } from '../../../src/start/load-level.js';
+import { answeringCluster, unasked } from '../../support/answering-cluster.js';
+import { memoryCatalog } from '../../support/memory-catalog.js';
+import { OPTIONS } from '../../support/observed-work.js';
 import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal } = new AbortController();
 const TURNS = 20;
+const EVENTS: TaskEvents = { count: () => undefined, place: () => undefined, page: async () => undefined };
 
 test('a share that fails is given back only once no write of it can take effect any more', async () => {
   const resolved = deferred<void>();
-  const roles = {
-    source: {},
-    destination: { resolveLostWrites: () => resolved.promise },
-    store: { loadCollections: () => Promise.reject(new Error('the destination does not answer')) },
+  const roles: ShareRoles = {
+    source: await answeringCluster(unasked),
+    destination: { now: undefined, saw: () => undefined, resolveLostWrites: () => resolved.promise },
+    store: {
+      ...memoryCatalog().store,
+      loadCollections: () => Promise.reject(new Error('the destination does not answer')),
+    },
   };
-  const parts = {
-    roles,
-    options: { documentFilter: null, includeNamespaces: [], excludeNamespaces: [], namespaceRemap: [] },
-  };
-  const doer = shareDoer({ ...parts, logger: silentLogger } as unknown as ShareDoerParts, signal);
+  const writerFor = () => Promise.reject(new Error('nothing is to be written'));
+  const parts = { roles, load: loadOf(1), options: OPTIONS, writerFor, logger: silentLogger };
+  const doer = shareDoer(parts, signal);
   let isBack = false;
-  const doing = doer({ value: { catalog: '1' }, seen: {} }, {} as TaskEvents, signal).catch((error: unknown) => {
+  const doing = doer({ value: { catalog: '1' }, seen: {} }, EVENTS, signal).catch((error: unknown) => {
     isBack = true;
     return String(error);
   });

@@ -3,7 +3,7 @@ import { setImmediate as settled } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Doc } from '../../../src/bson/bson.js';
-import { fromDoc, type InstanceRecord, type TaskRecord } from '../../../src/instances/records.js';
+import { fromDoc, type TaskRecord } from '../../../src/instances/records.js';
 import { HandedBack, TaskBoard, type TaskListener } from '../../../src/instances/task-board.js';
 import { type TaskDoer, Workshop } from '../../../src/instances/workshop.js';
 
@@ -40,8 +40,7 @@ class Two {
       this.isPaused,
     );
     await settled();
-    const record = { id: 'b', work: this.workshop.reports } as unknown as InstanceRecord;
-    this.board.hear(record, signal);
+    this.board.hear({ id: 'b', work: this.workshop.reports }, signal);
     await settled();
     await this.board.sweep(signal);
   }

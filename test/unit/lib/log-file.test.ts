@@ -62,14 +62,16 @@ test('files of two names in one folder do not count, and delete, each other', as
 });
 
 /** A standard output that keeps what is written. */
-function fakeOutput(isTTY: boolean): { out: NodeJS.WriteStream; text: () => string } {
+function fakeOutput(isTTY: boolean) {
   let written = '';
-  const write = (text: string): boolean => {
-    written += text;
-    return true;
-  };
-  const out = { isTTY, writableLength: 0, write };
-  return { out: out as unknown as NodeJS.WriteStream, text: () => written };
+  const stream = new Writable({
+    decodeStrings: false,
+    write: (text: string, _encoding, done) => {
+      written += text;
+      done();
+    },
+  });
+  return { out: Object.assign(stream, { isTTY }), text: () => written };
 }
 
 test('standard output is JSON for programs, and readable for people at a terminal', () => {

@@ -1,28 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Position } from '../../../src/bson/position.js';
-import { type CatalogStore, CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
-import type { CollectionRecord } from '../../../src/metadata/records.js';
+import { CollectionMap, type NewCollection } from '../../../src/metadata/collections.js';
+import { memoryCatalog } from '../../support/memory-catalog.js';
 
 const { signal } = new AbortController();
-
-/** Keeps collections as the destination would. */
-function memoryStore(): { store: CatalogStore; records: Map<string, CollectionRecord> } {
-  const records = new Map<string, CollectionRecord>();
-  const store: CatalogStore = {
-    loadCollections: async () => [...records.values()],
-    loadViews: async () => [],
-    saveViews: async () => undefined,
-    deleteView: async () => undefined,
-    saveCollections: async (saved: readonly CollectionRecord[]) => {
-      for (const each of saved) records.set(each.id, each);
-    },
-    deleteCollections: async (ids: readonly string[]) => {
-      for (const id of ids) records.delete(id);
-    },
-  };
-  return { store, records };
-}
 
 function collection(id: string): NewCollection {
   const ns = { db: 'db', coll: id };
@@ -40,7 +22,7 @@ function collection(id: string): NewCollection {
 }
 
 test('a dropped collection is forgotten once the checkpoint has passed its drop, by a later process, too', async () => {
-  const { store, records } = memoryStore();
+  const { store, records } = memoryCatalog();
   const first = new CollectionMap(store);
   await first.add(['a', 'b', 'c', 'd'].map(collection), signal);
   await first.update('b', { dropped: true, droppedBy: Position.fromText('82B') }, signal);
@@ -64,7 +46,7 @@ test('a dropped collection is forgotten once the checkpoint has passed its drop,
 });
 
 test('of two changes of one collection at the same time neither is lost, in memory and in the store', async () => {
-  const { store, records } = memoryStore();
+  const { store, records } = memoryCatalog();
   const save = store.saveCollections.bind(store);
   const started: (() => void)[] = [];
   const map = new CollectionMap(store);

@@ -1,23 +1,22 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Cluster } from '../../../src/cluster/cluster.js';
 import { TransientError } from '../../../src/cluster/errors.js';
 import { AppError, type ErrorName, ExitCode } from '../../../src/errors.js';
-import { Interruption } from '../../../src/migration/interruption.js';
-import type { HeldMigration } from '../../../src/start/held-migration.js';
+import { type InterruptedClusters, Interruption } from '../../../src/migration/interruption.js';
 import { silentLogger } from '../../support/silent-logger.js';
 import { within } from '../../support/within.js';
 
 const { signal } = new AbortController();
 
-function clusterOf(version: string, retryLimitMs: number): Cluster {
+function clusterOf(version: string, retryLimitMs: number): InterruptedClusters['destination'] {
   return {
     retryLimitMs,
     label: 'cluster1: host:27017',
     facts: { version: [6, 0, 5] },
+    isSharded: false,
     isAtLeast: () => true,
     read: async () => ({ featureCompatibilityVersion: { version } }),
-  } as unknown as Cluster;
+  };
 }
 
 let events = 0;
@@ -26,7 +25,7 @@ function interruptionOf(retryLimitMs: number, fcv = '6.0'): { interruption: Inte
   const told: string[] = [];
   const destination = clusterOf(fcv, retryLimitMs);
   const interruption: Interruption = new Interruption(
-    { destination, source: clusterOf('6.0', retryLimitMs) } as HeldMigration,
+    { destination, source: clusterOf('6.0', retryLimitMs) },
     silentLogger,
     {
       reached: () => ({ stage: 'apply', events, bytes: 0 }),

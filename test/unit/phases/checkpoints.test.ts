@@ -1,12 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ApplyPipeline } from '../../../src/apply/pipeline.js';
 import { Position } from '../../../src/bson/position.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import type { CheckpointRecord } from '../../../src/metadata/records.js';
 import { Checkpoints } from '../../../src/phases/checkpoints.js';
-import type { RunContext } from '../../../src/phases/run-context.js';
 import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal } = new AbortController();
@@ -14,7 +12,7 @@ const { signal } = new AbortController();
 test('a slow store of an earlier position does not replace a later one', async () => {
   const stored: string[] = [];
   const slow = deferred<void>();
-  const status = { safe: { position: Position.fromText('82A'), eventsApplied: 1 } };
+  const status = { safe: { position: Position.fromText('82A'), isBetween: false, eventsApplied: 1 } };
   const store = {
     saveCheckpoint: async ({ position }: CheckpointRecord) => {
       const text = position.toText();
@@ -27,10 +25,10 @@ test('a slow store of an earlier position does not replace a later one', async (
     collections: { forgetDropped: async () => undefined },
     logger: silentLogger,
   };
-  const checkpoints = new Checkpoints(context as unknown as RunContext, { status } as unknown as ApplyPipeline);
+  const checkpoints = new Checkpoints(context, { status });
   const periodic = checkpoints.store(signal);
   await turn();
-  status.safe = { position: Position.fromText('82B'), eventsApplied: 2 };
+  status.safe = { position: Position.fromText('82B'), isBetween: false, eventsApplied: 2 };
   const commits = checkpoints.store(signal);
   await turn();
   slow.resolve();

@@ -1,19 +1,18 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Cluster } from '../../../src/cluster/cluster.js';
-import { type Health, monitor } from '../../../src/progress/monitor.js';
+import { type Health, type MonitoredCluster, monitor } from '../../../src/progress/monitor.js';
 import { silentLogger } from '../../support/silent-logger.js';
 import { within } from '../../support/within.js';
 
 /** A cluster whose oldest oplog entry is of that second. */
-function clusterLike(oldest: number): Cluster {
+function clusterLike(oldest: number): MonitoredCluster {
   const entry = { ts: { getHighBitsUnsigned: () => oldest } };
-  const fake = {
+  return {
     name: `c${oldest}`,
+    isSharded: false,
     ping: async () => oldest,
     read: async () => ({ cursor: { firstBatch: [entry] } }),
   };
-  return fake as unknown as Cluster;
 }
 
 test('after a reversal, what was known of the other cluster is forgotten and looked up anew', async () => {

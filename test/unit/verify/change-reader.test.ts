@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { encode } from '../../../src/bson/bson.js';
+import { type Doc, encode } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
 import { liveChanges } from '../../../src/documents/change-stream.js';
 import { deferred } from '../../../src/lib/tasks.js';
@@ -12,10 +12,10 @@ import { eventually } from '../../support/within.js';
 
 const WAIT_MS = 20_000;
 test('the changes of a transaction share a time: that time is reached once none came with it any more', async () => {
-  const second = deferred<unknown>();
+  const second = deferred<Doc>();
   const event = encode({ documentKey: { _id: 1 }, ns: { db: 'shop', coll: 'items' } });
   const replies = [Promise.resolve(streamReply({ batch: [event] })), second.promise];
-  const cluster = answeringStream(replies);
+  const cluster = await answeringStream(replies);
   const narrowing = { source: [], destination: [] };
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
   const reader = new ChangeReader('source', Position.startAt(STREAM_TIME), {
@@ -34,7 +34,7 @@ test('the changes of a transaction share a time: that time is reached once none 
 
 test('a document of a sharded collection is named by its _id, not by the first field of its key', async () => {
   const event = encode({ documentKey: { a: 95, _id: 7 }, ns: { db: 'shop', coll: 'items' } });
-  const cluster = answeringStream([Promise.resolve(streamReply({ batch: [event] }))]);
+  const cluster = await answeringStream([Promise.resolve(streamReply({ batch: [event] }))]);
   const dirty = new DirtySet({ documents: 10, bytes: 1000 });
   const parts = { changes: liveChanges(cluster, silentLogger), dirty, narrowing: { source: [], destination: [] } };
   const reader = new ChangeReader('source', Position.startAt(STREAM_TIME), parts);

@@ -4,10 +4,11 @@ import { encode } from '../../../src/bson/bson.js';
 import type { MigratedCollection } from '../../../src/metadata/collections.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { Mismatches } from '../../../src/verify/mismatches.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
 import { eventually } from '../../support/within.js';
 
 const { signal } = new AbortController();
-const collection = (id: string, coll: string) => ({ id, sourceNs: { db: 'shop', coll } }) as MigratedCollection;
+const collection = (id: string, coll: string) => migratedCollection({ id, ns: { db: 'shop', coll } });
 const ORDERS = collection('a'.repeat(32), 'orders');
 const CARTS = collection('b'.repeat(32), 'carts');
 const ids = (from: number, to: number): Buffer[] =>

@@ -1,11 +1,9 @@
 import { mock } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { Timestamp } from 'mongodb';
+import { Long, Timestamp } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { encode } from '../../../src/bson/bson.js';
-import { UNSHARDED } from '../../../src/bson/key-query.js';
-import { uuidFrom } from '../../../src/bson/uuid.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
 
 import { AppError } from '../../../src/errors.js';
@@ -18,29 +16,39 @@ import { InitialHashing } from '../../../src/verify/initial-hashing.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { RecheckQueue } from '../../../src/verify/recheck-queue.js';
 import { scanRange } from '../../../src/verify/scan-range.js';
+import { answeringCluster } from '../../support/answering-cluster.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
 import { rawCursor } from '../../support/raw-replies.js';
+import { verifyContext } from '../../support/verify-context.js';
 import { eventually } from '../../support/within.js';
 
 const { signal } = new AbortController();
 const NOW = new Timestamp({ t: 100, i: 1 });
 const ID = 'a'.repeat(32);
-const RANGE = { id: `${ID}:0`, collection: ID, batchDocuments: 1 } as VerifyRange;
+const RANGE: VerifyRange = {
+  id: `${ID}:0`,
+  collection: ID,
+  lower: undefined,
+  upper: undefined,
+  estimatedDocuments: 1,
+  estimatedBytes: 100,
+  batchDocuments: 1,
+  done: false,
+  sourceDocuments: 0,
+  destinationDocuments: 0,
+};
+const COLLECTION = migratedCollection({ id: ID });
 const EVENTS = { onRead: () => undefined, onDiffering: () => Promise.resolve() };
 
-/** A cluster that answers the little that is asked of it here; `command` gives what listCollections finds. */
-function cluster(names: readonly string[]): Cluster {
-  const session = { endSession: () => Promise.resolve() };
-  const reply = { cursor: { id: { isZero: () => true }, ns: 'shop.x', firstBatch: names.map(rawName) } };
-  return {
-    now: NOW,
-    isAtLeast: () => true,
-    read: () => Promise.resolve({ cursor: { firstBatch: [] } }),
-    attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work(),
-    startSession: () => session,
-    command: (_db: string, _command: object, { rawCursor: isRaw }: { rawCursor?: boolean }) =>
-      Promise.resolve(isRaw === true ? { cursor: rawCursor({ batch: [] }) } : reply),
-    helloOfAll: () => Promise.resolve([{}, {}]),
-  } as unknown as Cluster;
+/** A cluster without documents; `names`: what listCollections finds. */
+async function clusterOf(names: readonly string[]): Promise<Cluster> {
+  const cluster = await answeringCluster((command) => {
+    if ('find' in command || 'aggregate' in command) return { cursor: rawCursor({ batch: [] }) };
+    if (!('listCollections' in command)) return {};
+    return { cursor: { id: Long.ZERO, ns: 'shop.x', firstBatch: names.map(rawName) } };
+  });
+  cluster.saw(NOW);
+  return cluster;
 }
 
 function rawName(name: string): Buffer {
@@ -50,30 +58,11 @@ function rawName(name: string): Buffer {
   return Buffer.concat([length, value, Buffer.alloc(1)]);
 }
 
-function contextOf(destination: Cluster, changes: Partial<VerifyContext>): VerifyContext {
-  const collection = {
-    id: ID,
-    ns: { db: 'shop', coll: 'items' },
-    sourceNs: { db: 'shop', coll: 'items' },
-    name: 'shop.items',
-    destinationUuid: uuidFrom(Buffer.alloc(16, 1)),
-    dropped: false,
-    keyPaths: UNSHARDED,
-  } as MigratedCollection;
-  const collections = { get: () => collection, live: () => [collection], views: () => [] };
-  const onTakenAway = ({ name }: MigratedCollection): never => {
-    throw new AppError('DestinationModified', name);
-  };
-  const logger = { info: () => undefined };
-  const others = {
-    filter: undefined,
-    followsCatalog: true,
-    onTakenAway,
-    onChange: () => undefined,
-    logger,
-    applied: () => Promise.resolve(),
-  };
-  return { source: cluster([]), destination, collections, ...others, ...changes } as unknown as VerifyContext;
+/** A verification of one collection; `names`: what the destination's listCollections finds. */
+async function contextOf(names: readonly string[], changes: Partial<VerifyContext>): Promise<VerifyContext> {
+  const [source, destination] = [await clusterOf([]), await clusterOf(names)];
+  const collections = { get: () => COLLECTION, live: () => [COLLECTION], views: () => [] };
+  return verifyContext({ source, destination, collections, ...changes });
 }
 
 /** A scanner that finds the collection moved so many times. */
@@ -101,7 +90,7 @@ test('a collection that is not in its place is awaited until the applier has got
   mock.timers.enable({ apis: ['setTimeout'] });
   const applied = deferred<void>();
   const scanner = moving(1);
-  const context = contextOf(cluster(['items']), { applied: () => applied.promise });
+  const context = await contextOf(['items'], { applied: () => applied.promise });
   const scanned = scanRange(context, scanner, RANGE, EVENTS, signal);
   await passAnHour();
   assert.is(scanner.scans, 1);
@@ -113,24 +102,23 @@ test('a collection that is not in its place is awaited until the applier has got
 test.after.each(() => mock.timers.reset());
 
 test('it was taken away only when the destination has its UUID no more although the applier is there', async () => {
-  const error = await scanRange(contextOf(cluster([]), {}), moving(99), RANGE, EVENTS, signal).catch(
+  const error = await scanRange(await contextOf([], {}), moving(99), RANGE, EVENTS, signal).catch(
     (cause: unknown) => cause,
   );
   assert.ok(error instanceof AppError && error.code === 'DestinationModified');
 });
 
 test('one that somebody has renamed on the destination is not waited for', async () => {
-  const renamed = contextOf(cluster(['goods']), {});
+  const renamed = await contextOf(['goods'], {});
   const error = await scanRange(renamed, moving(99), RANGE, EVENTS, signal).catch((cause: unknown) => cause);
   assert.ok(error instanceof AppError && error.code === 'DestinationModified');
 });
 
 test('one whose drop is being applied, which the map does not have yet, was not taken away', async () => {
-  const context = contextOf(cluster([]), {});
-  const [live] = context.collections.live();
+  const context = await contextOf([], {});
   let applied = 0;
   // The map hears of it while the applier is awaited for the second time.
-  const get = () => ({ ...live, dropped: applied > 1 }) as MigratedCollection;
+  const get = () => ({ ...COLLECTION, dropped: applied > 1 });
   const counted = async (): Promise<void> => {
     applied++;
   };
@@ -143,7 +131,7 @@ test('where no map follows renames, one that is elsewhere is given up', async ()
   const onTakenAway = ({ name }: MigratedCollection): void => {
     lost.push(name);
   };
-  const elsewhere = contextOf(cluster([]), { followsCatalog: false, onTakenAway });
+  const elsewhere = await contextOf([], { followsCatalog: false, onTakenAway });
   assert.is(await scanRange(elsewhere, moving(99), RANGE, EVENTS, signal), 'gone');
   assert.equal(lost, ['shop.items']);
 });
@@ -152,7 +140,7 @@ test('planning waits for what was created before the streams begin', async () =>
   const applied = deferred<void>();
   let asked = 0;
   const store = new MemoryVerificationState();
-  const context = contextOf(cluster([]), {
+  const context = await contextOf([], {
     store,
     applied: async (time) => {
       assert.ok(time.equals(NOW));
@@ -184,18 +172,17 @@ test('planning waits for what was created before the streams begin', async () =>
 test('while a collection is copied again hashing is not done, and afterwards it is compared', async () => {
   const store = new MemoryVerificationState();
   const scanner = moving(0);
-  const context = contextOf(cluster([]), { store, parallelRanges: 1, startScanner: async () => scanner });
+  const context = await contextOf([], { store, parallelRanges: 1, startScanner: async () => scanner });
   const queue = new RecheckQueue(store, { documents: 10, bytes: 1000 });
   const hashing = new InitialHashing(context, queue);
   const stop = new AbortController();
   const plan = { sourceStart: NOW, isPlanned: true, onPlanned: () => Promise.resolve() };
   const running = hashing.run(plan, stop.signal).catch(() => undefined);
   await hashing.done(signal);
-  const collection = context.collections.live()[0] as MigratedCollection;
   const copied = deferred<void>();
-  const copying = hashing.whileCopied(collection, () => copied.promise, signal);
+  const copying = hashing.whileCopied(COLLECTION, () => copied.promise, signal);
   // The end of another copy of it has the hashing look for ranges.
-  await hashing.whileCopied(collection, () => Promise.resolve(), signal);
+  await hashing.whileCopied(COLLECTION, () => Promise.resolve(), signal);
   await turn();
   const stored = await store.loadRanges();
   assert.equal([hashing.isDone, scanner.scans, stored.some(({ done }) => done)], [false, 0, false]);
@@ -229,7 +216,7 @@ for (const [what, ids] of FLOODS) {
       },
       close: () => Promise.resolve(),
     });
-    const context = contextOf(cluster([]), { store, parallelRanges: 1, startScanner });
+    const context = await contextOf([], { store, parallelRanges: 1, startScanner });
     const queue = new RecheckQueue(store, NO_LIMITS);
     await store.saveRanges([RANGE]);
     const hashing = new InitialHashing(context, queue);

@@ -5,39 +5,31 @@ import { encode } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
 import { uuidFrom } from '../../../src/bson/uuid.js';
 import type { Cluster } from '../../../src/cluster/cluster.js';
-import { liveChanges } from '../../../src/documents/change-stream.js';
 
-import { createLogger } from '../../../src/lib/logger.js';
-import type { MigratedCollection } from '../../../src/metadata/collections.js';
-import type { VerifyContext } from '../../../src/verify/context.js';
 import { MemoryVerificationState } from '../../../src/verify/memory-state.js';
 import { VerificationPass } from '../../../src/verify/verification-pass.js';
+import { answeringCluster } from '../../support/answering-cluster.js';
 import { streamReply } from '../../support/answering-stream.js';
+import { migratedCollection } from '../../support/migrated-collection.js';
 import { rawCursor } from '../../support/raw-replies.js';
+import { verifyContext } from '../../support/verify-context.js';
 import { eventually } from '../../support/within.js';
 
 const TIME = new Timestamp({ t: 16, i: 1 });
 const UUID = uuidFrom(Buffer.alloc(16, 1));
 const WAIT_MS = 30_000;
-const logger = createLogger({ level: 'ERROR', mongosyncId: 'test', sink: { write: () => undefined } });
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** A cluster whose change stream gives these events, and which has these documents, whatever is asked for. */
-function cluster(events: readonly Buffer[], documents: readonly Buffer[]): Cluster {
-  const command = async (_db: string, asked: object): Promise<unknown> => {
-    if ('aggregate' in asked) return streamReply({ batch: events });
-    if ('find' in asked) return { cursor: rawCursor({ ns: 'shop.items', batch: documents }) };
-    if ('getMore' in asked) await pause(50);
+async function clusterOf(events: readonly Buffer[], documents: readonly Buffer[]): Promise<Cluster> {
+  const cluster = await answeringCluster(async (command) => {
+    if ('aggregate' in command) return streamReply({ batch: events });
+    if ('find' in command) return { cursor: rawCursor({ ns: 'shop.items', batch: documents }) };
+    if ('getMore' in command) await pause(50);
     return streamReply({ batch: [], isNext: true });
-  };
-  return {
-    now: TIME,
-    isAtLeast: () => true,
-    tellOutage: () => undefined,
-    attempt: (_what: string, _signal: AbortSignal, work: () => unknown) => work(),
-    startSession: () => ({ endSession: () => Promise.resolve() }),
-    command,
-  } as unknown as Cluster;
+  });
+  cluster.saw(TIME);
+  return cluster;
 }
 
 test('what a round has put into the backlog while the end is awaited is judged, too', async () => {
@@ -50,28 +42,20 @@ test('what a round has put into the backlog while the end is awaited is judged, 
     planned: true,
   });
   const ns = { db: 'shop', coll: 'items' };
-  const collection = { id: 'a'.repeat(32), ns, sourceNs: ns, name: 'shop.items', destinationUuid: UUID, indexes: [] };
-  const live = { ...collection, options: new Map(), dropped: false } as unknown as MigratedCollection;
+  const live = migratedCollection({ id: 'a'.repeat(32), ns, destinationUuid: UUID });
   const event = encode({ documentKey: { _id: 1 }, collectionUUID: UUID, ns });
   let isApplied = false;
   let isAwaited = false;
-  const [source, destination] = [cluster([], []), cluster([event], [encode({ _id: 1 })])];
-  const context = {
-    source,
-    destination,
-    changes: { source: liveChanges(source, logger), destination: liveChanges(destination, logger) },
-    filter: undefined,
-    narrowing: { source: [], destination: [] },
+  const context = verifyContext({
+    source: await clusterOf([], []),
+    destination: await clusterOf([event], [encode({ _id: 1 })]),
     store,
     collections: { get: () => live, live: () => [live], views: () => [] },
     applied: async () => {
       isAwaited = true;
       while (!isApplied) await pause(20);
     },
-    copyAgain: undefined,
-    logger,
-    onChange: () => undefined,
-  } as unknown as VerifyContext;
+  });
   const stop = new AbortController();
   const pass = await VerificationPass.begin(context, stop.signal);
   void pass.run(stop.signal).catch(() => undefined);
