@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8';
  * itself, each 10 MB of replies had the whole heap marked anew, which took a third of the processor time of a comparison
  * (docs/performance.md). So the limit is set by what a process of this kind can spare: some 100 MB.
  */
-const GROWTH_PERCENT = 300;
+const GROWTH_PERCENT = 250;
 
 /** Call it once, before anything else is loaded. Goes for all threads of the process; a V8 that does not know it ignores it. */
 export function growHeapFar(): void {
