@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MongoClient } from 'mongodb';
 import { httpJson } from '../../test/support/ferry-client.js';
-import { startPair } from '../../test/support/replica-set.js';
+import { ReplicaSet, startPair } from '../../test/support/replica-set.js';
 import { type Figure, percentile, progress } from '../figures.js';
 import { Migration } from '../migration.js';
 import { ordinary, seed } from './copies.js';
@@ -10,11 +10,17 @@ import { ordinary, seed } from './copies.js';
 const PAUSE_MS = 5;
 const ALONE_MS = 4000;
 
-/** How long progress takes by gRPC and by HTTP during a verified copy. */
+/** How long progress takes by gRPC and by HTTP during a verified copy: by the main thread, and by one of its own. */
 export async function controlPlaneRows(documents: number): Promise<Figure[]> {
   await using pair = await startPair();
+  await using third = await ReplicaSet.start({ name: 'third' });
   await seed(pair.source, ordinary(documents));
-  await using migration = await Migration.open(pair.source, pair.destination);
+  const byMain = await answers(pair.source, pair.destination, []);
+  return [...byMain, ...(await answers(pair.source, third, ['--workerThreads', '1']))];
+}
+
+async function answers(source: ReplicaSet, destination: ReplicaSet, flags: readonly string[]): Promise<Figure[]> {
+  await using migration = await Migration.open(source, destination, flags);
   const { client, ferry } = migration;
   progress('mongoferry, asked all the while');
   const asks = {
@@ -25,7 +31,7 @@ export async function controlPlaneRows(documents: number): Promise<Figure[]> {
   for (let count = 0; count < 20; count++) await Promise.all([asks.gRPC(), asks.HTTP()]);
   const { latencies } = await during(migration.sync(true), asks);
   return Object.entries(latencies).map(([name, values]) => ({
-    what: `progress by ${name}, 99 of 100`,
+    what: ['progress by', `${name},`, '99 of 100', ...flags].join(' '),
     value: percentile(values, 99),
     unit: 'ms',
     bar: 50,
