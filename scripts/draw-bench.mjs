@@ -28,6 +28,13 @@ const isRatio = ({ floor, absolute }) => floor !== undefined && absolute !== tru
 const signOf = (result) => (isRatio(result) ? '×' : result.unit);
 const isWithin = ({ figure, bar, atLeast }) => (atLeast ? figure.median >= bar : figure.median <= bar);
 
+/** What the ratio would be if all cores had worked all the time: the processor time of all, over the cores and the floor. */
+function byProcessors(result) {
+  const { cpu, floor, cores, unit } = result;
+  if (cpu === undefined || !isRatio(result) || unit !== 's') return [];
+  return [`processors alone ${short((cpu.own + cpu.source + cpu.destination) / cores / floor.value.median)} ×`];
+}
+
 function cellsOf(result) {
   const { row, what, size, sizeUnit, value, unit, floor, figure, bar, atLeast, cpu, more = {} } = result;
   const sign = signOf(result);
@@ -40,7 +47,7 @@ function cellsOf(result) {
     `${short(figure.median)} ${sign} (${short(figure.least)}–${short(figure.most)})`,
     bar === undefined ? '' : `${atLeast ? '≥' : '≤'} ${bar} ${sign}${isWithin(result) ? '' : ', **missed**'}`,
     cpu === undefined ? '' : [cpu.own, cpu.source, cpu.destination].map(short).join(' / '),
-    extras.join(', '),
+    [...byProcessors(result), ...extras].join(', '),
   ];
 }
 
