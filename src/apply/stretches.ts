@@ -5,6 +5,8 @@ import { Position, type ReachedPosition, secondsOf } from '../bson/position.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { ChangeBatch } from '../documents/change-source.js';
 import type { Logger } from '../lib/logger.js';
+import { settlesWithin } from '../lib/signals.js';
+import { readLater } from '../lib/tasks.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { plainTime, timeOf } from '../threads/seen-times.js';
 import { isUndivided, type ShareEnd, type ShareTask } from './share.js';
@@ -20,6 +22,8 @@ export interface ShareTakers {
    * whatever of it was done, and nothing that was sent for it can take effect any more.
    */
   readonly apply: (name: string, task: ShareTask, signal: AbortSignal) => Promise<ShareEnd | undefined>;
+  /** Has all shares given back, whatever stands in their way; those who wait for them learn it. */
+  readonly recall: (signal: AbortSignal) => Promise<void>;
 }
 
 /** What stretches are made from. */
@@ -45,6 +49,9 @@ const SHORT_MS = 3000;
 const LONG_MS = 8000;
 const FIRST_SECONDS = 10;
 const MAX_SECONDS = 3600;
+/** How long after this instance the others may take: one may not reach the source, and everybody waits for it. */
+const PATIENCE_MS = 30_000;
+const PATIENCE_FACTOR = 3;
 /** One with fewer events was not worth its while, nor is the next one for some time. */
 const WORTHWHILE_EVENTS = 500;
 const FIRST_PAUSE_MS = 2000;
@@ -88,17 +95,22 @@ export class Stretches {
     applyOwn: (task: ShareTask) => Promise<ShareEnd>,
     signal: AbortSignal,
   ): Promise<StretchEnd | undefined> {
-    const { takers } = this.#context;
+    const { takers, logger } = this.#context;
     const startedMs = performance.now();
     const names = takers.names();
     const tasks = this.#tasks(from, rawDeltas, names.length + 1);
     const [own, ...others] = tasks;
     if (own === undefined || others.length === 0) return undefined;
-    const ends = await Promise.all([
-      applyOwn(own),
-      ...others.map((task, index) => takers.apply(names[index] as string, task, signal)),
-    ]);
-    const end = together(ends);
+    const applied = readLater(
+      Promise.all(others.map((task, index) => takers.apply(names[index] as string, task, signal))),
+    );
+    const ownEnd = await applyOwn(own);
+    const patienceMs = Math.max(PATIENCE_MS, PATIENCE_FACTOR * (performance.now() - startedMs));
+    if (!(await settlesWithin(applied, patienceMs))) {
+      logger.warn('Other instances do not come to an end with their shares of the changes, so they are taken back');
+      await takers.recall(signal);
+    }
+    const end = together([ownEnd, ...(await applied)]);
     this.#learn(end?.events ?? 0, performance.now() - startedMs);
     return end;
   }

@@ -132,6 +132,12 @@ export class Crew {
     }
   }
 
+  /** Takes all tasks back; resolves once nothing of them can take effect any more, and whoever waits for one knows. */
+  async recall(signal: AbortSignal): Promise<void> {
+    await this.settle(signal);
+    this.tasks.giveUpEarlier(this.#epoch ?? '', 'the coordinator took it back');
+  }
+
   /** The names of those that take tasks of a kind now. */
   takersOf(kind: TaskKind): string[] {
     return this.#workers(kind).map(({ id }) => id);

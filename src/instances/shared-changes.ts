@@ -21,6 +21,7 @@ export function shareTakers({ crew, pair, logger }: SharedChangesParts): ShareTa
     countOwn: (events) => {
       crew.totalsOf(undefined).applied += events;
     },
+    recall: (signal) => crew.recall(signal),
     apply: async (name, task, signal) => {
       const sent: SeenWith<ShareTask> = { value: task, seen: seenBy(pair) };
       try {

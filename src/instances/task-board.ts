@@ -107,6 +107,12 @@ export class TaskBoard {
       if (entry.task.to === instance) entry.ended.reject(new HandedBack(text, false));
   }
 
+  /** No instance does anything of earlier orders any more. */
+  giveUpEarlier(epoch: string, text: string): void {
+    for (const { task, ended } of this.#entries.values())
+      if (!task.id.startsWith(`${epoch}/`)) ended.reject(new HandedBack(text, false));
+  }
+
   async #hearOne(entry: Entry, report: TaskReport, signal: AbortSignal): Promise<void> {
     const { listener } = entry;
     const [first, second] = report.counts;

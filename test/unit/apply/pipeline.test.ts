@@ -26,7 +26,12 @@ import { writableAlone } from '../../support/writable.js';
 
 const WAIT_MS = 20_000;
 /** No other instance helps. */
-const NOBODY: ShareTakers = { names: () => [], countOwn: () => undefined, apply: async () => undefined };
+const NOBODY: ShareTakers = {
+  names: () => [],
+  countOwn: () => undefined,
+  recall: async () => undefined,
+  apply: async () => undefined,
+};
 
 /** A run from the beginning, whose late events are put into `late`. */
 function runOf(late: ChangeEvent[] = []): ApplyRun {
@@ -178,6 +183,7 @@ test('a stretch begins once everything before it is on the destination', async (
   const takers: ShareTakers = {
     names: () => ['b'],
     countOwn: () => undefined,
+    recall: async () => undefined,
     apply: async (_name, task) => {
       shares.push(task);
       return { position: task.from, isBetween: false, events: 600 };

@@ -1,10 +1,13 @@
 /** When changes are applied in shares, and what several shares come to. */
+import { mock } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ShareEnd, ShareTask } from '../../../src/apply/share.js';
 import { Stretches } from '../../../src/apply/stretches.js';
 import { Timestamp } from '../../../src/bson/bson.js';
 import { Position } from '../../../src/bson/position.js';
+import { deferred } from '../../../src/lib/tasks.js';
 import { silentLogger } from '../../support/silent-logger.js';
 
 const { signal } = new AbortController();
@@ -18,10 +21,12 @@ interface Situation {
   readonly names?: readonly string[];
   readonly live?: readonly { readonly id: string; readonly capped: boolean; readonly collated: boolean }[];
   readonly ends?: Readonly<Record<string, ShareEnd | undefined>>;
+  /** Has the other shares never end by themselves; called when they are taken back. */
+  readonly onRecall?: () => void;
 }
 
 /** `tasks`: what each instance is given; `''` is the own one. */
-function stretchesOf({ names = ['b'], live = [], ends = {} }: Situation): {
+function stretchesOf({ names = ['b'], live = [], ends = {}, onRecall }: Situation): {
   readonly stretches: Stretches;
   readonly tasks: Map<string, ShareTask>;
   readonly applyOwn: (task: ShareTask) => Promise<ShareEnd>;
@@ -32,6 +37,7 @@ function stretchesOf({ names = ['b'], live = [], ends = {} }: Situation): {
     isBetween: false,
     events: 1000,
   });
+  const recalled = deferred<undefined>();
   const stretches = new Stretches({
     source: { now: new Timestamp({ t: NOW, i: 0 }) },
     collections: { live: () => live, version: 1 },
@@ -39,8 +45,13 @@ function stretchesOf({ names = ['b'], live = [], ends = {} }: Situation): {
     takers: {
       names: () => names,
       countOwn: () => undefined,
+      recall: async () => {
+        onRecall?.();
+        recalled.resolve(undefined);
+      },
       apply: async (name, task) => {
         tasks.set(name, task);
+        if (onRecall !== undefined) return recalled.promise;
         return name in ends ? ends[name] : whole(task);
       },
     },
@@ -100,6 +111,28 @@ test('a share that comes back makes the stretch void, and the next one is not tr
   const { stretches, applyOwn } = stretchesOf({ ends: { b: undefined } });
   assert.is(await stretches.apply(at(500), true, applyOwn, signal), undefined);
   assert.is(stretches.isDue({ events: EVENTS, position: at(500) }), false);
+});
+
+test('shares that do not come to an end are taken back: one may not reach the source', async () => {
+  let isRecalled = false;
+  const onRecall = (): void => {
+    isRecalled = true;
+  };
+  const { stretches, applyOwn } = stretchesOf({ onRecall });
+  const clock = mock.timers;
+  clock.enable({ apis: ['setTimeout'] });
+  try {
+    const applying = stretches.apply(at(500), true, applyOwn, signal);
+    for (let n = 0; n < 10; n++) await turn();
+    clock.tick(29_000);
+    for (let n = 0; n < 10; n++) await turn();
+    assert.is(isRecalled, false);
+    clock.tick(2000);
+    assert.is(await applying, undefined);
+    assert.is(isRecalled, true);
+  } finally {
+    clock.reset();
+  }
 });
 
 test('a stretch with few events is not worth the next one at once', async () => {

@@ -129,4 +129,20 @@ test('a call ends with its signal, at once', async () => {
   assert.ok(two.board.isIdle);
 });
 
+test('tasks of earlier orders are given up, and those of the present ones go on', async () => {
+  const two = new Two(() => new Promise(() => undefined));
+  const earlier = two.call('of 1.1').catch((error: unknown) => error);
+  const present = two.board.call({ to: 'b', kind: 'copy', epoch: '1.2', task: 'of 1.2' }, IGNORED, signal);
+  let isOver = false;
+  const over = (): void => {
+    isOver = true;
+  };
+  present.then(over, over);
+  await two.turn();
+  two.board.giveUpEarlier('1.2', 'it was taken back');
+  assert.instance(await earlier, HandedBack);
+  await settled();
+  assert.is(isOver, false);
+});
+
 test.run();
