@@ -88,7 +88,7 @@ test('each instance gets a share of its own, and this one the collections with a
   const { stretches, tasks, applyOwn } = stretchesOf({ names: ['b', 'c'], live });
   await stretches.apply(at(500), true, applyOwn, signal);
   assert.equal(
-    [...tasks].map(([name, { share, of, undivided }]) => [name, share, of, undivided]),
+    [...tasks].map(([name, { share, of, undivided }]) => [name, share, of, undivided]).sort(),
     [
       ['', 0, 3, ['aa', 'cc']],
       ['b', 1, 3, []],
