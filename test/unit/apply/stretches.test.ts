@@ -87,14 +87,11 @@ test('each instance gets a share of its own, and this one the collections with a
   ];
   const { stretches, tasks, applyOwn } = stretchesOf({ names: ['b', 'c'], live });
   await stretches.apply(at(500), true, applyOwn, signal);
-  assert.equal(
-    [...tasks].map(([name, { share, of, undivided }]) => [name, share, of, undivided]).sort(),
-    [
-      ['', 0, 3, ['aa', 'cc']],
-      ['b', 1, 3, []],
-      ['c', 2, 3, []],
-    ],
-  );
+  assert.equal([...tasks].map(([name, { share, of, undivided }]) => [name, share, of, undivided]).sort(), [
+    ['', 0, 3, ['aa', 'cc']],
+    ['b', 1, 3, []],
+    ['c', 2, 3, []],
+  ]);
 });
 
 test('a stretch ends where the first of its shares does, never past the present', async () => {
