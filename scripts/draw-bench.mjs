@@ -28,11 +28,13 @@ const isRatio = ({ floor, absolute }) => floor !== undefined && absolute !== tru
 const signOf = (result) => (isRatio(result) ? '×' : result.unit);
 const isWithin = ({ figure, bar, atLeast }) => (atLeast ? figure.median >= bar : figure.median <= bar);
 
-/** What the ratio would be if all cores had worked all the time: the processor time of all, over the cores and the floor. */
+/** What the ratio would be if all cores had worked all the time: processor time, over the cores and the floor. */
 function byProcessors(result) {
   const { cpu, floor, cores, unit } = result;
   if (cpu === undefined || !isRatio(result) || unit !== 's') return [];
-  return [`processors alone ${short((cpu.own + cpu.source + cpu.destination) / cores / floor.value.median)} ×`];
+  const ratio = (seconds) => `${short(seconds / cores / floor.value.median)} ×`;
+  const servers = cpu.source + cpu.destination;
+  return [`processors alone ${ratio(cpu.own + servers)}, of these the servers' ${ratio(servers)}`];
 }
 
 function cellsOf(result) {
