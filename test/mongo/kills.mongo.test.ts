@@ -7,8 +7,8 @@ import { within } from '../support/within.js';
 test('a migration killed (-9) in the copy and afterwards ends equal', async () => {
   const work = migrateWithKills({
     seed: 7,
-    kills: 4,
-    operationsBetween: 250,
+    kills: 3,
+    operationsBetween: 150,
     bulkDocuments: 20_000,
     holdInsertsMs: 700,
   });
@@ -20,7 +20,7 @@ test('a migration killed (-9) in the copy and afterwards ends equal', async () =
 test('so does one whose copy and lanes run in worker threads', async () => {
   const plan = {
     seed: 8,
-    kills: 3,
+    kills: 2,
     operationsBetween: 150,
     bulkDocuments: 20_000,
     holdInsertsMs: 700,
