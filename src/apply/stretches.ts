@@ -56,6 +56,8 @@ const PATIENCE_FACTOR = 3;
 const WORTHWHILE_EVENTS = 500;
 const FIRST_PAUSE_MS = 2000;
 const LAST_PAUSE_MS = 60_000;
+/** So many times what a stretch has taken for nothing, this instance goes on alone. */
+const WASTE_FACTOR = 10;
 /** More collections than these are too many to be named in every read. */
 const MAX_UNDIVIDED = 1000;
 
@@ -111,7 +113,7 @@ export class Stretches {
       await takers.recall(signal);
     }
     const end = together([ownEnd, ...(await applied)]);
-    this.#learn(end?.events ?? 0, performance.now() - startedMs);
+    this.#learn(end, performance.now() - startedMs);
     return end;
   }
 
@@ -142,7 +144,8 @@ export class Stretches {
     return this.#undivided.ids;
   }
 
-  #learn(events: number, tookMs: number): void {
+  #learn(end: StretchEnd | undefined, tookMs: number): void {
+    const events = end?.events ?? 0;
     this.#context.logger.debug(`Applied ${events} changes in shares`, { tookMs: Math.round(tookMs) });
     if (tookMs < SHORT_MS) this.#seconds = Math.min(this.#seconds * 2, MAX_SECONDS);
     else if (tookMs > LONG_MS) this.#seconds = Math.max(1, Math.floor(this.#seconds / 2));
@@ -150,7 +153,9 @@ export class Stretches {
       this.#pauseMs = FIRST_PAUSE_MS;
       return;
     }
-    this.#notBeforeMs = performance.now() + this.#pauseMs;
+    // What came to nothing has held everything up: the next one must not do so soon.
+    const wastedMs = end === undefined ? tookMs * WASTE_FACTOR : 0;
+    this.#notBeforeMs = performance.now() + Math.max(this.#pauseMs, wastedMs);
     this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_PAUSE_MS);
   }
 }

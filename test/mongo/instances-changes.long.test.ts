@@ -1,20 +1,20 @@
 /** Several instances that apply changes in shares, because the application is behind, when something else happens meanwhile. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { appliedBy, fallBehind, twoRunning, whenShared } from '../support/behind.js';
+import { appliedBy, fallBehind, twoRunning, whileShared } from '../support/behind.js';
 import { compareClusters } from '../support/compare-clusters.js';
-import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
+import { FAIL_POINTS, releaseCommands } from '../support/fail-points.js';
 import { Instances, killFor } from '../support/instances.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 import { Workload } from '../support/workload.js';
 
 const TEST_MS = 120_000;
-const HOLD_MS = 2000;
 /** Late enough that the shares begin before it. */
 const DDL_ROUND = 5;
 
-const { pair, ...ends } = await sharedPair(test, { setParameters: FAIL_POINTS });
+const shared = await sharedPair(test, { setParameters: FAIL_POINTS });
+const { pair, ...ends } = shared;
 const { source, destination } = ends;
 
 test.after.each(async () => {
@@ -44,35 +44,23 @@ test('changes of the catalog end a stretch for all, and shares go on behind them
 });
 
 test('a coordinator that dies while shares are applied: another one applies all of it again', async () => {
-  const work = async (): Promise<void> => {
-    await using instances = new Instances(pair);
-    const [a, b] = await twoRunning(instances);
-    await holdCommands(destination, { commands: ['update'], namespace: 'bulk.counters' }, HOLD_MS);
-    await fallBehind(ends, a);
-    await whenShared(ends);
+  const work = whileShared(shared, async (a, b) => {
     await killFor(a, b);
     await releaseCommands(destination);
     await b.client.commitAndWait();
-    assert.equal(await compareClusters(source, destination), []);
-  };
-  await within(TEST_MS, work(), 'the coordinator killed');
+  });
+  assert.equal(await within(TEST_MS, work, 'the coordinator killed'), []);
 });
 
 test('a pause of an instance with a share gives it back', async () => {
-  const work = async (): Promise<void> => {
-    await using instances = new Instances(pair);
-    const [a, b] = await twoRunning(instances);
-    await holdCommands(destination, { commands: ['update'], namespace: 'bulk.counters' }, HOLD_MS);
-    await fallBehind(ends, a);
-    await whenShared(ends);
+  const work = whileShared(shared, async (a, b, instances) => {
     await b.client.pause();
     await releaseCommands(destination);
     await a.client.waitForCanCommit();
     await b.client.resume();
     await instances.commit();
-    assert.equal(await compareClusters(source, destination), []);
-  };
-  await within(TEST_MS, work(), 'the instance paused');
+  });
+  assert.equal(await within(TEST_MS, work, 'the instance paused'), []);
 });
 
 test.run();

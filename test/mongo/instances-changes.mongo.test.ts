@@ -3,17 +3,17 @@ import { Decimal128, type Document, Double, Long, ObjectId } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { shareStage } from '../../src/apply/share.js';
-import { appliedBy, fallBehind, IDS, twoRunning, whenShared } from '../support/behind.js';
+import { appliedBy, fallBehind, IDS, twoRunning, whileShared } from '../support/behind.js';
 import { compareClusters } from '../support/compare-clusters.js';
-import { FAIL_POINTS, holdCommands, releaseCommands } from '../support/fail-points.js';
+import { FAIL_POINTS, releaseCommands } from '../support/fail-points.js';
 import { Instances, shownIn, TAKEOVER_MS } from '../support/instances.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
-const HOLD_MS = 2000;
 
-const { pair, ...ends } = await sharedPair(test, { setParameters: FAIL_POINTS });
+const shared = await sharedPair(test, { setParameters: FAIL_POINTS });
+const { pair, ...ends } = shared;
 const { source, destination } = ends;
 
 test.after.each(async () => {
@@ -59,19 +59,13 @@ test('changes that one instance is behind with are applied by all', async () => 
 });
 
 test('an instance that dies with a share: its changes are applied again', async () => {
-  const work = async (): Promise<void> => {
-    await using instances = new Instances(pair);
-    const [a, b] = await twoRunning(instances);
-    await holdCommands(destination, { commands: ['update'], namespace: 'bulk.counters' }, HOLD_MS);
-    await fallBehind(ends, a);
-    await whenShared(ends);
+  const work = whileShared(shared, async (a, b) => {
     await b.ferry.kill();
     await a.client.waitFor('b gone', (snapshot) => shownIn(snapshot, 'b')?.alive === false, TAKEOVER_MS);
     await releaseCommands(destination);
     await a.client.commitAndWait();
-    assert.equal(await compareClusters(source, destination), []);
-  };
-  await within(TEST_MS, work(), 'the instance killed');
+  });
+  assert.equal(await within(TEST_MS, work, 'the instance killed'), []);
 });
 
 test.run();

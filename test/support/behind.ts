@@ -1,7 +1,9 @@
 /** Has instances fall behind, so that they apply changes in shares. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MongoClient } from 'mongodb';
-import { type Instance, type Instances, shownIn } from './instances.js';
+import { compareClusters } from './compare-clusters.js';
+import { holdCommands } from './fail-points.js';
+import { type Instance, Instances, shownIn } from './instances.js';
 import type { SharedPair } from './shared-servers.js';
 import { stopProcess } from './stop-process.js';
 import { METADATA_DB } from './stored-migration.js';
@@ -15,6 +17,7 @@ const TEXT_BYTES = 20_000;
 export const IDS: readonly number[] = Array.from({ length: 300 }, (_, id) => id);
 const ROUNDS = 6;
 const PAUSE_MS = 50;
+const HOLD_MS = 2000;
 
 /** The clients of a pair. */
 export type Ends = Pick<SharedPair, 'source' | 'destination'>;
@@ -91,8 +94,21 @@ export async function twoRunning(instances: Instances): Promise<[Instance, Insta
   return [a, b];
 }
 
-/** Resolves once an instance has been given a share. */
-export async function whenShared({ destination }: Ends): Promise<void> {
+/**
+ * Has `act` happen while `a`, which coordinates, and `b` apply shares that the destination holds up; `act` sees the
+ * migration committed. Resolves with how the clusters differ then.
+ */
+export async function whileShared(
+  { pair, ...ends }: SharedPair,
+  act: (a: Instance, b: Instance, instances: Instances) => Promise<void>,
+): Promise<string[]> {
+  const { source, destination } = ends;
+  await using instances = new Instances(pair);
+  const [a, b] = await twoRunning(instances);
+  await holdCommands(destination, { commands: ['update'], namespace: 'bulk.counters' }, HOLD_MS);
+  await fallBehind(ends, a);
   const tasks = destination.db(METADATA_DB).collection('tasks');
   await eventually(20_000, async () => (await tasks.findOne({ kind: 'apply' })) !== null, 'a share given out');
+  await act(a, b, instances);
+  return compareClusters(source, destination);
 }

@@ -132,6 +132,25 @@ test('shares that do not come to an end are taken back: one may not reach the so
   }
 });
 
+test('what a stretch has taken for nothing, ten times that the next one is not tried', async () => {
+  const { stretches, applyOwn } = stretchesOf({ ends: { b: undefined } });
+  const slowly = async (task: ShareTask): Promise<ShareEnd> => {
+    now += 30_000;
+    return applyOwn(task);
+  };
+  let now = 0;
+  const clock = mock.method(performance, 'now', () => now);
+  try {
+    await stretches.apply(at(500), true, slowly, signal);
+    now += 299_000;
+    assert.is(stretches.isDue({ events: EVENTS, position: at(500) }), false);
+    now += 2000;
+    assert.is(stretches.isDue({ events: EVENTS, position: at(500) }), true);
+  } finally {
+    clock.mock.restore();
+  }
+});
+
 test('a stretch with few events is not worth the next one at once', async () => {
   const few = { position: at(510).toText(), isBetween: false, events: 3 };
   const { stretches, applyOwn } = stretchesOf({ ends: { '': few, b: few } });
