@@ -13,7 +13,8 @@ import { storedWhen } from './stored-migration.js';
 import { eventually } from './within.js';
 
 const HOLD_MS = 2500;
-const COLLECTIONS = 24;
+/** So many that a copy is not done before another instance has taken over, however fast the machine is. */
+const COLLECTIONS = 96;
 /** Documents of `seedSlowCopy`. */
 export const SEEDED = 4800;
 
