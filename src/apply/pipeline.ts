@@ -9,6 +9,7 @@ import type { DdlContext } from '../ddl/context.js';
 import { type ChangeEvent, isAfter, isCrud, parseEvent, saysNothing } from '../documents/change-event.js';
 import type { ChangeBatch, ChangeSource } from '../documents/change-source.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
+import type { StreamPace } from '../documents/stream-pace.js';
 import { AppError } from '../errors.js';
 import type { Logger } from '../lib/logger.js';
 import { PushBack } from '../lib/push-back.js';
@@ -45,6 +46,8 @@ export interface ApplyContext extends Omit<DdlContext, 'copyAgain'> {
   readonly filter: DocumentFilter | undefined;
   /** Other instances, which help while the application is behind. */
   readonly takers: ShareTakers;
+  /** Of the changes that are read. */
+  readonly pace: StreamPace;
 }
 
 /** What a run of the pipeline asks of others. */
@@ -148,7 +151,7 @@ export class ApplyPipeline {
 
   /** Resolves once everything up to `time` is on the destination. */
   async reached(time: Timestamp, signal: AbortSignal): Promise<void> {
-    await this.#safe.reached(time, signal);
+    if (!this.#safe.hasReached(time)) await this.#context.pace.during(() => this.#safe.reached(time, signal));
   }
 
   /**

@@ -26,10 +26,11 @@ export class SafePoint {
 
   /** Resolves once everything up to `time` is on the destination. */
   async reached(time: Timestamp, signal: AbortSignal): Promise<void> {
-    while (!this.#hasReached(time)) await this.#moved(signal);
+    while (!this.hasReached(time)) await this.#moved(signal);
   }
 
-  #hasReached(time: Timestamp): boolean {
+  /** Whether everything up to `time` is on the destination. */
+  hasReached(time: Timestamp): boolean {
     return this.#position !== undefined && hasReached(this.#position, time);
   }
 

@@ -59,12 +59,25 @@ async function* followChanges(
     for (;;) {
       signal.throwIfAborted();
       const { reduced } = interruptions;
+      const idle = new AbortController();
+      let isIdle = false;
+      // The server tells how far an idle stream is at the end of its wait only, or to a cursor that is opened anew.
+      using _watch = options.pace?.onLook(() => {
+        if (isIdle) idle.abort();
+      });
+      const waitMs = (pace: StreamPace): number => {
+        // A mongos is told of the time twice a second.
+        const ms = pace.waitMs(options.awaitMs, cluster.isSharded ? 0 : performance.now() - lastEventMs);
+        isIdle = ms > options.awaitMs;
+        return ms;
+      };
       try {
         const cursor = {
           db: 'admin',
           command: aggregate(cluster, options, start, reduced),
           pauseMs: (events: number) => options.pace?.gatherMs(options.gatherMs ?? 0, events) ?? 0,
-          awaitMs: () => options.pace?.waitMs(options.awaitMs, performance.now() - lastEventMs) ?? options.awaitMs,
+          awaitMs: () => (options.pace === undefined ? options.awaitMs : waitMs(options.pace)),
+          cutShort: idle.signal,
           ...(options.onReply === undefined ? {} : { onReply: options.onReply }),
         };
         let isFirst = true;
@@ -78,9 +91,9 @@ async function* followChanges(
           isFirst = false;
           yield { events: batch.documents, position: batch.position, reduced, isBetween };
           start = batch.position;
-          if (reduced && batch.documents.length > 0) break;
+          if (idle.signal.aborted || (reduced && batch.documents.length > 0)) break;
         }
-        interruptions.reduced = false;
+        if (!idle.signal.aborted) interruptions.reduced = false;
       } catch (error) {
         signal.throwIfAborted();
         await interruptions.met(error, start, signal);

@@ -6,7 +6,7 @@ import { documentOfFields, fieldOf, forEachField } from '../bson/raw-document.js
 import type { Cluster } from '../cluster/cluster.js';
 import type { DriverSession } from '../cluster/driver.js';
 import { TransientError } from '../cluster/errors.js';
-import { linkAbort, sleep } from '../lib/signals.js';
+import { linkAbort, orAborted, sleep } from '../lib/signals.js';
 import { readLater } from '../lib/tasks.js';
 import { RawBatch } from './raw-batch.js';
 
@@ -21,6 +21,8 @@ export interface RawCursorOptions {
   readonly onReply?: (ms: number, bytes: number) => void;
   /** Milliseconds that the next tailing getMore waits for data, asked before each; left out for cursors that end. */
   readonly awaitMs?: () => number;
+  /** Once it aborts, the iteration ends without waiting for the getMore that is under way. */
+  readonly cutShort?: AbortSignal;
   /** Milliseconds to let pass before the next getMore is sent, after a reply of so many documents. Default none. */
   readonly pauseMs?: (documents: number) => number;
 }
@@ -43,6 +45,7 @@ export async function* rawBatches(
   let awaitMs = options.awaitMs === undefined ? undefined : FIRST_AWAIT_MS;
   let isFirst = true;
   const pausing = linkAbort(signal);
+  const { cutShort } = options;
   try {
     signal.throwIfAborted();
     let asked = performance.now();
@@ -67,16 +70,21 @@ export async function* rawBatches(
       if (ahead === undefined) return;
       signal.throwIfAborted();
       asked = performance.now();
-      const reply: Doc = await ahead;
+      const reply: Doc | undefined = cutShort === undefined ? await ahead : await orAborted(ahead, cutShort);
+      if (reply === undefined) return;
       ahead = undefined;
       cursor = readReply(reply);
     }
   } finally {
     pausing.abort(new Error('the cursor is read no further'));
     pausing.dispose();
-    await Promise.allSettled([ahead]);
+    // A server that waits for an event does not see that its cursor is killed before there is one, whatever it is of.
+    const settled = Promise.allSettled([ahead]);
+    if (cutShort?.aborted !== true) await settled;
     if (open !== undefined) await killCursor(cluster, options.db, { ...open, session });
-    await session.endSession();
+    const ended = settled.then(() => session.endSession());
+    if (cutShort?.aborted === true) void readLater(ended);
+    else await ended;
   }
 }
 

@@ -2,19 +2,56 @@
 
 /** While something waits: the position behind all that there is comes with the end of a read's wait. */
 const HURRIED_MS = 20;
-/** From so many milliseconds without an event on, a stream is idle: its reads wait longer, which costs less. */
-const IDLE_AFTER_MS = 10_000;
-const IDLE_FACTOR = 2;
 /** A reply of so many events is worth its cost: behind it there may be many more. */
 const FULL_REPLY = 500;
 
+/** When a stream is idle, and how long its reads wait then, in milliseconds. */
+export interface Idleness {
+  readonly afterMs: number;
+  readonly waitMs: number;
+}
+
+/** Each read wakes three processes, which is most of what a migration costs that has nothing to do. */
+const IDLENESS: Idleness = { afterMs: 10_000, waitMs: 5000 };
+
 /** Shared by all streams of one run. */
 export class StreamPace {
+  readonly #idleness: Idleness;
   #hurriedUntilMs = Number.NEGATIVE_INFINITY;
+  /** How many wait for a stream to get somewhere. */
+  #waiting = 0;
+  readonly #streams = new Set<() => void>();
+
+  constructor(idleness: Idleness = IDLENESS) {
+    this.#idleness = idleness;
+  }
 
   /** Reads wait shortly for so many milliseconds from now on; `Infinity`: for good. */
   hurry(ms: number): void {
     this.#hurriedUntilMs = Math.max(this.#hurriedUntilMs, performance.now() + ms);
+    this.look();
+  }
+
+  /** Lets idle streams tell at once how far they are. */
+  look(): void {
+    for (const look of [...this.#streams]) look();
+  }
+
+  /** Does what waits for a stream to get somewhere: meanwhile none is left to its idle wait. */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#waiting++;
+    try {
+      this.look();
+      return await work();
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  /** Calls `look`, which must not throw, whenever idle streams are to tell how far they are, until it is disposed of. */
+  onLook(look: () => void): Disposable {
+    this.#streams.add(look);
+    return { [Symbol.dispose]: () => this.#streams.delete(look) };
   }
 
   /** How long changes may be gathered before the next read, in milliseconds, after a reply of so many events. */
@@ -26,6 +63,7 @@ export class StreamPace {
   /** How long the next read may wait, in milliseconds. `usualMs`: what its reader wants; `quietMs`: since its last event. */
   waitMs(usualMs: number, quietMs: number): number {
     if (performance.now() < this.#hurriedUntilMs) return Math.min(usualMs, HURRIED_MS);
-    return quietMs > IDLE_AFTER_MS ? usualMs * IDLE_FACTOR : usualMs;
+    const { afterMs, waitMs } = this.#idleness;
+    return quietMs > afterMs && this.#waiting === 0 ? Math.max(usualMs, waitMs) : usualMs;
   }
 }

@@ -82,6 +82,14 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise
   });
 }
 
+/** As {@link unlessAborted}, but undefined as soon as `signal` aborts. */
+export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return unlessAborted(work, signal).catch((error: unknown) => {
+    if (signal.aborted) return undefined;
+    throw error;
+  });
+}
+
 /**
  * Waits for `work` at most `ms` milliseconds: true when it settled in time (its value or rejection is the caller's to
  * read from `work`), false when the time is over. Neither cancels `work` nor throws its error.

@@ -27,7 +27,7 @@ import { lateEventJudge } from './late-event-judge.js';
 import type { Phase, PhaseProgress } from './phase.js';
 import { type RunContext, startTimeOf } from './run-context.js';
 import { makeVerifier, rememberRecopy } from './verification.js';
-import { keepWritingNotes, watchCatalog } from './watchers.js';
+import { keepWritingNotes, watchCatalog, watchIdleStreams } from './watchers.js';
 import type { Writers } from './writers.js';
 
 /** How long streams hurry at the beginning, in milliseconds: a small migration is over by then. */
@@ -92,7 +92,8 @@ export class ApplyPhase implements Phase {
         (inner) => indexes.run((each) => this.#caughtUp(each), inner),
         (inner) => this.#openIndexes(inner),
         (inner) => this.#checkpoints.keep(inner),
-        (inner) => keepWritingNotes(context, inner),
+        (inner) => keepWritingNotes(context, (time, each) => this.#pipeline.reached(time, each), inner),
+        (inner) => watchIdleStreams(context, () => this.#pipeline.status.safeSeconds, inner),
         (inner) => this.#verify(inner),
         (inner) => watchCatalog(context, inner),
         (inner) => watchBalancers(context, inner),
@@ -208,6 +209,7 @@ function pipelineOf(context: RunContext, { document: writer, threads }: Writers,
     {
       source,
       changes: changesToApply(source, logger, context.pace),
+      pace: context.pace,
       destination,
       scope,
       store: held.store,

@@ -1,4 +1,5 @@
 /** Watches the oplog and the catalog beside the phases of a run, each until its signal aborts. */
+import type { Timestamp } from '../bson/bson.js';
 import { secondsOf } from '../bson/position.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';
@@ -10,6 +11,7 @@ import { type RunContext, startTimeOf } from './run-context.js';
 /** What goes on beside the phases of a run, each until its signal aborts. */
 
 const NOTE_MS = 10_000;
+const LAG_WATCH_MS = 1000;
 const OPLOG_WATCH_MS = 30_000;
 const CATALOG_WATCH_MS = 30_000;
 
@@ -45,10 +47,34 @@ export async function watchCatalog({ source, collections, scope }: RunContext, s
   }
 }
 
-/** Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. */
-export async function keepWritingNotes({ source }: RunContext, signal: AbortSignal): Promise<void> {
+/**
+ * Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. `reached`: resolves once
+ * the stream is there: at once, or progress would show a lag that there is not.
+ */
+export async function keepWritingNotes(
+  { source, pace }: Pick<RunContext, 'source' | 'pace'>,
+  reached: (time: Timestamp, signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
   for (;;) {
     await sleep(NOTE_MS, signal);
-    await writeOplogNote(source, 'alive', signal);
+    await pace.during(async () => reached(await writeOplogNote(source, 'alive', signal), signal));
+  }
+}
+
+/**
+ * Lets idle streams tell how far they are where the source's time is known to have gone on, for the same reason.
+ * `appliedSeconds`: up to which time everything is applied, in seconds since the epoch.
+ */
+export async function watchIdleStreams(
+  { source, pace }: Pick<RunContext, 'source' | 'pace'>,
+  appliedSeconds: () => number | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    await sleep(LAG_WATCH_MS, signal);
+    const { now } = source;
+    const applied = appliedSeconds();
+    if (now !== undefined && applied !== undefined && secondsOf(now) > applied) pace.look();
   }
 }

@@ -228,7 +228,7 @@ const HANDLERS = new Map<string, Handler>([
   [
     'killCursors',
     fixed(({ server }, { command }) => {
-      for (const id of command['cursors'] as unknown[]) server.cursors.close(numberOf(id));
+      for (const id of command['cursors'] as unknown[]) server.closeCursor(numberOf(id));
       return { cursorsKilled: command['cursors'] };
     }),
   ],

@@ -135,6 +135,12 @@ export class FakeServer {
     this.#wake();
   }
 
+  /** Ends a cursor, and what waits for more of it. */
+  closeCursor(id: number): void {
+    this.cursors.close(id);
+    this.#wake();
+  }
+
   /**
    * Ends all cursors: this server is primary no longer. Whatever waits is ended by calling what this returns: at once, or
    * when the server learns of it.

@@ -101,6 +101,8 @@ async function endOperations(client: MongoClient): Promise<void> {
   const none = async () => {
     const operations = await admin.aggregate(pipeline).toArray();
     for (const { opid } of operations) if (opid !== undefined) await admin.command({ killOp: 1, op: opid });
+    // A getMore that waits for an event sees at the next one that it is killed.
+    if (operations.length > 0) await admin.command({ appendOplogNote: 1, data: { for: 'what waits for an event' } });
     return operations.length === 0;
   };
   await eventually(LEFTOVERS_MS, none, 'the end of what clients left running');

@@ -13,7 +13,7 @@ import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
 import { Scope } from '../../../src/catalog/scope.js';
 import type { ChangeEvent } from '../../../src/documents/change-event.js';
 import { liveChanges } from '../../../src/documents/change-stream.js';
-
+import { StreamPace } from '../../../src/documents/stream-pace.js';
 import { deferred } from '../../../src/lib/tasks.js';
 import { answeringCluster, unasked } from '../../support/answering-cluster.js';
 import { answeringStream, STREAM_TIME, streamReply } from '../../support/answering-stream.js';
@@ -62,6 +62,7 @@ async function contextOf(replies: Promise<Doc>[], changes: Partial<ApplyContext>
     windowBytes: 10_000,
     rawDeltas: false,
     takers: NOBODY,
+    pace: new StreamPace(),
     ...changes,
   };
 }

@@ -24,6 +24,23 @@ test('changes are gathered while there are few of them, and nobody waits', () =>
   assert.is(pace.gatherMs(60, 3), 0);
 });
 
+test('whoever waits for a stream has idle ones tell where they are, and none idle meanwhile', async () => {
+  const pace = new StreamPace();
+  let looks = 0;
+  const watch = pace.onLook(() => looks++);
+  const waits = await pace.during(async () => {
+    assert.is(looks, 1);
+    return pace.waitMs(250, 60_000);
+  });
+  assert.is(waits, 250);
+  assert.ok(pace.waitMs(250, 60_000) > 250, 'then they may wait again');
+  pace.hurry(1);
+  assert.is(looks, 2);
+  watch[Symbol.dispose]();
+  pace.look();
+  assert.is(looks, 2);
+});
+
 test('a hurry that is over leaves nothing behind', () => {
   const pace = new StreamPace();
   pace.hurry(0);
