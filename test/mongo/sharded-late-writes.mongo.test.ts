@@ -27,6 +27,7 @@ import { writableAlone } from '../support/writable.js';
 
 const TEST_MS = 120_000;
 const TOO_OLD = 225;
+const TIME_IS_UP = 50;
 const CLOSED = Long.MAX_VALUE;
 const never = new AbortController().signal;
 
@@ -114,6 +115,23 @@ test('a session that is closed takes no more writes on any shard, also while use
   await within(TEST_MS, run(), 'the late writes');
 });
 
+test('a session is not closed before each shard has said so (through the router double)', async () => {
+  const run = async () => {
+    await using opened = await open('partly_metadata');
+    const { cluster } = opened;
+    await layOutNumbers(cluster, 'partly_metadata', never);
+    const [id] = cluster.sessionIds as [Binary];
+    await failOn(1, { failCommands: ['update'], errorCode: TIME_IS_UP });
+    const close = () => closeWriteSessions(cluster, [id], 'partly_metadata');
+    const refused = await close().catch((error: { code?: unknown }) => error.code);
+    assert.is(refused, TIME_IS_UP);
+    assert.is(await numberOn(1, id), undefined);
+    await close();
+    for (const shard of servers.shards.keys()) assert.is(await numberOn(shard, id), CLOSED.toString());
+  };
+  await within(TEST_MS, run(), 'the closing');
+});
+
 test('without a layout the shard of the metadata alone refuses it, which is logged; it can be laid out afterwards (through the router double)', async () => {
   const run = async () => {
     const keys = await spread('plain.items');
@@ -155,9 +173,7 @@ test('a write of which the router has lost a shard is raised beyond on each shar
     await using opened = await open('routed_metadata');
     const { cluster } = opened;
     await layOutNumbers(cluster, 'routed_metadata', never);
-    const shard = await servers.shardClient(1);
-    const data = { failCommands: ['insert'], closeConnection: true, failInternalCommands: true };
-    await shard.db('admin').command({ configureFailPoint: 'failCommand', mode: { times: 1 }, data });
+    await failOn(1, { failCommands: ['insert'], closeConnection: true });
     const insert = { insert: 'items', documents: keys.map((a) => ({ a })), ordered: false };
     await cluster.attempt('inserting', never, () => cluster.write('routed', insert, { signal: never }));
     const numbers = client.db('routed_metadata').collection<NumberDocument>('numbers');
@@ -171,6 +187,13 @@ test('a write of which the router has lost a shard is raised beyond on each shar
 interface NumberDocument {
   readonly _id: { readonly session: Binary; readonly slot: number };
   readonly number: number;
+}
+
+/** Lets a shard fail the next such command that the router sends it. */
+async function failOn(shard: number, how: Document): Promise<void> {
+  const data = { ...how, failInternalCommands: true };
+  const admin = (await servers.shardClient(shard)).db('admin');
+  await admin.command({ configureFailPoint: 'failCommand', mode: { times: 1 }, data });
 }
 
 /** The number of a session that a shard has stored. */

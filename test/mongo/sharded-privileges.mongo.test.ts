@@ -143,7 +143,7 @@ test('the numbers of lost writes are not laid out under a block that may not be 
     const cluster = writableAlone(plain, { sessions: writeSessions(plain, 'blocked_metadata') });
     await destination.db('admin').command({ setUserWriteBlockMode: 1, global: true });
     try {
-      const refused = await layOutNumbers(cluster, 'blocked_metadata', new AbortController().signal);
+      const refused = await layOutNumbers(cluster, 'blocked_metadata', AbortSignal.timeout(20_000));
       assert.match(refused ?? '', /could not be given a place .* lacks the privilege bypassWriteBlockingMode/);
     } finally {
       await destination.db('admin').command({ setUserWriteBlockMode: 1, global: false });
