@@ -45,6 +45,8 @@ export interface ClusterCore {
   readonly structural: StructuralCommands;
   /** By metadata database: those that this process writes documents in. */
   readonly sessions: Map<string, WriteSessions>;
+  /** Warnings that were logged, of those that are logged once. */
+  readonly told: Set<string>;
   /** Commands tried again so far. */
   retries: number;
 }
@@ -77,6 +79,7 @@ function coreOf(
       isSharded: facts.topology === 'sharded',
     }),
     sessions: new Map(),
+    told: new Set(),
     retries: 0,
   };
 }

@@ -1,5 +1,6 @@
 /** Classifies errors of the driver and of servers: the only reader of their labels and codes. */
 import { MongoError, MongoNetworkError, MongoServerError, MongoServerSelectionError } from 'mongodb';
+import type { Doc } from '../bson/bson.js';
 import { AppError, type ErrorName } from '../errors.js';
 import { redactDocuments } from '../lib/redact.js';
 import type { Waiting } from './waiting.js';
@@ -124,6 +125,22 @@ export function statementError(what: string, { code, text }: StatementRefusal): 
   const message = `${what}: ${text} (code ${code})`;
   if (isTransientCode(code)) return new TransientError(message);
   return new AppError(isDocumentFault(code) ? 'WriteRefused' : 'CommandRefused', message);
+}
+
+/** The errors of the statements that a reply says were refused; such a reply says `ok: 1`. */
+export function statementErrorsOf(reply: Doc): readonly MongoServerError[] {
+  const errors = (reply['writeErrors'] as Doc[] | undefined) ?? [];
+  return errors.map(({ code, errmsg }) => new MongoServerError({ message: String(errmsg), code: Number(code) }));
+}
+
+/**
+ * Throws what refused a statement, as if it had refused the command. That a session's number is too old comes last: it says
+ * nothing of the other statements.
+ */
+export function requireCarriedOut(reply: Doc): void {
+  const errors = statementErrorsOf(reply);
+  const error = errors.find(({ code }) => code !== Code.TransactionTooOld) ?? errors[0];
+  if (error !== undefined) throw error;
 }
 
 /** The error of a write that a write block holds back, one that somebody else has set or that we may not pass. */

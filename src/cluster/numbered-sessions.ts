@@ -8,7 +8,7 @@ import { AppError } from '../errors.js';
 import { unlessAborted } from '../lib/signals.js';
 import { awaitAll, type Deferred, deferred } from '../lib/tasks.js';
 import type { DriverClient, DriverSession } from './driver.js';
-import { Code, codeOf, isMaybeSent } from './errors.js';
+import { Code, codeOf, isMaybeSent, isTransient, statementErrorsOf, tagMaybeSent } from './errors.js';
 import type { OtherWriters } from './other-writers.js';
 
 /** What a numbered write adds to its command, and the session that the command must be sent in. */
@@ -17,7 +17,7 @@ export interface Numbered {
   readonly fields: Doc;
 }
 
-/** Stores on a majority that `session` has reached `number`: one retryable write that changes a document. */
+/** Stores on a majority that `session` has reached `number`: one retryable write that changes a document, on each shard. */
 export type StoreNumber = (session: DriverSession, id: Binary, number: Long) => Promise<void>;
 
 /** Sessions for data, and others for the lease's holder's records, which data must not hold up. */
@@ -28,6 +28,15 @@ export interface WriteSessions {
   readonly ids: readonly Binary[];
   /** Threads that write for the same holder, in sessions of their own. */
   readonly others: OtherWriters;
+}
+
+/** How sessions are numbered. */
+export interface NumberedSessionsOptions {
+  /** How many there are. */
+  readonly size: number;
+  readonly store: StoreNumber;
+  /** Whether a mongos answers for the servers: it may not know what a shard has done, or is still to do. */
+  readonly isRouted: boolean;
 }
 
 interface NumberedSession {
@@ -64,6 +73,9 @@ const NO_STATEMENT = -1;
  * 6.0.5 and 6.0.27). The number is then only in that server's memory, so what is raised after a loss is raised by one
  * real retryable write, on a majority: it survives a failover, and a step back to the same server.
  *
+ * Through a mongos it is each shard that has seen a number, so a number is raised on each (write-sessions.ts). What the
+ * mongos answers where a shard did not answer it counts as lost, too.
+ *
  * Invariant: a write is sent only while no session holds a lost one that the server could still take.
  * Limit: a server forgets a session 30 minutes after its last use (localLogicalSessionTimeoutMinutes).
  * Source: driver specifications, retryable writes; docs/02-lifecycle.md, "Writes that arrive late".
@@ -74,13 +86,15 @@ export class NumberedSessions {
   readonly #lost = new Set<NumberedSession>();
   readonly #waiting: Deferred<NumberedSession>[] = [];
   readonly #store: StoreNumber;
+  readonly #isRouted: boolean;
   /** Turned on when a server does not take the statement number -1: then it keeps a record of each statement. */
   #keepsStatements = false;
 
-  constructor(client: DriverClient, size: number, store: StoreNumber) {
+  constructor(client: DriverClient, { size, store, isRouted }: NumberedSessionsOptions) {
     this.#all = Array.from({ length: size }, () => numberedSession(client));
     this.#free = [...this.#all];
     this.#store = store;
+    this.#isRouted = isRouted;
   }
 
   /** The sessions' ids, for whoever must close them after this process. */
@@ -121,17 +135,33 @@ export class NumberedSessions {
     const fields = this.#keepsStatements
       ? { txnNumber }
       : { txnNumber, stmtIds: new Array<number>(statements).fill(NO_STATEMENT) };
+    let reply: Doc;
     try {
-      return await send({ session, fields });
+      reply = await send({ session, fields });
     } catch (error) {
       if (codeOf(error) === Code.TransactionTooOld) throw takenOver(error);
       if (!this.#keepsStatements && refusesStatementNumber(error)) {
         this.#keepsStatements = true;
         return this.#sendIn(own, statements, send);
       }
+      if (this.#isUnanswered(error)) tagMaybeSent(error);
       if (isMaybeSent(error)) this.#lost.add(own);
       throw error;
     }
+    // A mongos tells of a shard's refusal of a whole command as if it were the statements'.
+    const refusals = statementErrorsOf(reply);
+    const late = refusals.find(({ code }) => code === Code.TransactionTooOld);
+    if (late !== undefined) throw takenOver(late);
+    if (refusals.some((each) => this.#isUnanswered(each))) this.#lost.add(own);
+    return reply;
+  }
+
+  /**
+   * Whether a mongos has answered for a shard that may not have answered it. Any error that may pass is taken for such a
+   * one: what the connection between the two had to do with it is not told.
+   */
+  #isUnanswered(error: unknown): boolean {
+    return this.#isRouted && codeOf(error) !== undefined && isTransient(error);
   }
 
   /** One at a time per session, whoever asks: the second one waits for the first one's answer. */

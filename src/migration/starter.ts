@@ -1,6 +1,7 @@
 /** Carries out a start: in the end there is either a whole migration or nothing of it. */
 import type { Cluster } from '../cluster/cluster.js';
 import { AppError } from '../errors.js';
+import { layOutNumbers } from '../layout/lay-out-numbers.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
 import { MetadataReader } from '../metadata/reader.js';
 import type { MigrationRecord } from '../metadata/records.js';
@@ -60,6 +61,9 @@ export class Starter {
     const undo = async (): Promise<void> => this.#undo(roles, stopKeeping);
     try {
       const isBlocking = blocksDestination(options);
+      // Before the block, and before there is anything that could be taken over.
+      const refused = await layOutNumbers(roles.destination, db, signal);
+      if (refused !== undefined) this.#process.logger.warn(refused);
       await prepareStart(held, isBlocking, () => recheck(roles, options, db, signal), signal);
     } catch (error) {
       if (isLeaseLost(error)) this.#process.die(error);

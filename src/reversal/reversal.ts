@@ -15,6 +15,7 @@ import { DocumentWriter } from '../documents/document-writer.js';
 import { RawWriter } from '../documents/raw-writes.js';
 import { AppError, type ErrorName, InvariantError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
+import { layOutNumbers } from '../layout/lay-out-numbers.js';
 import { CollectionMap, type MigratedCollection } from '../metadata/collections.js';
 import { reversedMeanwhile } from '../metadata/lease-store.js';
 import type { MigrationOptions } from '../metadata/migration-options.js';
@@ -157,8 +158,10 @@ export async function arriveReversed(
   context: ReversalContext,
   signal: AbortSignal,
 ): Promise<Required<Pick<RecordFields, 'rawDeltas' | 'copyEndTime'>>> {
-  const { held, collections } = context;
+  const { held, collections, logger } = context;
   const { source, destination, store } = held;
+  const refused = await layOutNumbers(destination, store.db, signal);
+  if (refused !== undefined) logger.warn(refused);
   // Again, should the process have ended before it was done.
   await leaveBehind(new MetadataStore(source, store.db), signal);
   await collections.load(signal);

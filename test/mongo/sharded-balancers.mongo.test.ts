@@ -2,9 +2,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cleanUp } from '../../src/migration/cleanup.js';
+import { FaultProxy } from '../support/fault-proxy.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
 import {
   balancerOf,
+  chunkShards,
   emptySide,
   openBetween,
   outcomeOf,
@@ -14,6 +16,7 @@ import {
 } from '../support/sharded-migration.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
 import { silentLogger } from '../support/silent-logger.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 60_000;
@@ -39,6 +42,9 @@ async function start(...sides: readonly (typeof from)[]): Promise<void> {
   for (const { cluster } of [from, to]) await cluster.admin({ balancerStop: 1 });
   for (const { cluster } of sides) await cluster.admin({ balancerStart: 1 });
 }
+
+/** The shards that have a place for the numbers of lost writes. */
+const numberShards = ({ client }: typeof from) => chunkShards(client, `${METADATA_DB}.numbers`);
 
 test('both balancers rest until the commit; one that somebody starts is told within seconds and harms nothing (through the router double)', async () => {
   const run = async () => {
@@ -88,13 +94,22 @@ test('of a reversible migration they rest after the commit and the reversal, unt
     await Promise.all([emptySide(from), emptySide(to)]);
     await start(from, to);
     await seed('reversed');
-    const pair = { source: { uri: from.uri }, destination: { uri: to.uri } };
+    await using proxy = await FaultProxy.start({ target: from.cluster.routers[0]?.host ?? '' });
+    const pair = { source: { uri: `mongodb://${proxy.host}/` }, destination: { uri: to.uri } };
     {
       await using harness = await MigrationHarness.open(pair);
       await harness.sync({ ...DEFAULT_START, reversible: true });
       await harness.commit();
       assert.equal(await balancers(), ['off', 'off']);
-      await harness.reverse();
+      // The record is created on the new destination, and changed once what must come before its data is done.
+      const match = { appName: 'mongoferry', command: 'update', db: METADATA_DB, collection: 'migration', nth: 2 };
+      const arrival = proxy.hold(match, { cutClient: false });
+      const look = async () => {
+        const arriving = await arrival.held();
+        assert.equal(await numberShards(from), ['froms0', 'froms1'], 'late writes are refused by each shard');
+        await arriving.deliver();
+      };
+      await Promise.all([harness.reverse(), look()]);
       await to.client
         .db('reversed')
         .collection('a')
@@ -110,6 +125,7 @@ test('of a reversible migration they rest after the commit and the reversal, unt
     const config = { cluster0: from.uri, cluster1: to.uri, migrationName: undefined, loadLevel: 3 };
     await cleanUp({ config, logger: silentLogger, confirm: async () => true }, AbortSignal.timeout(20_000));
     assert.equal(await balancers(), ['full', 'full']);
+    assert.equal([await numberShards(from), await numberShards(to)], [[], []]);
   };
   await within(TEST_MS, run(), 'the migration');
 });

@@ -1,7 +1,10 @@
 /** Users of sharded clusters with access control: what they must be allowed, and what is said when they are not. */
-import type { Document } from 'mongodb';
+import { type Document, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Cluster } from '../../src/cluster/cluster.js';
+import { closeWriteSessions, writeSessions } from '../../src/cluster/write-sessions.js';
+import { layOutNumbers } from '../../src/layout/lay-out-numbers.js';
 import type { StartOptions } from '../../src/start/options.js';
 import { compareDatabase } from '../support/compare-sharded.js';
 import {
@@ -11,8 +14,12 @@ import {
   withoutActions,
 } from '../support/ferry-users.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
+import { chunkShards } from '../support/sharded-migration.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
+import { silentLogger } from '../support/silent-logger.js';
+import { METADATA_DB } from '../support/stored-migration.js';
 import { within } from '../support/within.js';
+import { writableAlone } from '../support/writable.js';
 
 const TEST_MS = 90_000;
 
@@ -80,6 +87,20 @@ test('the built-in roles that docs/security.md names are enough (through the rou
   await within(TEST_MS, run(), 'the check');
 });
 
+const connect = (uri: string) => Cluster.connect({ name: 'cluster1', uri, logger: silentLogger, maxPoolSize: 4 });
+
+/** Closes a session on each shard, while users are blocked, as whoever takes over does. */
+async function closeAsTaker(): Promise<void> {
+  const cluster = await connect(goodDestination);
+  try {
+    await closeWriteSessions(cluster, [new UUID()], METADATA_DB);
+  } finally {
+    await cluster.close();
+  }
+  const closed = await destination.db(METADATA_DB).collection('numbers').countDocuments();
+  assert.is(closed, 2, 'one on each shard');
+}
+
 test('the documented roles are enough between clusters with key files: keys, chunks, balancers, write block (through the router double)', async () => {
   const run = async () => {
     await Promise.all([from.admin({ balancerStart: 1 }), to.admin({ balancerStart: 1 })]);
@@ -104,14 +125,32 @@ test('the documented roles are enough between clusters with key files: keys, chu
       .collection('byA')
       .updateMany({ a: { $lt: 50 } }, { $inc: { n: 1 } });
     await source.db('shop').createCollection('small', { capped: true, size: 4096 });
+    assert.equal(await chunkShards(destination, `${METADATA_DB}.numbers`), ['tos0', 'tos1']);
+    await closeAsTaker();
     await harness.commit();
     assert.equal(await compareDatabase(source, destination, 'shop', { shardKeys: true }), []);
     for (const client of [source, destination])
       assert.is((await client.db('admin').command({ balancerStatus: 1 }))['mode'], 'full');
-    const chunks = await destination.db('config').collection('chunks').distinct('shard');
-    assert.is(chunks.length, 2);
+    assert.equal(await chunkShards(destination, 'shop.byA'), ['tos0', 'tos1']);
   };
   await within(TEST_MS, run(), 'the migration');
+});
+
+test('the numbers of lost writes are not laid out under a block that may not be passed, which is told at once (through the router double)', async () => {
+  const run = async () => {
+    const privileges = withoutActions(SHARDED_DESTINATION_PRIVILEGES, 'bypassWriteBlockingMode');
+    const plain = await connect(await createRouterUser(to, destination, { name: 'blocked', privileges }));
+    const cluster = writableAlone(plain, { sessions: writeSessions(plain, 'blocked_metadata') });
+    await destination.db('admin').command({ setUserWriteBlockMode: 1, global: true });
+    try {
+      const refused = await layOutNumbers(cluster, 'blocked_metadata', AbortSignal.timeout(20_000));
+      assert.match(refused ?? '', /could not be given a place .* lacks the privilege bypassWriteBlockingMode/);
+    } finally {
+      await destination.db('admin').command({ setUserWriteBlockMode: 1, global: false });
+      await cluster.close();
+    }
+  };
+  await within(TEST_MS, run(), 'the layout');
 });
 
 test.run();

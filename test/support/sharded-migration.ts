@@ -124,6 +124,17 @@ export async function shardInTwo(
   await admin.command({ moveChunk: ns, bounds, to: cluster.shardName(1) });
 }
 
+/** The shard of each chunk of a collection, sorted; none where it is not sharded. `client`: of a router. */
+export async function chunkShards(client: MongoClient, ns: string): Promise<string[]> {
+  const config = client.db('config');
+  const entry = await config.collection<Document>('collections').findOne({ _id: ns as never });
+  const chunks = await config
+    .collection('chunks')
+    .find({ uuid: entry?.['uuid'] ?? null })
+    .toArray();
+  return chunks.map(({ shard }) => String(shard)).sort();
+}
+
 /** The mode of a cluster's balancer. */
 export async function balancerOf({ client }: Side): Promise<string> {
   return String((await client.db('admin').command({ balancerStatus: 1 }))['mode']);
