@@ -74,7 +74,10 @@ const NO_STATEMENT = -1;
  * real retryable write, on a majority: it survives a failover, and a step back to the same server.
  *
  * Through a mongos it is each shard that has seen a number, so a number is raised on each (write-sessions.ts). What the
- * mongos answers where a shard did not answer it counts as lost, too.
+ * mongos answers where a shard did not answer it counts as lost, too. And it sends a numbered write to a shard again by
+ * itself, without a word, when it has lost that connection (its requests are "idempotent" then, batch_write_exec.cpp): the
+ * first one may arrive behind later writes of the same document. Only the shard's record of the statement keeps it from
+ * being carried out twice. So what the record costs is paid there.
  *
  * Invariant: a write is sent only while no session holds a lost one that the server could still take.
  * Limit: a server forgets a session 30 minutes after its last use (localLogicalSessionTimeoutMinutes).
@@ -87,14 +90,15 @@ export class NumberedSessions {
   readonly #waiting: Deferred<NumberedSession>[] = [];
   readonly #store: StoreNumber;
   readonly #isRouted: boolean;
-  /** Turned on when a server does not take the statement number -1: then it keeps a record of each statement. */
-  #keepsStatements = false;
+  /** Whether the server keeps a record of each statement: behind a mongos, and where -1 is not taken. */
+  #keepsStatements: boolean;
 
   constructor(client: DriverClient, { size, store, isRouted }: NumberedSessionsOptions) {
     this.#all = Array.from({ length: size }, () => numberedSession(client));
     this.#free = [...this.#all];
     this.#store = store;
     this.#isRouted = isRouted;
+    this.#keepsStatements = isRouted;
   }
 
   /** The sessions' ids, for whoever must close them after this process. */

@@ -58,6 +58,19 @@ test('what a mongos answers where a shard may not have answered it counts as los
   assert.equal(await raisedAfter(false, answering(SHUTDOWN)), []);
 });
 
+test('a server behind a mongos keeps a record of each statement: what a mongos sends again is not carried out twice', async () => {
+  const fields = async (isRouted: boolean): Promise<Document> => {
+    let sent: Document = {};
+    await sessions(isRouted).one.send(2, never, async (numbered) => {
+      sent = numbered.fields;
+      return { ok: 1 };
+    });
+    return sent;
+  };
+  assert.not.ok('stmtIds' in (await fields(true)));
+  assert.equal((await fields(false))['stmtIds'], [-1, -1]);
+});
+
 test('a session that another process has closed on one shard is lost, also where a mongos answers for the statements', async () => {
   const { one } = sessions(true);
   for (const send of [failing(TOO_OLD), answering(DUPLICATE, TOO_OLD)]) {
