@@ -1,7 +1,7 @@
 /** Exports metrics and traces by OpenTelemetry where the process is told to. */
 import { connect } from 'node:net';
 import { hostname } from 'node:os';
-import { DiagLogLevel, diag } from '@opentelemetry/api';
+import { type Context, type ContextManager, DiagLogLevel, diag, ROOT_CONTEXT } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-proto';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
@@ -53,6 +53,7 @@ export function startTelemetry(config: TelemetryConfig, logger: Logger): Telemet
     // Said even when there is none: left out, the SDK would export to its own default address.
     ...(exporters.traceExporter === undefined ? { spanProcessors: [] } : { traceExporter: exporters.traceExporter }),
     logRecordProcessors: [],
+    ...(exporters.traceExporter === undefined ? { contextManager: new NoContext() } : {}),
   });
   sdk.start();
   const looking = new AbortController();
@@ -66,6 +67,34 @@ export function startTelemetry(config: TelemetryConfig, logger: Logger): Telemet
       diag.disable();
     },
   };
+}
+
+/** Knows no context: one that follows asynchronous work makes every promise of the process dearer. */
+class NoContext implements ContextManager {
+  active(): Context {
+    return ROOT_CONTEXT;
+  }
+
+  with<A extends unknown[], F extends (...args: A) => ReturnType<F>>(
+    _: Context,
+    fn: F,
+    thisArg?: ThisParameterType<F>,
+    ...args: A
+  ): ReturnType<F> {
+    return fn.call(thisArg, ...args);
+  }
+
+  bind<T>(_: Context, target: T): T {
+    return target;
+  }
+
+  enable(): this {
+    return this;
+  }
+
+  disable(): this {
+    return this;
+  }
 }
 
 interface Exporters {

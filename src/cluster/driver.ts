@@ -1,5 +1,5 @@
 /** Declares what the engine uses of the MongoDB driver's client, so that tests can put a double in its place. */
-import { type ClientSession, MongoClient, type MongoClientOptions } from 'mongodb';
+import { type ClientSession, type Db, MongoClient, type MongoClientOptions } from 'mongodb';
 import type { Binary, Doc } from '../bson/bson.js';
 import { settlesWithin } from '../lib/signals.js';
 
@@ -70,6 +70,7 @@ export const mongoDriverClient: MakeDriverClient = (uri, options) => new MongoDr
 class MongoDriverClient implements DriverClient {
   readonly maxPoolSize: number;
   readonly #client: MongoClient;
+  readonly #databases = new Map<string, Db>();
 
   constructor(uri: string, { maxPoolSize, tag, tellsSent, settings }: DriverClientOptions) {
     const own = { maxPoolSize, driverInfo: { platform: tag }, monitorCommands: tellsSent };
@@ -103,7 +104,17 @@ class MongoDriverClient implements DriverClient {
   command(db: string, command: Doc, { session, rawCursor, ...options }: DriverCommandOptions = {}): Promise<Doc> {
     const inSession = session === undefined ? {} : { session: (session as MongoDriverSession).own };
     const isRaw = rawCursor === true ? { raw: true } : {};
-    return this.#client.db(db).command(command, { ...options, ...inSession, ...isRaw, promoteLongs: false });
+    return this.#database(db).command(command, { ...options, ...inSession, ...isRaw, promoteLongs: false });
+  }
+
+  /** To make one anew for each command takes a twentieth of what many small collections cost. */
+  #database(name: string): Db {
+    const known = this.#databases.get(name);
+    if (known !== undefined) return known;
+    if (this.#databases.size >= MAX_DATABASES) this.#databases.clear();
+    const made = this.#client.db(name);
+    this.#databases.set(name, made);
+    return made;
   }
 
   startSession(id?: Binary): DriverSession {
@@ -128,6 +139,8 @@ class MongoDriverClient implements DriverClient {
   }
 }
 
+/** There may be any number of them. */
+const MAX_DATABASES = 100;
 const POOL_LOOK_MS = 2000;
 
 /**

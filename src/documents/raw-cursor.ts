@@ -78,12 +78,13 @@ export async function* rawBatches(
   } finally {
     pausing.abort(new Error('the cursor is read no further'));
     pausing.dispose();
-    // A server that waits for an event does not see that its cursor is killed before there is one, whatever it is of.
+    const isCut = cutShort?.aborted === true;
     const settled = Promise.allSettled([ahead]);
-    if (cutShort?.aborted !== true) await settled;
-    if (open !== undefined) await killCursor(cluster, options.db, { ...open, session });
+    // A server that waits for an event does not see that its cursor is killed before there is one, whatever it is of.
+    if (!isCut) await settled;
+    if (open !== undefined) await killCursor(cluster, options.db, open, isCut ? undefined : session);
     const ended = settled.then(() => session.endSession());
-    if (cutShort?.aborted === true) void readLater(ended);
+    if (isCut) void readLater(ended);
     else await ended;
   }
 }
@@ -143,11 +144,18 @@ function getMore(
   );
 }
 
-async function killCursor(cluster: Cluster, db: string, { id, collection, session }: OpenCursor): Promise<void> {
+/** Without a session while a command of the cursor's is under way. */
+async function killCursor(
+  cluster: Cluster,
+  db: string,
+  { id, collection }: Pick<OpenCursor, 'id' | 'collection'>,
+  session: DriverSession | undefined,
+): Promise<void> {
   // Also after the iteration's own signal has aborted.
   const signal = AbortSignal.timeout(KILL_MS);
   try {
-    await cluster.command(db, { killCursors: collection, cursors: [id] }, { session, signal });
+    const inSession = session === undefined ? {} : { session };
+    await cluster.command(db, { killCursors: collection, cursors: [id] }, { ...inSession, signal });
   } catch (error) {
     // The server drops idle cursors by itself; a failure here must not hide why the iteration ended.
     if (!(signal.aborted || error instanceof MongoError || error instanceof TransientError)) throw error;

@@ -1,5 +1,5 @@
 import * as net from 'node:net';
-import { trace } from '@opentelemetry/api';
+import { context, createContextKey, ROOT_CONTEXT, trace } from '@opentelemetry/api';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { metrics } from '../../src/metrics.js';
@@ -16,6 +16,7 @@ test('without a collector nothing leaves the process', async () => {
   try {
     const telemetry = startTelemetry({ otlpEndpoint: undefined, instanceId: 'x', version: '1', env: {} }, silentLogger);
     trace.getTracer('test').startSpan('a phase').end();
+    assert.is(await follows(), undefined, 'no context is looked after from one promise to the next');
     metrics.documentsCopied.add(1);
     assert.match(await telemetry.metricsText(), 'mongosync_collection_copy_copied_docs_count 1');
     await telemetry.shutdown();
@@ -24,5 +25,14 @@ test('without a collector nothing leaves the process', async () => {
   }
   assert.is(connections, 0);
 });
+
+/** What work that has waited finds of the context it was begun in. */
+function follows(): Promise<unknown> {
+  const key = createContextKey('test');
+  return context.with(ROOT_CONTEXT.setValue(key, 'here'), async () => {
+    await Promise.resolve();
+    return context.active().getValue(key);
+  });
+}
 
 test.run();
