@@ -28,7 +28,9 @@ export function movedFrom(
 ): MigratedCollection | undefined {
   if (!source.isSharded || event.operation !== 'create' || event.collection === undefined) return undefined;
   const ns = namespaceOf(event);
-  return collections.live().find((each) => sameNs(each.sourceNs, ns) && each.id !== event.collection);
+  const isFrom = (each: MigratedCollection): boolean => sameNs(each.sourceNs, ns) && each.id !== event.collection;
+  // An earlier run may have been ended while it copied.
+  return collections.live().find(isFrom) ?? collections.droppedBy(positionOf(event)).find(isFrom);
 }
 
 /**
@@ -43,9 +45,18 @@ export async function followMove(
   signal: AbortSignal,
 ): Promise<void> {
   const { collections, logger } = context;
-  const { name: _, capped: __, collated: ___, keyPaths: ____, ...kept } = from;
-  const [moved] = await collections.add([{ ...kept, id: event.collection }], signal);
+  const moved = collections.get(event.collection) ?? (await addMoved(collections, from, event.collection, signal));
   await collections.update(from.id, { dropped: true, droppedBy: positionOf(event) }, signal);
   logger.info(`${nsText(from.sourceNs)} has moved to another primary shard on the source`);
   if (moved !== undefined) await context.copyAgain(moved, signal);
+}
+
+async function addMoved(
+  collections: CollectionMap,
+  from: MigratedCollection,
+  id: string,
+  signal: AbortSignal,
+): Promise<MigratedCollection | undefined> {
+  const { name: _, capped: __, collated: ___, keyPaths: ____, ...kept } = from;
+  return (await collections.add([{ ...kept, id }], signal))[0];
 }

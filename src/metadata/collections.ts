@@ -120,6 +120,11 @@ export class CollectionMap {
     return [...this.#live.values()];
   }
 
+  /** Those that the event at this position has dropped, as long as they are not forgotten. */
+  droppedBy(position: Position): MigratedCollection[] {
+    return [...this.#byId.values()].filter((each) => each.dropped && each.droppedBy?.equals(position) === true);
+  }
+
   views(): MigratedView[] {
     return [...this.#views.values()];
   }

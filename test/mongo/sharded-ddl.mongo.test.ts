@@ -2,7 +2,12 @@
 import type { Document } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compareDatabase } from '../support/compare-sharded.js';
+import { holdCommands, releaseCommands } from '../support/fail-points.js';
+import { withClient } from '../support/ferry-client.js';
+import { FerryProcess } from '../support/ferry-process.js';
 import {
+  emptySide,
   type MigrationSteps,
   migrateDatabase,
   type Side,
@@ -10,9 +15,11 @@ import {
   shardInTwo,
 } from '../support/sharded-migration.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
-import { within } from '../support/within.js';
+import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 120_000;
+/** Of an insert, while a process is killed. */
+const HOLD_MS = 5000;
 
 const [from, to] = await Promise.all([
   sharedShardedCluster(test, { name: 'from', routers: 2 }).then(shardedSide),
@@ -120,6 +127,41 @@ test('movePrimary is followed, during the copy and after it (through the router 
       for (const shard of [1, 0, 1]) await move(shard);
     };
     await migrate(db, { during: thrice, after: () => move(0) });
+  };
+  await within(TEST_MS, run(), 'the migration');
+});
+
+test('a process that is killed while it copies again what movePrimary has moved copies it once more (through the router double)', async () => {
+  const run = async () => {
+    const db = 'movedkill';
+    await collection(db, 'plain').insertMany(many());
+    await emptySide(to);
+    const pair = { source: { uri: from.uri }, destination: { uri: to.uri } };
+    await using ferry = await FerryProcess.between(pair, { flags: ['--migrationName', db] });
+    await withClient(ferry, async (client) => {
+      await client.waitUntilInitialized();
+      await client.start({ includeNamespaces: [{ database: db, collections: [] }] });
+      await client.waitForCanCommit();
+    });
+    await holdCommands(to.client, { commands: ['insert'], namespace: `${db}.plain` }, HOLD_MS);
+    try {
+      const primary = await from.client
+        .db('config')
+        .collection<Document>('databases')
+        .findOne({ _id: db as never });
+      await from.cluster.movePrimary(db, primary?.['primary'] === from.cluster.shardName(0) ? 1 : 0);
+      const copied = to.client.db(db).collection('plain');
+      await eventually(20_000, async () => (await copied.countDocuments()) === 0, 'the collection emptied');
+      await ferry.kill();
+    } finally {
+      await releaseCommands(to.client);
+    }
+    await ferry.restart();
+    await withClient(ferry, async (client) => {
+      await client.waitForCanCommit();
+      await client.commitAndWait();
+    });
+    assert.equal(await compareDatabase(from.client, to.client, db, { shardKeys: true }), []);
   };
   await within(TEST_MS, run(), 'the migration');
 });
