@@ -21,7 +21,7 @@ import {
   TASKS,
   type TaskKind,
 } from './records.js';
-import { type Slot, Slots } from './slots.js';
+import { type Placing, type Slot, Slots } from './slots.js';
 import { TaskBoard, type TaskListener } from './task-board.js';
 
 /** What a crew is told. */
@@ -143,14 +143,14 @@ export class Crew {
     return this.#workers(kind).map(({ id }) => id);
   }
 
-  /** For a limit of work that others share: how much can be under way, with `own` pieces in this process. */
+  /** For a limit of work that others share: how much can be given out, with `own` pieces in this process. */
   room(kind: TaskKind, own: number): number {
     return this.#slots.room(kind, own);
   }
 
-  /** Waits for a place for a task; `isOwn`: only in this process. */
-  slot(kind: TaskKind, own: number, isOwn: boolean, signal: AbortSignal): Promise<Slot> {
-    return this.#slots.acquire(kind, own, isOwn, signal);
+  /** Waits for a place for a task. */
+  slot(kind: TaskKind, own: number, placing: Placing, signal: AbortSignal): Promise<Slot> {
+    return this.#slots.acquire(kind, own, placing, signal);
   }
 
   /** Has a member do a task: see TaskBoard.call. */

@@ -1,4 +1,5 @@
 /** Copies ranges in this process and in the instances that help it. */
+import { PARTITION_BYTES } from '../copy/planner.js';
 import type { CopyListener, CopyPosition, RangeCopier, RangeOutcome, RangeTask } from '../copy/range-task.js';
 import { see, seenBy } from '../threads/seen-times.js';
 import type { SeenTimes } from '../threads/thread-calls.js';
@@ -21,6 +22,9 @@ export interface SeenWith<Value> {
   readonly seen: SeenTimes;
 }
 
+/** One that is much larger than a partition could hold up what waits behind it for hours, or wait that long itself. */
+const MAX_WAITING_BYTES = 2 * PARTITION_BYTES;
+
 /** Gives each range to the instance that has least to do. One that comes back is copied on from its last mark. */
 export class SharedRangeCopier implements RangeCopier {
   readonly #parts: SharedCopyParts;
@@ -34,8 +38,9 @@ export class SharedRangeCopier implements RangeCopier {
     let place: CopyPosition | undefined;
     // Order is data: one writer, from its beginning to its end.
     let isOwn = task.ordered;
+    const placing = task.estimatedBytes <= MAX_WAITING_BYTES ? 'inTurn' : 'atOnce';
     for (let isAgain = task.isAgain; ; isAgain = true) {
-      using slot = await crew.slot('copy', parallelRanges, isOwn, signal);
+      using slot = await crew.slot('copy', parallelRanges, isOwn ? 'here' : placing, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let written: readonly [number, number] = [0, 0];

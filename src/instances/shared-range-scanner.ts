@@ -19,8 +19,10 @@ export class SharedRangeScanner implements RangeScanner {
 
   async scan(scan: RangeScan, events: MatchEvents, signal: AbortSignal): Promise<'compared' | 'moved'> {
     const crew = this.#crew;
+    // A collection that is not cut may be large: what is behind it would wait long.
+    const placing = scan.lower === undefined && scan.upper === undefined ? 'atOnce' : 'inTurn';
     for (let isOwn = false; ; ) {
-      using slot = await crew.slot('compare', this.#parallelRanges, isOwn, signal);
+      using slot = await crew.slot('compare', this.#parallelRanges, isOwn ? 'here' : placing, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let read: readonly [number, number] = [0, 0];

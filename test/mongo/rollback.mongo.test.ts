@@ -84,6 +84,7 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
     isAgain: false,
     filter: undefined,
     ordered: false,
+    estimatedBytes: 1_000_000,
     batchDocuments: 10,
     afterTime: [afterTime.getHighBitsUnsigned(), afterTime.getLowBitsUnsigned()],
   };

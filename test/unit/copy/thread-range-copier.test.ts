@@ -23,6 +23,7 @@ const TASK: RangeTask = {
   isAgain: false,
   filter: undefined,
   ordered: false,
+  estimatedBytes: 1000,
   batchDocuments: 100,
   afterTime: [16, 1],
 };

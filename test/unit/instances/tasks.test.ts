@@ -26,7 +26,7 @@ class Two {
         for (const id of ids) this.stored.delete(id);
       },
     });
-    this.workshop = new Workshop({ copy: doer, compare: doer, apply: doer }, signal);
+    this.workshop = new Workshop({ copy: doer, compare: doer, apply: doer }, { copy: 1, compare: 1, apply: 1 }, signal);
   }
 
   call(task: unknown, listener: TaskListener = IGNORED, ends: AbortSignal = signal): Promise<unknown> {

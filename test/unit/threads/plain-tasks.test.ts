@@ -55,6 +55,7 @@ const rangeTask: fc.Arbitrary<RangeTask> = record({
   isAgain: fc.boolean(),
   filter: maybe(bytes),
   ordered: fc.boolean(),
+  estimatedBytes: number,
   batchDocuments: number,
   afterTime: fc.tuple(number, number),
 });
