@@ -3,6 +3,7 @@ import type { Logger } from '../lib/logger.js';
 import { plainText } from '../lib/plain-text.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep, unlessAborted } from '../lib/signals.js';
+import { awaitAll, readLater } from '../lib/tasks.js';
 import { Lease } from '../metadata/lease.js';
 import { holdersOf, instanceLease, type LeaseHolder } from '../metadata/lease-record.js';
 import { StoredLease } from '../metadata/lease-store.js';
@@ -103,8 +104,7 @@ export class Crew {
       await sleep(this.tasks.isIdle ? idleMs : WORK_LOOK_MS, signal);
       try {
         await this.look(signal);
-        await this.tasks.sweep(signal);
-        await this.#tellStatus(signal);
+        await awaitAll([this.tasks.sweep(signal), this.#tellStatus(signal)]);
         this.#hooks.onLook?.();
       } catch (error) {
         signal.throwIfAborted();
@@ -196,6 +196,9 @@ export class Crew {
 
   async #look(signal: AbortSignal): Promise<void> {
     const { store, destination } = this.#roles;
+    // Side by side: who has done his tasks is not given others before this is over.
+    const recordsOf = () => store.readAll(INSTANCES, {}, signal);
+    const early = this.living.length === 0 ? undefined : readLater(recordsOf());
     const { helpers } = holdersOf(await store.readLeases(signal));
     const isOther = ({ isHeld, client }: LeaseHolder): boolean => isHeld && client !== destination.clientTag;
     const names = [...helpers].filter(([, holder]) => isOther(holder)).map(([id]) => id);
@@ -203,8 +206,9 @@ export class Crew {
     if (names.length === 0 && this.living.length === 0) return;
     const known = new Set(names);
     for (const member of this.living) if (!known.has(member.id)) this.#lose(member, `the instance "${member.id}" left`);
-    for (const name of names) await this.#meet(name, signal);
-    const records = (await store.readAll(INSTANCES, {}, signal)).map((doc) => fromDoc<InstanceRecord>(doc));
+    const reading = early ?? readLater(recordsOf());
+    await awaitAll([reading, ...names.map((name) => this.#meet(name, signal))]);
+    const records = (await reading).map((doc) => fromDoc<InstanceRecord>(doc));
     for (const record of records) if (known.has(record.id)) this.#hear(record, signal);
     if (this.living.length === 0) return;
     if (this.#epoch === undefined) await this.#order(signal);

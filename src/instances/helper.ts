@@ -137,7 +137,9 @@ export class Helper {
         await this.#tell(workshop, signal);
         const end = await this.#look(signal);
         if (end !== undefined) return end;
-        await sleep(workshop.isIdle ? IDLE_TICK_MS : WORK_TICK_MS, signal);
+        await workshop.newsWithin(workshop.isIdle ? IDLE_TICK_MS : WORK_TICK_MS, this.#told.news, signal);
+        // Before anything else is looked at: the coordinator waits for it.
+        await this.#tell(workshop, signal);
       }
     } finally {
       await workshop.stop();

@@ -1,6 +1,6 @@
 /** Does the tasks that the coordinator gives an instance, and keeps what is to be told of them. */
 import { fromPlainText, plainText } from '../lib/plain-text.js';
-import { type LinkedAbort, linkAbort, unlessAborted } from '../lib/signals.js';
+import { type LinkedAbort, linkAbort, sleep, unlessAborted } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
 import type { TaskKind, TaskRecord, TaskReport } from './records.js';
 
@@ -41,6 +41,7 @@ export class Workshop {
   readonly #signal: AbortSignal;
   /** Of what was told: grows with each change that the coordinator waits for. */
   #news = 0;
+  #onNews = (): void => undefined;
 
   /** `slots`: how many of each kind are done at the same time. */
   constructor(
@@ -65,6 +66,23 @@ export class Workshop {
   /** Changes whenever a task has ended or waits for the coordinator. */
   get news(): number {
     return this.#news;
+  }
+
+  /** Resolves after so many milliseconds, or as soon as there is more news than `known`. */
+  async newsWithin(ms: number, known: number, signal: AbortSignal): Promise<void> {
+    if (this.#news !== known) return;
+    using link = linkAbort(signal);
+    this.#onNews = () => link.abort(new Error('there is news'));
+    try {
+      await sleep(ms, link.signal);
+    } catch (error) {
+      if (signal.aborted || this.#news === known) throw error;
+    }
+  }
+
+  #tellNews(): void {
+    this.#news++;
+    this.#onNews();
   }
 
   /** These are the tasks now: new ones begin, others end and are forgotten. `isPaused`: new ones are given back. */
@@ -126,7 +144,7 @@ export class Workshop {
       report.failed = !link.signal.aborted;
     } finally {
       link.dispose();
-      this.#news++;
+      this.#tellNews();
     }
   }
 
@@ -147,7 +165,7 @@ export class Workshop {
         work.untaken = deferred();
         work.report.page = plainText(page);
         work.report.pageNumber++;
-        this.#news++;
+        this.#tellNews();
         await unlessAborted(work.untaken.promise, work.link.signal);
       },
     };
