@@ -198,9 +198,11 @@ export class ApplyPipeline {
           if (this.#sharesAfter(batch, running)) break;
         }
         isReading = false;
-        await this.#gate.pass(async () => {
-          [from, events] = await this.#share(from, events, running, signal);
-        });
+        for (let isNext = true; isNext; ) {
+          await this.#gate.pass(async () => {
+            [from, events, isNext] = await this.#share(from, events, running, signal);
+          });
+        }
       } catch (error) {
         // What the destination refuses is no answer of the source's, and a batch must not be dispatched twice.
         if (!isReading || !this.#rawDeltas || !isDeltaRefusal(error)) throw error;
@@ -217,20 +219,28 @@ export class ApplyPipeline {
     return this.#fence.time === undefined && targets.idOf === undefined && this.#stretches.isDue(batch);
   }
 
-  /** Applies a stretch in shares. Resolves with where to go on, and how many events have been applied in all. */
-  async #share(from: Position, events: number, running: Running, signal: AbortSignal): Promise<[Position, number]> {
+  /**
+   * Applies a stretch in shares. Resolves with where to go on, how many events have been applied in all, and whether by
+   * the next stretch at once: reading the whole stream in between would have the others wait.
+   */
+  async #share(
+    from: Position,
+    events: number,
+    running: Running,
+    signal: AbortSignal,
+  ): Promise<[Position, number, boolean]> {
     // The fence may have been set while the gate was closed.
-    if (this.#fence.time !== undefined) return [from, events];
+    if (this.#fence.time !== undefined) return [from, events, false];
     await this.#drainLanes(idsOf(this.#context.collections.live()));
     const applyOwn = (task: ShareTask): Promise<ShareEnd> => this.#applyOwnShare(task, running, signal);
     const end = await this.#stretches.apply(from, this.#rawDeltas, applyOwn, signal);
-    if (end === undefined) return [from, events];
+    if (end === undefined) return [from, events, false];
     const { position, isBetween } = end;
     const eventsApplied = events + end.events;
     this.#crudSeconds = secondsOf(position.time);
     const markApplied = await this.#window.admit({ position, isBetween, eventsApplied }, 0, signal);
     this.#safe.advance(markApplied());
-    return [position, eventsApplied];
+    return [position, eventsApplied, this.#stretches.isDueAfter(end)];
   }
 
   async #applyOwnShare(task: ShareTask, { targets, lanes }: Running, signal: AbortSignal): Promise<ShareEnd> {

@@ -40,13 +40,18 @@ export interface StretchContext {
 export interface StretchEnd extends ReachedPosition {
   /** Document changes applied. */
   readonly events: number;
+  /** Whether it ended at its time, and not at a change that one instance has to carry out. */
+  readonly isWhole: boolean;
 }
 
 /** Cluster time that the application must be behind: what is less, one instance catches up with by itself. */
 const BEHIND_SECONDS = 3;
-/** A stretch is as long as it takes so many milliseconds to apply: a crash repeats it, and a repair waits for it. */
-const SHORT_MS = 3000;
-const LONG_MS = 8000;
+/**
+ * A stretch is as long as it takes so many milliseconds to apply: a crash repeats it, and a repair waits for it. At its ends
+ * nobody does anything for some round trips and waits, a second in all where the clusters are far away.
+ */
+const SHORT_MS = 6000;
+const LONG_MS = 16_000;
 const FIRST_SECONDS = 10;
 const MAX_SECONDS = 3600;
 /** How long after this instance the others may take: one may not reach the source, and everybody waits for it. */
@@ -81,8 +86,17 @@ export class Stretches {
 
   /** Whether what comes after this batch is to be applied in shares. */
   isDue({ events, position }: Pick<ChangeBatch, 'events' | 'position'>): boolean {
+    return events.length > 0 && this.#isWorthwhile(position);
+  }
+
+  /** Whether the next stretch is to begin where this one has ended. */
+  isDueAfter({ isWhole, position }: StretchEnd): boolean {
+    return isWhole && this.#isWorthwhile(position);
+  }
+
+  #isWorthwhile(position: Position): boolean {
     const { source, takers } = this.#context;
-    if (events.length === 0 || performance.now() < this.#notBeforeMs || source.now === undefined) return false;
+    if (performance.now() < this.#notBeforeMs || source.now === undefined) return false;
     if (secondsOf(source.now) - secondsOf(position.time) < BEHIND_SECONDS) return false;
     return takers.names().length > 0 && this.#undividedIds().length <= MAX_UNDIVIDED;
   }
@@ -112,7 +126,7 @@ export class Stretches {
       logger.warn('Other instances do not come to an end with their shares of the changes, so they are taken back');
       await takers.recall(signal);
     }
-    const end = together([ownEnd, ...(await applied)]);
+    const end = together([ownEnd, ...(await applied)], timeOf(own.until));
     this.#learn(end, performance.now() - startedMs);
     return end;
   }
@@ -161,7 +175,7 @@ export class Stretches {
 }
 
 /** The end of all: the one that comes first, since each has applied everything of its own share up to its end. */
-function together(ends: readonly (ShareEnd | undefined)[]): StretchEnd | undefined {
+function together(ends: readonly (ShareEnd | undefined)[], until: Timestamp): StretchEnd | undefined {
   let first: ReachedPosition | undefined;
   let events = 0;
   for (const end of ends) {
@@ -170,5 +184,5 @@ function together(ends: readonly (ShareEnd | undefined)[]): StretchEnd | undefin
     const position = Position.fromText(end.position);
     if (first === undefined || position.compare(first.position) < 0) first = { position, isBetween: end.isBetween };
   }
-  return first === undefined ? undefined : { ...first, events };
+  return first && { ...first, events, isWhole: !first.position.time.lessThan(until) };
 }
