@@ -149,8 +149,8 @@ export class Crew {
   }
 
   /** Waits for a place for a task. */
-  slot(kind: TaskKind, own: number, placing: Placing, signal: AbortSignal): Promise<Slot> {
-    return this.#slots.acquire(kind, own, placing, signal);
+  slot(kind: TaskKind, placing: Placing, signal: AbortSignal): Promise<Slot> {
+    return this.#slots.acquire(kind, placing, signal);
   }
 
   /** Has a member do a task: see TaskBoard.call. */

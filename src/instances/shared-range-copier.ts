@@ -4,6 +4,7 @@ import type { CopyListener, CopyPosition, RangeCopier, RangeOutcome, RangeTask }
 import { see, seenBy } from '../threads/seen-times.js';
 import type { SeenTimes } from '../threads/thread-calls.js';
 import type { Crew } from './crew.js';
+import { MAX_AHEAD } from './slots.js';
 import { HandedBack } from './task-board.js';
 
 /** What ranges are shared with. */
@@ -22,9 +23,6 @@ export interface SeenWith<Value> {
   readonly seen: SeenTimes;
 }
 
-/** One that is much larger than a partition could hold up what waits behind it for hours, or wait that long itself. */
-const MAX_WAITING_BYTES = 2 * PARTITION_BYTES;
-
 /** Gives each range to the instance that has least to do. One that comes back is copied on from its last mark. */
 export class SharedRangeCopier implements RangeCopier {
   readonly #parts: SharedCopyParts;
@@ -38,9 +36,9 @@ export class SharedRangeCopier implements RangeCopier {
     let place: CopyPosition | undefined;
     // Order is data: one writer, from its beginning to its end.
     let isOwn = task.ordered;
-    const placing = task.estimatedBytes <= MAX_WAITING_BYTES ? 'inTurn' : 'atOnce';
+    const ahead = aheadOf(task.estimatedBytes);
     for (let isAgain = task.isAgain; ; isAgain = true) {
-      using slot = await crew.slot('copy', parallelRanges, isOwn ? 'here' : placing, signal);
+      using slot = await crew.slot('copy', { own: parallelRanges, isOwn, ahead }, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let written: readonly [number, number] = [0, 0];
@@ -80,4 +78,13 @@ export class SharedRangeCopier implements RangeCopier {
     see(pair, answer.seen);
     return answer.value;
   }
+}
+
+/**
+ * Of ranges as large as this one, some 64 MB may wait for each place. One that is much larger waits at no instance: it
+ * could do so for hours.
+ */
+function aheadOf(bytes: number): number {
+  if (bytes > 2 * PARTITION_BYTES) return 0;
+  return Math.max(1, Math.min(MAX_AHEAD, Math.floor(PARTITION_BYTES / bytes)));
 }

@@ -20,9 +20,9 @@ export class SharedRangeScanner implements RangeScanner {
   async scan(scan: RangeScan, events: MatchEvents, signal: AbortSignal): Promise<'compared' | 'moved'> {
     const crew = this.#crew;
     // A collection that is not cut may be large: what is behind it would wait long.
-    const placing = scan.lower === undefined && scan.upper === undefined ? 'atOnce' : 'inTurn';
+    const ahead = scan.lower === undefined && scan.upper === undefined ? 0 : 1;
     for (let isOwn = false; ; ) {
-      using slot = await crew.slot('compare', this.#parallelRanges, isOwn ? 'here' : placing, signal);
+      using slot = await crew.slot('compare', { own: this.#parallelRanges, isOwn, ahead }, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let read: readonly [number, number] = [0, 0];

@@ -15,24 +15,31 @@ export interface Slot extends Disposable {
   readonly member: string | undefined;
 }
 
-/**
- * Where a task may go: only this process; to whoever begins it at once; or also to an instance that does others before it,
- * which is for short ones.
- */
-export type Placing = 'here' | 'atOnce' | 'inTurn';
-
-interface Wanted {
-  readonly kind: TaskKind;
-  /** Places of this process. */
+/** Where a task may go. */
+export interface Placing {
+  /** How many this process does at the same time. */
   readonly own: number;
-  readonly placing: Placing;
+  /** Only to this process. */
+  readonly isOwn: boolean;
+  /**
+   * So many for each of its slots may an instance be given, of tasks like this one, before it has shown how many it does:
+   * for short ones more. 0: a long one, which waits at no instance.
+   */
+  readonly ahead: number;
+}
+
+/** The most that `ahead` may be. */
+export const MAX_AHEAD = 4;
+
+interface Wanted extends Placing {
+  readonly kind: TaskKind;
 }
 
 const WAIT_MS = 100;
 /** What waits at an instance is what it has ended in so long: longer than it takes to hear of an end and to give the next. */
 const AHEAD_MS = 2000;
 /** All of them stand in the document of the instance. */
-const MAX_AHEAD = 200;
+const MAX_WAITING = 200;
 
 /**
  * Gives out places: the instance that has least to do for what it can do comes first, this one before its equals.
@@ -57,7 +64,7 @@ export class Slots {
 
   /** How many tasks can be given out with `own` ones in this process. */
   room(kind: TaskKind, own: number): number {
-    return this.#members(kind).reduce((sum, each) => sum + each.slots + this.#ahead(kind, each), own);
+    return this.#members(kind).reduce((sum, each) => sum + each.slots + this.#ahead(kind, each, MAX_AHEAD), own);
   }
 
   /** How many are under way at an instance, without those that wait there. */
@@ -70,8 +77,8 @@ export class Slots {
   }
 
   /** Waits for a place. Nobody takes the one that somebody before him waits for. */
-  async acquire(kind: TaskKind, own: number, placing: Placing, signal: AbortSignal): Promise<Slot> {
-    const wanted: Wanted = { kind, own, placing };
+  async acquire(kind: TaskKind, placing: Placing, signal: AbortSignal): Promise<Slot> {
+    const wanted: Wanted = { kind, ...placing };
     this.#wanted.add(wanted);
     try {
       for (;;) {
@@ -86,16 +93,15 @@ export class Slots {
   }
 
   #find(wanted: Wanted): { readonly id: string | undefined } | undefined {
-    const { kind, own, placing } = wanted;
+    const { kind, own, isOwn, ahead } = wanted;
     const before = [...this.#wanted].slice(0, [...this.#wanted].indexOf(wanted)).filter((each) => each.kind === kind);
     // What waits for an instance that has nothing else to do would wait for ever if others were queued there meanwhile.
-    if (placing !== 'here' && before.some((each) => each.placing === 'atOnce')) return undefined;
-    const isOwnWanted = before.some((each) => each.placing === 'here');
-    const ahead = (each: Worker): number => (placing === 'inTurn' ? this.#ahead(kind, each) : 0);
-    const members = placing === 'here' ? [] : this.#members(kind);
+    if (!isOwn && before.some((each) => !each.isOwn && each.ahead === 0)) return undefined;
+    const isOwnWanted = before.some((each) => each.isOwn);
+    const members = isOwn ? [] : this.#members(kind);
     const workers = [
-      { id: undefined, slots: own, most: isOwnWanted ? 0 : own },
-      ...members.map((each) => ({ ...each, most: each.slots + ahead(each) })),
+      { id: undefined, slots: own, most: isOwnWanted && !isOwn ? 0 : own },
+      ...members.map((each) => ({ ...each, most: each.slots + this.#ahead(kind, each, ahead) })),
     ].filter(({ id, most }) => this.#usedOf(kind, id) < most);
     const load = ({ id, slots }: (typeof workers)[number]): number => this.#usedOf(kind, id) / slots;
     return workers.sort((a, b) => load(a) - load(b))[0];
@@ -108,14 +114,14 @@ export class Slots {
       member,
       [Symbol.dispose]: () => {
         this.#used.set(key, this.#usedOf(kind, member) - 1);
-        if (member !== undefined) this.#ended.set(key, [...this.#lately(key), this.#nowMs()].slice(-MAX_AHEAD));
+        if (member !== undefined) this.#ended.set(key, [...this.#lately(key), this.#nowMs()].slice(-MAX_WAITING));
       },
     };
   }
 
-  /** One for each of its slots at least, so that there is a beginning. */
-  #ahead(kind: TaskKind, { id, slots }: Worker): number {
-    return Math.min(MAX_AHEAD, Math.max(slots, this.#lately(keyOf(kind, id)).length));
+  #ahead(kind: TaskKind, { id, slots }: Worker, ahead: number): number {
+    if (ahead === 0) return 0;
+    return Math.min(MAX_WAITING, Math.max(slots * ahead, this.#lately(keyOf(kind, id)).length));
   }
 
   #lately(key: string): readonly number[] {
