@@ -46,6 +46,8 @@ interface Reading {
   readonly isAgain: boolean;
   /** Into how many partitions its collection was cut. */
   readonly of: number;
+  /** Partitions that come after it. */
+  readonly behind: number;
 }
 
 const READ_BYTES = 4 * 1024 * 1024;
@@ -74,9 +76,14 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
   await mapLimit(
     open,
     context.parallelRanges,
-    async (partition, inner) => {
+    async (partition, inner, index) => {
       const { id, collection } = partition;
-      const reading = { afterTime, isAgain: !fresh.has(collection), of: pieces.get(collection) ?? 1 };
+      const reading = {
+        afterTime,
+        isAgain: !fresh.has(collection),
+        of: pieces.get(collection) ?? 1,
+        behind: open.length - index - 1,
+      };
       await traced('copy partition', { partition: id }, () =>
         copyPartition(context, finished, partition, reading, inner),
       );
@@ -110,7 +117,7 @@ export async function copyAgain(
     documents: 0,
     bytes: 0,
   };
-  const task = rangeTask(context, collection, partition, { afterTime, isAgain: false, of: 1 });
+  const task = rangeTask(context, collection, partition, { afterTime, isAgain: false, of: 1, behind: 0 });
   do await emptyTarget(context, collection, signal);
   while ((await context.ranges.copy(task, UNOBSERVED, signal)) === 'restart');
 }
@@ -166,7 +173,7 @@ function rangeTask(
   context: CopyContext,
   collection: MigratedCollection,
   partition: PartitionRecord,
-  { afterTime, isAgain, of }: Reading,
+  { afterTime, isAgain, of, behind }: Reading,
 ): RangeTask {
   const { estimatedBytes, estimatedDocuments } = collection.copy;
   const average = estimatedDocuments > 0 ? estimatedBytes / estimatedDocuments : 0;
@@ -184,6 +191,7 @@ function rangeTask(
     filter: context.filter && plainBytes(encode(context.filter.query())),
     ordered: collection.capped,
     estimatedBytes: estimatedBytes / of,
+    behind,
     batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
     afterTime: plainTime(afterTime),
   };

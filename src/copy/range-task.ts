@@ -58,6 +58,8 @@ export interface RangeTask {
   readonly ordered: boolean;
   /** Bytes of all of it, roughly. */
   readonly estimatedBytes: number;
+  /** Ranges that come after this one. */
+  readonly behind: number;
   /** Documents per read. */
   readonly batchDocuments: number;
   /** Reads are at or after it: seconds and increment. */

@@ -148,6 +148,11 @@ export class Crew {
     return this.#slots.room(kind, own);
   }
 
+  /** How many tasks are done at a time, with `own` ones in this process. */
+  places(kind: TaskKind, own: number): number {
+    return this.#workers(kind).reduce((sum, { slots }) => sum + slots, own);
+  }
+
   /** Waits for a place for a task. */
   slot(kind: TaskKind, placing: Placing, signal: AbortSignal): Promise<Slot> {
     return this.#slots.acquire(kind, placing, signal);

@@ -37,8 +37,10 @@ export class SharedRangeCopier implements RangeCopier {
     // Order is data: one writer, from its beginning to its end.
     let isOwn = task.ordered;
     const ahead = aheadOf(task.estimatedBytes);
+    // Towards the end the others would have nothing to do while it waits.
+    const mostAhead = Math.floor(task.behind / crew.places('copy', parallelRanges));
     for (let isAgain = task.isAgain; ; isAgain = true) {
-      using slot = await crew.slot('copy', { own: parallelRanges, isOwn, ahead }, signal);
+      using slot = await crew.slot('copy', { own: parallelRanges, isOwn, ahead, mostAhead }, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let written: readonly [number, number] = [0, 0];

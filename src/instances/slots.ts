@@ -26,6 +26,8 @@ export interface Placing {
    * for short ones more. 0: a long one, which waits at no instance.
    */
   readonly ahead: number;
+  /** The most for each of its slots, however many it does. */
+  readonly mostAhead: number;
 }
 
 /** The most that `ahead` may be. */
@@ -62,9 +64,12 @@ export class Slots {
     this.#nowMs = nowMs;
   }
 
-  /** How many tasks can be given out with `own` ones in this process. */
+  /** How many tasks can be given out with `own` ones in this process; fewer where they are long or the last ones. */
   room(kind: TaskKind, own: number): number {
-    return this.#members(kind).reduce((sum, each) => sum + each.slots + this.#ahead(kind, each, MAX_AHEAD), own);
+    return this.#members(kind).reduce(
+      (sum, each) => sum + each.slots + this.#ahead(kind, each, { ahead: MAX_AHEAD, mostAhead: MAX_WAITING }),
+      own,
+    );
   }
 
   /** How many are under way at an instance, without those that wait there. */
@@ -93,7 +98,7 @@ export class Slots {
   }
 
   #find(wanted: Wanted): { readonly id: string | undefined } | undefined {
-    const { kind, own, isOwn, ahead } = wanted;
+    const { kind, own, isOwn } = wanted;
     const before = [...this.#wanted].slice(0, [...this.#wanted].indexOf(wanted)).filter((each) => each.kind === kind);
     // What waits for an instance that has nothing else to do would wait for ever if others were queued there meanwhile.
     if (!isOwn && before.some((each) => !each.isOwn && each.ahead === 0)) return undefined;
@@ -101,7 +106,7 @@ export class Slots {
     const members = isOwn ? [] : this.#members(kind);
     const workers = [
       { id: undefined, slots: own, most: isOwnWanted && !isOwn ? 0 : own },
-      ...members.map((each) => ({ ...each, most: each.slots + this.#ahead(kind, each, ahead) })),
+      ...members.map((each) => ({ ...each, most: each.slots + this.#ahead(kind, each, wanted) })),
     ].filter(({ id, most }) => this.#usedOf(kind, id) < most);
     const load = ({ id, slots }: (typeof workers)[number]): number => this.#usedOf(kind, id) / slots;
     return workers.sort((a, b) => load(a) - load(b))[0];
@@ -119,9 +124,10 @@ export class Slots {
     };
   }
 
-  #ahead(kind: TaskKind, { id, slots }: Worker, ahead: number): number {
+  #ahead(kind: TaskKind, { id, slots }: Worker, { ahead, mostAhead }: Pick<Placing, 'ahead' | 'mostAhead'>): number {
     if (ahead === 0) return 0;
-    return Math.min(MAX_WAITING, Math.max(slots * ahead, this.#lately(keyOf(kind, id)).length));
+    const lately = this.#lately(keyOf(kind, id)).length;
+    return Math.min(MAX_WAITING, slots * mostAhead, Math.max(slots * ahead, lately));
   }
 
   #lately(key: string): readonly number[] {

@@ -165,6 +165,7 @@ async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyList
     filter: undefined,
     ordered: false,
     estimatedBytes: 1_000_000,
+    behind: 0,
     batchDocuments: 5000,
     afterTime: [time.getHighBitsUnsigned(), time.getLowBitsUnsigned()],
     ...changes,

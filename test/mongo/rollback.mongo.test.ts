@@ -85,6 +85,7 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
     filter: undefined,
     ordered: false,
     estimatedBytes: 1_000_000,
+    behind: 0,
     batchDocuments: 10,
     afterTime: [afterTime.getHighBitsUnsigned(), afterTime.getLowBitsUnsigned()],
   };

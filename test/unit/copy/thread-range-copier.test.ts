@@ -24,6 +24,7 @@ const TASK: RangeTask = {
   filter: undefined,
   ordered: false,
   estimatedBytes: 1000,
+  behind: 0,
   batchDocuments: 100,
   afterTime: [16, 1],
 };

@@ -4,9 +4,9 @@ import * as assert from 'uvu/assert';
 import { type Placing, Slots, type Worker } from '../../../src/instances/slots.js';
 
 const { signal } = new AbortController();
-const atOnce = (own: number): Placing => ({ own, isOwn: false, ahead: 0 });
-const inTurn = (own: number): Placing => ({ own, isOwn: false, ahead: 1 });
-const here = (own: number): Placing => ({ own, isOwn: true, ahead: 0 });
+const atOnce = (own: number): Placing => ({ own, isOwn: false, ahead: 0, mostAhead: 0 });
+const inTurn = (own: number): Placing => ({ own, isOwn: false, ahead: 1, mostAhead: 100 });
+const here = (own: number): Placing => ({ own, isOwn: true, ahead: 0, mostAhead: 0 });
 
 function slotsWith(workers: Worker[]): Slots {
   return new Slots(() => workers);
@@ -88,6 +88,18 @@ test('a long task waits at no instance, and nobody is given what it waits for', 
   short[Symbol.dispose]();
   await Promise.all([long, behind]);
   assert.equal(placed, ['long at b', 'behind at b']);
+});
+
+test('towards the end little waits, whatever an instance does', async () => {
+  const slots = slotsWith([{ id: 'b', slots: 2 }]);
+  await slots.acquire('copy', atOnce(1), signal);
+  for (let count = 0; count < 9; count++) (await slots.acquire('copy', inTurn(1), signal))[Symbol.dispose]();
+  const last = { ...inTurn(1), ahead: 4, mostAhead: 1 };
+  for (let count = 0; count < 4; count++) await slots.acquire('copy', last, signal);
+  const controller = new AbortController();
+  const fifth = slots.acquire('copy', last, controller.signal).catch((error: Error) => error.message);
+  controller.abort(new Error('no place'));
+  assert.is(await fifth, 'no place');
 });
 
 test('what only this process can do is not overtaken by what others can do, too', async () => {

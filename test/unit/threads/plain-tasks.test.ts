@@ -56,6 +56,7 @@ const rangeTask: fc.Arbitrary<RangeTask> = record({
   filter: maybe(bytes),
   ordered: fc.boolean(),
   estimatedBytes: number,
+  behind: number,
   batchDocuments: number,
   afterTime: fc.tuple(number, number),
 });
