@@ -26,7 +26,8 @@ const FLAGS = ['--loadLevel', '1', '--coordinated'];
 const WRITES_IN_FLIGHT = 2;
 const BACKLOG = { db: 'backlog', names: ['c0', 'c1', 'c2', 'c3'] };
 const EVENT_BYTES = 8000;
-const EVENTS_PER_SECOND = 12_500;
+/** The first stretch is ten seconds of the source's time: that is to be worth its while. */
+const EVENTS_PER_SECOND = 20_000;
 const EVENT_BATCH = 500;
 /** So long after the last of them something is still written: only what is seconds ago is applied in shares. */
 const BEHIND_MS = 4500;
@@ -113,7 +114,7 @@ export class FarMigration implements AsyncDisposable {
     return [own, ...servers, cpuSeconds(destination.server.pid), cpuSeconds(source.server.pid)];
   }
 
-  /** Inserts, at an even pace: how long a stretch is goes by the source's time. */
+  /** Inserts, at an even pace. */
   async #makeBacklog(events: number): Promise<void> {
     const db = this.#source.near.db(BACKLOG.db);
     const begun = performance.now();

@@ -201,7 +201,7 @@ export class Crew {
 
   async #look(signal: AbortSignal): Promise<void> {
     const { store, destination } = this.#roles;
-    // Side by side: who has done his tasks is not given others before this is over.
+    // Beside the leases: an instance that has done its tasks waits for what follows from this look.
     const recordsOf = () => store.readAll(INSTANCES, {}, signal);
     const early = this.living.length === 0 ? undefined : readLater(recordsOf());
     const { helpers } = holdersOf(await store.readLeases(signal));
