@@ -9,6 +9,8 @@ import { initialSyncRows, plainNodeRows } from './rows/initial-sync.js';
 import { instanceRows } from './rows/instances.js';
 import { lagRows } from './rows/lag.js';
 import { numberRows } from './rows/numbers.js';
+import { routerRows } from './rows/router.js';
+import { scalingRows } from './rows/scaling.js';
 import { fixedCostRows, smallCollectionsRows } from './rows/small-collections.js';
 
 /** How much is measured: a look, what `make bench` does in a quarter of an hour, what the bars are meant for. */
@@ -79,6 +81,14 @@ export const SCENARIOS: readonly Scenario[] = [
     run: commitRows,
   },
   { name: 'instances', unit: 'documents', sizes: { ...DOCUMENTS, usual: [60_000] }, run: instanceRows, onlyFull: true },
+  {
+    name: 'scaling',
+    unit: 'documents',
+    sizes: { quick: [170_000], usual: [500_000], full: [500_000, 1_000_000] },
+    run: scalingRows,
+    onlyFull: true,
+  },
+  { name: 'router', unit: 'documents', sizes: { ...DOCUMENTS, usual: [60_000] }, run: routerRows, onlyFull: true },
   { name: 'control-plane', unit: 'documents', sizes: DOCUMENTS, run: controlPlaneRows },
   { name: 'source-clients', unit: 'documents', sizes: DOCUMENTS, run: sourceClientsRows },
   {

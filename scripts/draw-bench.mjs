@@ -30,8 +30,8 @@ const isWithin = ({ figure, bar, atLeast }) => (atLeast ? figure.median >= bar :
 
 /** What the ratio would be if all cores had worked all the time: processor time, over the cores and the floor. */
 function byProcessors(result) {
-  const { cpu, floor, cores, unit } = result;
-  if (cpu === undefined || !isRatio(result) || unit !== 's') return [];
+  const { cpu, floor, cores, unit, atLeast } = result;
+  if (cpu === undefined || !isRatio(result) || unit !== 's' || atLeast) return [];
   const ratio = (seconds) => `${short(seconds / cores / floor.value.median)} ×`;
   const servers = cpu.source + cpu.destination;
   return [`processors alone ${ratio(cpu.own + servers)}, of these the servers' ${ratio(servers)}`];

@@ -1,7 +1,7 @@
 /** Follows the source: reads its change stream and applies it to the destination. */
 
 import type { Timestamp } from '../bson/bson.js';
-import { Position, secondsOf } from '../bson/position.js';
+import { type Position, secondsOf } from '../bson/position.js';
 import { catalogChanged } from '../catalog/old-source.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { DdlApplier } from '../ddl/applier.js';
@@ -26,8 +26,8 @@ import { idsOf, Lanes } from './lanes.js';
 import { operationOf } from './operation.js';
 import { isDeltaRefusal } from './raw-deltas.js';
 import { SafePoint, type SafePosition } from './safe-point.js';
-import { applyShare, type ShareEnd, type ShareTask } from './share.js';
-import { type ShareTakers, Stretches } from './stretches.js';
+import { applyShare, type ShareEnd, type SharePlace, type ShareReply, type ShareTask } from './share.js';
+import { type ShareTakers, Stretches, type StretchPlace } from './stretches.js';
 
 /** What the application of change events works with. */
 export interface ApplyContext extends Omit<DdlContext, 'copyAgain'> {
@@ -95,6 +95,9 @@ const GATHER_MS = 60;
 export class ApplyPipeline {
   readonly #context: ApplyContext;
   readonly #window: ApplyWindow<SafePosition>;
+  readonly #pushBack: PushBack;
+  /** Of this instance's share, while changes are applied in shares. */
+  #shareWindow: ApplyWindow<ShareReply> | undefined;
   readonly #gate = new DispatchGate();
   readonly #safe = new SafePoint();
   #rawDeltas: boolean;
@@ -108,10 +111,8 @@ export class ApplyPipeline {
 
   constructor(context: ApplyContext, fence: CommitFence) {
     this.#context = context;
-    this.#window = new ApplyWindow({
-      limitBytes: context.windowBytes,
-      pushBack: new PushBack({ ...queueMeters('change events'), logger: context.logger }),
-    });
+    this.#pushBack = new PushBack({ ...queueMeters('change events'), logger: context.logger });
+    this.#window = new ApplyWindow({ limitBytes: context.windowBytes, pushBack: this.#pushBack });
     this.#rawDeltas = context.rawDeltas;
     this.#fence = fence;
     this.#stretches = new Stretches(context);
@@ -125,7 +126,7 @@ export class ApplyPipeline {
       crudSeconds: this.#crudSeconds,
       crudRead: this.#crudRead,
       ddlSeconds: this.#ddlSeconds,
-      queuedBytes: this.#window.heldBytes,
+      queuedBytes: this.#window.heldBytes + (this.#shareWindow?.heldBytes ?? 0),
     };
   }
 
@@ -201,9 +202,11 @@ export class ApplyPipeline {
           if (this.#sharesAfter(batch, running)) break;
         }
         isReading = false;
-        await this.#gate.pass(async () => {
-          [from, events] = await this.#share(from, events, running, signal);
-        });
+        for (let isNext = true; isNext; ) {
+          await this.#gate.pass(async () => {
+            [from, events, isNext] = await this.#share(from, events, running, signal);
+          });
+        }
       } catch (error) {
         // What the destination refuses is no answer of the source's, and a batch must not be dispatched twice.
         if (!isReading || !this.#rawDeltas || !isDeltaRefusal(error)) throw error;
@@ -220,34 +223,59 @@ export class ApplyPipeline {
     return this.#fence.time === undefined && targets.idOf === undefined && this.#stretches.isDue(batch);
   }
 
-  /** Applies a stretch in shares. Resolves with where to go on, and how many events have been applied in all. */
-  async #share(from: Position, events: number, running: Running, signal: AbortSignal): Promise<[Position, number]> {
+  /**
+   * Applies a stretch in shares. Resolves with where to go on, how many events have been applied in all, and whether by
+   * the next stretch at once: reading the whole stream in between would have the others wait.
+   */
+  async #share(
+    from: Position,
+    events: number,
+    running: Running,
+    signal: AbortSignal,
+  ): Promise<[Position, number, boolean]> {
     // The fence may have been set while the gate was closed.
-    if (this.#fence.time !== undefined) return [from, events];
+    if (this.#fence.time !== undefined) return [from, events, false];
     await this.#drainLanes(idsOf(this.#context.collections.live()));
-    const applyOwn = (task: ShareTask): Promise<ShareEnd> => this.#applyOwnShare(task, running, signal);
-    const end = await this.#stretches.apply(from, this.#rawDeltas, applyOwn, signal);
-    if (end === undefined) return [from, events];
-    const { position, isBetween } = end;
-    const eventsApplied = events + end.events;
-    this.#crudSeconds = secondsOf(position.time);
-    const markApplied = await this.#window.admit({ position, isBetween, eventsApplied }, 0, signal);
-    this.#safe.advance(markApplied());
-    return [position, eventsApplied];
+    let [reached, eventsApplied] = [from, events];
+    const onPlace = ({ position, isBetween, events: more }: StretchPlace): void => {
+      [reached, eventsApplied] = [position, events + more];
+      this.#crudSeconds = secondsOf(position.time);
+      this.#safe.advance({ position, isBetween, eventsApplied });
+    };
+    const applyOwn = (task: ShareTask, tell: (place: SharePlace) => void): Promise<ShareEnd> =>
+      this.#applyOwnShare(task, tell, running, signal);
+    const end = await this.#stretches.apply(from, this.#rawDeltas, { applyOwn, onPlace }, signal);
+    if (end !== undefined) onPlace(end);
+    return [reached, eventsApplied, end !== undefined && this.#stretches.isDueAfter(end)];
   }
 
-  async #applyOwnShare(task: ShareTask, { targets, lanes }: Running, signal: AbortSignal): Promise<ShareEnd> {
-    const { changes, scope, filter } = this.#context;
-    // Nothing of a stretch is safe before the shares of all are.
-    const last = this.#safe.position ?? { position: Position.fromText(task.from), isBetween: false, eventsApplied: 0 };
-    const admit = async (bytes: number): Promise<() => void> => {
-      const markApplied = await this.#window.admit(last, bytes, signal);
-      return () => void markApplied();
+  async #applyOwnShare(
+    task: ShareTask,
+    tell: (place: SharePlace) => void,
+    { targets, lanes }: Running,
+    signal: AbortSignal,
+  ): Promise<ShareEnd> {
+    const { changes, scope, filter, takers, windowBytes } = this.#context;
+    const window = new ApplyWindow<ShareReply>({ limitBytes: windowBytes, pushBack: this.#pushBack });
+    let counted = 0;
+    const count = ({ events }: SharePlace): void => {
+      this.#crudRead += events - counted;
+      takers.countOwn(events - counted);
+      counted = events;
     };
-    const end = await applyShare({ changes, scope, filter, targets, lanes, admit, onReply: countRead }, task, signal);
-    this.#crudRead += end.events;
-    this.#context.takers.countOwn(end.events);
-    return end;
+    const onPlace = (place: SharePlace): void => {
+      count(place);
+      tell(place);
+    };
+    this.#shareWindow = window;
+    try {
+      const context = { changes, scope, filter, targets, lanes, window, onPlace, onReply: countRead };
+      const end = await applyShare(context, task, signal);
+      count(end);
+      return end;
+    } finally {
+      this.#shareWindow = undefined;
+    }
   }
 
   async #dispatch(batch: ChangeBatch, events: number, running: Running, signal: AbortSignal): Promise<void> {

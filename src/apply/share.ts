@@ -4,12 +4,13 @@ import { Position, type ReachedPosition } from '../bson/position.js';
 import { uuidFrom } from '../bson/uuid.js';
 import { CRUD, type Scope } from '../catalog/scope.js';
 import { type ChangeEvent, isAfter, isCrud, parseEvent, positionOf, saysNothing } from '../documents/change-event.js';
-import type { ChangeSource } from '../documents/change-source.js';
+import type { ChangeBatch, ChangeSource } from '../documents/change-source.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import { metrics } from '../metrics.js';
 import { timeOf } from '../threads/seen-times.js';
 import type { PlainTime } from '../threads/thread-calls.js';
+import type { ApplyWindow } from './apply-window.js';
 import type { Lanes } from './lanes.js';
 import { type AppliedCollection, operationOf } from './operation.js';
 import { isDeltaRefusal } from './raw-deltas.js';
@@ -41,6 +42,14 @@ export interface ShareEnd {
   readonly events: number;
 }
 
+/** How far a share is: everything of it up to there is on the destination. Plain data. */
+export type SharePlace = ShareEnd;
+
+/** One reply on its way; `place` is behind it, once it is known that all of it belongs to the share. */
+export interface ShareReply {
+  place: SharePlace | undefined;
+}
+
 /** Finds where a document change goes: as EventTargets. */
 export interface ShareTargets {
   readonly of: (event: ChangeEvent, signal: AbortSignal) => Promise<AppliedCollection | undefined>;
@@ -53,8 +62,10 @@ export interface ShareContext {
   readonly filter: DocumentFilter | undefined;
   readonly targets: ShareTargets;
   readonly lanes: Lanes;
-  /** Waits for room for so many bytes; what it resolves with is called once they are applied. */
-  readonly admit: (bytes: number, signal: AbortSignal) => Promise<() => void>;
+  /** Of this share alone. */
+  readonly window: ApplyWindow<ShareReply>;
+  /** Told from time to time, in order. */
+  readonly onPlace: (place: SharePlace) => void;
   readonly onReply: (ms: number, bytes: number) => void;
 }
 
@@ -107,13 +118,22 @@ export async function applyShare(context: ShareContext, task: ShareTask, signal:
   const stages = [...scope.stages(), ...(filter === undefined ? [] : [filter.streamStage()]), shareStage(task)];
   const options = { awaitMs: AWAIT_MS, rawDeltas: task.rawDeltas, stages, onReply: context.onReply };
   let isOver = false;
-  const readBatch = async (raws: readonly Buffer[], markApplied: () => void): Promise<void> => {
+  const admit = async (batch: ChangeBatch): Promise<void> => {
+    const reply: ShareReply = { place: undefined };
+    const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
+    const markApplied = await context.window.admit(reply, bytes, signal);
+    await readBatch(batch, reply, () => {
+      const passed = markApplied();
+      if (passed?.place !== undefined) context.onPlace(passed.place);
+    });
+  };
+  const readBatch = async (batch: ChangeBatch, reply: ShareReply, markApplied: () => void): Promise<void> => {
     // One more than the operations, so that the batch is not applied before all of it is queued.
     let open = 1;
     const appliedOne = (): void => {
       if (--open === 0) markApplied();
     };
-    for (const raw of raws) {
+    for (const raw of batch.events) {
       const event = parseEvent(raw);
       if (saysNothing(event.operation) || isBehind(event, from)) continue;
       isOver = !isCrud(event.operation);
@@ -126,6 +146,9 @@ export async function applyShare(context: ShareContext, task: ShareTask, signal:
       lanes.push(operationOf(event, collection, filter), appliedOne);
       end = { position: positionOf(event), isBetween: false };
     }
+    // What is behind a change of the catalog is nobody's yet.
+    if (!isOver && !batch.position.isAtOrBefore(end.position)) end = batch;
+    if (!isOver) reply.place = { position: end.position.toText(), isBetween: end.isBetween, events };
     appliedOne();
   };
   let isReading = true;
@@ -133,11 +156,8 @@ export async function applyShare(context: ShareContext, task: ShareTask, signal:
     for await (const batch of changes.read(Position.startAt(from.time), options, signal)) {
       isReading = false;
       metrics.eventsRead.add(batch.events.length);
-      const bytes = batch.events.reduce((sum, each) => sum + each.length, 0);
-      await readBatch(batch.events, await context.admit(bytes, signal));
-      if (isOver) break;
-      if (!batch.position.isAtOrBefore(end.position)) end = batch;
-      if (!batch.position.time.lessThan(until)) break;
+      await admit(batch);
+      if (isOver || !batch.position.time.lessThan(until)) break;
       isReading = true;
     }
   } catch (error) {

@@ -9,7 +9,7 @@ import { settlesWithin } from '../lib/signals.js';
 import { readLater } from '../lib/tasks.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 import { plainTime, timeOf } from '../threads/seen-times.js';
-import { isUndivided, type ShareEnd, type ShareTask } from './share.js';
+import { isUndivided, type ShareEnd, type SharePlace, type ShareTask } from './share.js';
 
 /** The instances that shares can be given to. */
 export interface ShareTakers {
@@ -18,10 +18,15 @@ export interface ShareTakers {
   /** This instance itself has applied so many document changes. */
   readonly countOwn: (events: number) => void;
   /**
-   * Has one apply a share. Resolves with what it has done, once it does nothing more; undefined: the share is given back,
-   * whatever of it was done, and nothing that was sent for it can take effect any more.
+   * Has one apply a share; `onPlace` is told how far it is. Resolves with what it has done, once it does nothing more;
+   * undefined: the share is given back, and nothing that was sent for it can take effect any more.
    */
-  readonly apply: (name: string, task: ShareTask, signal: AbortSignal) => Promise<ShareEnd | undefined>;
+  readonly apply: (
+    name: string,
+    task: ShareTask,
+    onPlace: (place: SharePlace) => void,
+    signal: AbortSignal,
+  ) => Promise<ShareEnd | undefined>;
   /** Has all shares given back, whatever stands in their way; those who wait for them learn it. */
   readonly recall: (signal: AbortSignal) => Promise<void>;
 }
@@ -36,17 +41,34 @@ export interface StretchContext {
   readonly logger: Logger;
 }
 
-/** What a stretch has come to. */
-export interface StretchEnd extends ReachedPosition {
+/** How far all shares of a stretch are. */
+export interface StretchPlace extends ReachedPosition {
   /** Document changes applied. */
   readonly events: number;
 }
 
+/** What is applied of a stretch in this process, and whom it tells. */
+export interface StretchHandlers {
+  /** Applies this instance's share. */
+  readonly applyOwn: (task: ShareTask, onPlace: (place: SharePlace) => void) => Promise<ShareEnd>;
+  /** Everything up to there is on the destination. */
+  readonly onPlace: (place: StretchPlace) => void;
+}
+
+/** What a stretch has come to. */
+export interface StretchEnd extends StretchPlace {
+  /** Whether it ended at its time, and not at a change that one instance has to carry out. */
+  readonly isWhole: boolean;
+}
+
 /** Cluster time that the application must be behind: what is less, one instance catches up with by itself. */
 const BEHIND_SECONDS = 3;
-/** A stretch is as long as it takes so many milliseconds to apply: a crash repeats it, and a repair waits for it. */
-const SHORT_MS = 3000;
-const LONG_MS = 8000;
+/**
+ * A stretch is as long as it takes so many milliseconds to apply: a repair waits for it, and so does an instance that has
+ * just come. At its ends nobody does anything for some round trips and waits, a second in all where clusters are far away.
+ */
+const SHORT_MS = 8000;
+const LONG_MS = 24_000;
 const FIRST_SECONDS = 10;
 const MAX_SECONDS = 3600;
 /** How long after this instance the others may take: one may not reach the source, and everybody waits for it. */
@@ -81,20 +103,29 @@ export class Stretches {
 
   /** Whether what comes after this batch is to be applied in shares. */
   isDue({ events, position }: Pick<ChangeBatch, 'events' | 'position'>): boolean {
+    return events.length > 0 && this.#isWorthwhile(position);
+  }
+
+  /** Whether the next stretch is to begin where this one has ended. */
+  isDueAfter({ isWhole, position }: StretchEnd): boolean {
+    return isWhole && this.#isWorthwhile(position);
+  }
+
+  #isWorthwhile(position: Position): boolean {
     const { source, takers } = this.#context;
-    if (events.length === 0 || performance.now() < this.#notBeforeMs || source.now === undefined) return false;
+    if (performance.now() < this.#notBeforeMs || source.now === undefined) return false;
     if (secondsOf(source.now) - secondsOf(position.time) < BEHIND_SECONDS) return false;
     return takers.names().length > 0 && this.#undividedIds().length <= MAX_UNDIVIDED;
   }
 
   /**
-   * Applies a stretch from `from` on; `applyOwn` applies this instance's share. Undefined: it was not applied as a whole,
-   * and what comes after `from` is to be applied once more. Precondition: everything before `from` is on the destination.
+   * Applies a stretch from `from` on. Undefined: it was not applied as a whole, and what comes after the last place told, or
+   * after `from`, is to be applied once more. Precondition: everything before `from` is on the destination.
    */
   async apply(
     from: Position,
     rawDeltas: boolean,
-    applyOwn: (task: ShareTask) => Promise<ShareEnd>,
+    { applyOwn, onPlace }: StretchHandlers,
     signal: AbortSignal,
   ): Promise<StretchEnd | undefined> {
     const { takers, logger } = this.#context;
@@ -103,18 +134,28 @@ export class Stretches {
     const tasks = this.#tasks(from, rawDeltas, names.length + 1);
     const [own, ...others] = tasks;
     if (own === undefined || others.length === 0) return undefined;
-    const applied = readLater(
-      Promise.all(others.map((task, index) => takers.apply(names[index] as string, task, signal))),
-    );
-    const ownEnd = await applyOwn(own);
+    const places = tasks.map((): SharePlace | undefined => undefined);
+    let movedMs = startedMs;
+    const hear = ({ share }: ShareTask) => {
+      return (place: SharePlace): void => {
+        places[share] = place;
+        const least = together(places);
+        if (least === undefined) return;
+        movedMs = performance.now();
+        onPlace(least);
+      };
+    };
+    const apply = (task: ShareTask, index: number) => takers.apply(names[index] as string, task, hear(task), signal);
+    const applied = readLater(Promise.all(others.map(apply)));
+    const ownEnd = await applyOwn(own, hear(own));
     const patienceMs = Math.max(PATIENCE_MS, PATIENCE_FACTOR * (performance.now() - startedMs));
     if (!(await settlesWithin(applied, patienceMs))) {
       logger.warn('Other instances do not come to an end with their shares of the changes, so they are taken back');
       await takers.recall(signal);
     }
-    const end = together([ownEnd, ...(await applied)]);
-    this.#learn(end, performance.now() - startedMs);
-    return end;
+    const last = together([ownEnd, ...(await applied)]);
+    this.#learn(last?.events ?? 0, performance.now() - startedMs, last === undefined ? performance.now() - movedMs : 0);
+    return last && { ...last, isWhole: !last.position.time.lessThan(timeOf(own.until)) };
   }
 
   #tasks(from: Position, rawDeltas: boolean, of: number): ShareTask[] {
@@ -144,8 +185,8 @@ export class Stretches {
     return this.#undivided.ids;
   }
 
-  #learn(end: StretchEnd | undefined, tookMs: number): void {
-    const events = end?.events ?? 0;
+  /** `wastedMs`: what was applied in that time is to be applied once more. */
+  #learn(events: number, tookMs: number, wastedMs: number): void {
     this.#context.logger.debug(`Applied ${events} changes in shares`, { tookMs: Math.round(tookMs) });
     if (tookMs < SHORT_MS) this.#seconds = Math.min(this.#seconds * 2, MAX_SECONDS);
     else if (tookMs > LONG_MS) this.#seconds = Math.max(1, Math.floor(this.#seconds / 2));
@@ -154,14 +195,13 @@ export class Stretches {
       return;
     }
     // What came to nothing has held everything up: the next one must not do so soon.
-    const wastedMs = end === undefined ? tookMs * WASTE_FACTOR : 0;
-    this.#notBeforeMs = performance.now() + Math.max(this.#pauseMs, wastedMs);
+    this.#notBeforeMs = performance.now() + Math.max(this.#pauseMs, wastedMs * WASTE_FACTOR);
     this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_PAUSE_MS);
   }
 }
 
-/** The end of all: the one that comes first, since each has applied everything of its own share up to its end. */
-function together(ends: readonly (ShareEnd | undefined)[]): StretchEnd | undefined {
+/** Where all of them are: the one that comes first, since each has applied everything of its own share up to there. */
+function together(ends: readonly (SharePlace | undefined)[]): StretchPlace | undefined {
   let first: ReachedPosition | undefined;
   let events = 0;
   for (const end of ends) {
@@ -170,5 +210,5 @@ function together(ends: readonly (ShareEnd | undefined)[]): StretchEnd | undefin
     const position = Position.fromText(end.position);
     if (first === undefined || position.compare(first.position) < 0) first = { position, isBetween: end.isBetween };
   }
-  return first === undefined ? undefined : { ...first, events };
+  return first && { ...first, events };
 }

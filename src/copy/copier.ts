@@ -44,6 +44,10 @@ interface Reading {
   readonly afterTime: Timestamp;
   /** An earlier process may have written some of it. */
   readonly isAgain: boolean;
+  /** Into how many partitions its collection was cut. */
+  readonly of: number;
+  /** Partitions that come after it. */
+  readonly behind: number;
 }
 
 const READ_BYTES = 4 * 1024 * 1024;
@@ -63,6 +67,8 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
   progress.load(collections, partitions);
   const open = partitions.filter((each) => !each.done).sort(bySize(collections));
   logger.info('Starting collection copy phase', { partitions: partitions.length, remaining: open.length });
+  const pieces = new Map<string, number>();
+  for (const { collection } of partitions) pieces.set(collection, (pieces.get(collection) ?? 0) + 1);
   const total = partitions.length;
   let done = total - open.length;
   let told = Number.NEGATIVE_INFINITY;
@@ -70,9 +76,16 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
   await mapLimit(
     open,
     context.parallelRanges,
-    async (partition, inner) => {
-      await traced('copy partition', { partition: partition.id }, () =>
-        copyPartition(context, finished, partition, { afterTime, isAgain: !fresh.has(partition.collection) }, inner),
+    async (partition, inner, index) => {
+      const { id, collection } = partition;
+      const reading = {
+        afterTime,
+        isAgain: !fresh.has(collection),
+        of: pieces.get(collection) ?? 1,
+        behind: open.length - index - 1,
+      };
+      await traced('copy partition', { partition: id }, () =>
+        copyPartition(context, finished, partition, reading, inner),
       );
       done++;
       const isTold = done === total || performance.now() - told > TELL_MS;
@@ -104,7 +117,7 @@ export async function copyAgain(
     documents: 0,
     bytes: 0,
   };
-  const task = rangeTask(context, collection, partition, { afterTime, isAgain: false });
+  const task = rangeTask(context, collection, partition, { afterTime, isAgain: false, of: 1, behind: 0 });
   do await emptyTarget(context, collection, signal);
   while ((await context.ranges.copy(task, UNOBSERVED, signal)) === 'restart');
 }
@@ -160,7 +173,7 @@ function rangeTask(
   context: CopyContext,
   collection: MigratedCollection,
   partition: PartitionRecord,
-  { afterTime, isAgain }: Reading,
+  { afterTime, isAgain, of, behind }: Reading,
 ): RangeTask {
   const { estimatedBytes, estimatedDocuments } = collection.copy;
   const average = estimatedDocuments > 0 ? estimatedBytes / estimatedDocuments : 0;
@@ -177,6 +190,8 @@ function rangeTask(
     isAgain,
     filter: context.filter && plainBytes(encode(context.filter.query())),
     ordered: collection.capped,
+    estimatedBytes: estimatedBytes / of,
+    behind,
     batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
     afterTime: plainTime(afterTime),
   };

@@ -56,6 +56,10 @@ export interface RangeTask {
   readonly filter: Uint8Array | undefined;
   /** Order is data: one writer, in the order read. */
   readonly ordered: boolean;
+  /** Bytes of all of it, roughly. */
+  readonly estimatedBytes: number;
+  /** Ranges that come after this one. */
+  readonly behind: number;
   /** Documents per read. */
   readonly batchDocuments: number;
   /** Reads are at or after it: seconds and increment. */

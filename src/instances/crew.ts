@@ -3,6 +3,7 @@ import type { Logger } from '../lib/logger.js';
 import { plainText } from '../lib/plain-text.js';
 import { SerialQueue } from '../lib/serial-queue.js';
 import { sleep, unlessAborted } from '../lib/signals.js';
+import { awaitAll, readLater } from '../lib/tasks.js';
 import { Lease } from '../metadata/lease.js';
 import { holdersOf, instanceLease, type LeaseHolder } from '../metadata/lease-record.js';
 import { StoredLease } from '../metadata/lease-store.js';
@@ -21,7 +22,7 @@ import {
   TASKS,
   type TaskKind,
 } from './records.js';
-import { type Slot, Slots } from './slots.js';
+import { type Placing, type Slot, Slots } from './slots.js';
 import { TaskBoard, type TaskListener } from './task-board.js';
 
 /** What a crew is told. */
@@ -103,8 +104,7 @@ export class Crew {
       await sleep(this.tasks.isIdle ? idleMs : WORK_LOOK_MS, signal);
       try {
         await this.look(signal);
-        await this.tasks.sweep(signal);
-        await this.#tellStatus(signal);
+        await awaitAll([this.tasks.sweep(signal), this.#tellStatus(signal)]);
         this.#hooks.onLook?.();
       } catch (error) {
         signal.throwIfAborted();
@@ -143,14 +143,19 @@ export class Crew {
     return this.#workers(kind).map(({ id }) => id);
   }
 
-  /** For a limit of work that others share: how much can be under way, with `own` pieces in this process. */
+  /** For a limit of work that others share: how much can be given out, with `own` pieces in this process. */
   room(kind: TaskKind, own: number): number {
     return this.#slots.room(kind, own);
   }
 
-  /** Waits for a place for a task; `isOwn`: only in this process. */
-  slot(kind: TaskKind, own: number, isOwn: boolean, signal: AbortSignal): Promise<Slot> {
-    return this.#slots.acquire(kind, own, isOwn, signal);
+  /** How many tasks are done at a time, with `own` ones in this process. */
+  places(kind: TaskKind, own: number): number {
+    return this.#workers(kind).reduce((sum, { slots }) => sum + slots, own);
+  }
+
+  /** Waits for a place for a task. */
+  slot(kind: TaskKind, placing: Placing, signal: AbortSignal): Promise<Slot> {
+    return this.#slots.acquire(kind, placing, signal);
   }
 
   /** Has a member do a task: see TaskBoard.call. */
@@ -196,6 +201,9 @@ export class Crew {
 
   async #look(signal: AbortSignal): Promise<void> {
     const { store, destination } = this.#roles;
+    // Beside the leases: an instance that has done its tasks waits for what follows from this look.
+    const recordsOf = () => store.readAll(INSTANCES, {}, signal);
+    const early = this.living.length === 0 ? undefined : readLater(recordsOf());
     const { helpers } = holdersOf(await store.readLeases(signal));
     const isOther = ({ isHeld, client }: LeaseHolder): boolean => isHeld && client !== destination.clientTag;
     const names = [...helpers].filter(([, holder]) => isOther(holder)).map(([id]) => id);
@@ -203,8 +211,9 @@ export class Crew {
     if (names.length === 0 && this.living.length === 0) return;
     const known = new Set(names);
     for (const member of this.living) if (!known.has(member.id)) this.#lose(member, `the instance "${member.id}" left`);
-    for (const name of names) await this.#meet(name, signal);
-    const records = (await store.readAll(INSTANCES, {}, signal)).map((doc) => fromDoc<InstanceRecord>(doc));
+    const reading = early ?? readLater(recordsOf());
+    await awaitAll([reading, ...names.map((name) => this.#meet(name, signal))]);
+    const records = (await reading).map((doc) => fromDoc<InstanceRecord>(doc));
     for (const record of records) if (known.has(record.id)) this.#hear(record, signal);
     if (this.living.length === 0) return;
     if (this.#epoch === undefined) await this.#order(signal);

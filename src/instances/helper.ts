@@ -126,10 +126,8 @@ export class Helper {
     this.#parts.onWaiting(false);
     const stopKeeping = keepLease(lease, this.#parts.onLost, signal);
     const { load, logger, record } = this.#parts;
-    const workshop = new Workshop(
-      doersOf({ roles: this.#roles, load, logger, options: record.options }, signal),
-      signal,
-    );
+    const doers = doersOf({ roles: this.#roles, load, logger, options: record.options }, signal);
+    const workshop = new Workshop(doers, slotsOf(load), signal);
     this.#workshop = workshop;
     try {
       await this.#remember(signal);
@@ -139,7 +137,9 @@ export class Helper {
         await this.#tell(workshop, signal);
         const end = await this.#look(signal);
         if (end !== undefined) return end;
-        await sleep(workshop.isIdle ? IDLE_TICK_MS : WORK_TICK_MS, signal);
+        await workshop.newsWithin(workshop.isIdle ? IDLE_TICK_MS : WORK_TICK_MS, this.#told.news, signal);
+        // Before anything else is looked at: the coordinator waits for it.
+        await this.#tell(workshop, signal);
       }
     } finally {
       await workshop.stop();
@@ -232,7 +232,7 @@ export class Helper {
       incarnation: this.#incarnation,
       isPaused: this.#isPaused,
       epoch: this.#epoch,
-      slots: { copy: load.parallelRanges, compare: load.parallelComparisons, apply: 1 },
+      slots: slotsOf(load),
       calls: this.#calls,
       work: this.#workshop?.reports ?? [],
     };
@@ -261,4 +261,8 @@ export class Helper {
     await lease.release();
     return { kind: 'moved' };
   }
+}
+
+function slotsOf({ parallelRanges, parallelComparisons }: Load): InstanceRecord['slots'] {
+  return { copy: parallelRanges, compare: parallelComparisons, apply: 1 };
 }

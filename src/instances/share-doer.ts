@@ -3,7 +3,7 @@ import { ApplyWindow } from '../apply/apply-window.js';
 import { EventTargets } from '../apply/event-targets.js';
 import { LocalLaneApplier } from '../apply/lane-applier.js';
 import { Lanes } from '../apply/lanes.js';
-import { applyShare, type ShareEnd, type ShareTask } from '../apply/share.js';
+import { applyShare, type ShareEnd, type SharePlace, type ShareReply, type ShareTask } from '../apply/share.js';
 import { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
@@ -55,7 +55,11 @@ export function shareDoer(parts: ShareDoerParts, instanceSignal: AbortSignal): T
   const refetching = { filter, readTime: () => undefined, onStateGone: () => Promise.resolve() };
   let catalog: string | undefined;
 
-  const applyTask = async (task: ShareTask, signal: AbortSignal): Promise<ShareEnd> => {
+  const applyTask = async (
+    task: ShareTask,
+    onPlace: (place: SharePlace) => void,
+    signal: AbortSignal,
+  ): Promise<ShareEnd> => {
     if (catalog !== task.catalog) await collections.load(signal);
     catalog = task.catalog;
     const writer = await parts.writerFor(signal);
@@ -65,17 +69,14 @@ export function shareDoer(parts: ShareDoerParts, instanceSignal: AbortSignal): T
       Array.from({ length: load.lanes }, () => applier),
       link.signal,
     );
-    const window = new ApplyWindow<undefined>({ limitBytes: load.windowBytes });
-    const admit = async (bytes: number, inner: AbortSignal): Promise<() => void> => {
-      const markApplied = await window.admit(undefined, bytes, inner);
-      return () => void markApplied();
-    };
+    const window = new ApplyWindow<ShareReply>({ limitBytes: load.windowBytes });
     const targets = new EventTargets({ source, scope, collections });
     const onReply = (ms: number, bytes: number): void => {
       metrics.applyReadDuration.record(ms);
       metrics.eventBytesRead.add(bytes);
     };
-    const applying = applyShare({ changes, scope, filter, targets, lanes, admit, onReply }, task, link.signal);
+    const context = { changes, scope, filter, targets, lanes, window, onPlace, onReply };
+    const applying = applyShare(context, task, link.signal);
     try {
       return await Promise.race([applying, lanes.failed]);
     } finally {
@@ -85,11 +86,11 @@ export function shareDoer(parts: ShareDoerParts, instanceSignal: AbortSignal): T
     }
   };
 
-  return async (given, _events, signal) => {
+  return async (given, { place }, signal) => {
     const { value, seen } = given as SeenWith<ShareTask>;
     see(roles, seen);
     try {
-      const end = await applyTask(value, signal);
+      const end = await applyTask(value, place, signal);
       return { value: end, seen: seenBy(roles) };
     } finally {
       await destination.resolveLostWrites(instanceSignal);

@@ -1,5 +1,5 @@
 /** Gives shares of the changes to the instances that help. */
-import type { ShareEnd, ShareTask } from '../apply/share.js';
+import type { ShareEnd, SharePlace, ShareTask } from '../apply/share.js';
 import type { ShareTakers } from '../apply/stretches.js';
 import type { Logger } from '../lib/logger.js';
 import { see, seenBy } from '../threads/seen-times.js';
@@ -22,18 +22,22 @@ export function shareTakers({ crew, pair, logger }: SharedChangesParts): ShareTa
       crew.totalsOf(undefined).applied += events;
     },
     recall: (signal) => crew.recall(signal),
-    apply: async (name, task, signal) => {
+    apply: async (name, task, onPlace, signal) => {
+      let counted = 0;
+      const count = ({ events }: SharePlace): void => {
+        crew.totalsOf(name).applied += events - counted;
+        counted = events;
+      };
+      const placed = async (place: unknown): Promise<void> => {
+        count(place as SharePlace);
+        onPlace(place as SharePlace);
+      };
       const sent: SeenWith<ShareTask> = { value: task, seen: seenBy(pair) };
       try {
-        const answer = (await crew.call(
-          name,
-          'apply',
-          sent,
-          { counted: () => undefined },
-          signal,
-        )) as SeenWith<ShareEnd>;
+        const heard = { counted: () => undefined, placed };
+        const answer = (await crew.call(name, 'apply', sent, heard, signal)) as SeenWith<ShareEnd>;
         see(pair, answer.seen);
-        crew.totalsOf(name).applied += answer.value.events;
+        count(answer.value);
         return answer.value;
       } catch (error) {
         if (!(error instanceof HandedBack)) throw error;

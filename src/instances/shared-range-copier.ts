@@ -1,8 +1,10 @@
 /** Copies ranges in this process and in the instances that help it. */
+import { PARTITION_BYTES } from '../copy/planner.js';
 import type { CopyListener, CopyPosition, RangeCopier, RangeOutcome, RangeTask } from '../copy/range-task.js';
 import { see, seenBy } from '../threads/seen-times.js';
 import type { SeenTimes } from '../threads/thread-calls.js';
 import type { Crew } from './crew.js';
+import { MAX_AHEAD } from './slots.js';
 import { HandedBack } from './task-board.js';
 
 /** What ranges are shared with. */
@@ -34,8 +36,11 @@ export class SharedRangeCopier implements RangeCopier {
     let place: CopyPosition | undefined;
     // Order is data: one writer, from its beginning to its end.
     let isOwn = task.ordered;
+    const ahead = aheadOf(task.estimatedBytes);
+    // Towards the end the others would have nothing to do while it waits.
+    const mostAhead = Math.floor(task.behind / crew.places('copy', parallelRanges));
     for (let isAgain = task.isAgain; ; isAgain = true) {
-      using slot = await crew.slot('copy', parallelRanges, isOwn, signal);
+      using slot = await crew.slot('copy', { own: parallelRanges, isOwn, ahead, mostAhead }, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let written: readonly [number, number] = [0, 0];
@@ -75,4 +80,13 @@ export class SharedRangeCopier implements RangeCopier {
     see(pair, answer.seen);
     return answer.value;
   }
+}
+
+/**
+ * Of ranges as large as this one, some 64 MB may wait for each place. One that is much larger waits at no instance: it
+ * could do so for hours.
+ */
+function aheadOf(bytes: number): number {
+  if (bytes > 2 * PARTITION_BYTES) return 0;
+  return Math.max(1, Math.min(MAX_AHEAD, Math.floor(PARTITION_BYTES / bytes)));
 }

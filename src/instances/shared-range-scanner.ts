@@ -2,6 +2,7 @@
 import type { MatchEvents } from '../matching/match.js';
 import type { RangeScan, RangeScanner } from '../matching/range-scanner.js';
 import type { Crew } from './crew.js';
+import { MAX_AHEAD } from './slots.js';
 import { HandedBack } from './task-board.js';
 
 /** Gives each range to the instance that has least to do; one that comes back is begun again. */
@@ -19,8 +20,14 @@ export class SharedRangeScanner implements RangeScanner {
 
   async scan(scan: RangeScan, events: MatchEvents, signal: AbortSignal): Promise<'compared' | 'moved'> {
     const crew = this.#crew;
+    // A collection that is not cut may be large: what is behind it would wait long.
+    const ahead = scan.lower === undefined && scan.upper === undefined ? 0 : 1;
     for (let isOwn = false; ; ) {
-      using slot = await crew.slot('compare', this.#parallelRanges, isOwn, signal);
+      using slot = await crew.slot(
+        'compare',
+        { own: this.#parallelRanges, isOwn, ahead, mostAhead: MAX_AHEAD },
+        signal,
+      );
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let read: readonly [number, number] = [0, 0];

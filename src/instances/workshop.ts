@@ -1,6 +1,6 @@
 /** Does the tasks that the coordinator gives an instance, and keeps what is to be told of them. */
 import { fromPlainText, plainText } from '../lib/plain-text.js';
-import { type LinkedAbort, linkAbort, unlessAborted } from '../lib/signals.js';
+import { type LinkedAbort, linkAbort, sleep, unlessAborted } from '../lib/signals.js';
 import { type Deferred, deferred } from '../lib/tasks.js';
 import type { TaskKind, TaskRecord, TaskReport } from './records.js';
 
@@ -19,23 +19,38 @@ export type TaskDoer = (task: unknown, events: TaskEvents, signal: AbortSignal) 
 type Report = { -readonly [Name in keyof TaskReport]: TaskReport[Name] };
 
 interface Work {
+  readonly task: TaskRecord;
   readonly report: Report;
   readonly link: LinkedAbort;
-  ended: Promise<void>;
+  readonly ended: Deferred<void>;
   /** Of the page that is not taken yet. */
   untaken: Deferred<void> | undefined;
 }
 
-/** The tasks of one instance: begun when they are given, ended when they are taken away. */
+/**
+ * The tasks of one instance: so many of a kind at a time, in the order in which they are given; ended when they are taken
+ * away.
+ */
 export class Workshop {
   readonly #doers: Readonly<Record<TaskKind, TaskDoer>>;
+  readonly #slots: Readonly<Record<TaskKind, number>>;
   readonly #work = new Map<string, Work>();
+  /** By kind: those that are not begun. */
+  readonly #waiting = new Map<TaskKind, Work[]>();
+  readonly #underWay = new Map<TaskKind, number>();
   readonly #signal: AbortSignal;
   /** Of what was told: grows with each change that the coordinator waits for. */
   #news = 0;
+  #onNews = (): void => undefined;
 
-  constructor(doers: Readonly<Record<TaskKind, TaskDoer>>, signal: AbortSignal) {
+  /** `slots`: how many of each kind are done at the same time. */
+  constructor(
+    doers: Readonly<Record<TaskKind, TaskDoer>>,
+    slots: Readonly<Record<TaskKind, number>>,
+    signal: AbortSignal,
+  ) {
     this.#doers = doers;
+    this.#slots = slots;
     this.#signal = signal;
   }
 
@@ -53,6 +68,23 @@ export class Workshop {
     return this.#news;
   }
 
+  /** Resolves after so many milliseconds, or as soon as there is more news than `known`. */
+  async newsWithin(ms: number, known: number, signal: AbortSignal): Promise<void> {
+    if (this.#news !== known) return;
+    using link = linkAbort(signal);
+    this.#onNews = () => link.abort(new Error('there is news'));
+    try {
+      await sleep(ms, link.signal);
+    } catch (error) {
+      if (signal.aborted || this.#news === known) throw error;
+    }
+  }
+
+  #tellNews(): void {
+    this.#news++;
+    this.#onNews();
+  }
+
   /** These are the tasks now: new ones begin, others end and are forgotten. `isPaused`: new ones are given back. */
   set(tasks: readonly TaskRecord[], isPaused: boolean): void {
     const given = new Set(tasks.map(({ id }) => id));
@@ -68,7 +100,7 @@ export class Workshop {
   async stop(): Promise<void> {
     const works = [...this.#work.values()];
     for (const { link } of works) link.abort(new Error('the instance works no more'));
-    await Promise.all(works.map(({ ended }) => ended));
+    await Promise.all(works.map(({ ended }) => ended.promise));
   }
 
   /** Forgets everything. Precondition: it is stopped. */
@@ -80,13 +112,28 @@ export class Workshop {
     const report: Report = { id: task.id, counts: [0, 0], pageNumber: 0 };
     const link = linkAbort(this.#signal);
     if (isPaused) link.abort(new Error('the instance is paused'));
-    const work: Work = { report, link, untaken: undefined, ended: Promise.resolve() };
+    const work: Work = { task, report, link, untaken: undefined, ended: deferred() };
     this.#work.set(task.id, work);
-    work.ended = this.#do(task, work);
+    const waiting = this.#waiting.get(task.kind) ?? [];
+    this.#waiting.set(task.kind, [...waiting, work]);
+    this.#beginNext(task.kind);
   }
 
-  async #do(task: TaskRecord, work: Work): Promise<void> {
-    const { report, link } = work;
+  /** What was taken away while it waited ends when its turn comes. */
+  #beginNext(kind: TaskKind): void {
+    const underWay = this.#underWay.get(kind) ?? 0;
+    const next = underWay < this.#slots[kind] ? this.#waiting.get(kind)?.shift() : undefined;
+    if (next === undefined) return;
+    this.#underWay.set(kind, underWay + 1);
+    void this.#do(next).finally(() => {
+      this.#underWay.set(kind, (this.#underWay.get(kind) ?? 0) - 1);
+      next.ended.resolve();
+      this.#beginNext(kind);
+    });
+  }
+
+  /** Never rejects. */
+  async #do({ task, report, link }: Work): Promise<void> {
     try {
       link.signal.throwIfAborted();
       report.end = plainText(
@@ -97,7 +144,7 @@ export class Workshop {
       report.failed = !link.signal.aborted;
     } finally {
       link.dispose();
-      this.#news++;
+      this.#tellNews();
     }
   }
 
@@ -118,7 +165,7 @@ export class Workshop {
         work.untaken = deferred();
         work.report.page = plainText(page);
         work.report.pageNumber++;
-        this.#news++;
+        this.#tellNews();
         await unlessAborted(work.untaken.promise, work.link.signal);
       },
     };
@@ -132,6 +179,6 @@ export class Workshop {
 
   #forget(id: string, work: Work): void {
     work.link.abort(new Error('the task was taken away'));
-    void work.ended.then(() => this.#work.delete(id));
+    void work.ended.promise.then(() => this.#work.delete(id));
   }
 }

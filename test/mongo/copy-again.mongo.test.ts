@@ -164,6 +164,8 @@ async function copyRange(changes: Partial<RangeTask>, listener: Partial<CopyList
     isAgain: false,
     filter: undefined,
     ordered: false,
+    estimatedBytes: 1_000_000,
+    behind: 0,
     batchDocuments: 5000,
     afterTime: [time.getHighBitsUnsigned(), time.getLowBitsUnsigned()],
     ...changes,

@@ -84,6 +84,8 @@ async function copy(kind: 'ranges' | 'natural' | 'resumable'): Promise<void> {
     isAgain: false,
     filter: undefined,
     ordered: false,
+    estimatedBytes: 1_000_000,
+    behind: 0,
     batchDocuments: 10,
     afterTime: [afterTime.getHighBitsUnsigned(), afterTime.getLowBitsUnsigned()],
   };

@@ -211,29 +211,41 @@ test('databases that are not sharded are spread over the shards (through the rou
   await within(TEST_MS, run(), 'the migration');
 });
 
-test('right after the commit every shard has as many bytes, of documents of unequal sizes too (through the router double)', async () => {
+/** Bytes of a collection's documents on each shard. */
+async function bytesByShard(db: string, name: string): Promise<number[]> {
+  const sizes: number[] = [];
+  for (const index of [0, 1]) {
+    const shard = await to.cluster.shardClient(index);
+    const pipeline = [{ $group: { _id: null, bytes: { $sum: { $bsonSize: '$$ROOT' } } } }];
+    const [sum] = await shard.db(db).collection(name).aggregate(pipeline).toArray();
+    sizes.push(Number(sum?.['bytes'] ?? 0));
+  }
+  return sizes;
+}
+
+test('right after the commit every shard has as many bytes, of documents of unequal sizes and of a hashed key, too (through the router double)', async () => {
   const run = async () => {
     const db = 'even';
     // Keys in an uneven row, and the larger documents at one end.
-    const documents = Array.from({ length: 2500 }, (_, n) => ({
+    const unequal = Array.from({ length: 2500 }, (_, n) => ({
       a: n * n,
       text: 'x'.repeat(n < 2000 ? 200 : 200 + (n - 2000) * 80),
     }));
-    await plain.client.db(db).collection('ranged').insertMany(documents);
+    // Hashes are even only among many.
+    const many = Array.from({ length: 20_000 }, (_, n) => ({ a: n * n, text: 'x'.repeat(500) }));
+    await plain.client.db(db).collection('ranged').insertMany(unequal);
+    await plain.client.db(db).collection('hashed').insertMany(many);
     await using harness = await openBetween(plain, to, db);
-    await harness.migration.start(withKeys(db, { ranged: { a: 1 } }));
+    await harness.migration.start(withKeys(db, { ranged: { a: 1 }, hashed: { a: 'hashed' } }));
     await harness.commit();
-    const sizes: number[] = [];
-    for (const index of [0, 1]) {
-      const shard = await to.cluster.shardClient(index);
-      const pipeline = [{ $group: { _id: null, bytes: { $sum: { $bsonSize: '$$ROOT' } } } }];
-      const [sum] = await shard.db(db).collection('ranged').aggregate(pipeline).toArray();
-      sizes.push(Number(sum?.['bytes'] ?? 0));
+    for (const name of ['ranged', 'hashed']) {
+      const sizes = await bytesByShard(db, name);
+      const mean = sizes.reduce((sum, each) => sum + each) / 2;
+      assert.ok(mean > 5_000_000, `${name}: ${mean}`);
+      for (const size of sizes) assert.ok(Math.abs(size / mean - 1) < 0.05, `${name}: ${sizes.join(' and ')} bytes`);
+      const status = await to.client.db('admin').command({ balancerCollectionStatus: `${db}.${name}` });
+      assert.ok(status['balancerCompliant'], name);
     }
-    const mean = sizes.reduce((a, b) => a + b) / 2;
-    assert.ok(mean > 5_000_000, `${mean}`);
-    for (const size of sizes) assert.ok(Math.abs(size / mean - 1) < 0.05, `${sizes.join(' and ')} bytes`);
-    assert.ok((await to.client.db('admin').command({ balancerCollectionStatus: `${db}.ranged` }))['balancerCompliant']);
   };
   await within(TEST_MS, run(), 'the migration');
 });

@@ -88,7 +88,7 @@ async function taskOf(count: number): Promise<RangeTask> {
     ...{ ns: NS, uuid: uuidBytes(original?.uuid as Binary) },
     target: { ns: NS, uuid: uuidBytes(target?.uuid as Binary), keyPaths: UNSHARDED },
     ...{ lower: undefined, upper: undefined, natural: false, resumable: false, marks: [], position: undefined },
-    ...{ isAgain: false, filter: undefined, ordered: false, batchDocuments: 500 },
+    ...{ isAgain: false, filter: undefined, ordered: false, estimatedBytes: 1_000_000, behind: 0, batchDocuments: 500 },
     afterTime: plainTime(await writeOplogNote(from, 'test', signal)),
   };
 }

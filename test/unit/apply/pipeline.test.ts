@@ -8,10 +8,11 @@ import { type ApplyContext, ApplyPipeline, type ApplyRun } from '../../../src/ap
 import type { ShareTask } from '../../../src/apply/share.js';
 import type { ShareTakers } from '../../../src/apply/stretches.js';
 import { type Doc, encode, Timestamp } from '../../../src/bson/bson.js';
-import { Position } from '../../../src/bson/position.js';
+import { Position, secondsOf } from '../../../src/bson/position.js';
 import { uuidFrom, uuidText } from '../../../src/bson/uuid.js';
 import { Scope } from '../../../src/catalog/scope.js';
 import type { ChangeEvent } from '../../../src/documents/change-event.js';
+import type { ChangeBatch, ChangeSource } from '../../../src/documents/change-source.js';
 import { liveChanges } from '../../../src/documents/change-stream.js';
 import { StreamPace } from '../../../src/documents/stream-pace.js';
 import { deferred } from '../../../src/lib/tasks.js';
@@ -210,6 +211,44 @@ test('a stretch begins once everything before it is on the destination', async (
   await eventually(WAIT_MS, () => given.length === 2, 'the event behind the stretch');
   assert.ok(shares.length >= 1);
   assert.is(shares[0]?.share, 1);
+  stop.abort();
+});
+
+test('the safe position moves with the shares, and what is behind it is applied once more where one comes back', async () => {
+  const drop = encode({ operationType: 'drop', clusterTime: new Timestamp({ t: 30, i: 1 }) });
+  const batch = (t: number, events: Buffer[]): ChangeBatch => {
+    return { events, position: Position.startAt(new Timestamp({ t, i: 9 })), isBetween: false, reduced: false };
+  };
+  const told = deferred<void>();
+  const takers: ShareTakers = {
+    names: () => ['b'],
+    countOwn: () => undefined,
+    recall: async () => undefined,
+    apply: async (_name, _task, onPlace) => {
+      onPlace({ position: batch(18, []).position.toText(), isBetween: false, events: 5 });
+      await told.promise;
+      return undefined;
+    },
+  };
+  const froms: number[] = [];
+  const answers: ChangeBatch[][] = [[batch(16, [insertOf(1, 2)])], [batch(20, []), batch(30, [drop])], []];
+  const changes: ChangeSource = {
+    async *read(from) {
+      froms.push(secondsOf(from.time));
+      yield* answers.shift() ?? [];
+      await new Promise(() => undefined);
+    },
+  };
+  const source = await answeringStream([]);
+  source.saw(new Timestamp({ t: 100, i: 0 }));
+  const { pipeline } = await applying([], async () => undefined, { source, changes, takers });
+  const stop = new AbortController();
+  void pipeline.run(runOf(), stop.signal).catch(() => undefined);
+  await eventually(WAIT_MS, () => pipeline.status.safeSeconds === 18, 'the shares being told of');
+  assert.is(pipeline.status.safe?.eventsApplied, 6);
+  told.resolve();
+  await eventually(WAIT_MS, () => froms.length === 3, 'the stream being read again');
+  assert.equal(froms, [16, 16, 18]);
   stop.abort();
 });
 

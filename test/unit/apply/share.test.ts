@@ -1,9 +1,17 @@
 /** One share of a stretch of changes, from prepared batches. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ApplyWindow } from '../../../src/apply/apply-window.js';
 import { Lanes } from '../../../src/apply/lanes.js';
 import type { AppliedCollection, Operation } from '../../../src/apply/operation.js';
-import { applyShare, type ShareContext, type ShareEnd, type ShareTask } from '../../../src/apply/share.js';
+import {
+  applyShare,
+  type ShareContext,
+  type ShareEnd,
+  type SharePlace,
+  type ShareTask,
+} from '../../../src/apply/share.js';
 import { encode, Timestamp } from '../../../src/bson/bson.js';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
 import { Position } from '../../../src/bson/position.js';
@@ -47,17 +55,33 @@ function batchOf(t: number, events: Buffer[]): ChangeBatch {
   return { events, position: at(t, 'FF'), isBetween: events.length === 0, reduced: false };
 }
 
+/** Long enough for what needs no clock. */
+async function turns(): Promise<void> {
+  for (let n = 0; n < 10; n++) await turn();
+}
+
 interface Applied {
   readonly end: ShareEnd;
   readonly ids: unknown[];
   readonly readFrom: Position | undefined;
   readonly stages: unknown;
+  readonly places: readonly SharePlace[];
 }
 
 /** Applies a share of what these batches hold; after them the stream says nothing, for ever. */
-async function apply(batches: readonly ChangeBatch[], task: Partial<ShareTask> = {}): Promise<Applied> {
+async function apply(
+  batches: readonly ChangeBatch[],
+  task: Partial<ShareTask> = {},
+  onWrite: (places: readonly SharePlace[]) => Promise<void> = async () => undefined,
+): Promise<Applied> {
   const given: Operation[] = [];
-  const applier = { apply: async (operations: readonly Operation[]) => void given.push(...operations) };
+  const places: SharePlace[] = [];
+  const applier = {
+    apply: async (operations: readonly Operation[]) => {
+      await onWrite(places);
+      given.push(...operations);
+    },
+  };
   const stop = new AbortController();
   const lanes = new Lanes([applier], stop.signal);
   lanes.failed.catch(() => undefined);
@@ -65,7 +89,10 @@ async function apply(batches: readonly ChangeBatch[], task: Partial<ShareTask> =
   let stages: unknown;
   async function* read(from: Position, options: ChangeOptions): AsyncGenerator<ChangeBatch> {
     [readFrom, stages] = [from, options.stages];
-    yield* batches;
+    for (const batch of batches) {
+      yield batch;
+      await turns();
+    }
     await new Promise(() => undefined);
   }
   const ns = { db: 'shop', coll: 'items' };
@@ -79,7 +106,8 @@ async function apply(batches: readonly ChangeBatch[], task: Partial<ShareTask> =
     filter: undefined,
     targets: { of },
     lanes,
-    admit: async () => () => undefined,
+    window: new ApplyWindow({ limitBytes: 1_000_000 }),
+    onPlace: (place) => places.push(place),
     onReply: () => undefined,
   };
   const whole: ShareTask = {
@@ -88,7 +116,7 @@ async function apply(batches: readonly ChangeBatch[], task: Partial<ShareTask> =
   };
   const end = await applyShare(context, whole, signal);
   stop.abort();
-  return { end, ids: given.map(({ key }) => key.text), readFrom, stages };
+  return { end, ids: given.map(({ key }) => key.text), readFrom, stages, places };
 }
 
 test('a share ends once the stream has passed the time, and tells how far that is', async () => {
@@ -109,6 +137,34 @@ test('a share ends before a change of the catalog, wherever in a reply that is',
   ]);
   assert.is(ids.length, 2);
   assert.is(end.position, at(12, 'AA').toText());
+});
+
+test('a share tells how far it is, and never goes past a change of the catalog with that', async () => {
+  const { places } = await apply([
+    batchOf(10, []),
+    batchOf(11, [eventOf(11, 1), eventOf(11, 2, { after: 'BB' })]),
+    batchOf(12, []),
+    batchOf(14, [eventOf(13, 3), eventOf(13, 0, { operationType: 'rename', after: 'BB' }), eventOf(14, 4)]),
+  ]);
+  assert.equal(places, [
+    { position: at(10, 'FF').toText(), isBetween: true, events: 0 },
+    { position: at(11, 'FF').toText(), isBetween: false, events: 2 },
+    { position: at(12, 'FF').toText(), isBetween: true, events: 2 },
+  ]);
+});
+
+test('a share is nowhere that is not written yet', async () => {
+  const seen: number[] = [];
+  const { places } = await apply(
+    [batchOf(11, [eventOf(11, 1)]), batchOf(12, []), batchOf(21, [])],
+    {},
+    async (told) => {
+      await turns();
+      seen.push(told.length);
+    },
+  );
+  assert.equal(seen, [0]);
+  assert.is(places.at(-1)?.events, 1);
 });
 
 test('a share that begins at a change of the catalog ends where it began', async () => {

@@ -23,6 +23,8 @@ const TASK: RangeTask = {
   isAgain: false,
   filter: undefined,
   ordered: false,
+  estimatedBytes: 1000,
+  behind: 0,
   batchDocuments: 100,
   afterTime: [16, 1],
 };

@@ -6,6 +6,7 @@ import type { Doc } from '../../../src/bson/bson.js';
 import { fromDoc, type TaskRecord } from '../../../src/instances/records.js';
 import { HandedBack, TaskBoard, type TaskListener } from '../../../src/instances/task-board.js';
 import { type TaskDoer, Workshop } from '../../../src/instances/workshop.js';
+import { deferred } from '../../../src/lib/tasks.js';
 
 const { signal } = new AbortController();
 const IGNORED: TaskListener = { counted: () => undefined };
@@ -26,7 +27,7 @@ class Two {
         for (const id of ids) this.stored.delete(id);
       },
     });
-    this.workshop = new Workshop({ copy: doer, compare: doer, apply: doer }, signal);
+    this.workshop = new Workshop({ copy: doer, compare: doer, apply: doer }, { copy: 1, compare: 1, apply: 1 }, signal);
   }
 
   call(task: unknown, listener: TaskListener = IGNORED, ends: AbortSignal = signal): Promise<unknown> {
@@ -143,6 +144,61 @@ test('tasks of earlier orders are given up, and those of the present ones go on'
   assert.instance(await earlier, HandedBack);
   await settled();
   assert.is(isOver, false);
+});
+
+test('tasks are begun in turn, as many as there are slots; one that is taken away while it waits is never begun', async () => {
+  const begun: unknown[] = [];
+  const ends = [deferred<void>(), deferred<void>(), deferred<void>()];
+  const two = new Two(async (task) => {
+    begun.push(task);
+    await ends[begun.length - 1]?.promise;
+    return task;
+  });
+  const controller = new AbortController();
+  const [first, taken, last] = [two.call('first'), two.call('taken', IGNORED, controller.signal), two.call('last')];
+  taken.catch(() => undefined);
+  await two.turn();
+  assert.equal(begun, ['first']);
+  controller.abort(new Error('not needed any more'));
+  await two.turn();
+  await two.turn();
+  ends[0]?.resolve();
+  for (let turn = 0; turn < 3; turn++) await two.turn();
+  assert.is(await first, 'first');
+  assert.equal(begun, ['first', 'last']);
+  ends[1]?.resolve();
+  for (let turn = 0; turn < 3; turn++) await two.turn();
+  assert.is(await last, 'last');
+  assert.ok(two.workshop.isIdle);
+});
+
+test('an instance that is paused gives back what waits, too', async () => {
+  const two = new Two((_task, _events, ends) => new Promise((_, reject) => ends.addEventListener('abort', reject)));
+  const given = [two.call('under way'), two.call('waiting')].map((each) => each.catch((error: unknown) => error));
+  await two.turn();
+  await two.workshop.stop();
+  await two.turn();
+  for (const error of await Promise.all(given)) assert.not.ok((error as HandedBack).failed);
+});
+
+test('who waits for news has it at once, and otherwise waits as long as he wants', async () => {
+  const end = deferred<void>();
+  const two = new Two(() => end.promise.then(() => 'done'));
+  const answer = two.call('task');
+  await two.turn();
+  const known = two.workshop.news;
+  let isTold = false;
+  const waiting = two.workshop.newsWithin(60_000, known, signal).then(() => {
+    isTold = true;
+  });
+  await settled();
+  assert.is(isTold, false);
+  end.resolve();
+  await waiting;
+  await two.workshop.newsWithin(60_000, known, signal);
+  await two.workshop.newsWithin(1, two.workshop.news, signal);
+  await two.turn();
+  await answer;
 });
 
 test.run();

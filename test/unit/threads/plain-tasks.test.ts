@@ -55,6 +55,8 @@ const rangeTask: fc.Arbitrary<RangeTask> = record({
   isAgain: fc.boolean(),
   filter: maybe(bytes),
   ordered: fc.boolean(),
+  estimatedBytes: number,
+  behind: number,
   batchDocuments: number,
   afterTime: fc.tuple(number, number),
 });
