@@ -208,7 +208,10 @@ function together(ends: readonly (SharePlace | undefined)[]): StretchPlace | und
     if (end === undefined) return undefined;
     events += end.events;
     const position = Position.fromText(end.position);
-    if (first === undefined || position.compare(first.position) < 0) first = { position, isBetween: end.isBetween };
+    const order = first === undefined ? -1 : position.compare(first.position);
+    if (order < 0) first = { position, isBetween: end.isBetween };
+    // What one knows to be all of a time, another one may be in the middle of.
+    else if (order === 0) first = { position, isBetween: first?.isBetween === true && end.isBetween };
   }
   return first && { ...first, events };
 }

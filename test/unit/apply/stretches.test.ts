@@ -114,6 +114,18 @@ test('a stretch ends where the first of its shares does, never past the present'
   assert.equal(tasks.get('b')?.until, [NOW, 0]);
 });
 
+test('a time is passed only where all shares that are there have passed it', async () => {
+  for (const [own, other, both] of [
+    [true, false, false],
+    [false, true, false],
+    [true, true, true],
+  ]) {
+    const end = (isBetween = false): ShareEnd => ({ position: at(505).toText(), isBetween, events: 1 });
+    const { stretches, handlers } = stretchesOf({ ends: { '': end(own), b: end(other) } });
+    assert.is((await stretches.apply(at(500), true, handlers, signal))?.isBetween, both);
+  }
+});
+
 test('a share that comes back makes the stretch void, and the next one is not tried at once', async () => {
   const { stretches, handlers } = stretchesOf({ ends: { b: undefined } });
   assert.is(await stretches.apply(at(500), true, handlers, signal), undefined);
