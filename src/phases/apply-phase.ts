@@ -18,7 +18,7 @@ import { runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { MismatchRecord } from '../metadata/verification-store.js';
 import type { Verifier } from '../verify/verifier.js';
-import { watchBalancers, watchShardKeys } from './balancing.js';
+import { watchBalancers, watchShardKeys, watchShards } from './balancing.js';
 import { Checkpoints } from './checkpoints.js';
 import { commitContextOf } from './committing.js';
 import { copyContextOf, type Recopy } from './copying.js';
@@ -97,6 +97,7 @@ export class ApplyPhase implements Phase {
         (inner) => this.#verify(inner),
         (inner) => watchCatalog(context, inner),
         (inner) => watchBalancers(context, inner),
+        (inner) => watchShards(context, inner),
         (inner) => watchShardKeys(context, (each) => this.#caughtUp(each), inner),
       ],
       signal,

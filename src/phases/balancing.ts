@@ -1,13 +1,15 @@
-/** Keeps the balancers of sharded clusters at rest during a run, and tells when somebody starts one. */
+/** Looks after sharded clusters during a run: their balancers rest, shards that are added can refuse late writes. */
 
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { holdBalancers, isBalancerOn, releaseBalancers } from '../layout/balancers.js';
+import { layOutNumbers } from '../layout/lay-out-numbers.js';
 import { findShardingChanges, shardingChanged } from '../layout/source-sharding.js';
 import { sleep } from '../lib/signals.js';
 import type { RunContext } from './run-context.js';
 
 const WATCH_MS = 3000;
+const SHARDS_WATCH_MS = 10_000;
 
 /** With data of others on the destination its balancer may go on. Source: mongosync's reference, preExistingDestinationData. */
 function heldClusters({ source, destination, scope }: RunContext): WritableCluster[] {
@@ -42,6 +44,27 @@ export async function watchBalancers(context: RunContext, signal: AbortSignal): 
         `someone started the balancer of ${cluster.label} during the migration. Moved chunks are followed, but slow it down. Stop the balancer with sh.stopBalancer(); the migration starts it again at its end`,
       );
     }
+  }
+}
+
+/**
+ * Lets every shard of the destination refuse late writes, those too that were added since. Past the handover no documents
+ * are written.
+ */
+export async function fenceShards(
+  { destination, held, record, listener }: Pick<RunContext, 'destination' | 'held' | 'record' | 'listener'>,
+  signal: AbortSignal,
+): Promise<void> {
+  if (isPastHandover(record.value)) return;
+  const refused = await layOutNumbers(destination, held.store.db, signal);
+  if (refused !== undefined) listener.warn(refused);
+}
+
+/** As `fenceShards`, for shards that are added meanwhile. */
+export async function watchShards(context: RunContext, signal: AbortSignal): Promise<void> {
+  while (context.destination.isSharded) {
+    await sleep(SHARDS_WATCH_MS, signal);
+    await fenceShards(context, signal);
   }
 }
 

@@ -5,7 +5,7 @@ import { buildsBeforeCopy } from '../indexes/build-mode.js';
 import { rejectOnAbort, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import { ApplyPhase } from './apply-phase.js';
-import { watchBalancers, watchShardKeys } from './balancing.js';
+import { watchBalancers, watchShardKeys, watchShards } from './balancing.js';
 import { sharedCopyContextOf } from './copying.js';
 import { NOTHING_YET, type Phase, type PhaseProgress } from './phase.js';
 import { type RunContext, startTimeOf } from './run-context.js';
@@ -42,6 +42,7 @@ export class CopyPhase implements Phase {
         (inner) => watchOplog(context, inner),
         (inner) => watchCatalog(context, inner),
         (inner) => watchBalancers(context, inner),
+        (inner) => watchShards(context, inner),
         (inner) => watchShardKeys(context, undefined, inner),
         // Nothing is applied yet: what must wait for that waits for the next phase.
         (inner) => indexes.run(rejectOnAbort, inner),

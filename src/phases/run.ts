@@ -4,11 +4,10 @@ import type { CopyProgress } from '../copy/copy-progress.js';
 import { isPastHandover } from '../cutover/commit.js';
 import { AppError } from '../errors.js';
 import type { IndexBuilder } from '../indexes/builder.js';
-import { layOutNumbers } from '../layout/lay-out-numbers.js';
 import { traced } from '../lib/trace.js';
 import { NOT_VERIFYING, type VerifierView } from '../verify/verifier-view.js';
 import { ApplyPhase } from './apply-phase.js';
-import { stopBalancers } from './balancing.js';
+import { fenceShards, stopBalancers } from './balancing.js';
 import { CopyPhase } from './copy-phase.js';
 import { FinishPhase } from './finish-phase.js';
 import { InitialisePhase } from './initialise-phase.js';
@@ -83,7 +82,7 @@ export class MigrationRun {
       await this.#context.crew.settle(signal);
       await this.load(signal);
       await stopBalancers(this.#context, signal);
-      await this.#fenceShards(signal);
+      await fenceShards(this.#context, signal);
       let next: Phase | undefined = await this.#firstPhase(signal);
       while (next !== undefined) {
         const phase: Phase = next;
@@ -112,14 +111,6 @@ export class MigrationRun {
     if (this.#phase?.repair === undefined || !this.#context.verifies)
       throw new AppError('InvalidStateTransition', 'repair is not permitted: nothing is being verified now');
     return this.#phase.repair(new Set(ids), signal);
-  }
-
-  /** Shards may have been added since the last run; past the handover no documents are written. */
-  async #fenceShards(signal: AbortSignal): Promise<void> {
-    const { destination, held, record, listener } = this.#context;
-    if (isPastHandover(record.value)) return;
-    const refused = await layOutNumbers(destination, held.store.db, signal);
-    if (refused !== undefined) listener.warn(refused);
   }
 
   get #progress(): PhaseProgress {

@@ -23,7 +23,7 @@ import {
   startOf,
 } from '../support/sharded-migration.js';
 import { atEnd, sharedSet, sharedShardedCluster } from '../support/shared-servers.js';
-import { within } from '../support/within.js';
+import { eventually, within } from '../support/within.js';
 import { writableAlone } from '../support/writable.js';
 
 const TEST_MS = 120_000;
@@ -332,7 +332,7 @@ test('a process that is killed while users are blocked is taken over, and what i
   await within(TEST_MS, run(), 'the takeover');
 });
 
-test('a shard that was added is told of until it has a place, which the next session gives it (through the router double)', async () => {
+test('a shard that was added is told of until it has a place, which the next session gives it, or the running one (through the router double)', async () => {
   const run = async () => {
     const db = 'grown';
     const metadata = `mongosync_internal_${db}`;
@@ -354,6 +354,8 @@ test('a shard that was added is told of until it has a place, which the next ses
     // As a layout leaves it that ended between the cut and the move: two chunks on one shard.
     await servers.split(`${metadata}.numbers`, { slot: 50 });
     assert.equal(await lateWrites('grown_late', keys, close), [TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD]);
+    await servers.addShard();
+    await eventually(30_000, async () => (await placesOf(metadata)).includes('s4'), 'a place on the new shard');
   };
   await within(TEST_MS, run(), 'the migration');
 });
