@@ -97,7 +97,8 @@ test('with --coordinated a call to one instance counts for all', async () => {
 test('a pause is of one instance alone: another one coordinates, and goes on', async () => {
   const work = async (): Promise<void> => {
     await using instances = new Instances(pair);
-    await seedSlowCopy(source, destination);
+    // Not done before another instance has taken over, however fast the machine is.
+    await seedSlowCopy(source, destination, 2500);
     const [a, b] = [await instances.add('a'), await instances.add('b')];
     await instances.start();
     await allCopy(a.client, ['a', 'b']);

@@ -13,8 +13,7 @@ import { storedWhen } from './stored-migration.js';
 import { eventually } from './within.js';
 
 const HOLD_MS = 2500;
-/** So many that a copy is not done before another instance has taken over, however fast the machine is. */
-const COLLECTIONS = 96;
+const COLLECTIONS = 24;
 /** Documents of `seedSlowCopy`. */
 export const SEEDED = 4800;
 

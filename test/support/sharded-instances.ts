@@ -24,11 +24,11 @@ export interface ByInstances {
   readonly whenCaughtUp?: (instances: readonly Instance[]) => Promise<void>;
 }
 
-const BEFORE = 300;
+const BEFORE = 150;
 const BETWEEN = 150;
 /** So far behind that changes are applied in shares. */
 const BEHIND_MS = 4000;
-const DOCUMENTS = 200;
+const DOCUMENTS = 120;
 const TEXT = 'x'.repeat(20_000);
 
 /** Resolves with how the clusters differ after the commit. */
