@@ -19,6 +19,8 @@ export interface CommandOptions extends CommandLimits {
   readonly control?: boolean;
   /** Uses the one kept for the lease and the migration's record, which nothing else may hold up. */
   readonly record?: boolean;
+  /** Nothing has happened on the cluster but this: the time of its reply is not what the cluster has come to. */
+  readonly isNoNews?: boolean;
   /** How many statements a write has, where its payload is none of the driver's arrays. */
   readonly statements?: number;
 }
@@ -88,7 +90,7 @@ export class Commands {
           ...(options.rawCursor === undefined ? {} : { rawCursor: options.rawCursor }),
         }),
       );
-      this.#seeTime(reply['operationTime'] as Timestamp | undefined);
+      if (options.isNoNews !== true) this.#seeTime(reply['operationTime'] as Timestamp | undefined);
       return reply;
     } catch (error) {
       const hasLeft = watch === undefined || watch.sentOn !== undefined;

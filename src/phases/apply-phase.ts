@@ -92,7 +92,7 @@ export class ApplyPhase implements Phase {
         (inner) => indexes.run((each) => this.#caughtUp(each), inner),
         (inner) => this.#openIndexes(inner),
         (inner) => this.#checkpoints.keep(inner),
-        (inner) => keepWritingNotes(context, (time, each) => this.#pipeline.reached(time, each), inner),
+        (inner) => keepWritingNotes(context, inner),
         (inner) => watchIdleStreams(context, () => this.#pipeline.status.safeSeconds, inner),
         (inner) => this.#verify(inner),
         (inner) => watchCatalog(context, inner),

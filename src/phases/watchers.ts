@@ -1,5 +1,4 @@
 /** Watches the oplog and the catalog beside the phases of a run, each until its signal aborts. */
-import type { Timestamp } from '../bson/bson.js';
 import { secondsOf } from '../bson/position.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';
@@ -48,23 +47,19 @@ export async function watchCatalog({ source, collections, scope }: RunContext, s
 }
 
 /**
- * Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. `reached`: resolves once
- * the stream is there: at once, or progress would show a lag that there is not.
+ * Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. No news, or progress would
+ * show a lag that there is not until the stream is there.
  */
-export async function keepWritingNotes(
-  { source, pace }: Pick<RunContext, 'source' | 'pace'>,
-  reached: (time: Timestamp, signal: AbortSignal) => Promise<void>,
-  signal: AbortSignal,
-): Promise<void> {
+export async function keepWritingNotes({ source }: Pick<RunContext, 'source'>, signal: AbortSignal): Promise<void> {
   for (;;) {
     await sleep(NOTE_MS, signal);
-    await pace.during(async () => reached(await writeOplogNote(source, 'alive', signal), signal));
+    await writeOplogNote(source, 'alive', signal, { isNoNews: true });
   }
 }
 
 /**
- * Lets idle streams tell how far they are where the source's time is known to have gone on, for the same reason.
- * `appliedSeconds`: up to which time everything is applied, in seconds since the epoch.
+ * Lets idle streams tell how far they are where the source's time is known to have gone on: progress would show a lag that
+ * there is not. `appliedSeconds`: up to which time everything is applied, in seconds since the epoch.
  */
 export async function watchIdleStreams(
   { source, pace }: Pick<RunContext, 'source' | 'pace'>,
