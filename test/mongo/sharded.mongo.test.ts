@@ -11,8 +11,8 @@ import { sharedSet, sharedShardedCluster } from '../support/shared-servers.js';
 import { within } from '../support/within.js';
 
 const MIGRATION_MS = 150_000;
-const BEFORE = 200;
-const DURING = 450;
+const BEFORE = 100;
+const DURING = 300;
 
 const from = await sharedShardedCluster(test, { name: 'from' });
 const to = await sharedShardedCluster(test, { name: 'to' });

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { simulate } from './simulation.js';
 
-const SEEDS = 300;
+const SEEDS = 180;
 /** What befalls the migrations of these differs much. */
 const REPLAYED = [3, 45, 145];
 

@@ -25,7 +25,7 @@ export interface ByInstances {
 }
 
 const BEFORE = 150;
-const BETWEEN = 150;
+const BETWEEN = 100;
 /** So far behind that changes are applied in shares. */
 const BEHIND_MS = 4000;
 const DOCUMENTS = 120;
