@@ -152,6 +152,7 @@ export class NumberedSessions {
       if (isMaybeSent(error)) this.#lost.add(own);
       throw error;
     }
+    if (!this.#isRouted) return reply;
     // A mongos tells of a shard's refusal of a whole command as if it were the statements'.
     const refusals = statementErrorsOf(reply);
     const late = refusals.find(({ code }) => code === Code.TransactionTooOld);

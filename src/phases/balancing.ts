@@ -49,23 +49,23 @@ export async function watchBalancers(context: RunContext, signal: AbortSignal): 
 
 /**
  * Lets every shard of the destination refuse late writes, those too that were added since. Past the handover no documents
- * are written.
+ * are written. Resolves with whether nothing stands against it; else a warning tells.
  */
 export async function fenceShards(
   { destination, held, record, listener }: Pick<RunContext, 'destination' | 'held' | 'record' | 'listener'>,
   signal: AbortSignal,
-): Promise<void> {
-  if (isPastHandover(record.value)) return;
+): Promise<boolean> {
+  if (isPastHandover(record.value)) return true;
   const refused = await layOutNumbers(destination, held.store.db, signal);
   if (refused !== undefined) listener.warn(refused);
+  return refused === undefined;
 }
 
-/** As `fenceShards`, for shards that are added meanwhile. */
+/** As `fenceShards`, for shards that are added meanwhile. What was refused once is not asked for again in this run. */
 export async function watchShards(context: RunContext, signal: AbortSignal): Promise<void> {
-  while (context.destination.isSharded) {
-    await sleep(SHARDS_WATCH_MS, signal);
-    await fenceShards(context, signal);
-  }
+  if (!context.destination.isSharded) return;
+  do await sleep(SHARDS_WATCH_MS, signal);
+  while (await fenceShards(context, signal));
 }
 
 /**

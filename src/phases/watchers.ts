@@ -1,8 +1,10 @@
 /** Watches the oplog and the catalog beside the phases of a run, each until its signal aborts. */
 import { secondsOf } from '../bson/position.js';
+import type { Cluster } from '../cluster/cluster.js';
 import { oplogTime } from '../cluster/oplog.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';
 import { checkCatalog } from '../cutover/catalog-check.js';
+import type { StreamPace } from '../documents/stream-pace.js';
 import { AppError } from '../errors.js';
 import { sleep } from '../lib/signals.js';
 import { type RunContext, startTimeOf } from './run-context.js';
@@ -50,7 +52,7 @@ export async function watchCatalog({ source, collections, scope }: RunContext, s
  * Keeps the stream's position moving while nobody writes, so that it cannot age out of the oplog. No news, or progress would
  * show a lag that there is not until the stream is there.
  */
-export async function keepWritingNotes({ source }: Pick<RunContext, 'source'>, signal: AbortSignal): Promise<void> {
+export async function keepWritingNotes({ source }: { readonly source: Cluster }, signal: AbortSignal): Promise<void> {
   for (;;) {
     await sleep(NOTE_MS, signal);
     await writeOplogNote(source, 'alive', signal, { isNoNews: true });
@@ -62,7 +64,7 @@ export async function keepWritingNotes({ source }: Pick<RunContext, 'source'>, s
  * there is not. `appliedSeconds`: up to which time everything is applied, in seconds since the epoch.
  */
 export async function watchIdleStreams(
-  { source, pace }: Pick<RunContext, 'source' | 'pace'>,
+  { source, pace }: { readonly source: Pick<Cluster, 'now'>; readonly pace: StreamPace },
   appliedSeconds: () => number | undefined,
   signal: AbortSignal,
 ): Promise<void> {

@@ -5,7 +5,6 @@ import * as assert from 'uvu/assert';
 import { compareDatabase } from '../support/compare-sharded.js';
 import { holdCommands, releaseCommands } from '../support/fail-points.js';
 import { withClient } from '../support/ferry-client.js';
-import { FerryProcess } from '../support/ferry-process.js';
 import {
   emptySide,
   type MigrationSteps,
@@ -13,6 +12,7 @@ import {
   type Side,
   shardedSide,
   shardInTwo,
+  startProcess,
 } from '../support/sharded-migration.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
@@ -136,13 +136,8 @@ test('a process that is killed while it copies again what movePrimary has moved 
     const db = 'movedkill';
     await collection(db, 'plain').insertMany(many());
     await emptySide(to);
-    const pair = { source: { uri: from.uri }, destination: { uri: to.uri } };
-    await using ferry = await FerryProcess.between(pair, { flags: ['--migrationName', db] });
-    await withClient(ferry, async (client) => {
-      await client.waitUntilInitialized();
-      await client.start({ includeNamespaces: [{ database: db, collections: [] }] });
-      await client.waitForCanCommit();
-    });
+    await using ferry = await startProcess(from, to, db);
+    await withClient(ferry, (client) => client.waitForCanCommit());
     await holdCommands(to.client, { commands: ['insert'], namespace: `${db}.plain` }, HOLD_MS);
     try {
       const primary = await from.client

@@ -5,9 +5,16 @@ import * as assert from 'uvu/assert';
 import { compareDatabase } from '../support/compare-sharded.js';
 import { holdCommands, releaseCommands } from '../support/fail-points.js';
 import { withClient } from '../support/ferry-client.js';
-import { FerryProcess } from '../support/ferry-process.js';
 import type { MigrationHarness } from '../support/migration-harness.js';
-import { emptySide, openBetween, outcomeOf, shardedSide, shardInTwo, startOf } from '../support/sharded-migration.js';
+import {
+  emptySide,
+  openBetween,
+  outcomeOf,
+  shardedSide,
+  shardInTwo,
+  startOf,
+  startProcess,
+} from '../support/sharded-migration.js';
 import { sharedShardedCluster } from '../support/shared-servers.js';
 import { eventually, within } from '../support/within.js';
 
@@ -102,12 +109,7 @@ test('a process that is killed in the copy, and in the application, is taken up 
     await seed(db);
     await emptySide(to);
     await holdCommands(to.client, { commands: ['insert'] }, HOLD_MS);
-    const pair = { source: { uri: from.uri }, destination: { uri: to.uri } };
-    await using ferry = await FerryProcess.between(pair, { flags: ['--migrationName', db] });
-    await withClient(ferry, async (client) => {
-      await client.waitUntilInitialized();
-      await client.start({ includeNamespaces: [{ database: db, collections: [] }] });
-    });
+    await using ferry = await startProcess(from, to, db);
     const copies = () => ferry.log.some(({ message }) => message.startsWith('Starting collection copy phase'));
     await eventually(20_000, copies, 'the copy');
     await ferry.kill();

@@ -7,7 +7,6 @@ import * as assert from 'uvu/assert';
 import type { StartOptions } from '../../src/start/options.js';
 import { compareDatabase } from '../support/compare-sharded.js';
 import { withClient } from '../support/ferry-client.js';
-import { FerryProcess } from '../support/ferry-process.js';
 import { startShardedCluster } from '../support/sharded-cluster.js';
 import {
   emptySide,
@@ -18,6 +17,7 @@ import {
   shardedSide,
   shardingEntry,
   startOf,
+  startProcess,
 } from '../support/sharded-migration.js';
 import { SHARD_KEYS, ShardedWorkload } from '../support/sharded-workload.js';
 import { sharedSet, sharedShardedCluster } from '../support/shared-servers.js';
@@ -77,12 +77,7 @@ test(`sharded → sharded: a process that is killed ${KILLS} times under a rando
     const db = 'killed';
     const workload = await workloadOn(from, db, 21);
     await emptySide(to);
-    const pair = { source: { uri: from.uri }, destination: { uri: to.uri } };
-    await using ferry = await FerryProcess.between(pair, { flags: ['--migrationName', db] });
-    await withClient(ferry, async (client) => {
-      await client.waitUntilInitialized();
-      await client.start({ includeNamespaces: [{ database: db, collections: [] }] });
-    });
+    await using ferry = await startProcess(from, to, db);
     for (let kill = 0; kill < KILLS; kill++) {
       await workload.run(40 * (kill + 1));
       await ferry.kill();

@@ -4,6 +4,8 @@ import type { MigrationConfig } from '../../src/migration/migration-process.js';
 import type { StartOptions } from '../../src/start/options.js';
 import { compareDatabase } from './compare-sharded.js';
 import { holdCommands, releaseCommands } from './fail-points.js';
+import { withClient } from './ferry-client.js';
+import { FerryProcess } from './ferry-process.js';
 import { DEFAULT_START, MigrationHarness } from './migration-harness.js';
 import type { ReplicaSet } from './replica-set.js';
 import type { ShardedCluster } from './sharded-cluster.js';
@@ -47,6 +49,22 @@ export async function openBetween(
   await emptySide(destination);
   const clusters = { source: { uri: source.uri }, destination: { uri: destination.uri } };
   return await MigrationHarness.open(clusters, { migrationName: db, ...overrides });
+}
+
+/** Starts a process between two clusters, and the migration of one database in it. Its metadata is named after the database. */
+export async function startProcess(source: Side, destination: Side, db: string): Promise<FerryProcess> {
+  const pair = { source: { uri: source.uri }, destination: { uri: destination.uri } };
+  const ferry = await FerryProcess.between(pair, { flags: ['--migrationName', db] });
+  try {
+    await withClient(ferry, async (client) => {
+      await client.waitUntilInitialized();
+      await client.start({ includeNamespaces: [{ database: db, collections: [] }] });
+    });
+    return ferry;
+  } catch (error) {
+    await ferry[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /** Start options for one database. */

@@ -1,4 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { mock } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Placing, Slots, type Worker } from '../../../src/instances/slots.js';
@@ -70,6 +71,14 @@ test('an instance has tasks ahead, at first some, then as many as it has ended l
   assert.is(slots.room('copy', 1), 1 + 1 + 4, 'as short ones are given at first');
 });
 
+/** So many times have those who wait looked for a place. */
+async function looks(clock: typeof mock.timers, times = 5): Promise<void> {
+  for (let time = 0; time < times; time++) {
+    clock.tick(100);
+    await turn();
+  }
+}
+
 test('a long task waits at no instance, and nobody is given what it waits for', async () => {
   const slots = slotsWith([{ id: 'b', slots: 1 }]);
   await slots.acquire('copy', atOnce(1), signal);
@@ -81,12 +90,18 @@ test('a long task waits at no instance, and nobody is given what it waits for', 
     const { member } = await slots.acquire('copy', placing, signal);
     placed.push(`${name} at ${member}`);
   };
-  const long = place('long', atOnce(1));
-  const behind = place('behind', inTurn(1));
-  await sleep(250);
-  assert.equal(placed, []);
-  short[Symbol.dispose]();
-  await Promise.all([long, behind]);
+  const clock = mock.timers;
+  clock.enable({ apis: ['setTimeout'] });
+  try {
+    const placing = Promise.all([place('long', atOnce(1)), place('behind', inTurn(1))]);
+    await looks(clock);
+    assert.equal(placed, []);
+    short[Symbol.dispose]();
+    await looks(clock);
+    await placing;
+  } finally {
+    clock.reset();
+  }
   assert.equal(placed, ['long at b', 'behind at b']);
 });
 
