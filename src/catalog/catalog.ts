@@ -94,7 +94,7 @@ async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortS
 }
 
 /**
- * The secondary indexes of a collection, finished ones only, as listIndexes gives them; [] when the collection is gone,
+ * The secondary indexes of a collection, finished ones only, as the command listIndexes gives them; [] when the collection is gone,
  * or a view has its name by now: whoever listed the collection learns of that from the next listing, or from an event.
  * The `_id` index and the index of a clustered collection belong to the collection and are left out.
  */
@@ -140,7 +140,8 @@ async function listAllIndexes(cluster: Cluster, ns: Namespace, signal: AbortSign
   }
 }
 
-function isOwnIndex(spec: OrderedDoc): boolean {
+/** Whether an index belongs to the collection itself: that of `_id`, or of a clustered collection. */
+export function isOwnIndex(spec: OrderedDoc): boolean {
   return spec.get('name') === '_id_' || spec.get('clustered') === true;
 }
 
@@ -158,7 +159,7 @@ function toEntry(db: string, doc: OrderedDoc, keys: ShardKeys): CatalogEntry {
 }
 
 /** All documents of a catalog cursor, raw. Catalogs fit in memory: 50,000 entries are some 50 MB. */
-async function readAll(
+export async function readAll(
   cluster: Cluster,
   what: string,
   db: string,

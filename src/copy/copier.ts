@@ -7,7 +7,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import type { DocumentFilter } from '../documents/document-filter.js';
 import { InvariantError } from '../errors.js';
-import { type ChangingLimit, mapLimit } from '../lib/limit.js';
+import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 import { traced } from '../lib/trace.js';
 import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
@@ -30,8 +30,8 @@ export interface CopyContext {
   readonly ranges: RangeCopier;
   readonly progress: CopyProgress;
   readonly logger: Logger;
-  /** Ranges copied at the same time. */
-  readonly parallelRanges: number | ChangingLimit;
+  /** How many ranges of so many bytes, and larger ones, are copied at the same time; it may change. */
+  readonly parallelRanges: (bytes: number) => number;
   readonly naturalOrder: NaturalOrder;
   /** Collections are cut into pieces of about so many bytes. */
   readonly partitionBytes: number;
@@ -68,15 +68,19 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
   const open = partitions.filter((each) => !each.done).sort(bySize(collections));
   logger.info('Starting collection copy phase', { partitions: partitions.length, remaining: open.length });
   const pieces = new Map<string, number>();
+  const bytesOf = (partition: PartitionRecord | undefined): number =>
+    partition === undefined ? 0 : sizeOf(collections, partition) / (pieces.get(partition.collection) ?? 1);
   for (const { collection } of partitions) pieces.set(collection, (pieces.get(collection) ?? 0) + 1);
   const total = partitions.length;
   let done = total - open.length;
   let told = Number.NEGATIVE_INFINITY;
   await using finished = new DonePartitions(store, signal);
+  let begun = 0;
   await mapLimit(
     open,
-    context.parallelRanges,
+    () => context.parallelRanges(bytesOf(open[Math.min(begun, open.length - 1)])),
     async (partition, inner, index) => {
+      begun = index + 1;
       const { id, collection } = partition;
       const reading = {
         afterTime,
@@ -223,6 +227,10 @@ function createdUuid({ destinationUuid, name }: MigratedCollection): Binary {
 }
 
 function bySize(collections: CollectionMap): (a: PartitionRecord, b: PartitionRecord) => number {
-  const bytes = (partition: PartitionRecord): number => collections.get(partition.collection)?.copy.estimatedBytes ?? 0;
-  return (a, b) => bytes(b) - bytes(a);
+  return (a, b) => sizeOf(collections, b) - sizeOf(collections, a);
+}
+
+/** Bytes of the partition's collection, roughly. */
+function sizeOf(collections: CollectionMap, { collection }: PartitionRecord): number {
+  return collections.get(collection)?.copy.estimatedBytes ?? 0;
 }

@@ -1,10 +1,11 @@
 /** Compares the catalogs of both clusters with what the migration recorded, as a part of the commit. */
 import type { Binary, OrderedDoc } from '../bson/bson.js';
 import { uuidText } from '../bson/uuid.js';
-import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../catalog/catalog.js';
+import { type CatalogEntry, listCollectionsOf, listDatabases } from '../catalog/catalog.js';
 import { comparableOptions, sameUuid } from '../catalog/collection-spec.js';
 import { dropView } from '../catalog/destination-catalog.js';
 import { indexDifferences } from '../catalog/index-comparison.js';
+import { listIndexesOf } from '../catalog/index-listing.js';
 import { comparableIndex } from '../catalog/index-spec.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
@@ -15,10 +16,8 @@ import { confirmed } from '../cluster/confirmed.js';
 import type { WritableCluster } from '../cluster/writable-cluster.js';
 import { AppError } from '../errors.js';
 import { findShardingChanges, shardingChanged } from '../layout/source-sharding.js';
-import { mapLimit } from '../lib/limit.js';
-import type { CollectionMap } from '../metadata/collections.js';
+import type { CollectionMap, MigratedCollection } from '../metadata/collections.js';
 
-const PARALLEL = 8;
 const MAX_NAMED = 20;
 
 /**
@@ -73,12 +72,9 @@ async function sourceDifferences(
   const databases = await scope.databases(await listDatabases(source, signal), signal);
   const listed = await scope.select(await listCollectionsOf(source, databases, signal), signal);
   const entries = scope.migratesViews ? listed : listed.filter((entry) => entry.type !== 'view');
-  const found = await mapLimit(
-    entries,
-    PARALLEL,
-    (entry, inner) => differencesOf(source, collections, entry, inner),
-    signal,
-  );
+  const known = entries.filter((entry) => entry.type === 'collection' && recordOf(collections, entry) !== undefined);
+  const indexes = await listIndexesOf(source, known, signal);
+  const found = entries.map((entry) => differencesOf(collections, entry, indexes.get(nsText(entry.ns)) ?? []));
   const onSource = new Set(entries.map((entry) => nsText(entry.ns)));
   const missing = [...collections.live(), ...collections.views()]
     .map((each) => nsText(each.sourceNs))
@@ -169,12 +165,14 @@ function named(differences: readonly string[]): string {
   return `${differences.slice(0, MAX_NAMED).join('; ')}${more}`;
 }
 
-async function differencesOf(
-  source: Cluster,
-  collections: CollectionMap,
-  entry: CatalogEntry,
-  signal: AbortSignal,
-): Promise<string[]> {
+/** What the migration recorded of this very collection, under this name. */
+function recordOf(collections: CollectionMap, { ns, uuid }: CatalogEntry): MigratedCollection | undefined {
+  const collection = uuid === undefined ? undefined : collections.get(uuidText(uuid));
+  const isIt = collection?.dropped === false && nsText(collection.sourceNs) === nsText(ns);
+  return isIt ? collection : undefined;
+}
+
+function differencesOf(collections: CollectionMap, entry: CatalogEntry, actual: readonly OrderedDoc[]): string[] {
   const ns = nsText(entry.ns);
   if (entry.type === 'view') {
     const view = collections.view(entry.ns);
@@ -183,8 +181,8 @@ async function differencesOf(
       ? []
       : [`the view ${ns} has a different definition`];
   }
-  const collection = entry.uuid === undefined ? undefined : collections.get(uuidText(entry.uuid));
-  if (collection === undefined || collection.dropped || nsText(collection.sourceNs) !== ns) {
+  const collection = recordOf(collections, entry);
+  if (collection === undefined) {
     const isNew = collections.live().every((each) => nsText(each.sourceNs) !== ns);
     return [isNew ? `${ns} is new` : `${ns} is a different collection`];
   }
@@ -192,7 +190,6 @@ async function differencesOf(
   if (comparableOptions(collection.options) !== comparableOptions(entry.options))
     differences.push(`${ns} has different options`);
   if (!sameSharding(collection.shardKeys?.source, entry.sharding)) differences.push(`${ns} has a different shard key`);
-  const actual = await listIndexes(source, entry.ns, signal);
   const indexes = indexDifferences(collection.indexes, actual, { textOf: comparableIndex });
   const names = indexes.map(({ name }) => name);
   if (names.length > 0) differences.push(`${ns} has different indexes (${names.join(', ')})`);

@@ -20,6 +20,8 @@ import { RunningBuilds } from './running-builds.js';
 
 const MAX_FAILURES = 10;
 const CANCEL_MS = 30_000;
+/** Queued collections that are worth a look at all of them together. */
+const MANY = 50;
 /** From how long on it is told what holds a build up. */
 const HELD_UP_MS = 2000;
 
@@ -191,6 +193,7 @@ export class IndexBuilder {
     try {
       while (failure === undefined) {
         link.signal.throwIfAborted();
+        if (this.#open) await this.#passOverSettled(link.signal);
         const id =
           this.#open && this.#running.size < this.#context.parallelBuilds
             ? this.#queue.next((each) => this.#mayBuild(each))
@@ -215,6 +218,24 @@ export class IndexBuilder {
       await Promise.allSettled(this.#running.values());
       for (const id of [...this.#heldUp.keys()]) this.#goesOn(id);
       link.dispose();
+    }
+  }
+
+  /** Of many collections most have their indexes from their creation: one listing tells, instead of one for each. */
+  async #passOverSettled(signal: AbortSignal): Promise<void> {
+    const { collections } = this.#context;
+    const fresh = this.#queue.fresh(MANY);
+    const found = fresh.map((id) => collections.get(id));
+    const looked = found.filter((each): each is MigratedCollection => each?.dropped === false);
+    if (looked.length === 0) return;
+    for (const each of await this.#reconciler.findSettled(looked, signal)) {
+      const { id } = each;
+      // Whatever happened to it meanwhile, the listing may not tell.
+      const isStill = collections.get(id) === each && this.#mayBuild(id) && !this.#cancels.has(id);
+      if (!isStill || !this.#queue.takeSettled(id)) continue;
+      this.#reconciler.accept(each);
+      this.#failures.delete(id);
+      this.#goesOn(id);
     }
   }
 

@@ -2,6 +2,7 @@
 import type { OrderedDoc } from '../bson/bson.js';
 import { listIndexesAndBuilds } from '../catalog/catalog.js';
 import { changeCatalog } from '../catalog/destination-catalog.js';
+import { listManyIndexes } from '../catalog/index-listing.js';
 import { builtText, type IndexTwin, indexName, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
 import { nsText } from '../catalog/namespace.js';
 import { Code, TransientError } from '../cluster/errors.js';
@@ -44,15 +45,11 @@ export class IndexReconciler {
    * build goes on that is not wanted any more: either would leave an index that the source has no longer.
    */
   async reconcile(collection: MigratedCollection, signal: AbortSignal): Promise<void> {
-    const { destination, counts, wants } = this.#context;
-    const { id, ns, indexes, kept = [] } = collection;
-    const { built, twins } = splitTwins(indexes.filter(wants));
-    for (const twin of twins) this.#warnOfTwin(collection, twin);
-    const wanted = built.map((spec) => this.#relaxed(spec, collection));
+    const { destination, counts } = this.#context;
+    const { id, ns } = collection;
     await destination.resolveLostStructure(signal);
     const { indexes: actual, builds: underWay } = await listIndexesAndBuilds(destination, ns, signal);
-    const expiring = new Set(indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
-    const { missing, surplus } = compareIndexes({ wanted, actual, expiring, kept, wants });
+    const { wanted, missing, surplus } = this.#compare(collection, actual);
     counts.set(id, wanted.length - missing.length);
     await this.#endUnwanted(collection, underWay, missing, signal);
     if (this.#rechecked.delete(id)) this.#warnOfForeign(collection, missing, surplus);
@@ -60,6 +57,45 @@ export class IndexReconciler {
     if (missing.length === 0) return;
     await this.#build(collection, missing, signal);
     counts.set(id, wanted.length);
+  }
+
+  /**
+   * Those of these collections that have just what they should have, and nothing under way, by one listing of all: none
+   * where the server gives no such listing. Errors: as `reconcile`, tried again while they are transient.
+   */
+  async findSettled(collections: readonly MigratedCollection[], signal: AbortSignal): Promise<MigratedCollection[]> {
+    const { destination } = this.#context;
+    const known = collections.map(({ ns, destinationUuid: uuid }) => ({ ns, uuid }));
+    const listed = await destination.attempt('listing the indexes of all collections', signal, async () => {
+      await destination.resolveLostStructure(signal);
+      return listManyIndexes(destination, known, signal);
+    });
+    return collections.filter((each) => {
+      const found = listed?.get(nsText(each.ns));
+      if (found === undefined || found.isBuilding) return false;
+      const { missing, surplus } = this.#compare(each, found.indexes);
+      return missing.length + surplus.length === 0;
+    });
+  }
+
+  /** Nothing is left to do for a collection that `findSettled` has found. */
+  accept(collection: MigratedCollection): void {
+    const { counts } = this.#context;
+    counts.set(collection.id, counts.of(collection).total);
+    this.#rechecked.delete(collection.id);
+  }
+
+  #compare(
+    collection: MigratedCollection,
+    actual: readonly OrderedDoc[],
+  ): ReturnType<typeof compareIndexes> & { readonly wanted: readonly OrderedDoc[] } {
+    const { wants } = this.#context;
+    const { indexes, kept = [] } = collection;
+    const { built, twins } = splitTwins(indexes.filter(wants));
+    for (const twin of twins) this.#warnOfTwin(collection, twin);
+    const wanted = built.map((spec) => this.#relaxed(spec, collection));
+    const expiring = new Set(indexes.filter((spec) => spec.has('expireAfterSeconds')).map(indexName));
+    return { wanted, ...compareIndexes({ wanted, actual, expiring, kept, wants }) };
   }
 
   /** Drops all secondary indexes, because they stand in the way of a document. */

@@ -8,6 +8,7 @@ import {
   listDatabases,
   listIndexes,
 } from '../catalog/catalog.js';
+import { listIndexesOf } from '../catalog/index-listing.js';
 import { isIgnored, type Namespace, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -15,7 +16,6 @@ import { confirmed } from '../cluster/confirmed.js';
 import { TransientError } from '../cluster/errors.js';
 import { writeOplogNote } from '../cluster/oplog-note.js';
 import { readChanges } from '../documents/change-stream.js';
-import { mapLimit } from '../lib/limit.js';
 import type { Logger } from '../lib/logger.js';
 
 /** A namespace with its secondary indexes. */
@@ -29,7 +29,6 @@ export interface StableCatalog {
   readonly namespaces: readonly ListedNamespace[];
 }
 
-const PARALLEL_LISTINGS = 8;
 const MAX_ROUNDS = 1000;
 const CRUD = ['insert', 'update', 'replace', 'delete'];
 
@@ -125,11 +124,16 @@ async function listAllOf(
 ): Promise<ListedNamespace[]> {
   const databases = await scope.databases(names, signal);
   const entries = await scope.select(await listCollectionsOf(source, databases, signal), signal);
-  return mapLimit(entries, PARALLEL_LISTINGS, (entry, inner) => withIndexes(source, entry, inner), signal);
+  const indexes = await listIndexesOf(source, entries.filter(isCollection), signal);
+  return entries.map((entry) => ({ ...entry, indexes: indexes.get(nsText(entry.ns)) ?? [] }));
 }
 
 async function withIndexes(source: Cluster, entry: CatalogEntry, signal: AbortSignal): Promise<ListedNamespace> {
-  return { ...entry, indexes: entry.type === 'collection' ? await listIndexes(source, entry.ns, signal) : [] };
+  return { ...entry, indexes: isCollection(entry) ? await listIndexes(source, entry.ns, signal) : [] };
+}
+
+function isCollection({ type }: CatalogEntry): boolean {
+  return type === 'collection';
 }
 
 async function listAgain(

@@ -1,6 +1,7 @@
 /** Copies ranges in this process and in the instances that help it. */
 import { PARTITION_BYTES } from '../copy/planner.js';
 import type { CopyListener, CopyPosition, RangeCopier, RangeOutcome, RangeTask } from '../copy/range-task.js';
+import { parallelOf } from '../copy/small-ranges.js';
 import { see, seenBy } from '../threads/seen-times.js';
 import type { SeenTimes } from '../threads/thread-calls.js';
 import type { Crew } from './crew.js';
@@ -12,7 +13,7 @@ export interface SharedCopyParts {
   readonly crew: Crew;
   /** Copies what this process does itself. */
   readonly local: RangeCopier;
-  /** Ranges that this process copies at the same time. */
+  /** Ranges that this process copies at the same time; more if they are small. */
   readonly parallelRanges: number;
   readonly pair: Parameters<typeof seenBy>[0];
 }
@@ -36,11 +37,12 @@ export class SharedRangeCopier implements RangeCopier {
     let place: CopyPosition | undefined;
     // Order is data: one writer, from its beginning to its end.
     let isOwn = task.ordered;
+    const own = parallelOf(parallelRanges, task.estimatedBytes);
     const ahead = aheadOf(task.estimatedBytes);
     // Towards the end the others would have nothing to do while it waits.
     const mostAhead = Math.floor(task.behind / crew.places('copy', parallelRanges));
     for (let isAgain = task.isAgain; ; isAgain = true) {
-      using slot = await crew.slot('copy', { own: parallelRanges, isOwn, ahead, mostAhead }, signal);
+      using slot = await crew.slot('copy', { own, isOwn, ahead, mostAhead }, signal);
       const { member } = slot;
       const totals = crew.totalsOf(member);
       let written: readonly [number, number] = [0, 0];

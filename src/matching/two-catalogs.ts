@@ -1,20 +1,18 @@
 /** Compares the catalogs of two clusters, one of which is to be a copy of the other. */
 import type { OrderedDoc } from '../bson/bson.js';
 import { uuidText } from '../bson/uuid.js';
-import { type CatalogEntry, listCollectionsOf, listDatabases, listIndexes } from '../catalog/catalog.js';
+import { type CatalogEntry, listCollectionsOf, listDatabases } from '../catalog/catalog.js';
 import { carriedOptions, comparableOptions, isCapped, isCollated } from '../catalog/collection-spec.js';
 import { indexDifferences } from '../catalog/index-comparison.js';
+import { listIndexesOf } from '../catalog/index-listing.js';
 import { comparableIndex } from '../catalog/index-spec.js';
 import { describeNs, nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
 import { sameKey } from '../catalog/shard-key-index.js';
 import type { Cluster } from '../cluster/cluster.js';
 import { confirmed } from '../cluster/confirmed.js';
-import { mapLimit } from '../lib/limit.js';
 import { keyPathsOf, type MigratedCollection } from '../metadata/collections.js';
 import type { Pair } from './compare-ids.js';
-
-const PARALLEL = 8;
 
 /** A namespace that is not the same in both catalogs. */
 export interface CatalogDifference {
@@ -58,22 +56,39 @@ async function compareAsTheyAre(pair: Pair, part: CopiedPart, signal: AbortSigna
   for (const [namespace, entry] of copies)
     if (!wanted.has(namespace))
       differences.push({ namespace, kind: 'extra', detail: `the ${entry.type} exists only on the destination` });
-  const collections = await mapLimit(
-    source,
-    PARALLEL,
-    async (entry, inner) => {
-      const other = copies.get(nsText(scope.target(entry.ns)));
-      if (other !== undefined) return compareOne(pair, part, { source: entry, destination: other }, differences, inner);
-      differences.push({
-        namespace: nsText(entry.ns),
-        kind: 'missing',
-        detail: `the ${entry.type} exists only on the source`,
-      });
-      return [];
-    },
-    signal,
+  const pairs = source.flatMap((entry) => {
+    const other = copies.get(nsText(scope.target(entry.ns)));
+    if (other !== undefined) return [{ source: entry, destination: other }];
+    differences.push({
+      namespace: nsText(entry.ns),
+      kind: 'missing',
+      detail: `the ${entry.type} exists only on the source`,
+    });
+    return [];
+  });
+  const comparable = pairs.filter(
+    (each) => each.source.type === 'collection' && each.destination.type === 'collection',
   );
-  return { collections: collections.flat(), differences };
+  const [indexes, others] = await Promise.all([
+    listIndexesOf(
+      pair.source,
+      comparable.map((each) => each.source),
+      signal,
+    ),
+    listIndexesOf(
+      pair.destination,
+      comparable.map((each) => each.destination),
+      signal,
+    ),
+  ]);
+  const collections = pairs.flatMap((each) => {
+    const listed: TwoListings = {
+      source: indexes.get(nsText(each.source.ns)) ?? [],
+      destination: others.get(nsText(each.destination.ns)) ?? [],
+    };
+    return compareOne(pair, part, each, listed, differences);
+  });
+  return { collections, differences };
 }
 
 async function listSource(cluster: Cluster, scope: Scope, signal: AbortSignal): Promise<CatalogEntry[]> {
@@ -100,13 +115,19 @@ function sameKeys(a: OrderedDoc | undefined, b: OrderedDoc | undefined): boolean
   return a === undefined || b === undefined ? a === b : sameKey(a, b);
 }
 
-async function compareOne(
+/** The indexes of one collection on both clusters. */
+interface TwoListings {
+  readonly source: readonly OrderedDoc[];
+  readonly destination: readonly OrderedDoc[];
+}
+
+function compareOne(
   pair: Pair,
   { isBuilt }: CopiedPart,
   { source, destination }: { readonly source: CatalogEntry; readonly destination: CatalogEntry },
+  listed: TwoListings,
   differences: CatalogDifference[],
-  signal: AbortSignal,
-): Promise<MigratedCollection[]> {
+): MigratedCollection[] {
   const namespace = nsText(source.ns);
   if (source.type !== destination.type) {
     differences.push({
@@ -130,10 +151,7 @@ async function compareOne(
       detail: 'the measurements of a time-series collection are not compared',
     });
   if (source.type !== 'collection' || source.uuid === undefined || destination.uuid === undefined) return [];
-  const [indexes, others] = await Promise.all([
-    listIndexes(pair.source, source.ns, signal),
-    listIndexes(pair.destination, destination.ns, signal),
-  ]);
+  const { source: indexes, destination: others } = listed;
   for (const { name } of indexDifferences(indexes, others, { textOf: comparableIndex, isRequired: isBuilt }))
     differences.push({ namespace, kind: 'index', detail: name });
   return [

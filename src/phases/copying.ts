@@ -1,6 +1,7 @@
 /** Puts together what copies collections in this run: all of them in the copy phase, single ones again later. */
 import type { CopyContext } from '../copy/copier.js';
 import { LocalRangeCopier } from '../copy/local-range-copier.js';
+import { parallelOf } from '../copy/small-ranges.js';
 import { ThreadRangeCopier } from '../copy/thread-range-copier.js';
 import { SharedRangeCopier } from '../instances/shared-range-copier.js';
 import { ByteBudget } from '../lib/limit.js';
@@ -27,7 +28,7 @@ export function copyContextOf(context: RunContext, { document: writer, threads }
     ranges: threads === undefined ? local : new ThreadRangeCopier(threads, local),
     progress: copy,
     logger,
-    parallelRanges: load.parallelRanges,
+    parallelRanges: (bytes) => parallelOf(load.parallelRanges, bytes),
     naturalOrder: {
       named: options.copyInNaturalOrder,
       detectRandomId: options.detectRandomId,
@@ -47,6 +48,6 @@ export function sharedCopyContextOf(context: RunContext, writers: Writers): Copy
   return {
     ...own,
     ranges: new SharedRangeCopier(shared),
-    parallelRanges: () => crew.room('copy', parallelRanges),
+    parallelRanges: (bytes) => crew.room('copy', parallelOf(parallelRanges, bytes)),
   };
 }

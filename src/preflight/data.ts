@@ -1,7 +1,8 @@
 /** Checks the data of both clusters before a start: collections, indexes, space, the oplog. */
 import type { Doc, OrderedDoc } from '../bson/bson.js';
-import { type CatalogEntry, listCollections, listIndexes } from '../catalog/catalog.js';
+import { type CatalogEntry, listCollections } from '../catalog/catalog.js';
 import { numberOf } from '../catalog/collection-spec.js';
+import { listIndexesOf } from '../catalog/index-listing.js';
 import { builtText, indexName } from '../catalog/index-spec.js';
 import { nsText } from '../catalog/namespace.js';
 import type { Scope } from '../catalog/scope.js';
@@ -105,12 +106,8 @@ async function checkIndexes(
   signal: AbortSignal,
 ): Promise<Finding[]> {
   const collections = entries.filter((entry) => entry.type === 'collection');
-  const listed = await mapLimit(
-    collections,
-    PARALLEL,
-    async (entry, inner) => ({ entry, indexes: await listIndexes(source, entry.ns, inner) }),
-    signal,
-  );
+  const found = await listIndexesOf(source, collections, signal);
+  const listed = collections.map((entry) => ({ entry, indexes: found.get(nsText(entry.ns)) ?? [] }));
   const built = listed.map(({ entry, indexes }) => ({ entry, indexes: indexes.filter(isBuilt) }));
   return [
     ...checkTwins(built.flatMap(({ entry, indexes }) => twinsOf(entry, indexes))),

@@ -1,15 +1,13 @@
 /** Checks whether collections can be sharded on the destination by the keys that they have, or are to be given. */
 import type { OrderedDoc } from '../bson/bson.js';
-import { listIndexes } from '../catalog/catalog.js';
 import { isCapped, isCollated } from '../catalog/collection-spec.js';
+import { type KnownCollection, listIndexesOf } from '../catalog/index-listing.js';
 import { indexName } from '../catalog/index-spec.js';
 import { type Namespace, nsText, sameNs } from '../catalog/namespace.js';
 import { isIdKey, isKeyPrefix, supportingIndex } from '../catalog/shard-key-index.js';
 import type { Cluster } from '../cluster/cluster.js';
-import { mapLimit } from '../lib/limit.js';
 import { blocker, type Finding, MAX_NAMED, warning } from './finding.js';
 
-const PARALLEL = 4;
 /** Source: MongoDB manual, limits: indexes of a collection, that of `_id` among them. */
 const MAX_INDEXES = 64;
 
@@ -28,15 +26,13 @@ interface KeyField {
 }
 
 /** A collection of the source. */
-export interface ShardableCollection {
-  readonly ns: Namespace;
+export interface ShardableCollection extends KnownCollection {
   readonly options: OrderedDoc;
   /** Of a collection that is sharded there. */
   readonly sharding: { readonly key: OrderedDoc } | undefined;
 }
 
-interface Keyed {
-  readonly ns: Namespace;
+interface Keyed extends KnownCollection {
   readonly options: OrderedDoc;
   readonly indexes: readonly OrderedDoc[];
   readonly key: OrderedDoc;
@@ -61,17 +57,13 @@ async function withKeys(
   { sharding }: KeyOptions,
   signal: AbortSignal,
 ): Promise<Keyed[]> {
-  const keyed = collections.flatMap(({ ns, options, sharding: own }) => {
+  const keyed = collections.flatMap(({ ns, uuid, options, sharding: own }) => {
     const entry = sharding?.shardingEntries.find((each) => sameNs({ db: each.database, coll: each.collection }, ns));
     const key = own?.key ?? (entry && new Map(entry.key.map(({ field, value }) => [field, value as unknown])));
-    return key === undefined ? [] : [{ ns, options, key, isCarried: own !== undefined }];
+    return key === undefined ? [] : [{ ns, uuid, options, key, isCarried: own !== undefined }];
   });
-  return mapLimit(
-    keyed,
-    PARALLEL,
-    async (each, inner) => ({ ...each, indexes: await listIndexes(source, each.ns, inner) }),
-    signal,
-  );
+  const found = await listIndexesOf(source, keyed, signal);
+  return keyed.map((each) => ({ ...each, indexes: found.get(nsText(each.ns)) ?? [] }));
 }
 
 function checkKey(collection: Keyed, { sharding, isBuilt }: KeyOptions): Finding[] {

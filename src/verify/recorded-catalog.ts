@@ -1,11 +1,12 @@
 /** Compares the destination's indexes and views with what the migration recorded. */
 import type { OrderedDoc } from '../bson/bson.js';
 import { uuidText } from '../bson/uuid.js';
-import { findCollection, listIndexes } from '../catalog/catalog.js';
+import { findCollection } from '../catalog/catalog.js';
 import { comparableOptions } from '../catalog/collection-spec.js';
 import { indexDifferences } from '../catalog/index-comparison.js';
+import { listIndexesOf } from '../catalog/index-listing.js';
 import { builtText, relaxedIndex, splitTwins } from '../catalog/index-spec.js';
-import { describeNs } from '../catalog/namespace.js';
+import { describeNs, nsText } from '../catalog/namespace.js';
 import { sameKey } from '../catalog/shard-key-index.js';
 import { readShardedCollections } from '../catalog/shard-keys.js';
 import type { Cluster } from '../cluster/cluster.js';
@@ -37,29 +38,25 @@ async function differencesOf(
   isBuilt: (spec: OrderedDoc) => boolean,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const indexes = await mapLimit(
-    collections.live(),
-    PARALLEL,
-    (each, inner) => compareRecordedIndexes(destination, each, isBuilt, inner),
-    signal,
-  );
+  const live = collections.live();
+  const known = live.map(({ ns, destinationUuid: uuid }) => ({ ns, uuid }));
+  const actual = await listIndexesOf(destination, known, signal);
+  const indexes = live.flatMap((each) => compareRecordedIndexes(each, actual.get(nsText(each.ns)) ?? [], isBuilt));
   const views = await mapLimit(
     collections.views(),
     PARALLEL,
     (each, inner) => compareView(destination, each, inner),
     signal,
   );
-  return [...indexes.flat(), ...views.flat(), ...(await compareShardKeys(destination, collections, signal))];
+  return [...indexes, ...views.flat(), ...(await compareShardKeys(destination, collections, signal))];
 }
 
-async function compareRecordedIndexes(
-  destination: Cluster,
+function compareRecordedIndexes(
   collection: MigratedCollection,
+  actual: readonly OrderedDoc[],
   isBuilt: (spec: OrderedDoc) => boolean,
-  signal: AbortSignal,
-): Promise<string[]> {
+): string[] {
   const wanted = [...splitTwins(collection.indexes.filter(isBuilt)).built, ...(collection.kept ?? [])];
-  const actual = await listIndexes(destination, collection.ns, signal);
   const textOf = (spec: OrderedDoc): string => builtText(relaxedIndex(spec, collection.options).spec);
   return indexDifferences(wanted, actual, { textOf }).map(({ name, kind }) => {
     if (kind === 'missing') return `index ${name} of ${collection.name} is missing on the destination`;

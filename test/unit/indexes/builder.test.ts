@@ -90,7 +90,12 @@ test('thousands of collections are looked at largest first, each a few times, ho
     update: unchanged,
   };
   const looked: string[] = [];
+  let listings = 0;
   const answer: Answer = ({ listIndexes: coll }) => {
+    if (coll === undefined) {
+      listings++;
+      throw new MongoServerError({ code: 40324, errmsg: 'Unrecognized pipeline stage name' });
+    }
     looked.push(String(coll));
     return listed([encode(INDEX)]);
   };
@@ -98,6 +103,7 @@ test('thousands of collections are looked at largest first, each a few times, ho
   const { builder, stop } = begun(cluster, collections);
   await eventually(20_000, () => builder.isComplete, 'all being looked at');
   assert.is(looked.length, COLLECTIONS);
+  assert.is(listings, 1);
   const sizes = looked.map((coll) => all.get(coll)?.copy.estimatedBytes ?? 0);
   assert.ok(
     sizes.every((bytes, index) => index === 0 || bytes <= (sizes[index - 1] as number)),
@@ -109,6 +115,63 @@ test('thousands of collections are looked at largest first, each a few times, ho
   assert.equal([progress.built, progress.total, progress.collectionsFinished], [COLLECTIONS, COLLECTIONS, COLLECTIONS]);
   for (let times = 0; times < 100; times++) assert.is(builder.progress, progress);
   assert.is(walks, 1);
+  await stop();
+});
+
+/** Many collections that are to have one index each, and a destination that tells of all in one listing. */
+async function manyCollections(atListing: (builder: IndexBuilder, all: Map<string, MigratedCollection>) => void) {
+  const all = new Map<string, MigratedCollection>();
+  for (let n = 0; n < 60; n++)
+    all.set(`c${n}`, migratedCollection({ id: `c${n}`, ns: { db: 'db', coll: `c${n}` }, indexes: [SPEC] }));
+  const collections = {
+    version: 1,
+    get: (id: string) => all.get(id),
+    live: () => [...all.values()],
+    update: unchanged,
+  };
+  const looked: string[] = [];
+  const entry = ({ id, ns, destinationUuid: uuid }: MigratedCollection): Buffer => {
+    const spec = { spec: INDEX, ready: id !== 'c7' };
+    const own = { spec: { v: 2, key: { _id: 1 }, name: '_id_' }, ready: true };
+    const found = id === 'c8' ? [own] : [own, spec];
+    return encode({ db: ns.db, name: ns.coll, uuid: id === 'c9' ? new UUID() : uuid, md: { indexes: found } });
+  };
+  const answer: Answer = (command) => {
+    if ('aggregate' in command) {
+      const entries = [...all.values()].map(entry);
+      atListing(running.builder, all);
+      return listed(entries);
+    }
+    looked.push(String(command['listIndexes']));
+    return listed([encode(INDEX)]);
+  };
+  const cluster = writableAlone(await answeringCluster(answer));
+  const running = begun(cluster, collections);
+  return { ...running, looked };
+}
+
+test('of many collections only those are looked at one by one that a listing of all does not show as they should be', async () => {
+  const { builder, looked, stop } = await manyCollections(() => undefined);
+  await eventually(10_000, () => builder.isComplete, 'the indexes being as they should');
+  // Being built, missing, and of another collection.
+  assert.equal(looked.sort(), ['c7', 'c8', 'c9']);
+  const { built, total } = builder.progress;
+  assert.equal([built, total], [60, 60]);
+  await stop();
+});
+
+test('what is changed while all are listed is looked at by itself', async () => {
+  const { builder, looked, stop } = await manyCollections((builder, all) => {
+    all.set('c1', { ...(all.get('c1') as MigratedCollection) });
+    builder.changed('c2');
+    void builder.hold(['c3'], AbortSignal.timeout(10_000));
+  });
+  const others = ['c1', 'c2', 'c7', 'c8', 'c9'];
+  await eventually(10_000, () => others.every((id) => looked.includes(id)), 'all that may be built');
+  looked.length = 0;
+  builder.release(['c3']);
+  await eventually(10_000, () => builder.isComplete, 'the indexes being as they should');
+  assert.equal(looked, ['c3']);
   await stop();
 });
 
