@@ -2,6 +2,7 @@
 import { type ClientSession, type Db, MongoClient, type MongoClientOptions } from 'mongodb';
 import type { Binary, Doc } from '../bson/bson.js';
 import { settlesWithin } from '../lib/signals.js';
+import { readWholeReplies } from './whole-replies.js';
 
 /** A logical session of a client: one command of it at a time. */
 export interface DriverSession {
@@ -77,6 +78,7 @@ class MongoDriverClient implements DriverClient {
     this.#client = new MongoClient(uri, { ...settings, ...own });
     this.maxPoolSize = maxPoolSize;
     lookAtPoolsSeldom(this.#client);
+    readWholeReplies(this.#client);
   }
 
   get seed(): string | undefined {

@@ -1,0 +1,16 @@
+/** Declares what is used of the driver's internal modules; see whole-replies.ts. */
+
+declare module 'mongodb/lib/cmap/connect.js' {
+  /** Names of the client's options that are handed on to its sockets. */
+  export const LEGAL_TCP_SOCKET_OPTIONS: string[];
+}
+
+declare module 'mongodb/lib/utils.js' {
+  /** The pieces that a connection has read and that are not taken yet. */
+  export class BufferPool {
+    readonly buffers: { first(): Uint8Array | null; shift(): Uint8Array | null };
+    totalByteLength: number;
+    append(buffer: Uint8Array): void;
+    read(size: number): Uint8Array;
+  }
+}
