@@ -17,6 +17,22 @@ interface MessagePrototype extends Message {
   makeSections: MakeSections;
 }
 
+/** What is used of the driver's class for one connection. */
+interface Connection {
+  readonly socket: { cork(): void; write(chunk: Uint8Array): boolean; uncork(): void };
+}
+interface WriteOptions {
+  readonly agreedCompressor?: string;
+}
+type WriteCommand = (
+  this: Connection,
+  command: { toBin(): Uint8Array[] | Promise<Uint8Array[]> },
+  options: WriteOptions,
+) => Promise<unknown>;
+interface ConnectionPrototype {
+  writeCommand: WriteCommand;
+}
+
 /** What was found in the driver. */
 export interface DriverMessages {
   readonly Sequence: SequenceClass;
@@ -34,22 +50,36 @@ export async function loadDriverMessages(): Promise<DriverMessages | undefined> 
   try {
     // A literal import, so that the bundled executable holds the same instance as the driver's own.
     const { DocumentSequence, OpMsgRequest } = await import('mongodb/lib/cmap/commands.js');
+    const { Connection } = await import('mongodb/lib/cmap/connection.js');
     if (typeof DocumentSequence !== 'function') return undefined;
-    return { Sequence: DocumentSequence as SequenceClass, ...lessCopying(DocumentSequence, OpMsgRequest) };
+    const parts = [fewerSections(DocumentSequence, OpMsgRequest), wholeWrites(OpMsgRequest, Connection)];
+    return {
+      Sequence: DocumentSequence as SequenceClass,
+      copyLess: () => {
+        for (const each of parts) each.copyLess();
+      },
+      copyAsBefore: () => {
+        for (const each of parts) each.copyAsBefore();
+      },
+    };
   } catch (error) {
     if (error instanceof Error) return undefined;
     throw error;
   }
 }
 
+type LessCopying = Pick<DriverMessages, 'copyLess' | 'copyAsBefore'>;
+
+const NO_CHANGE: LessCopying = { copyLess: () => undefined, copyAsBefore: () => undefined };
+
 /**
  * The driver copies the documents of a message three times: into the sequence, into the message's sections, and into the
- * message. The last one is enough; the others cost time, and so much memory that a third of a copy's time went into
- * collecting it.
+ * message. The first two cost time, and so much memory that a third of a copy's time went into collecting it. The third:
+ * see `wholeWrites`.
  */
-function lessCopying(Sequence: SequenceOfDriver, Request: unknown): Pick<DriverMessages, 'copyLess' | 'copyAsBefore'> {
+function fewerSections(Sequence: FunctionOfDriver, Request: unknown): LessCopying {
   const prototype = prototypeOf(Request);
-  if (prototype === undefined) return { copyLess: () => undefined, copyAsBefore: () => undefined };
+  if (prototype === undefined) return NO_CHANGE;
   const usual = usualOf(prototype);
   return {
     copyLess: () => {
@@ -76,11 +106,55 @@ function lessCopying(Sequence: SequenceOfDriver, Request: unknown): Pick<DriverM
   };
 }
 
+/** Below, one piece of memory is sooner written than several. */
+const LARGE_BYTES = 128 * 1024;
+const FEW_CHUNKS = 8;
+
+/**
+ * A large message of few pieces is written to the socket piece by piece, all in one call of the system, instead of being
+ * put together first. Nobody changes the pieces before the answer: a server answers what it has read to its end.
+ */
+function wholeWrites(Request: unknown, Connection: unknown): LessCopying {
+  const prototype = connectionPrototypeOf(Connection);
+  if (prototype === undefined || typeof Request !== 'function') return NO_CHANGE;
+  const usual = writes.get(prototype) ?? prototype.writeCommand;
+  writes.set(prototype, usual);
+  return {
+    copyLess: () => {
+      prototype.writeCommand = function (this: Connection, command, options) {
+        if (options.agreedCompressor !== 'none' || !(command instanceof Request))
+          return usual.call(this, command, options);
+        const chunks = command.toBin();
+        if (!Array.isArray(chunks) || !isLarge(chunks)) return usual.call(this, { toBin: () => chunks }, options);
+        this.socket.cork();
+        for (const chunk of chunks) this.socket.write(chunk);
+        this.socket.uncork();
+        // The driver waits until all of it has left, in its own way, with nothing to add.
+        return usual.call(this, { toBin: () => [] }, options);
+      };
+    },
+    copyAsBefore: () => {
+      prototype.writeCommand = usual;
+    },
+  };
+}
+
+function isLarge(chunks: readonly Uint8Array[]): boolean {
+  return chunks.length <= FEW_CHUNKS && chunks.some(({ length }) => length >= LARGE_BYTES);
+}
+
 // biome-ignore lint/complexity/noBannedTypes: what `instanceof` takes of a class that is not known
-type SequenceOfDriver = Function;
+type FunctionOfDriver = Function;
 
 /** By prototype: there may be several writers, and each would take the one before for the driver's own. */
 const known = new WeakMap<MessagePrototype, MakeSections>();
+const writes = new WeakMap<ConnectionPrototype, WriteCommand>();
+
+function connectionPrototypeOf(Connection: unknown): ConnectionPrototype | undefined {
+  if (typeof Connection !== 'function') return undefined;
+  const prototype = Connection.prototype as Partial<ConnectionPrototype> | undefined;
+  return typeof prototype?.writeCommand === 'function' ? (prototype as ConnectionPrototype) : undefined;
+}
 
 function usualOf(prototype: MessagePrototype): MakeSections {
   const usual = known.get(prototype) ?? prototype.makeSections;
