@@ -6,6 +6,7 @@ import { documentOfFields, fieldOf, forEachField } from '../bson/raw-document.js
 import type { Cluster } from '../cluster/cluster.js';
 import type { DriverSession } from '../cluster/driver.js';
 import { TransientError } from '../cluster/errors.js';
+import { LoopTurns } from '../lib/loop-turns.js';
 import { linkAbort, orAborted, sleep } from '../lib/signals.js';
 import { readLater } from '../lib/tasks.js';
 import { RawBatch } from './raw-batch.js';
@@ -49,7 +50,9 @@ export async function* rawBatches(
   try {
     signal.throwIfAborted();
     let asked = performance.now();
-    let cursor = readReply(await cluster.command(options.db, options.command, { session, signal, rawCursor: true }));
+    let cursor = await readReply(
+      await cluster.command(options.db, options.command, { session, signal, rawCursor: true }),
+    );
     for (;;) {
       open = cursor.id.isZero()
         ? undefined
@@ -73,7 +76,7 @@ export async function* rawBatches(
       const reply: Doc | undefined = cutShort === undefined ? await ahead : await orAborted(ahead, cutShort);
       if (reply === undefined) return;
       ahead = undefined;
-      cursor = readReply(reply);
+      cursor = await readReply(reply);
     }
   } finally {
     pausing.abort(new Error('the cursor is read no further'));
@@ -107,11 +110,17 @@ interface CursorReply {
   readonly batch: RawBatch;
 }
 
+/** What is done with a reply of this size, up to its being written, takes some milliseconds. */
+const LARGE_BYTES = 256 * 1024;
+/** Several may have come at once; whoever asks for progress would wait for all of them. */
+const turns = new LoopTurns();
+
 const EMPTY_ARRAY = Buffer.of(5, 0, 0, 0, 0);
 
 /** All but the batch is decoded. Source: MongoDB manual, cursors of `find` and `getMore`. */
-function readReply(reply: Doc): CursorReply {
+async function readReply(reply: Doc): Promise<CursorReply> {
   const raw = reply['cursor'] as Buffer;
+  if (raw.length >= LARGE_BYTES) await turns.next();
   let array: Buffer = EMPTY_ARRAY;
   const others: Buffer[] = [];
   forEachField(raw, (name, { type, start, end }) => {
