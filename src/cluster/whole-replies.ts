@@ -39,7 +39,7 @@ const onread: OnReadOpts = {
   },
   callback(this: unknown, bytes: number, buffer: Uint8Array): boolean {
     if (!(this instanceof Socket)) throw new TypeError('a read of a connection does not tell of which one');
-    return take(this, bytes, Buffer.from(buffer.buffer, buffer.byteOffset, bytes));
+    return take(this, readings.get(this) ?? begin(this, buffer), bytes);
   },
 };
 
@@ -67,9 +67,8 @@ function takeWholePieces(pool: BufferPool): void {
   };
 }
 
-/** Pushes each reply that is complete; false: no more is to be read for now. */
-function take(socket: Socket, bytes: number, read: Buffer): boolean {
-  const reading = readings.get(socket) ?? begin(socket, read);
+/** Takes so many bytes more, and pushes each reply that is complete; false: no more is to be read for now. */
+function take(socket: Socket, reading: Reading, bytes: number): boolean {
   let goesOn = true;
   if (reading.message !== undefined) {
     reading.filled += bytes;
@@ -94,9 +93,9 @@ function take(socket: Socket, bytes: number, read: Buffer): boolean {
   return goesOn;
 }
 
-/** The first bytes of a connection are where they were asked for. */
-function begin(socket: Socket, read: Buffer): Reading {
-  const beginning = Buffer.from(read.buffer, read.byteOffset, BEGINNING_BYTES);
+/** The first bytes of a connection are in the buffer that it was given. */
+function begin(socket: Socket, { buffer, byteOffset, byteLength }: Uint8Array): Reading {
+  const beginning = Buffer.from(buffer, byteOffset, byteLength);
   const reading = { beginning, kept: 0, message: undefined, filled: 0 };
   readings.set(socket, reading);
   return reading;

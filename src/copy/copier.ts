@@ -30,8 +30,8 @@ export interface CopyContext {
   readonly ranges: RangeCopier;
   readonly progress: CopyProgress;
   readonly logger: Logger;
-  /** How many ranges of so many bytes, and larger ones, are copied at the same time; it may change. */
-  readonly parallelRanges: (bytes: number) => number;
+  /** How many ranges are copied at the same time when the next one has so many bytes, and so many come after it. */
+  readonly parallelRanges: (bytes: number, behind: number) => number;
   readonly naturalOrder: NaturalOrder;
   /** Collections are cut into pieces of about so many bytes. */
   readonly partitionBytes: number;
@@ -78,7 +78,7 @@ export async function copyCollections(context: CopyContext, afterTime: Timestamp
   let begun = 0;
   await mapLimit(
     open,
-    () => context.parallelRanges(bytesOf(open[Math.min(begun, open.length - 1)])),
+    () => context.parallelRanges(bytesOf(open[Math.min(begun, open.length - 1)]), open.length - begun - 1),
     async (partition, inner, index) => {
       begun = index + 1;
       const { id, collection } = partition;

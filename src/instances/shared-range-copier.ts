@@ -13,7 +13,7 @@ export interface SharedCopyParts {
   readonly crew: Crew;
   /** Copies what this process does itself. */
   readonly local: RangeCopier;
-  /** Ranges that this process copies at the same time; more if they are small. */
+  /** Ranges that this process copies at the same time; more if they are small and it is alone. */
   readonly parallelRanges: number;
   readonly pair: Parameters<typeof seenBy>[0];
 }
@@ -37,10 +37,12 @@ export class SharedRangeCopier implements RangeCopier {
     let place: CopyPosition | undefined;
     // Order is data: one writer, from its beginning to its end.
     let isOwn = task.ordered;
-    const own = parallelOf(parallelRanges, task.estimatedBytes);
+    const places = crew.places('copy', parallelRanges);
+    const isAlone = places === parallelRanges;
+    const own = isAlone ? parallelOf(parallelRanges, task.estimatedBytes, task.behind) : parallelRanges;
     const ahead = aheadOf(task.estimatedBytes);
     // Towards the end the others would have nothing to do while it waits.
-    const mostAhead = Math.floor(task.behind / crew.places('copy', parallelRanges));
+    const mostAhead = Math.floor(task.behind / places);
     for (let isAgain = task.isAgain; ; isAgain = true) {
       using slot = await crew.slot('copy', { own, isOwn, ahead, mostAhead }, signal);
       const { member } = slot;

@@ -28,7 +28,7 @@ export function copyContextOf(context: RunContext, { document: writer, threads }
     ranges: threads === undefined ? local : new ThreadRangeCopier(threads, local),
     progress: copy,
     logger,
-    parallelRanges: (bytes) => parallelOf(load.parallelRanges, bytes),
+    parallelRanges: (bytes, behind) => parallelOf(load.parallelRanges, bytes, behind),
     naturalOrder: {
       named: options.copyInNaturalOrder,
       detectRandomId: options.detectRandomId,
@@ -48,6 +48,6 @@ export function sharedCopyContextOf(context: RunContext, writers: Writers): Copy
   return {
     ...own,
     ranges: new SharedRangeCopier(shared),
-    parallelRanges: (bytes) => crew.room('copy', parallelOf(parallelRanges, bytes)),
+    parallelRanges: (bytes, behind) => crew.room('copy', parallelOf(parallelRanges, bytes, behind)),
   };
 }
