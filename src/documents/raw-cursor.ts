@@ -1,4 +1,5 @@
 /** Reads cursors in batches of raw BSON. */
+import { isMainThread } from 'node:worker_threads';
 import { MongoError } from 'mongodb';
 import { type Doc, decodeReply, type Long } from '../bson/bson.js';
 import { Position } from '../bson/position.js';
@@ -112,7 +113,7 @@ interface CursorReply {
 
 /** What is done with a reply of this size, up to its being written, takes some milliseconds. */
 const LARGE_BYTES = 256 * 1024;
-/** Several may have come at once; whoever asks for progress would wait for all of them. */
+/** Several may have come at once; whoever asks the main thread for progress would wait for all of them. */
 const turns = new LoopTurns();
 
 const EMPTY_ARRAY = Buffer.of(5, 0, 0, 0, 0);
@@ -120,7 +121,7 @@ const EMPTY_ARRAY = Buffer.of(5, 0, 0, 0, 0);
 /** All but the batch is decoded. Source: MongoDB manual, cursors of `find` and `getMore`. */
 async function readReply(reply: Doc): Promise<CursorReply> {
   const raw = reply['cursor'] as Buffer;
-  if (raw.length >= LARGE_BYTES) await turns.next();
+  if (raw.length >= LARGE_BYTES && isMainThread) await turns.next();
   let array: Buffer = EMPTY_ARRAY;
   const others: Buffer[] = [];
   forEachField(raw, (name, { type, start, end }) => {

@@ -6,7 +6,6 @@ import { commitHeld } from '../support/commit-points.js';
 import { compareClusters } from '../support/compare-clusters.js';
 import { FAIL_POINTS, holdCommands, holdStreams, refuseCommands } from '../support/fail-points.js';
 import { DEFAULT_START, MigrationHarness } from '../support/migration-harness.js';
-import { startPair } from '../support/replica-set.js';
 import { sharedPair } from '../support/shared-servers.js';
 import { resetClusters, storedMigration, storedWhen } from '../support/stored-migration.js';
 import { migrateTenantWithKills } from '../support/tenant-migration.js';
@@ -26,14 +25,6 @@ test('documents that move in and out of the filter, over kills (-9), end as the 
     await within(TEST_MS, migrateTenantWithKills(pair, { seed: 1, kills: 2, perTenant: 4000 }), 'the migration'),
     [],
   );
-});
-
-test('the same from 5.0, which has no update deltas', async () => {
-  const migrate = async () => {
-    await using old = await startPair({ source: { version: '5.0' } });
-    assert.equal(await migrateTenantWithKills(old, { seed: 50, kills: 1, perTenant: 1000 }), []);
-  };
-  await within(TEST_MS, migrate(), 'the migration');
 });
 
 test('progress has no total; capped and clustered collections, conversions and large documents pass the filter', async () => {

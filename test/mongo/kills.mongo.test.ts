@@ -7,7 +7,7 @@ import { within } from '../support/within.js';
 test('a migration killed (-9) in the copy and afterwards ends equal', async () => {
   const work = migrateWithKills({
     seed: 7,
-    kills: 3,
+    kills: 2,
     operationsBetween: 150,
     bulkDocuments: 20_000,
     holdInsertsMs: 700,

@@ -12,7 +12,7 @@ import { within } from '../support/within.js';
 
 const MIGRATION_MS = 150_000;
 const BEFORE = 100;
-const DURING = 300;
+const DURING = 200;
 
 const from = await sharedShardedCluster(test, { name: 'from' });
 const to = await sharedShardedCluster(test, { name: 'to' });

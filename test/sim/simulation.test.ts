@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { simulate } from './simulation.js';
 
-const SEEDS = 180;
+const SEEDS = 120;
 /** What befalls the migrations of these differs much. */
 const REPLAYED = [3, 45, 145];
 
