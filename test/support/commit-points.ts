@@ -14,7 +14,7 @@ export interface Ends {
 
 /** Long enough for a kill, short enough for a restarted process that meets what the killed one had sent. */
 const HOLD_MS = 2500;
-const SHORT_HOLD_MS = 3500;
+const SHORT_HOLD_MS = 2000;
 
 /** A step of a commit: what holds a process there, and how it is told from the stored record. */
 export interface CommitPoint {
