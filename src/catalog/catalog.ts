@@ -94,8 +94,8 @@ async function lookUp(cluster: Cluster, uuid: Binary, db: string, signal: AbortS
 }
 
 /**
- * The secondary indexes of a collection, finished ones only, as the command listIndexes gives them; [] when the collection is gone,
- * or a view has its name by now: whoever listed the collection learns of that from the next listing, or from an event.
+ * The secondary indexes of a collection, finished ones only, as the command listIndexes gives them; [] when the collection
+ * is gone, or a view has its name by now: whoever listed the collection learns of that from the next listing, or from an event.
  * The `_id` index and the index of a clustered collection belong to the collection and are left out.
  */
 export async function listIndexes(cluster: Cluster, ns: Namespace, signal: AbortSignal): Promise<OrderedDoc[]> {

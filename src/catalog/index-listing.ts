@@ -19,15 +19,15 @@ export interface KnownCollection {
 
 /** What a server tells of a collection among all others. */
 export interface ListedIndexes {
-  /** The finished secondary ones, as `listIndexes` gives them, but for what carries no meaning: see `comparableIndex`. */
+  /** The finished secondary ones, as in `listIndexesOf`. */
   readonly indexes: readonly OrderedDoc[];
   readonly isBuilding: boolean;
 }
 
 /**
  * The finished secondary indexes of these collections, by namespace, as `listIndexes` gives them, but for the order of
- * their options and the types of their numbers: see `comparableIndex`. Many are read at once
- * where the server permits; what was renamed, dropped or created since it was listed is then asked for by itself.
+ * their options and the types of their numbers: see `comparableIndex`. Many are read at once where the server permits;
+ * what was renamed, dropped or created since it was listed is then asked for by itself.
  */
 export async function listIndexesOf(
   cluster: Cluster,
