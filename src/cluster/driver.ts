@@ -18,6 +18,8 @@ export interface SentCommand {
   readonly address: string;
   /** The server's own number of the connection. */
   readonly connectionId: number;
+  /** The server's process, as `topologyVersion` of its hello on that connection names it; undefined: not told. */
+  readonly process: string | undefined;
   /** The session's id; undefined when it was sent outside of any. */
   readonly session: Binary | undefined;
 }
@@ -127,10 +129,19 @@ class MongoDriverClient implements DriverClient {
   }
 
   onSent(listener: (sent: SentCommand) => void): void {
-    this.#client.on('commandStarted', ({ address, serverConnectionId, command }) => {
+    this.#client.on('commandStarted', ({ address, connectionId, serverConnectionId, command }) => {
       const { id } = (command['lsid'] ?? {}) as { id?: Binary };
-      listener({ address, connectionId: Number(serverConnectionId), session: id });
+      const process = this.#processAt(address, connectionId);
+      listener({ address, connectionId: Number(serverConnectionId), process, session: id });
     });
+  }
+
+  /** The driver keeps what a connection's hello said, and tells nobody: of its internals, the connections in use. */
+  #processAt(address: string, connection: unknown): string | undefined {
+    const { topology } = this.#client as unknown as { topology?: DriverTopology };
+    for (const { id, hello } of topology?.s?.servers?.get(address)?.pool?.checkedOutConnections ?? [])
+      if (id === connection) return hello?.topologyVersion?.processId?.toString();
+    return undefined;
   }
 
   onPrimary(listener: (address: string) => void): void {
@@ -173,6 +184,14 @@ class MongoDriverSession implements DriverSession {
 const CLOSE_MS = 500;
 
 interface DriverTopology {
+  readonly s?: { readonly servers?: ReadonlyMap<string, { readonly pool?: DriverPool }> };
   closeCheckedOutConnections?(): void;
   close?(): void;
+}
+
+interface DriverPool {
+  readonly checkedOutConnections?: Iterable<{
+    readonly id: unknown;
+    readonly hello?: { readonly topologyVersion?: { readonly processId?: { toString(): string } } } | null;
+  }>;
 }

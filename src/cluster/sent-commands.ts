@@ -2,9 +2,10 @@
 import type { Binary } from '../bson/bson.js';
 import type { DriverClient, DriverSession, SentCommand } from './driver.js';
 
-/** Where a command went: the server, and the connection by the server's own number. */
+/** Where a command went: the server, its process, and the connection by that process's own number. */
 export interface SentOn {
   readonly address: string;
+  readonly process: string | undefined;
   readonly connectionId: number;
 }
 
@@ -27,8 +28,8 @@ export class SentCommands {
   watch(session: DriverSession): Watch {
     const id = textOf(session.id);
     let sentOn: SentOn | undefined;
-    this.#started.set(id, ({ address, connectionId }) => {
-      sentOn = { address, connectionId };
+    this.#started.set(id, ({ address, process, connectionId }) => {
+      sentOn = { address, process, connectionId };
     });
     return {
       get sentOn() {

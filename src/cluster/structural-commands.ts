@@ -23,7 +23,9 @@ interface LostCommand extends SentOn {
  *
  * Example: a proxy cuts our connection 41 and keeps a `drop`. The retry waits while the server lists connection 41. The
  * proxy delivers: the drop is carried out, the connection ends, the retry finds the collection gone.
- * Source: MongoDB manual, $currentOp (idleConnections); docs/02-lifecycle.md, "Writes that arrive late".
+ * A server that was started again counts its connections anew, and may give the number to a new one of ours: of a process
+ * that has ended nothing can come any more.
+ * Source: MongoDB manual, $currentOp (idleConnections); hello (topologyVersion.processId); docs/02-lifecycle.md, "Writes that arrive late".
  */
 export class StructuralCommands {
   readonly #client: DriverClient;
@@ -71,15 +73,16 @@ export class StructuralCommands {
   }
 
   async #find(lost: LostCommand): Promise<'listed' | 'gone' | 'elsewhere'> {
-    const { address, connectionId } = lost;
+    const { connectionId } = lost;
     const own = { 'clientMetadata.platform': { $regex: this.#tag } };
     // Of a sharded cluster a mongos has the connection, and the shards may go on with what it has sent them.
-    const found = await this.#look(address, { connectionId, ...own }, this.#isSharded ? { localOps: true } : {});
+    const found = await this.#look(lost, { connectionId, ...own }, this.#isSharded ? { localOps: true } : {});
     if (found !== 'gone' || !this.#isSharded) return found;
-    return this.#look(address, { active: true, 'command.aggregate': { $exists: false }, ...own }, {});
+    return this.#look(lost, { active: true, 'command.aggregate': { $exists: false }, ...own }, {});
   }
 
-  async #look(address: string, match: Doc, where: Doc): Promise<'listed' | 'gone' | 'elsewhere'> {
+  async #look(lost: LostCommand, match: Doc, where: Doc): Promise<'listed' | 'gone' | 'elsewhere'> {
+    const { address } = lost;
     const pipeline = [
       { $currentOp: { allUsers: false, idleConnections: true, ...where } },
       { $match: match },
@@ -92,6 +95,7 @@ export class StructuralCommands {
     );
     if (reply === undefined) throw signal.aborted ? notFoundOut(address) : error;
     if (sentOn?.address !== address) return 'elsewhere';
+    if (!this.#isSharded && isOtherProcess(lost, sentOn)) return 'gone';
     return (reply['cursor'] as { firstBatch: unknown[] }).firstBatch.length > 0 ? 'listed' : 'gone';
   }
 
@@ -108,6 +112,11 @@ export class StructuralCommands {
       await session.endSession();
     }
   }
+}
+
+/** Not of routers: several may answer at one address. What is not told is not known to be another one. */
+function isOtherProcess(a: SentOn, b: SentOn): boolean {
+  return a.process !== undefined && b.process !== undefined && a.process !== b.process;
 }
 
 const LOOK_MS = 10_000;

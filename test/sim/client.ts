@@ -183,7 +183,7 @@ export class FakeClient implements DriverClient {
   #send({ request, fate, address }: Sending, signal: AbortSignal | undefined): Promise<Doc> {
     const connection = this.#idle.pop() ?? this.#deployment.connect(this.#options.tag);
     this.#busy.add(connection);
-    const sent = { address, connectionId: connection.id, session: sessionOf(request) };
+    const sent = { address, process: undefined, connectionId: connection.id, session: sessionOf(request) };
     for (const listen of this.#sentListeners) listen(sent);
     return new Promise((resolve, reject) => {
       let isOver = false;
