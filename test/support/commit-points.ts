@@ -14,7 +14,6 @@ export interface Ends {
 
 /** Long enough for a kill, short enough for a restarted process that meets what the killed one had sent. */
 const HOLD_MS = 2500;
-const SHORT_HOLD_MS = 2000;
 
 /** A step of a commit: what holds a process there, and how it is told from the stored record. */
 export interface CommitPoint {
@@ -83,18 +82,15 @@ export async function killAt(ferry: FerryProcess, ends: Ends, point: CommitPoint
   using client = new FerryClient(ferry.grpcTarget);
   await client.start();
   await client.waitForCanCommit();
-  const { noReturn, finishing } = COMMIT_POINTS;
-  // The same command is sent earlier too: held only once everything before the point of no return is done.
-  const first = point === finishing ? noReturn : point;
-  await holdCommands(ends[first.at], { commands: [first.command] }, point === finishing ? SHORT_HOLD_MS : HOLD_MS);
+  // Those of the command that come before the point are held, too: what is held cannot be changed while one waits.
+  await holdCommands(ends[point.at], { commands: [point.command] }, HOLD_MS);
   await client.commit();
-  await storedWhen(destination, first.name, first.isReached);
-  if (point === finishing) await holdCommands(destination, { commands: [finishing.command] }, HOLD_MS);
   await storedWhen(destination, point.name, point.isReached);
   await ferry.kill();
   const record = await storedMigration(destination);
   if (record?.['state'] !== 'COMMITTING' || !point.isReached(record)) {
-    throw new Error(`the process was not killed ${point.name}, but at ${JSON.stringify(record?.['commit'])}`);
+    const { state, canWrite, commit } = record ?? {};
+    throw new Error(`the process was not killed ${point.name}, but at ${JSON.stringify({ state, canWrite, commit })}`);
   }
   await Promise.all([releaseCommands(source), releaseCommands(destination)]);
 }
