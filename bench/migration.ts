@@ -77,16 +77,9 @@ export class Migration implements AsyncDisposable {
     }
   }
 
-  /** The most memory that the process ever had resident (VmHWM), in MiB; NaN where the system does not tell. */
+  /** As {@link peakMemoryMiB}, of mongoferry. */
   peakMemoryMiB(): number {
-    try {
-      const status = readFileSync(`/proc/${this.ferry.pid}/status`, 'utf8');
-      return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024;
-    } catch (error) {
-      // Only Linux has this file.
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Number.NaN;
-      throw error;
-    }
+    return peakMemoryMiB(this.ferry.pid);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -97,5 +90,17 @@ export class Migration implements AsyncDisposable {
   #cpu(): Cpu {
     const of = (set: ReplicaSet) => cpuSeconds(set.members[0]?.pid ?? 0);
     return { own: cpuSeconds(this.ferry.pid), source: of(this.#source), destination: of(this.#destination) };
+  }
+}
+
+/** The most memory that the process ever had resident (VmHWM), in MiB; NaN where the system does not tell. */
+export function peakMemoryMiB(pid: number): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN) / 1024;
+  } catch (error) {
+    // Only Linux has this file.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Number.NaN;
+    throw error;
   }
 }

@@ -9,6 +9,7 @@ import { initialSyncRows, plainNodeRows } from './rows/initial-sync.js';
 import { instanceRows } from './rows/instances.js';
 import { lagRows } from './rows/lag.js';
 import { numberRows } from './rows/numbers.js';
+import { peerDrainingRows, peerRows } from './rows/peers.js';
 import { routerRows } from './rows/router.js';
 import { scalingRows } from './rows/scaling.js';
 import { fixedCostRows, smallCollectionsRows } from './rows/small-collections.js';
@@ -30,6 +31,9 @@ export interface Scenario {
 }
 
 const DOCUMENTS = { quick: [20_000, 60_000], usual: [60_000, 200_000], full: [250_000, 1_000_000] };
+const LARGE_DOCUMENTS = { quick: [20, 60], usual: [60, 200], full: [150, 500] };
+const COLLECTIONS = { quick: [25, 100], usual: [100, 400], full: [500, 3000] };
+const EVENTS = { quick: [5000, 20_000], usual: [15_000, 50_000], full: [50_000, 200_000] };
 const LAG_SECONDS = { quick: 4, usual: 8, full: 60 };
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -42,22 +46,12 @@ export const SCENARIOS: readonly Scenario[] = [
     sizes: { quick: [50_000, 200_000], usual: [150_000, 600_000], full: [1_000_000, 4_000_000] },
     run: (size) => copyRows('small-documents', size),
   },
-  {
-    name: 'small-collections',
-    unit: 'collections',
-    sizes: { quick: [25, 100], usual: [100, 400], full: [500, 3000] },
-    run: smallCollectionsRows,
-  },
-  {
-    name: 'draining',
-    unit: 'events',
-    sizes: { quick: [5000, 20_000], usual: [15_000, 50_000], full: [50_000, 200_000] },
-    run: drainingRows,
-  },
+  { name: 'small-collections', unit: 'collections', sizes: COLLECTIONS, run: smallCollectionsRows },
+  { name: 'draining', unit: 'events', sizes: EVENTS, run: drainingRows },
   {
     name: 'large-documents',
     unit: 'documents',
-    sizes: { quick: [20, 60], usual: [60, 200], full: [150, 500] },
+    sizes: LARGE_DOCUMENTS,
     run: (size) => copyRows('large-documents', size),
   },
   { name: 'random-ids', unit: 'documents', sizes: DOCUMENTS, run: (size) => copyRows('random-ids', size) },
@@ -98,4 +92,26 @@ export const SCENARIOS: readonly Scenario[] = [
     run: numberRows,
     once: true,
   },
+  {
+    name: 'peers-documents',
+    unit: 'documents',
+    sizes: DOCUMENTS,
+    run: (size) => peerRows('documents', size),
+    onlyFull: true,
+  },
+  {
+    name: 'peers-collections',
+    unit: 'collections',
+    sizes: COLLECTIONS,
+    run: (size) => peerRows('collections', size),
+    onlyFull: true,
+  },
+  {
+    name: 'peers-large-documents',
+    unit: 'documents',
+    sizes: LARGE_DOCUMENTS,
+    run: (size) => peerRows('large-documents', size),
+    onlyFull: true,
+  },
+  { name: 'peers-draining', unit: 'events', sizes: EVENTS, run: peerDrainingRows, onlyFull: true },
 ];

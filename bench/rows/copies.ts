@@ -19,7 +19,8 @@ const small = (documents: number): Dataset => {
   return { db: 'bulk', collections: 1, documents, documentBytes: 100, indexes: 0 };
 };
 
-const large = (documents: number): Dataset => {
+/** 2 MB each in one collection. */
+export const large = (documents: number): Dataset => {
   return { db: 'bulk', collections: 1, documents, documentBytes: 2_000_000, indexes: 0 };
 };
 

@@ -13,7 +13,7 @@ const WRITE_CONCERN = { w: 'majority', j: true } as const;
 export async function smallCollectionsRows(collections: number): Promise<Figure[]> {
   await using pair = await startPair();
   progress(`${collections} collections: the plain loop`);
-  const floor = await plainLoop(pair.source, collections, DOCUMENTS);
+  const floor = await plainLoop(pair.source, collections);
   const synced = await synchronise(pair.source, pair.destination, false);
   return [figure('initial sync', synced, { what: 'plain loop', value: floor }, 1.4)];
 }
@@ -27,7 +27,8 @@ export async function fixedCostRows(documents: number): Promise<Figure[]> {
   return [{ ...figure('initial sync', synced, { what: 'plain loop', value: floor }, 0.35), absolute: true }];
 }
 
-async function plainLoop(set: ReplicaSet, collections: number, documents: number): Promise<number> {
+/** Seconds to make collections of so many documents with one index in the database `small`, 8 at a time. */
+export async function plainLoop(set: ReplicaSet, collections: number, documents = DOCUMENTS): Promise<number> {
   const client = await set.connect({ maxPoolSize: WIDE });
   const names = Array.from({ length: collections }, (_, index) => `c${index}`);
   return (await timed(() => drain(names, (name) => create(client, name, documents), WIDE))).seconds;
