@@ -3,6 +3,7 @@ import { type OnReadOpts, Socket } from 'node:net';
 import type { MongoClient } from 'mongodb';
 import { LEGAL_TCP_SOCKET_OPTIONS } from 'mongodb/lib/cmap/connect.js';
 import { BufferPool } from 'mongodb/lib/utils.js';
+import { allocateReply } from './reply-memory.js';
 
 /** Of a message of the wire protocol, whose first four bytes are its length. Source: MongoDB manual, wire protocol. */
 const LENGTH_BYTES = 4;
@@ -82,7 +83,7 @@ function take(socket: Socket, reading: Reading, bytes: number): boolean {
         socket.destroy(new Error(`the server sent something that is no reply: one of ${length} bytes`));
         return false;
       }
-      reading.message = Buffer.allocUnsafe(length);
+      reading.message = allocateReply(length);
       reading.filled = reading.beginning.copy(reading.message, 0, at, Math.min(at + length, end));
       at += reading.filled;
       goesOn = deliver(socket, reading) && goesOn;

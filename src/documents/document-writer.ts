@@ -71,7 +71,8 @@ export class DocumentWriter {
 
   /**
    * Sends statements, split into commands; resolves with the refused ones, indexes as in `statements`. Those refused for
-   * the server's own condition are tried again first, for as long as any command is.
+   * the server's own condition are tried again first, for as long as any command is. A batch that was taken as a whole is
+   * used up: its memory is given back.
    */
   async send(
     target: WriteTarget,
@@ -81,7 +82,9 @@ export class DocumentWriter {
     const refused: WriteError[] = [];
     let offset = 0;
     for (const batch of commandsOf(statements)) {
+      let tries = 0;
       const errors = await this.#cluster.attempt(`${kind} into ${nsText(target.ns)}`, signal, async () => {
+        tries++;
         const write = { ...target.ns, kind, statements: batch, ordered, uuid: target.uuid };
         const refusals = await this.#raw.write(write, signal);
         // What says nothing of its statement is sent again, and the others, which are idempotent, with it.
@@ -89,6 +92,8 @@ export class DocumentWriter {
         if (passing !== undefined) throw refusedError(target, passing);
         return refusals;
       });
+      // The server has read all of it before it answered. A connection that was given up may still hold what it had to send.
+      if (tries === 1 && errors.length === 0 && batch instanceof RawBatch) batch.free();
       for (const error of errors) {
         refuseLostTarget(target, error);
         refused.push({ ...error, index: error.index + offset });

@@ -2,6 +2,7 @@
 import type { Doc } from '../bson/bson.js';
 import type { Position } from '../bson/position.js';
 import { idDocument } from '../bson/raw-document.js';
+import { freeReply } from '../cluster/reply-memory.js';
 import { InvariantError } from '../errors.js';
 
 const TYPE_DOCUMENT = 0x03;
@@ -26,6 +27,7 @@ export class RawBatch {
   /** The reply's array as it came; once packed, the documents alone. */
   #memory: Buffer;
   #isPacked = false;
+  #isFreed = false;
   /** Where each document begins. */
   readonly #starts: number[];
   #documents: Buffer[] | undefined;
@@ -45,6 +47,7 @@ export class RawBatch {
 
   /** Each as a view of the reply; made when they are first asked for. */
   get documents(): Buffer[] {
+    this.#assertThere();
     this.#documents ??= this.#starts.map((_, index) => this.#view(index));
     return this.#documents;
   }
@@ -61,12 +64,25 @@ export class RawBatch {
 
   /** Whether a test holds for a document, which begins at `start` of `memory`. */
   some(test: (memory: Buffer, start: number) => boolean): boolean {
+    this.#assertThere();
     return this.#starts.some((start) => test(this.#memory, start));
   }
 
   /** Whether the other one has the same documents in the same order; false also where one of them is packed. */
   equals(other: RawBatch): boolean {
+    this.#assertThere();
+    other.#assertThere();
     return !this.#isPacked && !other.#isPacked && this.#memory.equals(other.#memory);
+  }
+
+  /**
+   * Gives the reply's memory back now; not where somebody holds views of it. Of the batch only how much it was can be
+   * asked from then on. Not while it is being sent: it may go once the server has answered.
+   */
+  free(): void {
+    if (this.#documents !== undefined) return;
+    this.#isFreed = true;
+    freeReply(this.#memory);
   }
 
   /**
@@ -74,6 +90,7 @@ export class RawBatch {
    * not where somebody holds views of it.
    */
   pack(): Buffer {
+    this.#assertThere();
     if (this.#isPacked) return this.#memory;
     if (this.#documents !== undefined) return Buffer.concat(this.#documents);
     let to = 0;
@@ -88,7 +105,12 @@ export class RawBatch {
     return this.#memory;
   }
 
+  #assertThere(): void {
+    if (this.#isFreed) throw new InvariantError('documents were asked for whose memory was given back');
+  }
+
   #view(index: number): Buffer {
+    this.#assertThere();
     const start = this.#starts[index] as number;
     return this.#memory.subarray(start, start + this.#memory.readInt32LE(start));
   }

@@ -52,9 +52,12 @@ export async function matchDocuments(
  * one for each document, for which a Buffer of its own would have to be made.
  */
 function skipEqualBatches(a: MatchedSide, b: MatchedSide): void {
-  if (a.untouched === undefined || b.untouched === undefined || !a.untouched.equals(b.untouched)) return;
+  const [ofA, ofB] = [a.untouched, b.untouched];
+  if (ofA === undefined || ofB === undefined || !ofA.equals(ofB)) return;
   a.skipBatch();
   b.skipBatch();
+  ofA.free();
+  ofB.free();
 }
 
 function pairHeads(a: MatchedSide, b: MatchedSide, differing: Buffer[]): void {

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { findByUuid, findCollection } from '../../src/catalog/catalog.js';
 import { emptyCollection } from '../../src/catalog/destination-catalog.js';
 import { collectionSize, sampleBounds } from '../../src/documents/partition.js';
+import { rawBatches } from '../../src/documents/raw-cursor.js';
 import { readByIds } from '../../src/documents/read-by-id.js';
 import { AppError } from '../../src/errors.js';
 import { sharedCluster, sharedSet } from '../support/shared-servers.js';
@@ -63,6 +64,24 @@ test('documents are read by any number of _ids of any size, and a dropped collec
     for await (const batch of readByIds(cluster, { ns, uuid }, raw, signal)) batches.push(batch);
     assert.equal(batches, ['gone']);
     assert.is(await findByUuid(cluster, uuid as Binary, 't', signal), undefined);
+  };
+  await within(TEST_MS, read(), 'the reads');
+});
+
+test('the driver goes on with a session whose replies were given back, and nothing of them is left', async () => {
+  const read = async () => {
+    const documents = Array.from({ length: 300 }, (_, n) => ({ _id: n as never, pad: 'x'.repeat(20_000) }));
+    await client.db('t').collection('freed').insertMany(documents);
+    const command = { find: 'freed', batchSize: 50 };
+    let found = 0;
+    for await (const batch of rawBatches(cluster, { db: 't', command, batchSize: 50 }, signal)) {
+      const before = process.memoryUsage().arrayBuffers;
+      batch.free();
+      assert.ok(before - process.memoryUsage().arrayBuffers >= batch.bytes, 'the memory of a reply is left');
+      found += batch.length;
+    }
+    assert.is(found, documents.length);
+    assert.is((await cluster.command('t', { count: 'freed' }, { signal }))['n'], documents.length);
   };
   await within(TEST_MS, read(), 'the reads');
 });

@@ -2,10 +2,13 @@ import { BSON, UUID } from 'mongodb';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UNSHARDED } from '../../../src/bson/key-query.js';
+import { TransientError } from '../../../src/cluster/errors.js';
 import { DocumentWriter, type WriteTarget } from '../../../src/documents/document-writer.js';
+import { RawBatch } from '../../../src/documents/raw-batch.js';
 import type { RawWrite, WriteError } from '../../../src/documents/raw-writes.js';
 import { AppError } from '../../../src/errors.js';
 import { answeringCluster, unasked } from '../../support/answering-cluster.js';
+import { rawArray } from '../../support/raw-replies.js';
 
 const { signal } = new AbortController();
 const target: WriteTarget = { ns: { db: 'db', coll: 'c' }, uuid: new UUID(), keyPaths: UNSHARDED };
@@ -79,5 +82,34 @@ for (const [way, write] of Object.entries(WAYS)) {
     }
   });
 }
+
+/** A batch that was written, in as many tries as there are answers; whether its memory was given back. */
+async function isUsedUp(...answers: (() => readonly WriteError[])[]): Promise<boolean> {
+  const batch = new RawBatch(rawArray(documents));
+  const patient = await answeringCluster(unasked);
+  const writer = new DocumentWriter(
+    patient,
+    { write: async () => [...(answers.shift() ?? (() => []))()] },
+    async () => undefined,
+  );
+  await writer.put(target, batch, signal);
+  try {
+    return batch.documents.length === 0;
+  } catch (error) {
+    assert.is(AppError.from(error).code, 'Internal');
+    return true;
+  }
+}
+
+test('a batch is used up once the server has taken it, unless a connection that was given up may still send it', async () => {
+  const none = (): readonly WriteError[] => [];
+  assert.is(await isUsedUp(none), true);
+  const lost = (): never => {
+    throw new TransientError('the answer was lost');
+  };
+  assert.is(await isUsedUp(lost, none), false);
+  const refused = () => [{ index: 0, code: 17280, keyPattern: undefined, text: 'key too large' }];
+  assert.is(await isUsedUp(refused), false);
+});
 
 test.run();

@@ -65,6 +65,28 @@ test('a test of documents sees each of them, also once they are packed', () => {
   assert.not.ok(new RawBatch(rawArray(documents.slice(2))).some(holdsEmptyTimestampAt));
 });
 
+test('of a batch whose memory was given back only how much it was can be asked', () => {
+  const batch = new RawBatch(rawArray(documentsOf(['a', 'b'])));
+  const { length, bytes } = batch;
+  batch.free();
+  assert.equal([batch.length, batch.bytes], [length, bytes]);
+  const other = new RawBatch(rawArray(documentsOf(['a', 'b'])));
+  const asked: (() => unknown)[] = [
+    ...[() => batch.documents, () => batch.firstId, () => batch.lastId, () => batch.pack()],
+    ...[() => batch.equals(other), () => other.equals(batch), () => batch.some(() => true)],
+  ];
+  for (const ask of asked) assert.throws(ask, /memory was given back/);
+});
+
+test('memory that somebody has views of is not given back', () => {
+  const documents = documentsOf(['a', 'b']);
+  const batch = new RawBatch(rawArray(documents));
+  const held = batch.documents;
+  batch.free();
+  assert.equal(held, documents);
+  assert.ok(batch.pack().equals(Buffer.concat(documents)));
+});
+
 test('an array of anything but documents is refused', () => {
   const array = Buffer.from('0c0000001030000100000000', 'hex');
   assert.throws(() => new RawBatch(array), /no document/);

@@ -24,6 +24,17 @@ async function differing(source: DocumentBatches, destination: DocumentBatches):
   return [...new Set(found)].sort((a, b) => a - b);
 }
 
+test('replies that are the same are given back as soon as that is known', async () => {
+  const documents = Array.from({ length: 4 }, (_, _id) => encode({ _id }));
+  const batches = () => [documents.slice(0, 2), documents.slice(2)].map((some) => new RawBatch(rawArray(some)));
+  const [source, destination] = [batches(), batches()];
+  const stream = async function* (some: readonly RawBatch[]) {
+    yield* some;
+  };
+  assert.equal(await differing(stream(source), stream(destination)), []);
+  for (const each of [...source, ...destination]) assert.throws(() => each.documents, /memory was given back/);
+});
+
 /** Two versions of one sorted collection, cut into batches of different sizes. */
 const sides = fc.record({
   ids: fc.uniqueArray(fc.integer({ min: 0, max: 200 }), { maxLength: 80 }),
