@@ -15,6 +15,7 @@ import type { NaturalMark, PartitionRecord, RangeMark } from '../metadata/record
 import type { MetadataStore } from '../metadata/store.js';
 import { metrics } from '../metrics.js';
 import { plainTime } from '../threads/seen-times.js';
+import { documentsOfReply } from './batch-size.js';
 import type { CopyProgress } from './copy-progress.js';
 import { DonePartitions } from './done-partitions.js';
 import type { NaturalOrder } from './natural-order.js';
@@ -50,8 +51,6 @@ interface Reading {
   readonly behind: number;
 }
 
-const READ_BYTES = 4 * 1024 * 1024;
-const MAX_READ_DOCUMENTS = 10_000;
 /** There may be very many partitions. */
 const TELL_MS = 1000;
 
@@ -196,7 +195,7 @@ function rangeTask(
     ordered: collection.capped,
     estimatedBytes: estimatedBytes / of,
     behind,
-    batchDocuments: Math.max(1, Math.min(MAX_READ_DOCUMENTS, Math.floor(READ_BYTES / Math.max(1, average)))),
+    batchDocuments: documentsOfReply(average),
     afterTime: plainTime(afterTime),
   };
 }

@@ -108,7 +108,7 @@ function fewerSections(Sequence: FunctionOfDriver, Request: unknown): LessCopyin
 
 /** Below, one piece of memory is sooner written than several. */
 const LARGE_BYTES = 128 * 1024;
-const FEW_CHUNKS = 8;
+const FEW_CHUNKS = 16;
 
 /**
  * A large message of few pieces is written to the socket piece by piece, all in one call of the system, instead of being

@@ -6,6 +6,8 @@ import { freeReply } from '../cluster/reply-memory.js';
 import { InvariantError } from '../errors.js';
 
 const TYPE_DOCUMENT = 0x03;
+/** So many pieces of a message are written by one call. */
+const FEW = 8;
 
 /** What came with the documents of a reply. */
 export interface BatchPlace {
@@ -83,6 +85,12 @@ export class RawBatch {
     if (this.#documents !== undefined) return;
     this.#isFreed = true;
     freeReply(this.#memory);
+  }
+
+  /** The documents as a message takes them: packed, or one by one where they are too few to be worth the moving. */
+  pieces(): readonly Buffer[] {
+    if (this.#isPacked || this.#documents !== undefined || this.length > FEW) return [this.pack()];
+    return this.#starts.map((_, index) => this.#view(index));
   }
 
   /**

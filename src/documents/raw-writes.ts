@@ -101,9 +101,9 @@ export class RawWriter {
   #payload(write: RawWrite): unknown {
     if (this.#sequence !== undefined) {
       const sequence = new this.#sequence(FIELD[write.kind]);
-      // A sequence is its documents' bytes, one after the other: they may come in one piece.
+      // A sequence is its documents' bytes, one after the other: they may come in larger pieces.
       const { statements } = write;
-      for (const part of statements instanceof RawBatch ? [statements.pack()] : statements) sequence.push(null, part);
+      for (const part of statements instanceof RawBatch ? statements.pieces() : statements) sequence.push(null, part);
       return sequence;
     }
     return eachOf(write.statements).map((statement) => {

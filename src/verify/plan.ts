@@ -9,7 +9,7 @@ import type { VerifyRange } from '../metadata/verification-store.js';
 
 const RANGE_BYTES = 64 * 1024 * 1024;
 /** Bytes of one reply; two replies of each side are held per range. */
-const BATCH_BYTES = 1024 * 1024;
+const BATCH_BYTES = 2 * 1024 * 1024;
 const MAX_BATCH_DOCUMENTS = 10_000;
 const MAX_RANGES = 2000;
 const PARALLEL = 8;

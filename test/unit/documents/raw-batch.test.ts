@@ -65,6 +65,19 @@ test('a test of documents sees each of them, also once they are packed', () => {
   assert.not.ok(new RawBatch(rawArray(documents.slice(2))).some(holdsEmptyTimestampAt));
 });
 
+test('few documents go into a message one by one, where the reply has them; many are packed', () => {
+  const of = (count: number) => documentsOf(Array.from({ length: count }, (_, index) => `${index}`));
+  for (const count of [1, 8, 9, 100]) {
+    const array = rawArray(of(count));
+    const batch = new RawBatch(array);
+    const pieces = batch.pieces();
+    assert.is(pieces.length, count <= 8 ? count : 1);
+    assert.ok(Buffer.concat(pieces).equals(Buffer.concat(of(count))));
+    assert.ok(pieces.every(({ buffer }) => buffer === array.buffer));
+    assert.ok(Buffer.concat(batch.pieces()).equals(Buffer.concat(of(count))), 'sent again');
+  }
+});
+
 test('of a batch whose memory was given back only how much it was can be asked', () => {
   const batch = new RawBatch(rawArray(documentsOf(['a', 'b'])));
   const { length, bytes } = batch;
@@ -72,7 +85,7 @@ test('of a batch whose memory was given back only how much it was can be asked',
   assert.equal([batch.length, batch.bytes], [length, bytes]);
   const other = new RawBatch(rawArray(documentsOf(['a', 'b'])));
   const asked: (() => unknown)[] = [
-    ...[() => batch.documents, () => batch.firstId, () => batch.lastId, () => batch.pack()],
+    ...[() => batch.documents, () => batch.firstId, () => batch.lastId, () => batch.pack(), () => batch.pieces()],
     ...[() => batch.equals(other), () => other.equals(batch), () => batch.some(() => true)],
   ];
   for (const ask of asked) assert.throws(ask, /memory was given back/);
