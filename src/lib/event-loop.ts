@@ -2,7 +2,7 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 
 /** Each look wakes the process, which is most of what it costs when there is nothing to do. */
-const RESOLUTION_MS = 50;
+const RESOLUTION_MS = 100;
 const WINDOW_MS = 10_000;
 /** What happens right after its beginning, or a reset, a histogram does not see: so long two of them look. */
 const OVERLAP_MS = 1000;
