@@ -1,11 +1,10 @@
 /** Runs Percona ClusterSync for MongoDB, a tool of the same kind written in Go, between two sets. */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Timestamp } from 'mongodb';
 import { freePort } from '../../test/support/mongod-process.js';
 import type { ReplicaSet } from '../../test/support/replica-set.js';
 import { eventually } from '../../test/support/within.js';
-import { endProcess, findProgram } from './programs.js';
+import { findProgram, RunningProgram } from './programs.js';
 
 const READY_MS = 30_000;
 const WAIT_MS = 20 * 60_000;
@@ -25,11 +24,11 @@ interface Status {
 /** One process of it. */
 export class ClusterSync implements AsyncDisposable {
   static readonly what = 'Percona ClusterSync';
-  readonly #child: ChildProcess;
+  readonly #program: RunningProgram;
   readonly #url: string;
 
-  private constructor(child: ChildProcess, port: number) {
-    this.#child = child;
+  private constructor(program: RunningProgram, port: number) {
+    this.#program = program;
     this.#url = `http://127.0.0.1:${port}`;
   }
 
@@ -42,7 +41,7 @@ export class ClusterSync implements AsyncDisposable {
   static async open(program: string, source: ReplicaSet, destination: ReplicaSet): Promise<ClusterSync> {
     const port = await freePort();
     const args = ['--port', String(port), '--source', source.uri, '--target', destination.uri];
-    const sync = new ClusterSync(spawn(program, args, { stdio: 'ignore' }), port);
+    const sync = new ClusterSync(await RunningProgram.start(program, args, 'ignore'), port);
     try {
       await eventually(READY_MS, () => sync.#ask('GET', 'status'), 'an answer of pcsm');
       return sync;
@@ -53,7 +52,7 @@ export class ClusterSync implements AsyncDisposable {
   }
 
   get pid(): number {
-    return this.#child.pid ?? 0;
+    return this.#program.pid;
   }
 
   /** The initial sync, until it says that this is complete. */
@@ -75,7 +74,7 @@ export class ClusterSync implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await endProcess(this.#child);
+    await this.#program[Symbol.asyncDispose]();
   }
 
   async #until(wanted: (status: Status) => boolean): Promise<void> {

@@ -1,9 +1,9 @@
 /** Copies with the servers' own tools, mongodump and mongorestore, one piped into the other. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import type { ReplicaSet } from '../../test/support/replica-set.js';
-import { endProcess, findProgram } from './programs.js';
+import { findProgram, RunningProgram } from './programs.js';
 
 /** As many as these tools take by default for a dump, and as mongoferry has inserts in flight. */
 const WIDE = ['--numParallelCollections', '4'];
@@ -32,21 +32,18 @@ export class DumpAndRestore {
   async copy(source: ReplicaSet, destination: ReplicaSet, database: string): Promise<void> {
     const from = ['--archive', '--db', database, ...WIDE, source.uri];
     const to = ['--archive', ...WIDE, ...INSERTS, ...WRITE_CONCERN, destination.uri];
-    const restore = spawn(this.#restore, to, { stdio: ['pipe', 'ignore', 'pipe'] });
+    await using restore = await RunningProgram.start(this.#restore, to, ['pipe', 'ignore', 'pipe']);
+    const { stdin } = restore.child;
     // The restore's end of the pipe is the dump's own output: no byte passes through this process.
-    const dump = spawn(this.#dump, from, { stdio: ['ignore', restore.stdin, 'pipe'] });
+    await using dump = await RunningProgram.start(this.#dump, from, ['ignore', stdin, 'pipe']);
     // Held here too, it would never end for the restore.
-    restore.stdin.destroy();
-    try {
-      await Promise.all([succeeded(dump, 'mongodump'), succeeded(restore, 'mongorestore')]);
-    } finally {
-      await Promise.all([endProcess(dump), endProcess(restore)]);
-    }
+    stdin?.destroy();
+    await Promise.all([succeeded(dump.child, 'mongodump'), succeeded(restore.child, 'mongorestore')]);
   }
 }
 
 async function succeeded(child: ChildProcess, name: string): Promise<void> {
   const said = child.stderr === null ? '' : text(child.stderr);
-  const [code] = (await once(child, 'exit')) as [number | null];
-  if (code !== 0) throw new Error(`${name} ended with ${code}: ${(await said).slice(-500)}`);
+  const code: unknown = child.exitCode ?? (await once(child, 'exit'))[0];
+  if (code !== 0) throw new Error(`${name} ended with ${String(code)}: ${(await said).slice(-500)}`);
 }

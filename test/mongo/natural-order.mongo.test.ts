@@ -19,9 +19,9 @@ import { METADATA_DB, resetClusters } from '../support/stored-migration.js';
 import { eventually, within } from '../support/within.js';
 
 const TEST_MS = 180_000;
-/** Of 10,000 bytes: eight reads, each of them held, so that marks are stored before the last one. */
-const SLOW_COUNT = 3200;
-const SLOW_PAD = 10_000;
+/** Of 2,000 bytes: eight reads of 2 MB, each of them held, so that marks are stored before the last one. */
+const SLOW_COUNT = 8200;
+const SLOW_PAD = 2000;
 
 /** A number that looks random, the same every time. */
 const scattered = (n: number): number => Number((BigInt(n) * 2_654_435_761n + 12_345n) % 4_294_967_291n);
