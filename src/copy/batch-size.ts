@@ -8,8 +8,8 @@ const MAX_REPLY_DOCUMENTS = 10_000;
 
 /**
  * How many documents of this average size, in bytes, are read at a time. A reply and its insert have their own cost, on all
- * three sides, so the destination should have some milliseconds' work with each: 2 MB of small documents are enough for
- * that, and keep the turns of the event loop short in which they are received and sent. Of large documents, which cost
+ * three sides, so the destination should have some milliseconds' work with each: 2 MB of small documents are nearly enough
+ * for that, and keep the turns of the event loop short in which they are received and sent. Of large documents, which cost
  * little for each byte, it takes more. The server's own bound for a reply is 16 MB.
  */
 export function documentsOfReply(averageBytes: number): number {
