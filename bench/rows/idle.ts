@@ -5,7 +5,7 @@ import { seedBulk } from '../../test/support/seed-data-bulk.js';
 import { type Figure, progress } from '../figures.js';
 import { Migration } from '../migration.js';
 
-/** From ten seconds without an event on, streams are idle; some seconds after the last work V8 gives memory back, once. */
+/** From ten seconds without an event on, streams are idle. */
 const SETTLE_MS = 25_000;
 
 /** Per cent of a core in the steady state, without and with verification, over so many seconds. */
