@@ -1,6 +1,4 @@
 /** Copies with the servers' own tools, mongodump and mongorestore, one piped into the other. */
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import type { ReplicaSet } from '../../test/support/replica-set.js';
 import { findProgram, RunningProgram } from './programs.js';
@@ -38,12 +36,12 @@ export class DumpAndRestore {
     await using dump = await RunningProgram.start(this.#dump, from, ['ignore', stdin, 'pipe']);
     // Held here too, it would never end for the restore.
     stdin?.destroy();
-    await Promise.all([succeeded(dump.child, 'mongodump'), succeeded(restore.child, 'mongorestore')]);
+    await Promise.all([succeeded(dump, 'mongodump'), succeeded(restore, 'mongorestore')]);
   }
 }
 
-async function succeeded(child: ChildProcess, name: string): Promise<void> {
+async function succeeded({ child, exited }: RunningProgram, name: string): Promise<void> {
   const said = child.stderr === null ? '' : text(child.stderr);
-  const code: unknown = child.exitCode ?? (await once(child, 'exit'))[0];
-  if (code !== 0) throw new Error(`${name} ended with ${String(code)}: ${(await said).slice(-500)}`);
+  const code = await exited;
+  if (code !== 0) throw new Error(`${name} ended with ${code}: ${(await said).slice(-500)}`);
 }

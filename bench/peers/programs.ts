@@ -1,7 +1,8 @@
 /** Finds and runs the programs of other tools, which the bench does not bring with it. */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, constants, mkdtemp, realpath, symlink, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { access, constants, mkdtemp, realpath, symlink } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { runTool, ToolError } from '../../test/support/run-tool.js';
@@ -44,10 +45,13 @@ async function onPath(name: string): Promise<string | undefined> {
 /** A program that ends with its disposal, and at the latest with this process, however that ends. */
 export class RunningProgram implements AsyncDisposable {
   readonly child: ChildProcess;
+  /** With its code; null when a signal has ended it. */
+  readonly exited: Promise<number | null>;
   readonly #watchdog: Watchdog;
 
   private constructor(child: ChildProcess, watchdog: Watchdog) {
     this.child = child;
+    this.exited = new Promise((resolve) => child.once('exit', resolve));
     this.#watchdog = watchdog;
   }
 
@@ -61,8 +65,9 @@ export class RunningProgram implements AsyncDisposable {
     const child = spawn(link, args, { stdio });
     const running = new RunningProgram(child, watchdog);
     try {
+      // At once: until it stands there nobody would end the program after this process.
+      if (child.pid !== undefined) writeFileSync(path.join(folder, 'program.pid'), `${child.pid}\n`);
       await once(child, 'spawn');
-      await writeFile(path.join(folder, 'program.pid'), `${running.pid}\n`);
       return running;
     } catch (error) {
       await running[Symbol.asyncDispose]();
@@ -76,10 +81,9 @@ export class RunningProgram implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { child } = this;
-    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-      const gone = once(child, 'exit');
+    if (child.pid !== undefined) {
       child.kill('SIGKILL');
-      await gone;
+      await this.exited;
     }
     this.#watchdog.release();
   }
