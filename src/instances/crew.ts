@@ -2,7 +2,7 @@
 import type { Logger } from '../lib/logger.js';
 import { plainText } from '../lib/plain-text.js';
 import { SerialQueue } from '../lib/serial-queue.js';
-import { sleep, unlessAborted } from '../lib/signals.js';
+import { beat, sleep, unlessAborted } from '../lib/signals.js';
 import { awaitAll, readLater } from '../lib/tasks.js';
 import { Lease } from '../metadata/lease.js';
 import { holdersOf, instanceLease, type LeaseHolder } from '../metadata/lease-record.js';
@@ -33,8 +33,12 @@ export interface CrewHooks {
   readonly status?: () => unknown;
 }
 
-/** How often others are looked for, how often those there are are looked at, and while they have tasks. */
+/** How often others are looked for, and where there is nothing for them to share. */
 const ALONE_LOOK_MS = 2000;
+const CALM_LOOK_MS = 4000;
+/** From the beginning of a run on: a copy or a comparison may be about to begin. */
+const CALM_AFTER_MS = 15_000;
+/** How often those that there are are looked at, and while they have tasks. */
 const LOOK_MS = 500;
 const STATUS_MS = 1000;
 const WORK_LOOK_MS = 150;
@@ -43,7 +47,7 @@ const SETTLE_LOOK_MS = 100;
 /**
  * The instances that help, seen from the coordinator. Their leases tell who is registered; each tells how far it is in a
  * document of its own. One that has died is buried: its lease is taken, which makes void what it has sent, and only then
- * are its tasks given to others. Without any other instance this costs one small read a second, and writes nothing.
+ * are its tasks given to others. Without any other instance this costs one small read every few seconds, and writes nothing.
  *
  * Orders have an epoch. A run begins with a new one, and waits until each instance works under it: whatever an earlier
  * run or an earlier coordinator has ordered has ended then.
@@ -64,6 +68,8 @@ export class Crew {
   #round: number | undefined;
   #isRoundTold = true;
   #toldMs = Number.NEGATIVE_INFINITY;
+  /** When the last run began: before the first one it may begin at any time. */
+  #settledMs = Number.POSITIVE_INFINITY;
 
   /** Precondition: the lease of `roles` is held. */
   constructor(roles: Roles, logger: Logger, hooks: CrewHooks = {}) {
@@ -100,8 +106,7 @@ export class Crew {
   /** Looks after the others until `signal` aborts. What fails for a while is tried again. */
   async run(signal: AbortSignal): Promise<void> {
     for (;;) {
-      const idleMs = this.living.length === 0 ? ALONE_LOOK_MS : LOOK_MS;
-      await sleep(this.tasks.isIdle ? idleMs : WORK_LOOK_MS, signal);
+      await beat(this.#lookMs(), signal);
       try {
         await this.look(signal);
         await awaitAll([this.tasks.sweep(signal), this.#tellStatus(signal)]);
@@ -123,6 +128,7 @@ export class Crew {
    * written.
    */
   async settle(signal: AbortSignal): Promise<void> {
+    this.#settledMs = performance.now();
     await this.look(signal);
     if (this.living.length === 0) return;
     await this.#alone(() => this.#order(signal), signal);
@@ -186,6 +192,13 @@ export class Crew {
     this.#calls.clear();
     this.#round = (this.#round ?? 0) + 1;
     this.#isRoundTold = false;
+  }
+
+  #lookMs(): number {
+    if (!this.tasks.isIdle) return WORK_LOOK_MS;
+    if (this.living.length > 0) return LOOK_MS;
+    const isCalm = this.tasksOf(undefined) === 0 && performance.now() - this.#settledMs > CALM_AFTER_MS;
+    return isCalm ? CALM_LOOK_MS : ALONE_LOOK_MS;
   }
 
   /** One look or order at a time. */

@@ -1,8 +1,14 @@
 /** Measures for how long the event loop was held up. */
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
+import { type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks';
 
-/** Each look wakes the process, which is most of what it costs when there is nothing to do. */
-const RESOLUTION_MS = 100;
+/**
+ * Between two looks: what held the loop up is seen to have taken this much less, at worst. Each look wakes the process,
+ * which is most of what it costs where there is nothing to do: so a calm process is looked at more seldom.
+ */
+const BUSY_LOOK_MS = 100;
+const CALM_LOOK_MS = 500;
+/** Of a window: a process that is busy for less is calm in the next one. */
+const BUSY_SHARE = 0.05;
 const WINDOW_MS = 10_000;
 /** What happens right after its beginning, or a reset, a histogram does not see: so long two of them look. */
 const OVERLAP_MS = 1000;
@@ -12,50 +18,67 @@ const OVERLAP_MS = 1000;
  * the longest time of the last one to two windows of 10 s.
  */
 export class EventLoopDelay implements Disposable {
-  #current = histogram();
-  #ending: IntervalHistogram | undefined;
+  #current = new Looks(BUSY_LOOK_MS);
+  #ending: Looks | undefined;
   /** Of the window before. */
   #lastMs = 0;
+  #used = performance.eventLoopUtilization();
   readonly #timer: NodeJS.Timeout;
 
   /** `onWindow` hears at the end of each window of the longest time in it. */
   constructor(onWindow: (longestMs: number) => void = () => undefined) {
     this.#timer = setInterval(() => {
-      this.#lastMs = longestIn(this.#current);
+      this.#lastMs = this.#current.longestMs;
       onWindow(this.#lastMs);
       this.#ending = this.#current;
-      this.#current = histogram();
+      this.#current = new Looks(this.#isBusy() ? BUSY_LOOK_MS : CALM_LOOK_MS);
       setTimeout(() => this.#endOverlap(), OVERLAP_MS).unref();
     }, WINDOW_MS);
     this.#timer.unref();
   }
 
   get longestMs(): number {
-    const ending = this.#ending === undefined ? 0 : longestIn(this.#ending);
-    return Math.max(this.#lastMs, ending, longestIn(this.#current));
+    return Math.max(this.#lastMs, this.#ending?.longestMs ?? 0, this.#current.longestMs);
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.#endOverlap();
-    this.#current.disable();
+    this.#current.end();
+  }
+
+  /** Whether it was in the window that ends. */
+  #isBusy(): boolean {
+    const { utilization } = performance.eventLoopUtilization(this.#used);
+    this.#used = performance.eventLoopUtilization();
+    return utilization >= BUSY_SHARE;
   }
 
   #endOverlap(): void {
     if (this.#ending === undefined) return;
-    this.#lastMs = Math.max(this.#lastMs, longestIn(this.#ending));
-    this.#ending.disable();
+    this.#lastMs = Math.max(this.#lastMs, this.#ending.longestMs);
+    this.#ending.end();
     this.#ending = undefined;
   }
 }
 
-function histogram(): IntervalHistogram {
-  const made = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  made.enable();
-  return made;
-}
+/** The looks of one window. */
+class Looks {
+  readonly #times: IntervalHistogram;
+  readonly #everyMs: number;
 
-/** What is measured are the times between two ticks of a timer. */
-function longestIn({ max }: IntervalHistogram): number {
-  return Math.max(0, max / 1e6 - RESOLUTION_MS);
+  constructor(everyMs: number) {
+    this.#everyMs = everyMs;
+    this.#times = monitorEventLoopDelay({ resolution: everyMs });
+    this.#times.enable();
+  }
+
+  /** What is measured are the times between two ticks of a timer. */
+  get longestMs(): number {
+    return Math.max(0, this.#times.max / 1e6 - this.#everyMs);
+  }
+
+  end(): void {
+    this.#times.disable();
+  }
 }

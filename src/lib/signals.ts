@@ -58,6 +58,19 @@ export function sleep(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
+/**
+ * As {@link sleep}, for about `everyMs`. What looks from time to time looks at the same moments so, and wakes an idle
+ * process once for all.
+ */
+export function beat(everyMs: number, signal: AbortSignal): Promise<void> {
+  return sleep(msToBeat(everyMs, performance.now()), signal);
+}
+
+/** Milliseconds until the next multiple of `everyMs` that is at least half of it away. */
+export function msToBeat(everyMs: number, nowMs: number): number {
+  return Math.ceil(Math.round((nowMs + everyMs) / everyMs) * everyMs - nowMs);
+}
+
 /** Resolves when `signal` aborts; at once if it has. Never rejects. */
 export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();

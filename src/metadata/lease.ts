@@ -15,7 +15,7 @@ import { type Clock, systemClock } from '../lib/clock.js';
 import { bootId, isAlive } from '../lib/host-process.js';
 import type { Logger } from '../lib/logger.js';
 import { SerialQueue } from '../lib/serial-queue.js';
-import { sleep } from '../lib/signals.js';
+import { beat } from '../lib/signals.js';
 import { deferred, runWith } from '../lib/tasks.js';
 import { type EarlierHolder, type HolderIdentity, literals, MIGRATION_LEASE, unended } from './lease-record.js';
 import { ThreadRights } from './thread-rights.js';
@@ -130,7 +130,7 @@ export class Lease implements WriteRight {
   constructor(store: LeaseStore, logger: Logger, surroundings: Partial<LeaseSurroundings> = {}) {
     this.#store = store;
     this.#logger = logger;
-    this.#surroundings = { clock: systemClock, wait: sleep, bootId, isAlive, ...surroundings };
+    this.#surroundings = { clock: systemClock, wait: beat, bootId, isAlive, ...surroundings };
     this.threads = new ThreadRights({
       leftMs: () => this.#deadlineMs - this.#now(),
       change: async (set) => {

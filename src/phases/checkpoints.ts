@@ -3,7 +3,7 @@ import type { ApplyStatus } from '../apply/pipeline.js';
 import type { Position } from '../bson/position.js';
 import type { Logger } from '../lib/logger.js';
 import { SerialQueue } from '../lib/serial-queue.js';
-import { sleep } from '../lib/signals.js';
+import { beat } from '../lib/signals.js';
 import type { CollectionMap } from '../metadata/collections.js';
 import type { Lease } from '../metadata/lease.js';
 import type { MetadataStore } from '../metadata/store.js';
@@ -58,7 +58,7 @@ export class Checkpoints {
     const { held, logger } = this.#context;
     try {
       for (;;) {
-        await sleep(EVERY_MS, signal);
+        await beat(EVERY_MS, signal);
         await this.store(signal);
       }
     } finally {

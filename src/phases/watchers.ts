@@ -6,7 +6,7 @@ import { writeOplogNote } from '../cluster/oplog-note.js';
 import { checkCatalog } from '../cutover/catalog-check.js';
 import type { StreamPace } from '../documents/stream-pace.js';
 import { AppError } from '../errors.js';
-import { sleep } from '../lib/signals.js';
+import { beat, sleep } from '../lib/signals.js';
 import { type RunContext, startTimeOf } from './run-context.js';
 
 /** What goes on beside the phases of a run, each until its signal aborts. */
@@ -69,7 +69,7 @@ export async function watchIdleStreams(
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
-    await sleep(LAG_WATCH_MS, signal);
+    await beat(LAG_WATCH_MS, signal);
     const { now } = source;
     const applied = appliedSeconds();
     if (now !== undefined && applied !== undefined && secondsOf(now) > applied) pace.look();

@@ -3,7 +3,7 @@ import type { Cluster } from '../cluster/cluster.js';
 import { safeText } from '../cluster/errors.js';
 import { type OplogCluster, oplogTime } from '../cluster/oplog.js';
 import type { Logger } from '../lib/logger.js';
-import { sleep } from '../lib/signals.js';
+import { beat } from '../lib/signals.js';
 import { type Histogram, metrics } from '../metrics.js';
 
 const TICK_MS = 1000;
@@ -77,7 +77,7 @@ export async function monitor(
       hooks.onProgressLog();
     }
     hooks.onTick();
-    await sleep(TICK_MS, signal);
+    await beat(TICK_MS, signal);
   }
 }
 

@@ -4,7 +4,7 @@ import { Position, secondsOf } from '../bson/position.js';
 import { InvariantError } from '../errors.js';
 import { PushBack } from '../lib/push-back.js';
 import { SerialQueue } from '../lib/serial-queue.js';
-import { linkAbort, settlesWithin, sleep } from '../lib/signals.js';
+import { beat, linkAbort, settlesWithin, sleep } from '../lib/signals.js';
 import { runWith } from '../lib/tasks.js';
 import { traced } from '../lib/trace.js';
 import type { VerificationRecord } from '../metadata/verification-store.js';
@@ -181,7 +181,7 @@ export class VerificationPass {
 
   async #keepComparing(signal: AbortSignal): Promise<void> {
     for (;;) {
-      await sleep(ROUND_MS, signal);
+      await beat(ROUND_MS, signal);
       const isIdle = this.waiting === 0 && this.#backlog.isEmpty && this.comparison.mismatches.total === 0;
       if (!isIdle || performance.now() - this.#checkedAt >= IDLE_CHECKPOINT_MS)
         await this.#rounds.run(() => this.#round(signal));

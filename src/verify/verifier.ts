@@ -2,7 +2,7 @@
 import type { Timestamp } from '../bson/bson.js';
 import { ttlRules } from '../catalog/ttl.js';
 import { AppError } from '../errors.js';
-import { aborted, linkAbort, sleep } from '../lib/signals.js';
+import { aborted, beat, linkAbort } from '../lib/signals.js';
 import { type Deferred, deferred, runWith } from '../lib/tasks.js';
 import type { MigratedCollection } from '../metadata/collections.js';
 import type { PassContext, VerifyContext } from './context.js';
@@ -179,7 +179,7 @@ export class Verifier implements VerifierView {
   async #watchExpiry(signal: AbortSignal): Promise<void> {
     while (this.#context.buildsNoIndexes) {
       this.#refuseExpiry();
-      await sleep(EXPIRY_WATCH_MS, signal);
+      await beat(EXPIRY_WATCH_MS, signal);
     }
   }
 

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { aborted, linkAbort, settlesWithin, sleep } from '../../../src/lib/signals.js';
+import { aborted, beat, linkAbort, msToBeat, settlesWithin, sleep } from '../../../src/lib/signals.js';
 
 test('a linked child aborts with its parent, for the same reason', () => {
   const parent = new AbortController();
@@ -62,6 +62,15 @@ test('sleep rejects with the reason when aborted, before or meanwhile', async ()
   controller.abort(reason);
   assert.is(await sleeping, reason);
   assert.is(await sleep(3_600_000, controller.signal).catch((error: unknown) => error), reason);
+});
+
+test('whoever looks at times does so at the same moments, about as often as wanted', async () => {
+  const moments = [3000.2, 3300, 3499.9].map((now) => Math.floor(now + msToBeat(1000, now)));
+  assert.equal(moments, [4000, 4000, 4000]);
+  // Half the time at least, so that nothing is done twice in a row.
+  assert.is(msToBeat(1000, 3500), 1500);
+  assert.is(msToBeat(1000, 3999), 1001);
+  await beat(1, new AbortController().signal);
 });
 
 test('aborted resolves once the signal has aborted', async () => {
