@@ -1,12 +1,12 @@
 /** Starts the program: the command line, or what a thread of the server is for. */
 import { isMainThread } from 'node:worker_threads';
-import { collectSeldom } from './lib/heap-growth.js';
 import { holdSignals } from './lib/process-signals.js';
+import { tuneV8 } from './lib/v8-settings.js';
 
 // Before anything else is loaded, which takes some hundred milliseconds.
 if (isMainThread) {
   holdSignals();
-  collectSeldom();
+  tuneV8();
 }
 
 /** The program, or, in a thread of a running server, what that thread is for. Each loads only its own modules. */
