@@ -12,6 +12,11 @@ const WAIT_MS = 40 * 60_000;
 /** Between two looks, in milliseconds; and of the time that has passed: to look takes time of the processors measured. */
 const LOOK_MS = 15;
 const LOOK_SHARE = 1 / 100;
+/** Of what is left by the progress so far: at most so long is not looked at all, as often as people and dashboards do. */
+const LEFT_SHARE = 1 / 4;
+const SELDOM_MS = 1000;
+
+type Snapshot = Awaited<ReturnType<FerryClient['progress']>>;
 
 /** What an initial sync took, from the call of start until a commit would succeed. */
 export interface Synced {
@@ -59,13 +64,16 @@ export class Migration implements AsyncDisposable {
   async sync(enabled: boolean): Promise<Synced> {
     const { seconds, cpu } = await this.measure(async () => {
       await this.client.start({ verification: { enabled } });
-      await this.until(({ canCommit }) => canCommit);
+      await this.until(({ canCommit }) => canCommit, copiedShare);
     });
     return { seconds, cpu, memoryMiB: this.peakMemoryMiB() };
   }
 
-  /** As FerryClient.waitFor, looking more often: what is measured may take less than its 50 ms. */
-  async until(wanted: (snapshot: Awaited<ReturnType<FerryClient['progress']>>) => boolean): Promise<void> {
+  /**
+   * As FerryClient.waitFor, looking more often: what is measured may take less than its 50 ms. `share`: how much of the work
+   * a snapshot shows to be done, from 0 to 1; while much is left, it is looked at once a second.
+   */
+  async until(wanted: (snapshot: Snapshot) => boolean, share: (snapshot: Snapshot) => number = () => 0): Promise<void> {
     const begin = performance.now();
     for (;;) {
       const snapshot = await this.client.progress(NamespaceDetails.NONE);
@@ -73,7 +81,9 @@ export class Migration implements AsyncDisposable {
       if (wanted(snapshot)) return;
       const passed = performance.now() - begin;
       if (passed > WAIT_MS) throw new Error('the bench waited in vain');
-      await sleep(Math.max(LOOK_MS, passed * LOOK_SHARE));
+      const done = share(snapshot);
+      const left = done > 0 ? (passed * (1 - done)) / done : 0;
+      await sleep(Math.max(LOOK_MS, passed * LOOK_SHARE, Math.min(SELDOM_MS, left * LEFT_SHARE)));
     }
   }
 
@@ -103,4 +113,9 @@ export function peakMemoryMiB(pid: number): number {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Number.NaN;
     throw error;
   }
+}
+
+function copiedShare({ collectionCopy }: Snapshot): number {
+  const { estimatedCopiedBytes = 0, estimatedTotalBytes = 0 } = collectionCopy ?? {};
+  return estimatedTotalBytes > 0 ? Math.min(1, estimatedCopiedBytes / estimatedTotalBytes) : 0;
 }

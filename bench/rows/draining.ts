@@ -32,7 +32,8 @@ export async function drainingRows(events: number): Promise<Figure[]> {
   progress('mongoferry');
   const { seconds, cpu } = await migration.measure(async () => {
     await client.resume();
-    await migration.until(({ totalEventsApplied = 0 }) => totalEventsApplied - applied >= events);
+    const share = ({ totalEventsApplied = 0 }) => (totalEventsApplied - applied) / events;
+    await migration.until((snapshot) => share(snapshot) >= 1, share);
   });
   return [
     { what: 'draining', value: seconds, unit: 's', floor: { what: 'raw read', value: reading }, bar: 3, cpu },

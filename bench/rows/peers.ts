@@ -67,7 +67,8 @@ export async function peerDrainingRows(events: number): Promise<Figure[]> {
   progress('mongoferry');
   const { seconds, cpu } = await migration.measure(async () => {
     await client.resume();
-    await migration.until(({ totalEventsApplied = 0 }) => totalEventsApplied - applied >= events);
+    const share = ({ totalEventsApplied = 0 }) => (totalEventsApplied - applied) / events;
+    await migration.until((snapshot) => share(snapshot) >= 1, share);
   });
   await migration.ferry.kill();
   progress(ClusterSync.what);
