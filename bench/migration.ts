@@ -12,9 +12,9 @@ const WAIT_MS = 40 * 60_000;
 /** Between two looks, in milliseconds; and of the time that has passed: to look takes time of the processors measured. */
 const LOOK_MS = 15;
 const LOOK_SHARE = 1 / 100;
-/** Of what is left by the progress so far: at most so long is not looked at all, as often as people and dashboards do. */
+/** While much is left: of what is left by the progress so far, and at most of the time that has passed. */
 const LEFT_SHARE = 1 / 4;
-const SELDOM_MS = 1000;
+const FAR_SHARE = 1 / 20;
 
 type Snapshot = Awaited<ReturnType<FerryClient['progress']>>;
 
@@ -71,7 +71,7 @@ export class Migration implements AsyncDisposable {
 
   /**
    * As FerryClient.waitFor, looking more often: what is measured may take less than its 50 ms. `share`: how much of the work
-   * a snapshot shows to be done, from 0 to 1; while much is left, it is looked at once a second.
+   * a snapshot shows to be done, from 0 to 1; while much is left, it is looked at less often.
    */
   async until(wanted: (snapshot: Snapshot) => boolean, share: (snapshot: Snapshot) => number = () => 0): Promise<void> {
     const begin = performance.now();
@@ -83,7 +83,7 @@ export class Migration implements AsyncDisposable {
       if (passed > WAIT_MS) throw new Error('the bench waited in vain');
       const done = share(snapshot);
       const left = done > 0 ? (passed * (1 - done)) / done : 0;
-      await sleep(Math.max(LOOK_MS, passed * LOOK_SHARE, Math.min(SELDOM_MS, left * LEFT_SHARE)));
+      await sleep(Math.max(LOOK_MS, passed * LOOK_SHARE, Math.min(passed * FAR_SHARE, left * LEFT_SHARE)));
     }
   }
 
