@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { EventLoopDelay } from '../../src/lib/event-loop.js';
-import { LoopTurns } from '../../src/lib/loop-turns.js';
+import { hurry, LoopTurns } from '../../src/lib/loop-turns.js';
 import { sendHttp } from '../support/api-doors.js';
 import { DoorsProcess } from '../support/doors-process.js';
 import { eventually, within } from '../support/within.js';
@@ -22,10 +22,17 @@ test('what holds the event loop up is measured', async () => {
   assert.ok(delay.longestMs < performance.now() - began);
 });
 
-test('pieces of work that wait are done one in each turn, and timers run between them', async () => {
+/** What happens while five pieces of work take their turns: "work", "timer", and "turn" for each turn of the loop. */
+async function seenDuringWork(): Promise<string[]> {
   const turns = new LoopTurns();
   const seen: string[] = [];
   const timer = setInterval(() => seen.push('timer'), 1);
+  let goesOn = true;
+  const count = (): void => {
+    seen.push('turn');
+    if (goesOn) setImmediate(count);
+  };
+  setImmediate(count);
   const work = Array.from({ length: 5 }, async () => {
     await turns.next();
     seen.push('work');
@@ -34,11 +41,38 @@ test('pieces of work that wait are done one in each turn, and timers run between
   try {
     await within(WAIT_MS, Promise.all(work), 'the work');
   } finally {
+    goesOn = false;
     clearInterval(timer);
   }
-  assert.is(seen.filter((each) => each === 'work').length, 5);
-  for (let i = seen.indexOf('work'); i < seen.lastIndexOf('work'); i++)
-    assert.ok(seen[i] !== 'work' || seen[i + 1] !== 'work', seen.join(' '));
+  return seen;
+}
+
+function betweenPieces(seen: readonly string[]): string[] {
+  const between = seen.join(' ').split('work').slice(1, -1);
+  assert.is(between.length, 4);
+  return between;
+}
+
+test('pieces of work that wait are done one in each turn, and timers run between them', async () => {
+  const seen = await seenDuringWork();
+  for (const each of betweenPieces(seen)) {
+    assert.match(each, /timer/, seen.join(' '));
+    assert.match(each, /turn/, seen.join(' '));
+  }
+});
+
+test('while a call is answered, every other turn has no piece of work', async () => {
+  const done = hurry();
+  const seen = await seenDuringWork();
+  done();
+  done();
+  for (const each of betweenPieces(seen)) assert.match(each, /turn.*turn/, seen.join(' '));
+  // It is over: not every pause has two turns.
+  const after = await seenDuringWork();
+  assert.ok(
+    betweenPieces(after).some((each) => !/turn.*turn/.test(each)),
+    after.join(' '),
+  );
 });
 
 test('many costly requests at one time hold the event loop up no longer than few of them', async () => {

@@ -6,6 +6,7 @@ import {
   type ServerInterceptor,
   status,
 } from '@grpc/grpc-js';
+import { hurry } from '../../lib/loop-turns.js';
 import type { Connections } from '../connections.js';
 import type { ReservedBytes } from '../reserved-bytes.js';
 
@@ -34,7 +35,7 @@ export function grpcGuard(options: GrpcGuardOptions): ServerInterceptor {
   const { held, connections, maxCalls = MAX_CALLS, stalledMs = STALLED_MS } = options;
   const stalled = new StalledStreams(stalledMs);
   let calls = 0;
-  return (_method, call) => {
+  return ({ responseStream }, call) => {
     const { remoteAddress, remotePort } = call.getConnectionInfo();
     const socket = connections.of(remoteAddress, remotePort);
     const stream = streamOf(call);
@@ -48,6 +49,8 @@ export function grpcGuard(options: GrpcGuardOptions): ServerInterceptor {
       return new ServerInterceptingCall(call);
     }
     calls++;
+    // Not for streams of progress, which may last as long as the migration, and wait for nothing.
+    const done = responseStream ? () => undefined : hurry();
     const holder = held.open();
     stalled.watch(stream);
     connections.use(socket, 'receiving');
@@ -69,6 +72,7 @@ export function grpcGuard(options: GrpcGuardOptions): ServerInterceptor {
     stream.once('end', received);
     stream.once('close', () => {
       calls--;
+      done();
       clearTimeout(timer);
       holder[Symbol.dispose]();
       connections.use(socket, 'idle');
