@@ -15,15 +15,19 @@ async function during(work: (signal: AbortSignal) => Promise<void>, seconds: num
   const over = new Error('over');
   const clock = mock.timers;
   clock.enable({ apis: ['setTimeout'] });
+  let nowMs = 10_000;
+  const now = mock.method(performance, 'now', () => nowMs);
   try {
     const ended = work(controller.signal).catch((error: unknown) => error);
     for (let second = 0; second < seconds; second++) {
+      nowMs += 1000;
       clock.tick(1000);
       for (let n = 0; n < 20; n++) await turn();
     }
     controller.abort(over);
     assert.is(await ended, over);
   } finally {
+    now.mock.restore();
     clock.reset();
   }
 }
