@@ -33,7 +33,7 @@ export interface CrewHooks {
   readonly status?: () => unknown;
 }
 
-/** How often others are looked for, and where there is nothing for them to share. */
+/** How often others are looked for, and while this instance neither copies nor compares. */
 const ALONE_LOOK_MS = 2000;
 const CALM_LOOK_MS = 4000;
 /** From the beginning of a run on: a copy or a comparison may be about to begin. */

@@ -10,8 +10,8 @@ const CALM_LOOK_MS = 500;
 /** Of a window: a process that is busy for less is calm in the next one. */
 const BUSY_SHARE = 0.05;
 const WINDOW_MS = 10_000;
-/** What happens right after its beginning, or a reset, a histogram does not see: so long two of them look. */
-const OVERLAP_MS = 1000;
+/** What happens right after its beginning, or a reset, a histogram does not see: for so much of a window two of them look. */
+const OVERLAP_SHARE = 1 / 10;
 
 /**
  * For how long the event loop is held up: while it is, no call is answered, no signal heard and no lease renewed. Tells
@@ -26,19 +26,24 @@ export class EventLoopDelay implements Disposable {
   readonly #timer: NodeJS.Timeout;
 
   /** `onWindow` hears at the end of each window of the longest time in it. */
-  constructor(onWindow: (longestMs: number) => void = () => undefined) {
+  constructor(onWindow: (longestMs: number) => void = () => undefined, windowMs: number = WINDOW_MS) {
     this.#timer = setInterval(() => {
       this.#lastMs = this.#current.longestMs;
       onWindow(this.#lastMs);
       this.#ending = this.#current;
       this.#current = new Looks(this.#isBusy() ? BUSY_LOOK_MS : CALM_LOOK_MS);
-      setTimeout(() => this.#endOverlap(), OVERLAP_MS).unref();
-    }, WINDOW_MS);
+      setTimeout(() => this.#endOverlap(), windowMs * OVERLAP_SHARE).unref();
+    }, windowMs);
     this.#timer.unref();
   }
 
   get longestMs(): number {
     return Math.max(this.#lastMs, this.#ending?.longestMs ?? 0, this.#current.longestMs);
+  }
+
+  /** Between two looks: by so much less may be told. */
+  get lookMs(): number {
+    return this.#current.everyMs;
   }
 
   [Symbol.dispose](): void {
@@ -64,18 +69,18 @@ export class EventLoopDelay implements Disposable {
 
 /** The looks of one window. */
 class Looks {
+  readonly everyMs: number;
   readonly #times: IntervalHistogram;
-  readonly #everyMs: number;
 
   constructor(everyMs: number) {
-    this.#everyMs = everyMs;
+    this.everyMs = everyMs;
     this.#times = monitorEventLoopDelay({ resolution: everyMs });
     this.#times.enable();
   }
 
   /** What is measured are the times between two ticks of a timer. */
   get longestMs(): number {
-    return Math.max(0, this.#times.max / 1e6 - this.#everyMs);
+    return Math.max(0, this.#times.max / 1e6 - this.everyMs);
   }
 
   end(): void {

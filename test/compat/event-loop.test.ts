@@ -22,6 +22,16 @@ test('what holds the event loop up is measured', async () => {
   assert.ok(delay.longestMs < performance.now() - began);
 });
 
+test('a calm process is looked at more seldom, and what holds it up is measured all the same', async () => {
+  using delay = new EventLoopDelay(undefined, 3000);
+  assert.is(delay.lookMs, 100);
+  await eventually(WAIT_MS, () => delay.lookMs === 500, 'calm', { everyMs: 100 });
+  const seen = (): boolean => delay.longestMs > 400;
+  // The first time a histogram sees is the one after its second look.
+  await eventually(WAIT_MS, () => (seen() ? true : void block(1000)), 'the delay', { everyMs: 20 });
+  await eventually(WAIT_MS, () => (delay.lookMs === 100 ? true : void block(50)), 'busy', { everyMs: 20 });
+});
+
 /** What happens while five pieces of work take their turns: "work", "timer", and "turn" for each turn of the loop. */
 async function seenDuringWork(): Promise<string[]> {
   const turns = new LoopTurns();
